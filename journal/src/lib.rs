@@ -1,1 +1,26 @@
-//! Being laid out.
+//! An append-only, checksummed, crash-safe journal: segments, group commit, recovery.
+//!
+//! It knows nothing of clusters: it stores records of changes, each at a revision, and says when
+//! they are on disk.
+
+mod entry;
+mod error;
+mod ids;
+mod journal;
+mod layout;
+mod options;
+mod reader;
+mod repair;
+mod state;
+
+pub use entry::{
+    Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
+};
+pub use error::{Error, Result};
+pub use ids::{Revision, Sequence, Timestamp};
+pub use journal::{End, Journal, Recovery};
+pub use options::Options;
+pub use reader::{EndState, Reader, Records};
+pub use repair::{Damage, RepairReport, repair};
+pub use state::{State, state};
+pub use uuid::Uuid;

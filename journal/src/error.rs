@@ -1,0 +1,143 @@
+//! Every way in which the journal can fail, each saying what, where, and what to do now.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use crate::{Revision, Sequence};
+
+/// The journal's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every way in which the journal can fail.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A record or header that had been acknowledged is damaged. Nothing was touched.
+    #[error(
+        "{path}: damaged at offset {offset}, sequence {sequence} (the last good revision before it \
+         is {revision}): {detail}. Nothing was changed. Restore the file from a copy, or repair the journal \
+         (persister -f), which keeps every other record and the damaged file", path = path.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Offset of the first bad byte's record, in bytes.
+        offset: u64,
+        /// The sequence that should be there.
+        sequence: Sequence,
+        /// The newest revision covered by the records before it.
+        revision: Revision,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Another process has the journal open for writing.
+    #[error("{path}: the journal is in use by {holder}. Stop that process, or give this one a directory of its own", path = path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+        /// Who holds it, as far as it said so.
+        holder: String,
+    },
+    /// The operating system refused.
+    #[error("{path}: cannot {op}: {source}", path = path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What was tried.
+        op: &'static str,
+        /// The answer.
+        source: Arc<io::Error>,
+    },
+    /// A write or sync failed earlier. What it covered was not acknowledged; nothing is written any
+    /// more. Open the journal anew: that re-reads the disk.
+    #[error(
+        "the journal stopped after a failed write; nothing beyond sequence {durable} is known to be durable: {cause}. Open it anew to go on"
+    )]
+    Latched {
+        /// The newest sequence known to be durable.
+        durable: Sequence,
+        /// The failure.
+        cause: Arc<Error>,
+    },
+    /// The record is larger than the journal accepts. Nothing was written.
+    #[error("a record of {size} bytes exceeds the limit of {limit} bytes ({option})")]
+    TooLarge {
+        /// What it would take, in bytes.
+        size: u64,
+        /// What is allowed, in bytes.
+        limit: u64,
+        /// The option that says so.
+        option: &'static str,
+    },
+    /// Written by a later version of this library.
+    #[error("{path}: format version {found} is newer than {supported}, the newest this program knows. Use the program that wrote it, or a later one", path = path.display())]
+    FutureFormat {
+        /// The file.
+        path: PathBuf,
+        /// The version it names.
+        found: u32,
+        /// The newest version known here.
+        supported: u32,
+    },
+    /// A file in the directory belongs to another journal or is misnamed.
+    #[error("{path}: does not belong to this journal: {detail}. Move it away", path = path.display())]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// Why it does not belong.
+        detail: String,
+    },
+    /// The directory holds no journal, and other things.
+    #[error("{path}: not a journal: {detail}", path = path.display())]
+    NotAJournal {
+        /// The directory.
+        path: PathBuf,
+        /// What was found instead.
+        detail: String,
+    },
+    /// A repair was interrupted. Run it again.
+    #[error("{path}: a repair of this journal was interrupted. Run it again (persister -f)", path = path.display())]
+    RepairInterrupted {
+        /// The file that says so.
+        path: PathBuf,
+    },
+    /// An option has a value that cannot work.
+    #[error("option {option}: {detail}")]
+    InvalidOption {
+        /// The option.
+        option: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// The revision asked for is not in the journal (any more, or yet).
+    #[error("revision {revision} is not in this journal, which holds {oldest} to {newest}")]
+    NotInHistory {
+        /// What was asked for.
+        revision: Revision,
+        /// The oldest revision whose state can be told.
+        oldest: Revision,
+        /// The newest.
+        newest: Revision,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>, op: &'static str, source: io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            op,
+            source: Arc::new(source),
+        }
+    }
+
+    /// Whether this is damage that [`crate::repair`] can deal with.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    /// Whether the same call can succeed later without anything being done to the journal.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+}
