@@ -3,6 +3,9 @@
 //! Every field is optional, and absent differs from zero: a SET without `rev` is an error while
 //! `rev = 0` means "must not exist". Both sides therefore keep `Option`s to the very edge.
 
+// The accessor that is derived for the field `len` is not the length of a collection.
+#![allow(clippy::len_without_is_empty)]
+
 use bytes::Bytes;
 
 /// One request. On the wire: a big-endian `u32` length, then this message in protobuf.

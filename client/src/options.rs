@@ -1,0 +1,61 @@
+//! How a client behaves: deadlines, limits, windows.
+
+use std::time::Duration;
+
+use crate::Uri;
+use crate::frame::MAX_FRAME;
+
+/// Settings of a [`Client`](crate::Client), each with a default that suits a cluster on a local
+/// network.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The time for one request, from the first poll of its future to the answer, queueing and
+    /// retries included. Requests that may block in the server (WAIT, reads at a given revision)
+    /// have none: drop their futures. Default: 5 s.
+    pub request_timeout: Duration,
+    /// The time to connect to one address, secret and first answer included. Default: 5 s.
+    pub connect_timeout: Duration,
+    /// The largest frame to send or accept, in bytes. Default: [`MAX_FRAME`].
+    pub max_frame: usize,
+    /// After this long without a byte from the server it is asked for a sign of life; without
+    /// one within [`Options::request_timeout`] the connection counts as lost. Default: 5 s.
+    pub keepalive: Duration,
+    /// How many WAITs a [`Watch`](crate::Watch) keeps in flight, and so also how many events it
+    /// may hold in memory. Default: 64.
+    pub watch_window: usize,
+    /// How many entries a listing asks for ahead. Default: 64.
+    pub list_window: usize,
+    /// How many requests with a deadline are unanswered on the connection before further ones
+    /// wait for their turn: bounds the memory of both ends. Default: 1,024.
+    pub max_in_flight: usize,
+    /// The same for requests that may block in the server. They are counted apart, since waiting
+    /// for events must not hold up other requests. Default: 16,384.
+    pub max_waits: usize,
+    /// The pause before trying all addresses again, after every one of them failed; it doubles
+    /// up to [`Options::backoff_max`], and each is cut at random by up to half so that many
+    /// clients do not come back in step. Default: 50 ms.
+    pub backoff_min: Duration,
+    /// The longest such pause. Default: 5 s.
+    pub backoff_max: Duration,
+    /// Where the name of a cluster is looked up, if the URI has one. Default: none, which means
+    /// the environment variable `DOOZER_BOOT_URI`.
+    pub boot: Option<Uri>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            max_frame: MAX_FRAME,
+            keepalive: Duration::from_secs(5),
+            watch_window: 64,
+            list_window: 64,
+            max_in_flight: 1_024,
+            max_waits: 16_384,
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(5),
+            boot: None,
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Where a cluster is and how to be let in: `doozer:?ca=HOST:PORT&ca=...&cn=NAME&sk=SECRET`.
+//!
+//! The secret is redacted in everything that a [`Uri`] prints, and no error repeats it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+/// The port of an address that names none.
+pub const DEFAULT_PORT: u16 = 8046;
+
+const ENV_URI: &str = "DOOZER_URI";
+const ENV_BOOT_URI: &str = "DOOZER_BOOT_URI";
+
+/// A secret: prints as `***` wherever it is printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Bytes);
+
+impl Secret {
+    /// Takes a secret in.
+    #[must_use]
+    pub fn new(secret: impl Into<Bytes>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for the wire.
+    #[must_use]
+    pub fn expose(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Why a text is not a URI of a cluster.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; the form is doozer:?ca=HOST:PORT[&ca=HOST:PORT...][&cn=NAME][&sk=SECRET]")]
+pub struct UriError(String);
+
+/// The address of a cluster.
+///
+/// ```
+/// use cairn_client::Uri;
+///
+/// let uri: Uri = "doozer:?ca=10.0.0.1&ca=10.0.0.2:8146&sk=hunter2".parse()?;
+/// assert_eq!(uri.addresses, ["10.0.0.1:8046", "10.0.0.2:8146"]);
+/// assert_eq!(uri.to_string(), "doozer:?ca=10.0.0.1:8046&ca=10.0.0.2:8146&sk=***");
+/// # Ok::<(), cairn_client::uri::UriError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uri {
+    /// `ca`: nodes to connect to, each `HOST:PORT`.
+    pub addresses: Vec<String>,
+    /// `cn`: the name under which a boot cluster knows the cluster's nodes.
+    pub name: Option<String>,
+    /// `sk`: what opens the cluster.
+    pub secret: Option<Secret>,
+}
+
+impl Uri {
+    /// A URI of one address, `HOST` or `HOST:PORT`.
+    pub fn from_address(address: &str) -> Result<Self, UriError> {
+        Ok(Self {
+            addresses: vec![with_port(address)?],
+            name: None,
+            secret: None,
+        })
+    }
+
+    /// The URI in the environment variable `DOOZER_URI`, if it is set and not empty.
+    #[must_use]
+    pub fn from_env() -> Option<Result<Self, UriError>> {
+        from_variable(ENV_URI)
+    }
+
+    /// The URI of the boot cluster, in the environment variable `DOOZER_BOOT_URI`.
+    #[must_use]
+    pub fn boot_from_env() -> Option<Result<Self, UriError>> {
+        from_variable(ENV_BOOT_URI)
+    }
+}
+
+fn from_variable(variable: &str) -> Option<Result<Uri, UriError>> {
+    let text = std::env::var_os(variable).filter(|text| !text.is_empty())?;
+    let parsed = match text.to_str() {
+        Some(text) => text.parse::<Uri>(),
+        None => Err(UriError("not UTF-8".to_owned())),
+    };
+    Some(parsed.map_err(|UriError(fault)| UriError(format!("{variable}: {fault}"))))
+}
+
+impl FromStr for Uri {
+    type Err = UriError;
+
+    fn from_str(text: &str) -> Result<Self, UriError> {
+        let Some(query) = text.strip_prefix("doozer:?") else {
+            return Err(UriError(not_our_scheme(text)));
+        };
+        let mut uri = Self {
+            addresses: Vec::new(),
+            name: None,
+            secret: None,
+        };
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(UriError(format!("key {pair:?} has no value")));
+            };
+            if value.is_empty() {
+                return Err(UriError(format!("key {key:?} has an empty value")));
+            }
+            let value = unescape(value).ok_or_else(|| {
+                UriError(format!("the value of {key:?} has a bad percent escape"))
+            })?;
+            if key == "sk" {
+                uri.secret = Some(Secret::new(value));
+                continue;
+            }
+            let value = String::from_utf8(value)
+                .map_err(|_| UriError(format!("the value of {key:?} is not UTF-8")))?;
+            match key {
+                "ca" => uri.addresses.push(with_port(&value)?),
+                "cn" if crate::path::is_valid(&format!("/{value}")) && !value.contains('/') => {
+                    uri.name = Some(value);
+                }
+                "cn" => {
+                    return Err(UriError(format!(
+                        "{value:?} cannot be the name of a cluster"
+                    )));
+                }
+                _ => return Err(UriError(format!("unknown key {key:?}"))),
+            }
+        }
+        if uri.addresses.is_empty() && uri.name.is_none() {
+            return Err(UriError("neither an address nor a name".to_owned()));
+        }
+        Ok(uri)
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut pairs: Vec<String> = Vec::with_capacity(self.addresses.len() + 2);
+        pairs.extend(self.addresses.iter().map(|address| format!("ca={address}")));
+        pairs.extend(self.name.iter().map(|name| format!("cn={name}")));
+        pairs.extend(self.secret.iter().map(|secret| format!("sk={secret:?}")));
+        write!(f, "doozer:?{}", pairs.join("&"))
+    }
+}
+
+/// Says what was probably meant, but never repeats a text that may hold a secret.
+fn not_our_scheme(text: &str) -> String {
+    if text.contains("sk=") {
+        return "not a doozer URI".to_owned();
+    }
+    match with_port(text) {
+        Ok(address) => format!("{text:?} is not a doozer URI; did you mean doozer:?ca={address}"),
+        Err(_) => format!("{text:?} is not a doozer URI"),
+    }
+}
+
+/// `HOST:PORT` of an address that may lack its port. IPv6 addresses stand in brackets.
+fn with_port(address: &str) -> Result<String, UriError> {
+    let bad = |why: &str| Err(UriError(format!("address {address:?} {why}")));
+    let (host, port) = match address.rfind(':') {
+        Some(colon) if !address.ends_with(']') => (&address[..colon], Some(&address[colon + 1..])),
+        _ => (address, None),
+    };
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.is_empty() || host == "[]" {
+        return bad("has no host");
+    }
+    if !bracketed && host.contains(':') {
+        return bad("looks like IPv6; write it in brackets, [ADDRESS]:PORT");
+    }
+    if host.contains(|c: char| c.is_whitespace() || c.is_control() || "/?&=@".contains(c)) {
+        return bad("is not HOST:PORT");
+    }
+    match port {
+        None => Ok(format!("{host}:{DEFAULT_PORT}")),
+        Some(port) => match port.parse::<u16>() {
+            Ok(number) if number > 0 => Ok(format!("{host}:{number}")),
+            _ => bad("has a bad port"),
+        },
+    }
+}
+
+/// Undoes the escapes of a query: `%41` is `A`, `+` is a space.
+fn unescape(value: &str) -> Option<Vec<u8>> {
+    let mut plain = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let high = char::from(bytes.next()?).to_digit(16)?;
+                let low = char::from(bytes.next()?).to_digit(16)?;
+                u8::try_from(high * 16 + low).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(plain)
+}
