@@ -1,2 +1,2 @@
-//! Being laid out.
+//! `doozer`: a command-line client.
 fn main() {}
