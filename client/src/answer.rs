@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::Revision;
+use crate::wire::{FLAG_DELETE, FLAG_SET, Response, Verb};
+use crate::{Error, Result, Revision};
 
 /// A file as GET answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,4 +55,69 @@ pub enum EventKind {
     Delete,
     /// A revision was consumed and nothing changed.
     Nop,
+}
+
+/// GET's answer.
+pub(crate) fn file(path: &str, response: Response) -> Result<Option<File>> {
+    let revision = revision(Verb::Get, path, &response)?;
+    Ok((revision != Revision::MISSING).then(|| File {
+        revision,
+        value: response.value.unwrap_or_default(),
+    }))
+}
+
+/// STAT's answer.
+pub(crate) fn stat(path: &str, response: &Response) -> Result<Stat> {
+    let len = response.len.unwrap_or_default();
+    Ok(match revision(Verb::Stat, path, response)? {
+        Revision::MISSING => Stat::Missing,
+        Revision::DIRECTORY => Stat::Directory { entries: len },
+        revision => Stat::File { revision, len },
+    })
+}
+
+/// The answer of WAIT or WALK.
+pub(crate) fn event(verb: Verb, glob: &str, response: Response) -> Result<Event> {
+    let revision = revision(verb, glob, &response)?;
+    let flags = response.flags.unwrap_or_default();
+    let kind = match (flags & FLAG_SET != 0, flags & FLAG_DELETE != 0) {
+        (true, false) => EventKind::Set,
+        (false, true) => EventKind::Delete,
+        (false, false) => EventKind::Nop,
+        (true, true) => {
+            let detail = format!("the event of revision {revision} is both set and delete");
+            return Err(broken(verb, glob, detail));
+        }
+    };
+    Ok(Event {
+        revision,
+        path: response.path.ok_or_else(|| lacking(verb, glob, "path"))?,
+        value: response.value.unwrap_or_default(),
+        kind,
+    })
+}
+
+/// GETDIR's answer.
+pub(crate) fn name(path: &str, response: Response) -> Result<String> {
+    response
+        .path
+        .ok_or_else(|| lacking(Verb::Getdir, path, "name"))
+}
+
+/// The revision in an answer that must have one.
+pub(crate) fn revision(verb: Verb, path: &str, response: &Response) -> Result<Revision> {
+    let revision = response.rev.ok_or_else(|| lacking(verb, path, "revision"));
+    revision.map(Revision)
+}
+
+fn lacking(verb: Verb, path: &str, field: &str) -> Error {
+    broken(verb, path, format!("the answer has no {field}"))
+}
+
+pub(crate) fn broken(verb: Verb, path: &str, detail: String) -> Error {
+    Error::Protocol {
+        verb,
+        path: path.to_owned(),
+        detail,
+    }
 }

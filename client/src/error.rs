@@ -69,6 +69,25 @@ pub enum Error {
         /// What is wrong with the answer.
         detail: String,
     },
+    /// The nodes that can be reached are not those of the cluster that this client was bound to
+    /// with [`Client::require`](crate::Client::require). Every later call fails in the same way.
+    #[error("this is another cluster: {path} should be {expected:?} and is {}", found.as_ref().map_or("missing".to_owned(), |found| format!("{found:?}")))]
+    ClusterChanged {
+        /// The file that tells.
+        path: String,
+        /// What it should hold.
+        expected: String,
+        /// What it holds; `None`: there is no such file.
+        found: Option<String>,
+    },
+    /// The runtime on which the client was connected has gone.
+    #[error("{}: the client is closed", request(*verb, path))]
+    Closed {
+        /// What was asked.
+        verb: Verb,
+        /// Of which path or glob.
+        path: String,
+    },
     /// The path cannot be written to; the server was not asked.
     #[error(transparent)]
     InvalidPath(#[from] PathError),

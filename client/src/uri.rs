@@ -43,6 +43,18 @@ impl fmt::Debug for Secret {
 #[error("{0}; the form is doozer:?ca=HOST:PORT[&ca=HOST:PORT...][&cn=NAME][&sk=SECRET]")]
 pub struct UriError(String);
 
+impl UriError {
+    pub(crate) fn no_boot(name: &str) -> Self {
+        Self(format!(
+            "the cluster {name:?} has to be looked up, but {ENV_BOOT_URI} is not set"
+        ))
+    }
+
+    pub(crate) fn unknown_name(name: &str) -> Self {
+        Self(format!("the boot cluster knows no nodes of {name:?}"))
+    }
+}
+
 /// The address of a cluster.
 ///
 /// ```
@@ -165,7 +177,7 @@ fn not_our_scheme(text: &str) -> String {
 }
 
 /// `HOST:PORT` of an address that may lack its port. IPv6 addresses stand in brackets.
-fn with_port(address: &str) -> Result<String, UriError> {
+pub(crate) fn with_port(address: &str) -> Result<String, UriError> {
     let bad = |why: &str| Err(UriError(format!("address {address:?} {why}")));
     let (host, port) = match address.rfind(':') {
         Some(colon) if !address.ends_with(']') => (&address[..colon], Some(&address[colon + 1..])),

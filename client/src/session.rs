@@ -1,0 +1,373 @@
+//! One connection after the other: a client's session with its cluster.
+//!
+//! One task lives as long as any handle of the client does. It serves the queue over a connection
+//! and, when that ends, looks for another node.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::{Connection, Ended, Reason};
+use crate::queue::{Changed, Failure, Queue};
+use crate::route::{Route, jittered};
+use crate::uri::{UriError, with_port};
+use crate::wire::{Request, Response, Verb};
+use crate::{Client, Error, ErrorCode, Options, Result, Revision, Secret, Status, Uri};
+
+/// What the session's task and the client's handles share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) options: Options,
+    pub(crate) status: watch::Sender<Status>,
+    entry: Mutex<EntryTerms>,
+}
+
+/// What happens on a new connection before any request is sent on it.
+#[derive(Clone, Debug, Default)]
+struct EntryTerms {
+    /// Presented, in this order.
+    secrets: Vec<Secret>,
+    /// A file that must have this value.
+    required: Vec<(String, Bytes)>,
+}
+
+impl Shared {
+    fn terms(&self) -> MutexGuard<'_, EntryTerms> {
+        self.entry
+            .lock()
+            .expect("nothing panics while it holds the terms")
+    }
+
+    /// Presents a secret on every connection from the next one on.
+    pub(crate) fn remember_secret(&self, secret: Secret) {
+        let mut terms = self.terms();
+        if !terms.secrets.contains(&secret) {
+            terms.secrets.push(secret);
+        }
+    }
+
+    /// Demands a value of a file on every connection from the next one on.
+    pub(crate) fn require(&self, path: String, value: Bytes) {
+        let mut terms = self.terms();
+        terms.required.retain(|(known, _)| *known != path);
+        terms.required.push((path, value));
+    }
+}
+
+/// Connects to the first node that lets us in, and starts the task that keeps it so.
+pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
+    let addresses = addresses(uri, &options).await?;
+    let route = Route::new(addresses, options.backoff_min, options.backoff_max);
+    let (status, _) = watch::channel(Status::Disconnected {
+        generation: 0,
+        attempts: Vec::new(),
+    });
+    let terms = EntryTerms {
+        secrets: uri.secret.iter().cloned().collect(),
+        required: Vec::new(),
+    };
+    let shared = Arc::new(Shared {
+        queue: Arc::default(),
+        options,
+        status,
+        entry: Mutex::new(terms),
+    });
+    let mut session = Session {
+        shared: Arc::clone(&shared),
+        uri: uri.clone(),
+        route,
+        generation: 0,
+        attempts: Vec::new(),
+    };
+    let connection = session.connect_once().await?;
+    session.announce(&connection);
+    tokio::spawn(session.run(connection));
+    Ok(shared)
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    uri: Uri,
+    route: Route,
+    generation: u64,
+    attempts: Vec<(String, String)>,
+}
+
+/// Why an address was of no use.
+enum Refusal {
+    /// Nobody there, or nobody who speaks the protocol.
+    Unreachable(String),
+    /// The server answered with an error.
+    Denied(Error),
+    /// It is not the cluster it should be.
+    Changed(Changed),
+}
+
+impl Refusal {
+    fn cause(&self) -> String {
+        match self {
+            Self::Unreachable(cause) => cause.clone(),
+            Self::Denied(error) => error.to_string(),
+            Self::Changed(changed) => match &changed.found {
+                Some(found) => format!("{} is {found:?} there", changed.path),
+                None => format!("{} is missing there", changed.path),
+            },
+        }
+    }
+}
+
+/// Ends the queue however the session ends, so that no caller waits for nobody.
+struct EndQueue(Arc<Queue>);
+
+impl Drop for EndQueue {
+    fn drop(&mut self) {
+        self.0.end(&Failure::Closed);
+    }
+}
+
+impl Session {
+    async fn run(mut self, mut connection: Connection) {
+        let shared = Arc::clone(&self.shared);
+        let queue = &shared.queue;
+        let _end_queue = EndQueue(Arc::clone(queue));
+        loop {
+            let address = connection.address.clone();
+            let ended = connection
+                .serve(queue, &shared.options, self.route.len())
+                .await;
+            let Ended { reason, useful } = ended;
+            let cause = match reason {
+                Reason::Unused => return,
+                Reason::Lost(cause) => cause,
+                Reason::ReadOnly => "the node does not take writes".to_owned(),
+                Reason::Recycled => "replaced by a fresh connection".to_owned(),
+            };
+            tracing::debug!(address, cause, "left a connection");
+            self.attempts.clear();
+            self.note(address, cause);
+            // A node that lets us in only to throw us out is as bad as one that does not.
+            let pause = if useful {
+                self.route.succeeded();
+                None
+            } else {
+                self.route.failed()
+            };
+            let next = tokio::select! {
+                next = self.reconnect(pause) => next,
+                () = ended_queue(queue) => return,
+            };
+            connection = match next {
+                Ok(connection) => connection,
+                Err(changed) => {
+                    queue.end(&Failure::Changed(changed));
+                    return;
+                }
+            };
+            self.announce(&connection);
+        }
+    }
+
+    /// Tries every address once.
+    async fn connect_once(&mut self) -> Result<Connection> {
+        let mut denied = None;
+        for _ in 0..self.route.len() {
+            match self.try_next().await {
+                Ok(connection) => return Ok(connection),
+                Err(Refusal::Denied(error)) => denied = Some(error),
+                Err(_) => {}
+            }
+        }
+        // A wrong secret says more than a list of addresses of which some were down.
+        Err(denied.unwrap_or_else(|| Error::Connect {
+            attempts: std::mem::take(&mut self.attempts),
+        }))
+    }
+
+    /// Tries all addresses again and again, with pauses; an error is final.
+    async fn reconnect(&mut self, mut pause: Option<Duration>) -> Result<Connection, Changed> {
+        let mut round: Vec<Option<Changed>> = Vec::new();
+        loop {
+            if let Some(pause) = pause.take() {
+                sleep(jittered(pause)).await;
+                if self.uri.name.is_some() {
+                    match addresses(&self.uri, &self.shared.options).await {
+                        Ok(addresses) => self.route.replace(addresses),
+                        Err(error) => tracing::warn!(%error, "cannot look the cluster up again"),
+                    }
+                }
+                round.clear();
+            }
+            match self.try_next().await {
+                Ok(connection) => return Ok(connection),
+                Err(Refusal::Changed(changed)) if changed.found.is_some() => return Err(changed),
+                Err(Refusal::Changed(changed)) => round.push(Some(changed)),
+                Err(_) => round.push(None),
+            }
+            // One node that lacks the file may just lag behind; if all do, it is gone.
+            if round.len() >= self.route.len() && round.iter().all(Option::is_some) {
+                return Err(round.remove(0).expect("all of them are there"));
+            }
+            pause = self.route.failed();
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Connection, Refusal> {
+        let Some(address) = self.route.take() else {
+            return Err(Refusal::Unreachable("there is no address".to_owned()));
+        };
+        let options = &self.shared.options;
+        let entered = timeout(options.connect_timeout, self.enter(&address)).await;
+        let entered = entered.unwrap_or_else(|_| {
+            let within = options.connect_timeout;
+            Err(Refusal::Unreachable(format!("no answer within {within:?}")))
+        });
+        if let Err(refusal) = &entered {
+            let cause = refusal.cause();
+            tracing::debug!(address, cause, "cannot connect");
+            self.note(address, cause);
+        }
+        entered
+    }
+
+    /// Connects to one address and fulfils the terms of entry.
+    async fn enter(&self, address: &str) -> Result<Connection, Refusal> {
+        let broken = |error: std::io::Error| Refusal::Unreachable(error.to_string());
+        let socket = TcpStream::connect(address).await.map_err(broken)?;
+        socket.set_nodelay(true).map_err(broken)?;
+        let max_frame = self.shared.options.max_frame;
+        let mut connection = Connection::new(address.to_owned(), Box::new(socket), max_frame);
+        let terms = self.shared.terms().clone();
+        for secret in terms.secrets {
+            let request = Request {
+                value: Some(secret.expose().clone()),
+                ..Request::default()
+            };
+            ask(&mut connection, Verb::Access, request).await?;
+        }
+        let revision = ask(&mut connection, Verb::Rev, Request::default()).await?;
+        connection.revision = Revision(revision.rev.unwrap_or_default());
+        for (path, expected) in terms.required {
+            let request = Request {
+                path: Some(path.clone()),
+                ..Request::default()
+            };
+            let file = ask(&mut connection, Verb::Get, request).await?;
+            let exists = file
+                .rev
+                .is_some_and(|rev| Revision(rev) != Revision::MISSING);
+            let found = file.value.filter(|_| exists);
+            if found.as_ref() != Some(&expected) {
+                let text = |value: Bytes| String::from_utf8_lossy(&value).into_owned();
+                return Err(Refusal::Changed(Changed {
+                    path,
+                    expected: text(expected),
+                    found: found.map(text),
+                }));
+            }
+        }
+        Ok(connection)
+    }
+
+    fn announce(&mut self, connection: &Connection) {
+        self.generation += 1;
+        self.attempts.clear();
+        let status = Status::Connected {
+            address: connection.address.clone(),
+            generation: self.generation,
+            revision: connection.revision,
+        };
+        tracing::debug!(?status, "connected");
+        self.shared.status.send_replace(status);
+    }
+
+    /// Remembers why an address was of no use; at most one cause for each.
+    fn note(&mut self, address: String, cause: String) {
+        self.attempts.retain(|(known, _)| *known != address);
+        self.attempts.push((address, cause));
+        if self.generation > 0 {
+            self.shared.status.send_replace(Status::Disconnected {
+                generation: self.generation,
+                attempts: self.attempts.clone(),
+            });
+        }
+    }
+}
+
+async fn ask(
+    connection: &mut Connection,
+    verb: Verb,
+    mut request: Request,
+) -> Result<Response, Refusal> {
+    request.verb = Some(verb as i32);
+    let path = request.path.clone().unwrap_or_default();
+    let answer = connection.exchange(request).await;
+    let answer = answer.map_err(Refusal::Unreachable)?;
+    match answer.err_code {
+        None => Ok(answer),
+        Some(code) => Err(Refusal::Denied(Error::Server {
+            verb,
+            path,
+            code: ErrorCode::from(code),
+            detail: answer.err_detail.unwrap_or_default(),
+        })),
+    }
+}
+
+async fn ended_queue(queue: &Queue) {
+    while !queue.has_ended() {
+        queue.changed().await;
+    }
+}
+
+/// The addresses of a URI: those that it lists, and first those that its boot cluster lists.
+async fn addresses(uri: &Uri, options: &Options) -> Result<Vec<String>> {
+    let Some(name) = &uri.name else {
+        return Ok(uri.addresses.clone());
+    };
+    let boot = match (&options.boot, Uri::boot_from_env()) {
+        (Some(boot), _) => Some(boot.clone()),
+        (None, from_env) => from_env.transpose()?,
+    };
+    let Some(mut boot) = boot else {
+        if uri.addresses.is_empty() {
+            return Err(UriError::no_boot(name).into());
+        }
+        return Ok(uri.addresses.clone());
+    };
+    // A boot cluster is found by its addresses alone, or the look-up would have no end.
+    boot.name = None;
+    let found = look_up(boot, name.clone(), options.clone()).await?;
+    let mut addresses: Vec<String> = found.iter().filter_map(|a| with_port(a).ok()).collect();
+    for address in &uri.addresses {
+        if !addresses.contains(address) {
+            addresses.push(address.clone());
+        }
+    }
+    if addresses.is_empty() {
+        return Err(UriError::unknown_name(name).into());
+    }
+    Ok(addresses)
+}
+
+/// What the boot cluster says under a name. Boxed, since it connects by the way it is part of.
+fn look_up(
+    boot: Uri,
+    name: String,
+    options: Options,
+) -> futures::future::BoxFuture<'static, Result<Vec<String>>> {
+    Box::pin(async move {
+        let client = Client::connect_with(&boot, options).await?;
+        let nodes = client.walk(&format!("/ctl/ns/{name}/*"), None);
+        let text = |value: Bytes| String::from_utf8_lossy(&value).into_owned();
+        nodes
+            .map(|node| node.map(|node| text(node.value)))
+            .try_collect()
+            .await
+    })
+}
