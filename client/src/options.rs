@@ -37,6 +37,10 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest such pause. Default: 5 s.
     pub backoff_max: Duration,
+    /// Whether a connection that ended is replaced by another. Without, the first one is the only
+    /// one: when it ends, so do all calls and streams, for callers who have to look whom they
+    /// are talking to before they go on. Default: true.
+    pub reconnect: bool,
     /// Where the name of a cluster is looked up, if the URI has one. Default: none, which means
     /// the environment variable `DOOZER_BOOT_URI`.
     pub boot: Option<Uri>,
@@ -55,6 +59,7 @@ impl Default for Options {
             max_waits: 16_384,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
+            reconnect: true,
             boot: None,
         }
     }

@@ -149,6 +149,9 @@ impl Session {
                 Reason::Recycled => "replaced by a fresh connection".to_owned(),
             };
             tracing::debug!(address, cause, "left a connection");
+            if !shared.options.reconnect {
+                return;
+            }
             self.attempts.clear();
             self.note(address, cause);
             // A node that lets us in only to throw us out is as bad as one that does not.
