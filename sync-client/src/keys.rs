@@ -7,12 +7,13 @@
 //! |---|---|
 //! | [`mirror`]`(id, path)` | the revision of the newest set of `path` that persister `id` has on disk |
 //! | [`watermark`]`(id)` | the newest revision up to which persister `id` has everything on disk |
+//! | [`mirror_progress`]`(id)` | the newest revision up to which the mirror of persister `id` is complete |
 //! | [`owner`]`(id)` | who holds persister `id` |
 //! | [`IDENTITY`] | which cluster this is |
 //!
 //! No two of them can be the same key: persisters are integers, so `cluster` is none of them, and
-//! nothing at or below `/ctl` is ever mirrored, so `/ctl/watermark` and `/ctl/owner` below a
-//! persister's directory cannot be the mirror of anything.
+//! nothing at or below `/ctl` is ever mirrored, so what is below `/ctl` in a persister's
+//! directory cannot be the mirror of anything.
 
 /// The cluster's own subtree: never journaled, never mirrored, never restored.
 pub const INTERNAL: &str = "/ctl";
@@ -33,6 +34,13 @@ pub fn directory(id: u32) -> String {
 #[must_use]
 pub fn watermark(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/watermark")
+}
+
+/// The newest revision up to which the mirror of persister `id` is complete. Noted now and then, so
+/// that a restarted persister knows what it still owes; clients need not look at it.
+#[must_use]
+pub fn mirror_progress(id: u32) -> String {
+    format!("{ROOT}/{id}/ctl/mirrored")
 }
 
 /// Who holds persister `id`.

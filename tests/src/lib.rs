@@ -1,1 +1,99 @@
-//! Being laid out.
+//! Real processes for end-to-end tests: started, waited for, killed.
+//!
+//! Promises: a process never outlives the value that stands for it; every wait has a deadline and,
+//! when it passes, the error carries the last lines that the process wrote; nothing waits by
+//! sleeping for a while and hoping.
+
+mod load;
+mod process;
+mod programs;
+
+pub use load::{Expectation, Ledger, files_below};
+pub use process::{DEADLINE, Process};
+pub use programs::program;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use cairn_client::{Client, Uri};
+
+/// A running `doozer-lite`.
+pub struct Lite {
+    /// The process.
+    pub process: Process,
+    /// Where it listens.
+    pub uri: Uri,
+}
+
+impl Lite {
+    /// Starts a fresh one on a free port.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts a fresh one on a free port, with further arguments.
+    pub fn start_with(args: &[&str]) -> Result<Self> {
+        let all = [&["-l", "127.0.0.1:0"], args].concat();
+        let mut process = Process::start("doozer-lite", all)?;
+        let line = process.line_on_stdout()?;
+        let address = line
+            .trim()
+            .strip_prefix("listening on ")
+            .with_context(|| format!("doozer-lite said {line:?}"))?;
+        Ok(Self {
+            uri: Uri::from_address(address)?,
+            process,
+        })
+    }
+
+    /// A plain client of it.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::connect(&self.uri).await?)
+    }
+}
+
+/// Starts `persister --id ID -a URI -j JOURNAL` with further arguments.
+pub fn persister(id: u32, uri: &Uri, journal: &Path, args: &[&str]) -> Result<Process> {
+    let address = match &uri.addresses[..] {
+        [address] => format!("doozer:?ca={address}"),
+        other => bail!("a test cluster has one address, not {other:?}"),
+    };
+    let id = id.to_string();
+    let journal = journal.to_str().context("a test directory is UTF-8")?;
+    let fixed = ["--id", &id, "-a", &address, "-j", journal];
+    Process::start("persister", [&fixed, args].concat())
+}
+
+/// Waits until `condition` yields a value, looking again and again until the deadline.
+pub async fn eventually<T, F: Future<Output = Result<Option<T>>>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition().await? {
+            return Ok(value);
+        }
+        if start.elapsed() > DEADLINE {
+            bail!("{what}: not within {DEADLINE:?}");
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until persister `id` has everything up to `revision` on disk, as its watermark says.
+pub async fn durable(client: &Client, id: u32, revision: cairn_client::Revision) -> Result<()> {
+    let key = cairn_sync_client::keys::watermark(id);
+    eventually(
+        &format!("watermark of persister {id} at {revision}"),
+        || async {
+            let Some(file) = client.get(&key, None).await? else {
+                return Ok(None);
+            };
+            let durable: i64 = std::str::from_utf8(&file.value)?.parse()?;
+            Ok((durable >= revision.0).then_some(()))
+        },
+    )
+    .await
+}

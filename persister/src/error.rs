@@ -1,0 +1,108 @@
+//! Everything that ends a persister, each with what to do about it and an exit status of its own.
+
+use std::path::PathBuf;
+
+use cairn_journal::Revision;
+
+use crate::cluster::{self, Id};
+use crate::identity::Refusal;
+
+/// Why a persister ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The journal could not be opened, read or written.
+    #[error(transparent)]
+    Journal(#[from] cairn_journal::Error),
+    /// The cluster could not be used.
+    #[error("cluster: {0}")]
+    Cluster(#[from] cluster::Error),
+    /// The cluster is not the one that the journal followed.
+    #[error(
+        "{refusal}\n  If the cluster was lost and this journal is to bring it back, run with -r on an empty cluster.\n  \
+         If the cluster is a new one to be followed from now on, give it a new journal: -j ANOTHER-DIRECTORY.\n  \
+         The journal in {} is untouched.", .journal.display()
+    )]
+    Refused {
+        /// How the two differ.
+        refusal: Refusal,
+        /// Where the journal is.
+        journal: PathBuf,
+    },
+    /// The identity in the cluster cannot be read.
+    #[error("{0}; a newer persister may have written it")]
+    Identity(#[from] crate::identity::ParseError),
+    /// Another live persister holds the id.
+    #[error(
+        "persister {id} is already running: its owner key is being refreshed by {holder:?} (journal, process, pid). \
+         Stop that one first, or choose another --id"
+    )]
+    IdTaken {
+        /// The id.
+        id: Id,
+        /// The value of the owner key.
+        holder: String,
+    },
+    /// Another persister took the id over while this one ran.
+    #[error(
+        "another persister took over id {id}: {holder:?} (journal, process, pid). This one stops"
+    )]
+    Replaced {
+        /// The id.
+        id: Id,
+        /// The value of the owner key.
+        holder: String,
+    },
+    /// A restore ended with a cluster that differs from the journal.
+    #[error(
+        "the restored cluster differs from the journal: the journal has {expected}, the cluster has {found}. \
+         Is somebody else writing to it?"
+    )]
+    RestoreDiffers {
+        /// What the journal says.
+        expected: String,
+        /// What the cluster says.
+        found: String,
+    },
+    /// A follower was handed a revision out of order: a defect of the cluster or of the client.
+    #[error(
+        "the cluster answered with revision {got} where {expected} was due; nothing after {expected} was journaled"
+    )]
+    OutOfOrder {
+        /// The revision that was due.
+        expected: Revision,
+        /// The revision that came.
+        got: Revision,
+    },
+    /// The embedded cluster could not be started, or ended.
+    #[error("the embedded cluster: {0:#}")]
+    Embedded(anyhow::Error),
+    /// A thread of ours ended unexpectedly.
+    #[error("a part of the persister ended unexpectedly: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// The exit status of the process; `docs/operations.md` has the table.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        use cairn_journal::Error as J;
+        match self {
+            Self::Journal(J::Corrupt { .. }) => 10,
+            Self::Journal(J::Locked { .. }) => 11,
+            Self::Journal(J::Latched { .. }) => 13,
+            Self::Journal(_) => 12,
+            Self::Refused { .. } | Self::Identity(_) => 20,
+            Self::IdTaken { .. } | Self::Replaced { .. } => 21,
+            Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
+            Self::RestoreDiffers { .. } => 24,
+            Self::Panicked(_) => 1,
+        }
+    }
+
+    /// Whether opening another session may help.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Cluster(cluster::Error::Unavailable(_)))
+    }
+}

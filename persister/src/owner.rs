@@ -1,0 +1,184 @@
+//! Who holds an id: at most one live persister.
+//!
+//! The holder's key says which journal it writes and which process it is, and is refreshed by
+//! compare-and-set. Whoever finds the key held asks two questions:
+//!
+//! * Is it held for *this* journal? Then the holder is dead: we hold the journal's lock. Take over
+//!   at once, so that a restart costs no waiting.
+//! * Otherwise: is the key refreshed while we look? Then its holder lives, and we are refused. A
+//!   key that stays as it is for [`STALE_AFTER`] is taken over.
+//!
+//! Time is only ever measured on our own clock, between two looks; clocks need not agree.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::cluster::{self, Control, ControlKey, Expect, Id, Session};
+use crate::error::Error;
+use cairn_journal::Revision;
+
+/// How often a holder refreshes its key.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a key must stay untouched before its holder counts as dead: three missed heartbeats.
+pub const STALE_AFTER: Duration = Duration::from_secs(16);
+/// How often a contender looks whether the key was refreshed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// This process, as it stands in the owner key: `JOURNAL-UUID PROCESS-UUID PID`.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    journal: Uuid,
+    process: Uuid,
+}
+
+impl Holder {
+    /// This process, holding `journal`.
+    #[must_use]
+    pub fn new(journal: Uuid) -> Self {
+        Self {
+            journal,
+            process: Uuid::new_v4(),
+        }
+    }
+
+    /// The value of the owner key.
+    #[must_use]
+    pub fn value(&self) -> Bytes {
+        format!("{} {} {}", self.journal, self.process, std::process::id()).into()
+    }
+
+    /// Whether `value` was written by this very process.
+    #[must_use]
+    pub fn is_me(&self, value: &[u8]) -> bool {
+        word(value, 1) == Some(self.process.to_string().as_str())
+    }
+
+    /// Whether `value` was written by a process that held the same journal.
+    fn is_my_journal(&self, value: &[u8]) -> bool {
+        word(value, 0) == Some(self.journal.to_string().as_str())
+    }
+}
+
+fn word(value: &[u8], n: usize) -> Option<&str> {
+    std::str::from_utf8(value).ok()?.split(' ').nth(n)
+}
+
+/// Takes the id, waiting for a stale holder's time to run out if need be.
+///
+/// # Errors
+/// [`Error::IdTaken`] if the holder lives; whatever the cluster answers otherwise.
+pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revision, Error> {
+    let key = ControlKey::Owner(id);
+    let mut first_seen: Option<(Control, Instant)> = None;
+    loop {
+        let expect = match session.read(&key).await? {
+            None => Expect::Absent,
+            Some(held) if me.is_me(&held.value) || me.is_my_journal(&held.value) => {
+                Expect::At(held.revision)
+            }
+            Some(held) => {
+                let (before, since) =
+                    first_seen.get_or_insert_with(|| {
+                        tracing::warn!(
+                            id, holder = %String::from_utf8_lossy(&held.value),
+                            "another persister holds this id; looking whether it is alive for up to {STALE_AFTER:?}"
+                        );
+                        (held.clone(), Instant::now())
+                    });
+                if held.revision != before.revision {
+                    return Err(Error::IdTaken {
+                        id,
+                        holder: String::from_utf8_lossy(&held.value).into_owned(),
+                    });
+                }
+                if since.elapsed() < STALE_AFTER {
+                    sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                tracing::warn!(
+                    id,
+                    "its holder has been silent for {STALE_AFTER:?}: taking the id over"
+                );
+                Expect::At(held.revision)
+            }
+        };
+        match session.write(&key, expect, me.value()).await {
+            Ok(revision) => return Ok(revision),
+            // Somebody was faster: look again.
+            Err(cluster::Error::Conflict) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Refreshes the key for ever; returns only with an error.
+///
+/// # Errors
+/// [`Error::Replaced`] if somebody else took the id; whatever the cluster answers otherwise.
+pub async fn heartbeat<S: Session>(
+    session: &S,
+    id: Id,
+    me: &Holder,
+    mut held_at: Revision,
+) -> Result<std::convert::Infallible, Error> {
+    let key = ControlKey::Owner(id);
+    loop {
+        sleep(HEARTBEAT).await;
+        held_at = match session.write(&key, Expect::At(held_at), me.value()).await {
+            Ok(revision) => revision,
+            Err(cluster::Error::Conflict) => return Err(replaced(session, id).await?),
+            Err(error) => return Err(error.into()),
+        };
+    }
+}
+
+/// Gives the id back, so that another journal can take it without waiting.
+///
+/// # Errors
+/// Whatever the cluster answers, except that the id was not ours any more.
+pub async fn release<S: Session>(session: &S, id: Id, me: &Holder) -> Result<(), Error> {
+    let key = ControlKey::Owner(id);
+    match session.read(&key).await? {
+        Some(held) if me.is_me(&held.value) => {
+            match session.delete(&key, Expect::At(held.revision)).await {
+                Ok(()) | Err(cluster::Error::Conflict) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The error for an id that is no longer ours.
+async fn replaced<S: Session>(session: &S, id: Id) -> Result<Error, Error> {
+    let holder = session
+        .read(&ControlKey::Owner(id))
+        .await?
+        .map_or_else(String::new, |held| {
+            String::from_utf8_lossy(&held.value).into_owned()
+        });
+    Ok(Error::Replaced { id, holder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_knows_itself_and_its_journal() {
+        let journal = Uuid::new_v4();
+        let (me, earlier_me) = (Holder::new(journal), Holder::new(journal));
+        let other = Holder::new(Uuid::new_v4());
+        assert!(me.is_me(&me.value()));
+        assert!(!me.is_me(&earlier_me.value()));
+        assert!(me.is_my_journal(&earlier_me.value()));
+        assert!(!me.is_my_journal(&other.value()));
+        for garbage in [&b""[..], b" ", b"\xff \xff \xff"] {
+            assert!(!me.is_me(garbage));
+            assert!(!me.is_my_journal(garbage));
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The first stage: every revision, in order, once.
+//!
+//! Promise: what is handed to the journal is contiguous; a revision that is out of order ends the
+//! persister rather than being believed. Memory is bounded: without room the stage stops reading,
+//! and nothing is dropped.
+
+use std::sync::Arc;
+
+use cairn_journal::{Change, NewRecord, Op, Revision, Timestamp};
+use futures::{Stream, StreamExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use super::{IN_FLIGHT_BYTES, Seen, mirror_ops};
+use crate::cluster::{self, Followed, Touched};
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::owner::Holder;
+
+/// After this many revisions that needed no journaling, the position is journaled all the same. A
+/// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a
+/// restart does not find its place forgotten.
+const POSITION_EVERY: i64 = 500;
+
+/// Who is following what, for as long as a session lasts.
+#[derive(Debug)]
+pub struct Follower<'a> {
+    /// The persister itself, to notice when somebody else takes its place.
+    pub me: &'a Holder,
+    /// The identity of the cluster that the session was opened to.
+    pub cluster: &'a str,
+    /// A revision that was current before that identity was read: what was written to the
+    /// identity up to then is history.
+    pub identified_at: Revision,
+    /// The revision of our claim to the id: what was written to the owner key before is history.
+    pub claimed_at: Revision,
+    /// The next revision that is due.
+    pub next: Revision,
+    /// The newest revision that the journal was given.
+    pub journaled: Revision,
+}
+
+/// Why following ended without an error of ours.
+#[derive(Debug)]
+pub enum Ended {
+    /// We were asked to stop.
+    Cancelled,
+    /// The journal takes nothing any more; its own error says why.
+    JournalGone,
+    /// The cluster was given another identity while we followed it.
+    IdentityChanged,
+}
+
+impl Follower<'_> {
+    /// Follows until told to stop, or until something ends.
+    ///
+    /// # Errors
+    /// The cluster's; [`Error::Replaced`]; [`Error::OutOfOrder`].
+    pub async fn run(
+        mut self,
+        mut stream: impl Stream<Item = cluster::Result<Followed>> + Unpin,
+        to: mpsc::Sender<Seen>,
+        cancel: &CancellationToken,
+    ) -> Result<Ended, Error> {
+        let room = Arc::new(Semaphore::new(IN_FLIGHT_BYTES));
+        loop {
+            let followed = tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    self.note_position(&to, 1).await;
+                    return Ok(Ended::Cancelled);
+                }
+                followed = stream.next() => followed,
+            };
+            let followed = followed.unwrap_or_else(|| {
+                Err(cluster::Error::Unavailable(
+                    "the stream of changes ended".to_owned(),
+                ))
+            })?;
+            if followed.revision != self.next {
+                return Err(Error::OutOfOrder {
+                    expected: self.next,
+                    got: followed.revision,
+                });
+            }
+            if let Some(touched) = &followed.touched
+                && let Some(ended) = self.react(followed.revision, touched)?
+            {
+                return Ok(ended);
+            }
+            self.next = followed.revision.next();
+            if followed.changes.is_empty() {
+                self.note_position(&to, POSITION_EVERY).await;
+            } else if !self.hand_on(&room, &to, followed).await {
+                return Ok(Ended::JournalGone);
+            }
+        }
+    }
+
+    /// Hands one revision to the journal; `false` if the journal is gone.
+    async fn hand_on(
+        &mut self,
+        room: &Arc<Semaphore>,
+        to: &mpsc::Sender<Seen>,
+        followed: Followed,
+    ) -> bool {
+        let Followed {
+            revision, changes, ..
+        } = followed;
+        let permit = reserve(room, &changes).await;
+        self.journaled = revision;
+        let seen = Seen::Record {
+            ops: mirror_ops(revision, &changes),
+            record: NewRecord::changes(revision, changes, Timestamp::now()),
+            covers: revision,
+            permit: Some(permit),
+        };
+        to.send(seen).await.is_ok()
+    }
+
+    /// Has the position journaled if at least `every` revisions were seen since the last record.
+    async fn note_position(&mut self, to: &mpsc::Sender<Seen>, every: i64) {
+        let seen = self.next.previous();
+        if seen.0 - self.journaled.0 >= every {
+            self.journaled = seen;
+            // If the journal is gone, the next record or the end of the pipeline tells why.
+            let _ = to.send(Seen::Position(seen)).await;
+        }
+    }
+
+    /// What a write to a deciding key means. Writes from before we attached are history: a
+    /// restart sees those of its predecessor again.
+    fn react(&self, revision: Revision, touched: &Touched) -> Result<Option<Ended>, Error> {
+        match touched {
+            Touched::Owner(id, Some(holder))
+                if revision > self.claimed_at && !self.me.is_me(holder) =>
+            {
+                Err(Error::Replaced {
+                    id: *id,
+                    holder: String::from_utf8_lossy(holder).into_owned(),
+                })
+            }
+            Touched::Identity(value) if revision > self.identified_at => {
+                let same = value.as_ref().is_some_and(|value| {
+                    Identity::parse(value).is_ok_and(|now| now.id == self.cluster)
+                });
+                Ok((!same).then_some(Ended::IdentityChanged))
+            }
+            Touched::Owner(..) | Touched::Identity(_) => Ok(None),
+        }
+    }
+}
+
+/// Waits until there is room for the bytes of `changes`.
+async fn reserve(room: &Arc<Semaphore>, changes: &[Change]) -> OwnedSemaphorePermit {
+    let bytes: usize = changes
+        .iter()
+        .map(|change| {
+            change.path.len()
+                + match &change.op {
+                    Op::Set(value) => value.len(),
+                    Op::Delete => 0,
+                }
+        })
+        .sum();
+    // What is larger than all the room there is goes alone.
+    let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
+    Arc::clone(room)
+        .acquire_many_owned(permits)
+        .await
+        .expect("the room is never closed")
+}

@@ -1,0 +1,113 @@
+//! One child process, its output, and its end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::NamedTempFile;
+
+use crate::program;
+
+/// How long anything may take before a test gives up on it: far more than it should.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A child process; killed when dropped.
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: NamedTempFile,
+}
+
+impl Process {
+    /// Starts one of the workspace's programs.
+    pub fn start<S: AsRef<std::ffi::OsStr>>(
+        name: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Self> {
+        let log = NamedTempFile::new()?;
+        let mut child = Command::new(program(name)?)
+            .args(args)
+            // Whatever the developer has exported, a test talks to its own cluster.
+            .env_remove("DOOZER_URI")
+            .env_remove("DOOZER_BOOT_URI")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.reopen()?)
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            stdout: BufReader::new(stdout),
+            log,
+        })
+    }
+
+    /// The next line of its standard output.
+    pub fn line_on_stdout(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.stdout.read_line(&mut line)? == 0 {
+            bail!("{} said nothing and ended:\n{}", self.name, self.log());
+        }
+        Ok(line)
+    }
+
+    /// Everything that it wrote to standard error.
+    pub fn log(&self) -> String {
+        let mut text = String::new();
+        match File::open(self.log.path()).and_then(|mut file| file.read_to_string(&mut text)) {
+            Ok(_) => text,
+            Err(error) => format!("(its log cannot be read: {error})"),
+        }
+    }
+
+    /// SIGKILL: no handler runs, no buffer is flushed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM, then waits for its end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status()?;
+        if !sent.success() {
+            bail!("cannot signal {}", self.name);
+        }
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > DEADLINE {
+                bail!(
+                    "{} has not ended within {DEADLINE:?}:\n{}",
+                    self.name,
+                    self.log()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {} ---\n{}", self.name, self.log());
+        }
+    }
+}

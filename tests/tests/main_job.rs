@@ -1,0 +1,195 @@
+//! The main job, end to end: real files of this machine, written durably through the sync client,
+//! survive the death of every process and come back by one restore.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use cairn_client::{Client, Revision};
+use cairn_sync_client::{Client as SyncClient, Durability};
+use cairn_tests::{DEADLINE, Ledger, Lite, durable, eventually, files_below, persister};
+use futures::TryStreamExt;
+
+const WRITERS: usize = 8;
+
+/// How many writes of the second phase are acknowledged before everything is killed.
+const ACKNOWLEDGED_BEFORE_KILL: usize = 400;
+
+fn policy(persisters: &[u32]) -> Durability {
+    Durability {
+        persisters: persisters.to_vec(),
+        required: persisters.len(),
+        timeout: DEADLINE,
+    }
+}
+
+/// Everything outside the control area.
+async fn tree(client: &Client) -> Result<BTreeMap<String, (Revision, Bytes)>> {
+    let files: Vec<_> = client.walk("/**", None).try_collect().await?;
+    Ok(files
+        .into_iter()
+        .filter(|file| !cairn_sync_client::keys::is_internal(&file.path))
+        .map(|file| (file.path, (file.revision, file.value)))
+        .collect())
+}
+
+/// Sets, changes and deletes its own paths, for ever, until the cluster dies under it.
+async fn write_until_killed(
+    client: SyncClient,
+    mut ledger: Ledger,
+    seed: u64,
+    acknowledged: Arc<AtomicUsize>,
+) -> Ledger {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let paths: Vec<String> = ledger.paths.keys().cloned().collect();
+    loop {
+        let path = &paths[random.usize(..paths.len())];
+        let result = if random.u8(..4) == 0 {
+            ledger.begin(path, None);
+            client
+                .del(path, Revision::ANY)
+                .await
+                .map(|()| Revision::MISSING)
+        } else {
+            let length = random.usize(..2000);
+            let value: Bytes = (0..length).map(|_| random.u8(..)).collect();
+            ledger.begin(path, Some(value.clone()));
+            client.set(path, Revision::ANY, value).await
+        };
+        match result {
+            Ok(revision) => {
+                ledger.acknowledge(path, revision);
+                acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(_) => return ledger,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn real_files_survive_the_death_of_everything() -> Result<()> {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let files = files_below(Path::new("/etc"));
+    println!("{} files below /etc", files.len());
+    ensure!(
+        files.len() >= 50,
+        "a machine with so few files shows nothing"
+    );
+
+    let journals = tempfile::tempdir()?;
+    let journal = |id: u32| journals.path().join(id.to_string());
+    let mut lite = Lite::start()?;
+    let mut persisters = Vec::new();
+    for id in 1..=3 {
+        persisters.push(persister(id, &lite.uri, &journal(id), &[])?);
+    }
+
+    // Phase one: every file, through the sync client, by concurrent writers.
+    let mut writers = Vec::new();
+    for n in 0..WRITERS {
+        let share: Vec<_> = files.iter().skip(n).step_by(WRITERS).cloned().collect();
+        let client = SyncClient::connect_durable(&lite.uri, policy(&[1])).await?;
+        writers.push(tokio::spawn(async move {
+            let mut ledger = Ledger::default();
+            for (path, content) in share {
+                ledger.begin(&path, Some(content.clone()));
+                let revision = client.set(&path, Revision::MISSING, content).await?;
+                ledger.acknowledge(&path, revision);
+            }
+            anyhow::Ok((client, ledger))
+        }));
+    }
+    let mut loaded = Vec::new();
+    for writer in writers {
+        loaded.push(writer.await??);
+    }
+
+    // Phase two: change and delete, and kill all four in the middle of it.
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let mut writers = Vec::new();
+    for (n, (client, ledger)) in loaded.into_iter().enumerate() {
+        let acknowledged = Arc::clone(&acknowledged);
+        writers.push(tokio::spawn(write_until_killed(
+            client,
+            ledger,
+            seed.wrapping_add(n as u64),
+            acknowledged,
+        )));
+    }
+    eventually("writes acknowledged", || async {
+        let enough = acknowledged.load(Ordering::Relaxed) >= ACKNOWLEDGED_BEFORE_KILL;
+        ensure!(
+            !writers.iter().any(tokio::task::JoinHandle::is_finished),
+            "a writer gave up early"
+        );
+        Ok(enough.then_some(()))
+    })
+    .await?;
+    for process in &mut persisters {
+        process.kill()?;
+    }
+    lite.process.kill()?;
+    let mut ledger = Ledger::default();
+    for writer in writers {
+        ledger.merge(writer.await?);
+    }
+
+    // A fresh, empty cluster, and one restore.
+    let fresh = Lite::start()?;
+    let client = fresh.client().await?;
+    let mut restorer = persister(1, &fresh.uri, &journal(1), &["-r"])?;
+    eventually("restore complete", || async {
+        let identity = client.get(cairn_sync_client::keys::IDENTITY, None).await?;
+        Ok(identity.filter(|identity| identity.value.ends_with(b" kept")))
+    })
+    .await
+    .with_context(|| restorer.log())?;
+    let found = tree(&client).await?;
+    let (values, deletes) = ledger.check(&found, true)?;
+    println!(
+        "{} acknowledged in phase two; {values} values and {deletes} deletes found as acknowledged, \
+         {} found in all, none invented",
+        acknowledged.load(Ordering::Relaxed),
+        found.len()
+    );
+
+    // The other two come back without being told anything: they know the lineage. All three then
+    // confirm the same write.
+    let mut others = Vec::new();
+    for id in [2, 3] {
+        others.push(persister(id, &fresh.uri, &journal(id), &[])?);
+    }
+    let sync = SyncClient::connect_durable(&fresh.uri, policy(&[1, 2, 3])).await?;
+    let revision = sync
+        .set("/after/the/storm", Revision::MISSING, "calm")
+        .await?;
+    for id in 1..=3 {
+        durable(&client, id, revision).await?;
+    }
+    drop(sync);
+    ensure!(restorer.terminate()?.success(), "{}", restorer.log());
+    for mut other in others {
+        ensure!(other.terminate()?.success(), "{}", other.log());
+    }
+
+    // Each of the three journals alone now tells the cluster's state.
+    let expected = tree(&client).await?;
+    for id in 1..=3 {
+        let reader = cairn_journal::Reader::open(&journal(id))?;
+        let state = cairn_journal::state(&reader, None)?;
+        let state: BTreeMap<String, (Revision, Bytes)> = state
+            .files
+            .into_iter()
+            .map(|(path, (revision, value))| {
+                let path = String::from_utf8(path.to_vec())?;
+                Ok((path, (Revision(revision.0), value)))
+            })
+            .collect::<Result<_>>()?;
+        ensure!(state == expected, "journal {id} differs from the cluster");
+    }
+    Ok(())
+}
