@@ -73,6 +73,11 @@ pub struct Uri {
     pub name: Option<String>,
     /// `sk`: what opens the cluster.
     pub secret: Option<Secret>,
+    /// `persist`: which persisters must have a write on disk. Only the sync client reads it, so
+    /// that one URI serves both clients.
+    pub persist: Option<String>,
+    /// `require`: how many of them. Only the sync client reads it.
+    pub require: Option<String>,
 }
 
 impl Uri {
@@ -82,6 +87,8 @@ impl Uri {
             addresses: vec![with_port(address)?],
             name: None,
             secret: None,
+            persist: None,
+            require: None,
         })
     }
 
@@ -118,6 +125,8 @@ impl FromStr for Uri {
             addresses: Vec::new(),
             name: None,
             secret: None,
+            persist: None,
+            require: None,
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
@@ -145,6 +154,8 @@ impl FromStr for Uri {
                         "{value:?} cannot be the name of a cluster"
                     )));
                 }
+                "persist" => uri.persist = Some(value),
+                "require" => uri.require = Some(value),
                 _ => return Err(UriError(format!("unknown key {key:?}"))),
             }
         }
@@ -161,6 +172,12 @@ impl fmt::Display for Uri {
         pairs.extend(self.addresses.iter().map(|address| format!("ca={address}")));
         pairs.extend(self.name.iter().map(|name| format!("cn={name}")));
         pairs.extend(self.secret.iter().map(|secret| format!("sk={secret:?}")));
+        pairs.extend(self.persist.iter().map(|ids| format!("persist={ids}")));
+        pairs.extend(
+            self.require
+                .iter()
+                .map(|number| format!("require={number}")),
+        );
         write!(f, "doozer:?{}", pairs.join("&"))
     }
 }
