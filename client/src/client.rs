@@ -1,5 +1,6 @@
 //! The client: one method a verb.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,13 +32,21 @@ const TAG_LEN: usize = 6;
 ///   ([`Error::may_have_happened`]).
 /// - A node that does not take writes is left for another one, if there is one.
 /// - The connection ends when the last clone and the last stream are dropped.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
 }
 
+// Neither secrets nor waiting requests are anything to print.
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("status", &*self.shared().status.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
 /// Ends the session when the last client drops it.
-#[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
 }

@@ -141,6 +141,7 @@ impl Cursor {
         at: Option<Revision>,
         invalid: Option<Error>,
     ) -> Self {
+        let window = FIRST_WINDOW.min(client.options().list_window.max(1));
         Self {
             client,
             verb,
@@ -150,7 +151,7 @@ impl Cursor {
             offset: 0,
             ask: 0,
             calls: VecDeque::new(),
-            window: FIRST_WINDOW,
+            window,
             last: None,
             in_order: true,
             fruitless_pins: 0,

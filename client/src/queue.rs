@@ -48,7 +48,6 @@ pub(crate) struct Changed {
 pub(crate) type Outcome = std::result::Result<Response, Failure>;
 
 /// One request, from its future's first poll to its answer.
-#[derive(Debug)]
 pub(crate) struct Entry {
     place: u64,
     pub(crate) class: Class,
@@ -65,7 +64,7 @@ impl Entry {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waiting {
     prompt: BTreeMap<u64, Entry>,
     blocking: BTreeMap<u64, Entry>,
@@ -93,7 +92,7 @@ pub(crate) struct Room {
 }
 
 /// The queue between all callers and the one task that owns the connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Notify,
@@ -232,7 +231,6 @@ impl Queue {
 
 /// The outcome of a submitted request. Dropping it cancels: a request that was not sent yet never
 /// will be; the answer to one that was is thrown away when it comes.
-#[derive(Debug)]
 pub(crate) struct Call {
     queue: Arc<Queue>,
     place: u64,

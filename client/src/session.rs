@@ -20,7 +20,6 @@ use crate::wire::{Request, Response, Verb};
 use crate::{Client, Error, ErrorCode, Options, Result, Revision, Secret, Status, Uri};
 
 /// What the session's task and the client's handles share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) options: Options,

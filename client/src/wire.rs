@@ -6,10 +6,15 @@
 // The accessor that is derived for the field `len` is not the length of a collection.
 #![allow(clippy::len_without_is_empty)]
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// One request. On the wire: a big-endian `u32` length, then this message in protobuf.
+///
+/// Its `Debug` output gives the length of the value only: the value may be a secret, or long.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Request {
     /// Chosen by the client; the response carries the same.
     #[prost(int32, optional, tag = "1")]
@@ -32,6 +37,19 @@ pub struct Request {
     /// The revision to compare with, to read at, or to wait from, by verb.
     #[prost(int64, optional, tag = "9")]
     pub rev: Option<i64>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("tag", &self.tag)
+            .field("verb", &self.verb)
+            .field("path", &self.path)
+            .field("value_len", &self.value.as_ref().map(Bytes::len))
+            .field("offset", &self.offset)
+            .field("rev", &self.rev)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One response, matched to its request by `tag`; responses come in any order.
