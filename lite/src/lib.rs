@@ -1,1 +1,62 @@
-//! Being laid out.
+//! An embedded single-node server of the doozer protocol, in memory.
+//!
+//! To a client it is a real node, for as long as it does not look for a second one; the tests
+//! hold it to exchanges recorded from a real server. It is meant for tests, for development, and
+//! for a persister that brings its own cluster. Nothing is kept when it ends.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use cairn_lite::{Options, Server};
+//! use tokio::net::TcpListener;
+//! use tokio::sync::oneshot;
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! println!("listening on {}", listener.local_addr()?);
+//!
+//! let server = Server::new(Options { history: 2_000, ..Options::default() })?;
+//! let control = server.control();
+//! let (stop, stopped) = oneshot::channel::<()>();
+//! let running = tokio::spawn(server.run(listener, async { stopped.await.unwrap_or_default() }));
+//!
+//! control.delay(Duration::from_millis(10)); // a slow network
+//! control.drop_connections(); // a broken one
+//!
+//! drop(stop);
+//! running.await??;
+//! # anyhow::Ok(())
+//! # })?;
+//! # anyhow::Ok(())
+//! ```
+//!
+//! What differs from a real node:
+//!
+//! * There is one node. Writes of one connection are applied in the order in which they arrive; a
+//!   real node may apply them in another.
+//! * It does not write `/ctl/node/<self>/applied` once a second, so revisions stand still when
+//!   nobody writes.
+//! * History ends exactly `history` revisions ago; a real node discards once a second.
+//! * Limits are stated and answered: [`Options`], paths of 4,096 bytes and 256 names, one request
+//!   per tag. A real node has most of them too, but hangs or misbehaves at them.
+//! * DEL of a path below a file is a delete event that changes nothing. A real node silently
+//!   loses the file above.
+
+mod answer;
+mod connection;
+mod cursors;
+mod hub;
+mod input;
+mod mode;
+mod node;
+mod options;
+mod output;
+mod refusal;
+mod server;
+pub mod store;
+mod verbs;
+mod waiters;
+
+pub use mode::Control;
+pub use options::{Options, OptionsError};
+pub use server::{Server, run, run_with};

@@ -1,0 +1,339 @@
+//! One connection: reads what there is, does all of it under one lock, and sends all answers in
+//! one write.
+//!
+//! Requests are applied in the order in which they arrive. Nothing here waits for the peer with
+//! work in its hands: while more than `max_unsent` bytes are unsent, no request is read and no
+//! answer that has become due is fetched, so a peer that does not read stops being served and
+//! costs a bounded amount of memory. An idle connection holds no buffer at all.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use cairn_client::wire::{ErrCode, Request, Response};
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep_until;
+use tracing::{debug, info};
+
+use crate::answer;
+use crate::cursors::{Cursors, ListVerb};
+use crate::hub::SharedHub;
+use crate::input::{BadFrame, missing, next_request};
+use crate::mode::Mode;
+use crate::options::Options;
+use crate::output::Output;
+use crate::store::{Node, Pattern, Step, Walk, after_name};
+use crate::verbs::{ListJob, Reply, Session};
+
+/// Room made for a read. What a client sends at a time rarely is more.
+const READ_SIZE: usize = 64 << 10;
+
+/// Requests done under one lock: enough to make the lock cheap, few enough that other
+/// connections wait less than a millisecond for it.
+const MAX_BATCH: usize = 256;
+
+/// Names looked at in a listing before other tasks get their turn.
+const LIST_BUDGET: usize = 10_000;
+
+/// Room in a frame for everything but the value.
+const FRAME_OVERHEAD: usize = 64 << 10;
+
+/// What a connection needs of its node.
+#[derive(Debug)]
+pub(crate) struct NodeHandle {
+    pub(crate) hub: Arc<SharedHub>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) mode: watch::Receiver<Mode>,
+}
+
+pub(crate) struct Connection {
+    stream: TcpStream,
+    node: NodeHandle,
+    session: Session,
+    wake: Arc<Notify>,
+    input: BytesMut,
+    /// Read, but not done yet. At most [`MAX_BATCH`].
+    requests: VecDeque<Request>,
+    /// Done, but not encoded yet: their values are shared with the store.
+    replies: VecDeque<Reply>,
+    cursors: Cursors,
+    output: Output,
+    generation: u64,
+    /// Whether answers may have become due.
+    woken: bool,
+    /// Whether all has been read that ever will be.
+    ended: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, mut node: NodeHandle) -> Self {
+        let wake = Arc::new(Notify::new());
+        let id = node.hub.with(|hub| hub.open_session(Arc::clone(&wake)));
+        let session = Session::new(id, &node.options);
+        let generation = node.mode.borrow_and_update().generation;
+        Self {
+            stream,
+            node,
+            session,
+            wake,
+            input: BytesMut::new(),
+            requests: VecDeque::new(),
+            replies: VecDeque::new(),
+            cursors: Cursors::default(),
+            output: Output::default(),
+            generation,
+            woken: false,
+            ended: false,
+        }
+    }
+
+    /// Serves until the peer is gone or the node has had enough of it.
+    pub(crate) async fn serve(mut self) -> io::Result<()> {
+        loop {
+            let mode = self.node.mode.borrow_and_update().clone();
+            if mode.generation != self.generation {
+                return Ok(());
+            }
+            if !mode.paused {
+                self.work(&mode).await;
+            }
+            self.output.flush(&self.stream)?;
+            let more = self.has_work() && !self.is_full() && !mode.paused;
+            if more {
+                // Others get their turn, even if this peer sends without a pause.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if self.ended && self.output.is_empty() && !self.has_work() {
+                return Ok(());
+            }
+            self.wait(&mode).await?;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.output.len() >= self.node.options.max_unsent
+    }
+
+    /// Whether there is something to do without reading more.
+    fn has_work(&self) -> bool {
+        self.woken || !self.replies.is_empty() || !self.requests.is_empty()
+    }
+
+    /// Decodes, does and encodes as much as there is room for.
+    async fn work(&mut self, mode: &Mode) {
+        loop {
+            self.encode(mode).await;
+            if self.is_full() {
+                return;
+            }
+            self.decode(mode);
+            if !self.woken && self.requests.is_empty() {
+                return;
+            }
+            self.apply(mode.readonly);
+        }
+    }
+
+    fn decode(&mut self, mode: &Mode) {
+        while self.requests.len() < MAX_BATCH && !self.input.is_empty() {
+            match next_request(
+                &mut self.input,
+                self.node.options.max_value + FRAME_OVERHEAD,
+            ) {
+                Ok(Some(request)) => self.requests.push_back(request),
+                Ok(None) => break,
+                Err(bad) => {
+                    self.reject(bad, mode);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Says what is wrong with a frame and reads no further.
+    fn reject(&mut self, BadFrame { tag, detail }: BadFrame, mode: &Mode) {
+        info!(peer = ?self.stream.peer_addr().ok(), %detail, "closing the connection");
+        self.input.clear();
+        self.ended = true;
+        if !mode.silent {
+            let response = answer::other(tag, detail);
+            self.output.push(&response, mode.delay);
+        }
+    }
+
+    /// Does what has been asked and fetches what has become due, under one lock.
+    fn apply(&mut self, readonly: bool) {
+        let Self {
+            node,
+            session,
+            requests,
+            replies,
+            woken,
+            ..
+        } = self;
+        let room = node.options.max_unsent;
+        let mut taken = 0;
+        node.hub.with(|hub| {
+            // Requests first: their answers may include what is due by now.
+            let mut batch = 0;
+            while taken < room
+                && batch < MAX_BATCH
+                && let Some(request) = requests.pop_front()
+            {
+                let reply = session.answer(hub, request, &node.options, readonly);
+                taken += size(&reply);
+                batch += 1;
+                replies.push_back(reply);
+            }
+            *woken = true;
+            while taken < room && batch < 2 * MAX_BATCH {
+                let Some(due) = hub.next_due(session.id) else {
+                    *woken = false;
+                    break;
+                };
+                let reply = session.give(hub, due);
+                taken += size(&reply);
+                batch += 1;
+                replies.push_back(reply);
+            }
+        });
+    }
+
+    async fn encode(&mut self, mode: &Mode) {
+        while !self.is_full()
+            && let Some(reply) = self.replies.pop_front()
+        {
+            let response = match reply {
+                Reply::Now(response) => response,
+                Reply::Later => continue,
+                Reply::List(job) => list(*job, &mut self.cursors).await,
+            };
+            if !mode.silent {
+                self.output.push(&response, mode.delay);
+            }
+        }
+    }
+
+    async fn wait(&mut self, mode: &Mode) -> io::Result<()> {
+        let may_work = !mode.paused && !self.is_full();
+        let may_read = may_work && !self.ended;
+        if may_read && self.input.is_empty() {
+            // Nothing under way: a connection that only waits takes no buffers.
+            self.input = BytesMut::new();
+            self.requests = VecDeque::new();
+            self.replies = VecDeque::new();
+            self.session.rest();
+        }
+        let release = self.output.next_instant();
+        tokio::select! {
+            ready = self.stream.readable(), if may_read => {
+                ready?;
+                self.read()?;
+            }
+            ready = self.stream.writable(), if self.output.is_ready() => ready?,
+            () = self.wake.notified(), if may_work => self.woken = true,
+            () = sleep_until(release.unwrap_or_else(far_away)), if release.is_some() => {}
+            changed = self.node.mode.changed() => if changed.is_err() {
+                // The node is gone.
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            },
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived, without waiting.
+    fn read(&mut self) -> io::Result<()> {
+        loop {
+            // A frame's memory grows with what arrives of it, not with what it announces.
+            let room =
+                missing(&self.input).map_or(READ_SIZE, |missing| missing.clamp(1, READ_SIZE));
+            self.input.reserve(room.max(READ_SIZE / 4));
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(0) => self.ended = true,
+                Ok(_) if missing(&self.input).is_none_or(|missing| missing > 0) => continue,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            return Ok(());
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Self { node, session, .. } = self;
+        node.hub
+            .with(|hub| hub.close_session(session.id, session.waiting()));
+        debug!(peer = ?self.stream.peer_addr().ok(), "connection closed");
+    }
+}
+
+fn far_away() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3_600)
+}
+
+/// What a reply will take when it is encoded, about.
+fn size(reply: &Reply) -> usize {
+    match reply {
+        Reply::Now(response) => response.encoded_len(),
+        // Its value is not known yet; a batch of them is bounded by its number.
+        Reply::List(_) => 4 << 10,
+        Reply::Later => 0,
+    }
+}
+
+/// Finds one entry of a listing, going on from the entry before where that is known.
+async fn list(job: ListJob, cursors: &mut Cursors) -> Response {
+    let ListJob {
+        tag,
+        state,
+        listing,
+        pattern,
+        offset,
+    } = job;
+    let (skip, after) = cursors.take(&listing, offset);
+    let entry = match (listing.verb, &pattern) {
+        (ListVerb::Walk, Some(pattern)) => walk(&state, pattern, after.as_deref(), skip)
+            .await
+            .map(|event| (answer::entry(tag, &event), Arc::clone(&event.path))),
+        _ => {
+            let dir = match state.find(&listing.what) {
+                Some(Node::Dir(dir)) => dir,
+                _ => &state,
+            };
+            after_name(dir.entries(), after.as_deref())
+                .nth(skip)
+                .map(|(name, _)| (answer::name(tag, name), Arc::clone(name)))
+        }
+    };
+    match entry {
+        Some((response, name)) => {
+            cursors.keep(listing, offset, name);
+            response
+        }
+        None => answer::error(tag, ErrCode::Range),
+    }
+}
+
+async fn walk(
+    state: &crate::store::Dir,
+    pattern: &Pattern,
+    after: Option<&str>,
+    mut skip: usize,
+) -> Option<Arc<crate::store::Event>> {
+    let mut walk = Walk::new(state, pattern, after);
+    loop {
+        match walk.step(skip, LIST_BUDGET) {
+            Step::At(event) => return Some(Arc::clone(event)),
+            Step::End => return None,
+            Step::Unfinished(left) => skip = left,
+        }
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,123 @@
+//! How a running node behaves right now, and the handle that changes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_client::Revision;
+use tokio::sync::watch;
+
+use crate::hub::SharedHub;
+
+/// Looked at by every connection before it does anything with what it has read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mode {
+    pub(crate) paused: bool,
+    pub(crate) silent: bool,
+    pub(crate) readonly: bool,
+    pub(crate) refusing: bool,
+    pub(crate) delay: Duration,
+    /// Connections opened under a lower number close.
+    pub(crate) generation: u64,
+}
+
+/// Makes a node misbehave, for tests of those who talk to it. Cheap to clone; works from any
+/// thread, before, while and after the node runs.
+///
+/// Each change holds for every request that is sent after the method has returned.
+#[derive(Clone, Debug)]
+pub struct Control {
+    mode: Arc<watch::Sender<Mode>>,
+    hub: Arc<SharedHub>,
+    history: u64,
+}
+
+impl Control {
+    pub(crate) fn new(mode: Arc<watch::Sender<Mode>>, hub: Arc<SharedHub>, history: u64) -> Self {
+        Self { mode, hub, history }
+    }
+
+    /// Stops reading and answering; connections stay open.
+    pub fn pause(&self) {
+        self.mode.send_modify(|mode| mode.paused = true);
+    }
+
+    /// Goes on after [`pause`](Self::pause): what was sent meanwhile is answered now.
+    pub fn resume(&self) {
+        self.mode.send_modify(|mode| mode.paused = false);
+    }
+
+    /// Does what is asked, but throws the answers away: to whoever asked, it may have happened.
+    pub fn stop_answering(&self) {
+        self.mode.send_modify(|mode| mode.silent = true);
+    }
+
+    /// Answers again; what was thrown away stays lost.
+    pub fn answer_again(&self) {
+        self.mode.send_modify(|mode| mode.silent = false);
+    }
+
+    /// Holds every answer back for this long; zero ends it. Answers stay in order, so one that
+    /// is already held back also holds back those after it.
+    pub fn delay(&self, delay: Duration) {
+        self.mode.send_modify(|mode| mode.delay = delay);
+    }
+
+    /// Refuses writes with READONLY, like a node that has lost its membership, or takes them.
+    pub fn set_readonly(&self, readonly: bool) {
+        self.mode.send_modify(|mode| mode.readonly = readonly);
+    }
+
+    /// Closes every connection; new ones are welcome.
+    pub fn drop_connections(&self) {
+        self.mode.send_modify(|mode| mode.generation += 1);
+    }
+
+    /// Closes new connections right after they are accepted, or serves them again. Open ones are
+    /// left alone.
+    pub fn refuse_connections(&self, refuse: bool) {
+        self.mode.send_modify(|mode| mode.refusing = refuse);
+    }
+
+    /// Discards all history but the newest revision.
+    pub fn forget_history(&self) {
+        self.hub.with(|hub| hub.store.forget_history());
+    }
+
+    /// Jumps to a later revision, as if everything before it had been discarded; the revision
+    /// itself is a NOP.
+    ///
+    /// # Panics
+    /// If the node is at that revision already, or beyond.
+    pub fn jump_to(&self, revision: Revision) {
+        self.hub.with(|hub| {
+            hub.store.jump_to(revision, self.history);
+            if let Some(event) = hub.store.event(revision).cloned() {
+                hub.announce(&event);
+            }
+        });
+    }
+
+    /// The newest revision; 0 before the node runs.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.hub.with(|hub| hub.store.revision())
+    }
+
+    /// The oldest revision that can be asked for.
+    #[must_use]
+    pub fn oldest_revision(&self) -> Revision {
+        self.hub.with(|hub| hub.store.oldest())
+    }
+
+    /// Connections being served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.hub.with(|hub| hub.sessions())
+    }
+
+    /// Requests that wait for an event.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.hub.with(|hub| hub.waiting())
+    }
+}

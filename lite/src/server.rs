@@ -1,0 +1,170 @@
+//! A node on a listener: accepts connections, within a limit, until it is told to stop.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cairn_client::Revision;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use crate::connection::{Connection, NodeHandle};
+use crate::hub::SharedHub;
+use crate::mode::{Control, Mode};
+use crate::node::{random_name, write_preamble};
+use crate::options::{Options, OptionsError};
+use crate::refusal::refuse;
+use crate::store::Store;
+
+/// How long to wait before accepting again when the system has no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections over the limit that are being told so at a time; more are closed in silence.
+const MAX_REFUSALS: usize = 64;
+
+/// A node that is ready to run.
+#[derive(Debug)]
+pub struct Server {
+    options: Arc<Options>,
+    hub: Arc<SharedHub>,
+    name: String,
+    mode: Arc<watch::Sender<Mode>>,
+}
+
+impl Server {
+    /// Makes a node; nothing happens until it [runs](Self::run).
+    ///
+    /// # Errors
+    /// If the options make no sense.
+    pub fn new(options: Options) -> Result<Self, OptionsError> {
+        options.validate()?;
+        let name = options.name.clone().unwrap_or_else(random_name);
+        let hub = SharedHub::new(Store::new(options.history), name.clone());
+        let mode = Mode {
+            readonly: options.readonly,
+            ..Mode::default()
+        };
+        Ok(Self {
+            options: Arc::new(options),
+            hub: Arc::new(hub),
+            name,
+            mode: Arc::new(watch::Sender::new(mode)),
+        })
+    }
+
+    /// A handle for tests.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::new(
+            Arc::clone(&self.mode),
+            Arc::clone(&self.hub),
+            self.options.history,
+        )
+    }
+
+    /// Serves until `shutdown` is ready, then closes all connections. The state is gone then.
+    ///
+    /// # Errors
+    /// If the listener is of no use, or if a bug ends a connection's task: its state can no
+    /// longer be trusted.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        self.begin(&address.to_string());
+        info!(%address, name = self.name, "serving");
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut connections = JoinSet::new();
+        let mut refusals = JoinSet::new();
+        let mode = self.mode.subscribe();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) if mode.borrow().refusing => drop(stream),
+                    Ok((stream, peer)) if connections.len() >= self.options.max_connections => {
+                        let limit = self.options.max_connections;
+                        warn!(%peer, limit, "too many connections: refusing one");
+                        if refusals.len() < MAX_REFUSALS {
+                            refusals.spawn(refuse(stream, limit));
+                        }
+                    }
+                    Ok((stream, peer)) => {
+                        debug!(%peer, "connection accepted");
+                        self.open(stream, &mut connections);
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot accept a connection: trying again shortly");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(ended) = connections.join_next() => ended.context("a bug: a connection's task panicked")?,
+                Some(_) = refusals.join_next() => {}
+                () = &mut shutdown => break,
+            }
+        }
+        info!(connections = connections.len(), "stopping");
+        refusals.shutdown().await;
+        connections.shutdown().await;
+        Ok(())
+    }
+
+    fn begin(&self, address: &str) {
+        self.hub.with(|hub| {
+            write_preamble(&mut hub.store, &self.name, address);
+            if let Some(start) = self.options.start_revision {
+                hub.store.jump_to(Revision(start), self.options.history);
+            }
+        });
+    }
+
+    fn open(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
+        // Answers are coalesced here; the kernel need not try as well.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "cannot turn off Nagle's algorithm");
+        }
+        let node = NodeHandle {
+            hub: Arc::clone(&self.hub),
+            options: Arc::clone(&self.options),
+            mode: self.mode.subscribe(),
+        };
+        let connection = Connection::new(stream, node);
+        connections.spawn(async move {
+            if let Err(error) = connection.serve().await {
+                log_end(&error);
+            }
+        });
+    }
+}
+
+/// A peer that goes away is its own business.
+fn log_end(error: &io::Error) {
+    debug!(%error, "connection lost");
+}
+
+/// Serves with default options until `shutdown` is ready.
+///
+/// # Errors
+/// As [`Server::run`].
+pub async fn run(listener: TcpListener, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    run_with(listener, Options::default(), shutdown).await
+}
+
+/// Serves until `shutdown` is ready.
+///
+/// # Errors
+/// If the options make no sense, and as [`Server::run`].
+pub async fn run_with(
+    listener: TcpListener,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    Server::new(options)?.run(listener, shutdown).await
+}

@@ -1,0 +1,302 @@
+//! The newest events, in order, and three ways into them: by revision, by path or directory, and
+//! as the whole state at one revision.
+//!
+//! Cost: an event adds one pointer, and eight bytes per component of its path. A state is kept
+//! once every [`CHECKPOINT_INTERVAL`] events; the states between are made on demand by putting at
+//! most that many events on top of a shared tree, and the last few are remembered. Keeping every
+//! state would cost up to a B-tree leaf per directory level and event: gigabytes for the 360,000
+//! revisions that a node keeps by default.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use cairn_client::Revision;
+
+use super::event::{Event, EventKind};
+use super::pattern::{Pattern, names};
+use super::tree::Dir;
+
+/// Events between two kept states. Smaller costs memory, larger costs time for each read of the
+/// past: 64 is at most some tens of microseconds.
+const CHECKPOINT_INTERVAL: i64 = 64;
+
+/// Remembered states between checkpoints: listings are pinned to one revision, and this many can
+/// be under way at once without making a state twice.
+const REMEMBERED_STATES: usize = 16;
+
+/// What a look into the past found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This event is the first one.
+    Event(Arc<Event>),
+    /// Nothing up to now.
+    NotYet,
+    /// The revision to start from has been discarded.
+    TooLate,
+}
+
+#[derive(Debug)]
+pub(super) struct History {
+    limit: u64,
+    /// The oldest revision that may be asked for. Events from the checkpoint before it are still
+    /// held, because states are made from there.
+    oldest: i64,
+    /// Revision of the first held event.
+    first: i64,
+    events: VecDeque<(Arc<Event>, Place)>,
+    index: Index,
+    /// States and the revisions at which they held, the first one from just before `first`.
+    checkpoints: VecDeque<(i64, Dir)>,
+    /// Most recently used last.
+    remembered: VecDeque<(i64, Dir)>,
+}
+
+impl History {
+    /// An empty history that keeps `limit` revisions, on top of `state` at revision `at`.
+    pub(super) fn new(limit: u64, at: Revision, state: Dir) -> Self {
+        assert!(limit >= 1, "the newest revision is always kept");
+        Self {
+            limit,
+            oldest: at.0 + 1,
+            first: at.0 + 1,
+            events: VecDeque::new(),
+            index: Index::new(),
+            checkpoints: VecDeque::from([(at.0, state)]),
+            remembered: VecDeque::new(),
+        }
+    }
+
+    fn newest(&self) -> i64 {
+        self.first - 1 + i64::try_from(self.events.len()).expect("a length fits")
+    }
+
+    /// The oldest revision that may be asked for.
+    pub(super) fn oldest(&self) -> Revision {
+        Revision(self.oldest)
+    }
+
+    /// Adds the next event; `state` is the tree after it.
+    pub(super) fn push(&mut self, event: Arc<Event>, state: &Dir) {
+        let revision = event.revision.0;
+        assert_eq!(revision, self.newest() + 1, "revisions have no holes");
+        let place = self.index.insert(&event.path, revision);
+        self.events.push_back((event, place));
+        let checkpoint = self.checkpoints.back().map_or(0, |(at, _)| *at);
+        if revision - checkpoint >= CHECKPOINT_INTERVAL {
+            self.checkpoints.push_back((revision, state.clone()));
+        }
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        self.discard_before(revision.saturating_sub(limit) + 1);
+    }
+
+    /// Forgets everything before `revision`; the newest event always stays.
+    pub(super) fn discard_before(&mut self, revision: i64) {
+        self.oldest = self.oldest.max(revision.min(self.newest()));
+        // A whole interval at a time: the state to start from must be the one before `first`.
+        while let Some((at, _)) = self.checkpoints.get(1)
+            && *at < self.oldest
+        {
+            let next = *at + 1;
+            self.checkpoints.pop_front();
+            while self.first < next {
+                let (_, place) = self.events.pop_front().expect("held up to the checkpoint");
+                self.index.remove(place);
+                self.first += 1;
+            }
+        }
+        self.remembered.retain(|(at, _)| *at >= self.oldest);
+    }
+
+    /// The event at a revision that is neither discarded nor in the future.
+    pub(super) fn event(&self, revision: Revision) -> Option<&Arc<Event>> {
+        if revision.0 < self.oldest {
+            return None;
+        }
+        self.held(revision.0)
+    }
+
+    fn held(&self, revision: i64) -> Option<&Arc<Event>> {
+        let at = usize::try_from(revision - self.first).ok()?;
+        self.events.get(at).map(|(event, _)| event)
+    }
+
+    /// The state right after `revision`, which must be held.
+    pub(super) fn state(&mut self, revision: Revision) -> Option<Dir> {
+        let revision = revision.0;
+        if revision < self.oldest || revision > self.newest() {
+            return None;
+        }
+        if let Some(at) = self.remembered.iter().position(|(at, _)| *at == revision) {
+            let entry = self.remembered.remove(at)?;
+            let state = entry.1.clone();
+            self.remembered.push_back(entry);
+            return Some(state);
+        }
+        let newer = self.checkpoints.partition_point(|(at, _)| *at <= revision);
+        let (from, state) = &self.checkpoints[newer - 1];
+        let mut state = state.clone();
+        for next in from + 1..=revision {
+            let event = self
+                .held(next)
+                .expect("events follow the oldest checkpoint");
+            apply(&mut state, event);
+        }
+        if self.remembered.len() == REMEMBERED_STATES {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((revision, state.clone()));
+        Some(state)
+    }
+
+    /// The first event at or after `from` whose path matches.
+    ///
+    /// Costs O(log n) for one path, for `/**` and for everything below a directory; for another
+    /// glob it tries the events below the literal directory in front of its first wildcard.
+    pub(super) fn first_match(&self, pattern: &Pattern, from: Revision) -> Found {
+        let from = from.0.max(1);
+        if from < self.oldest {
+            return Found::TooLate;
+        }
+        let found = if pattern.is_subtree() && pattern.directory().is_empty() {
+            self.held(from)
+        } else if pattern.is_literal() {
+            self.index
+                .at(pattern.as_str())
+                .and_then(|list| first_from(list, from).next())
+                .and_then(|revision| self.held(revision))
+        } else if pattern.directory().is_empty() {
+            let skipped = usize::try_from(from - self.first).unwrap_or(0);
+            self.events
+                .range(skipped.min(self.events.len())..)
+                .map(|(event, _)| event)
+                .find(|event| pattern.matches(&event.path))
+        } else {
+            let any = pattern.is_subtree();
+            self.index.below(pattern.directory()).and_then(|list| {
+                first_from(list, from)
+                    .filter_map(|revision| self.held(revision))
+                    .find(|event| any || pattern.matches(&event.path))
+            })
+        };
+        found.map_or(Found::NotYet, |event| Found::Event(Arc::clone(event)))
+    }
+}
+
+/// Repeats on a state what an event did.
+pub(super) fn apply(state: &mut Dir, event: &Arc<Event>) {
+    match event.kind {
+        EventKind::Set => state.put(event),
+        EventKind::Delete => state.remove(&event.path),
+        EventKind::Nop => {}
+    }
+}
+
+fn first_from(list: &VecDeque<i64>, from: i64) -> impl Iterator<Item = i64> {
+    list.range(list.partition_point(|&revision| revision < from)..)
+        .copied()
+}
+
+/// Where an event is entered in the index, so that removing it needs no lookup by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(usize);
+
+/// Revisions by path and by directory: a trie of path components.
+#[derive(Debug)]
+struct Index {
+    nodes: Vec<IndexNode>,
+    free: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct IndexNode {
+    parent: usize,
+    name: Arc<str>,
+    children: HashMap<Arc<str>, usize>,
+    /// Revisions of events at exactly this path, ascending.
+    at: VecDeque<i64>,
+    /// Revisions of events below it, ascending. Not kept for the root, where it would be all.
+    below: VecDeque<i64>,
+}
+
+const ROOT: usize = 0;
+
+impl Index {
+    fn new() -> Self {
+        Self {
+            nodes: vec![IndexNode::default()],
+            free: Vec::new(),
+        }
+    }
+
+    fn insert(&mut self, path: &str, revision: i64) -> Place {
+        let mut here = ROOT;
+        for name in names(path) {
+            if here != ROOT {
+                self.nodes[here].below.push_back(revision);
+            }
+            here = match self.nodes[here].children.get(name) {
+                Some(&child) => child,
+                None => self.add(here, name),
+            };
+        }
+        self.nodes[here].at.push_back(revision);
+        Place(here)
+    }
+
+    fn add(&mut self, parent: usize, name: &str) -> usize {
+        let name: Arc<str> = name.into();
+        let node = IndexNode {
+            parent,
+            name: Arc::clone(&name),
+            ..IndexNode::default()
+        };
+        let child = match self.free.pop() {
+            Some(slot) => {
+                self.nodes[slot] = node;
+                slot
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() - 1
+            }
+        };
+        self.nodes[parent].children.insert(name, child);
+        child
+    }
+
+    /// Removes the oldest event, which was entered at `place`.
+    fn remove(&mut self, Place(place): Place) {
+        self.nodes[place].at.pop_front();
+        let mut here = place;
+        while here != ROOT {
+            let node = &self.nodes[here];
+            let parent = node.parent;
+            if node.at.is_empty() && node.below.is_empty() {
+                debug_assert!(node.children.is_empty(), "what is below is counted");
+                let node = std::mem::take(&mut self.nodes[here]);
+                self.nodes[parent].children.remove(&node.name);
+                self.free.push(here);
+            }
+            here = parent;
+            if here != ROOT {
+                self.nodes[here].below.pop_front();
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<&IndexNode> {
+        let mut here = ROOT;
+        for name in names(path) {
+            here = *self.nodes[here].children.get(name)?;
+        }
+        Some(&self.nodes[here])
+    }
+
+    fn at(&self, path: &str) -> Option<&VecDeque<i64>> {
+        self.find(path).map(|node| &node.at)
+    }
+
+    fn below(&self, directory: &str) -> Option<&VecDeque<i64>> {
+        self.find(directory).map(|node| &node.below)
+    }
+}

@@ -1,0 +1,267 @@
+//! What a node knows: the tree, its history, and the rules by which a write becomes an event.
+//!
+//! Pure: no I/O, no clock, no waiting. Every write consumes exactly one revision, whether it
+//! succeeds or not; a write that is refused becomes a set of [`ERROR_PATH`] to the reason, so
+//! that whoever follows the revisions sees no hole.
+
+mod event;
+mod history;
+mod pattern;
+mod tree;
+mod walk;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_client::{Revision, path};
+
+pub use event::{Event, EventKind};
+pub use history::Found;
+pub use pattern::{Part, Pattern, Tail, component_matches, names};
+pub use tree::{Dir, Node};
+pub use walk::{Step, Walk, after_name};
+
+use history::History;
+use tree::Spot;
+
+/// Where the reason of a refused write is left.
+pub const ERROR_PATH: &str = "/ctl/err";
+
+/// The longest path that can be written. A real node has no such limit; it is here so that
+/// [`MAX_DEPTH`] bounds recursion and a listing's entries stay small.
+pub const MAX_PATH: usize = 4096;
+
+/// The deepest path that can be written: the tree is walked, and freed, by recursion.
+pub const MAX_DEPTH: usize = 256;
+
+/// Why a write was refused. All but the first two also consumed a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The path is not one.
+    #[error("bad path")]
+    BadPath,
+    /// The path is longer than [`MAX_PATH`] or deeper than [`MAX_DEPTH`].
+    #[error("path too long (limit: {MAX_PATH} bytes, {MAX_DEPTH} names)")]
+    PathTooLong,
+    /// The file is newer than the writer thought.
+    #[error("rev mismatch")]
+    RevMismatch,
+    /// A directory stands at the path.
+    #[error("is a directory")]
+    IsDir,
+    /// A file stands above the path.
+    #[error("not a directory")]
+    NotDir,
+}
+
+/// A write: the event it became, and the reason if that is not the event the writer asked for.
+#[derive(Debug)]
+pub struct Written {
+    /// What followers see.
+    pub event: Arc<Event>,
+    /// Why the write itself did not happen.
+    pub refused: Option<Refusal>,
+}
+
+/// Why the past or the future cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoState {
+    /// The revision has been discarded.
+    TooLate,
+    /// The revision has not happened yet.
+    NotYet,
+}
+
+/// The tree with its history.
+#[derive(Debug)]
+pub struct Store {
+    revision: i64,
+    tree: Dir,
+    history: History,
+}
+
+impl Store {
+    /// An empty store at revision 0 that keeps the newest `limit` revisions, at least one.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self {
+            revision: 0,
+            tree: Dir::default(),
+            history: History::new(limit.max(1), Revision(0), Dir::default()),
+        }
+    }
+
+    /// The newest revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        Revision(self.revision)
+    }
+
+    /// The oldest revision that can still be asked for.
+    #[must_use]
+    pub fn oldest(&self) -> Revision {
+        self.history.oldest()
+    }
+
+    /// Sets a file, if `expected` is [`Revision::ANY`] or not less than the file's revision.
+    ///
+    /// # Errors
+    /// If the path cannot be one: then no revision is consumed.
+    pub fn set(
+        &mut self,
+        path: &str,
+        expected: Revision,
+        value: Bytes,
+    ) -> Result<Written, Refusal> {
+        check_path(path)?;
+        Ok(match self.may_set(path, expected) {
+            Ok(()) => self.written(path, value, EventKind::Set),
+            Err(refusal) => self.refused(refusal),
+        })
+    }
+
+    /// Deletes a file, if `expected` is [`Revision::ANY`] or not less than the file's revision.
+    /// A file that is not there can be deleted.
+    ///
+    /// # Errors
+    /// If the path cannot be one: then no revision is consumed.
+    pub fn del(&mut self, path: &str, expected: Revision) -> Result<Written, Refusal> {
+        check_path(path)?;
+        Ok(match may_replace(&self.tree.look(path), expected) {
+            Ok(()) => self.written(path, Bytes::new(), EventKind::Delete),
+            Err(refusal) => self.refused(refusal),
+        })
+    }
+
+    /// Consumes a revision.
+    pub fn nop(&mut self) -> Arc<Event> {
+        self.commit("/", Bytes::new(), EventKind::Nop)
+    }
+
+    /// The current state. O(1), and never changes afterwards.
+    #[must_use]
+    pub fn state(&self) -> Dir {
+        self.tree.clone()
+    }
+
+    /// The current state, to look at only.
+    #[must_use]
+    pub fn tree(&self) -> &Dir {
+        &self.tree
+    }
+
+    /// The state right after a revision. Revisions below 1 stand for 1, as on a real node.
+    ///
+    /// # Errors
+    /// If that revision is no longer, or not yet, there.
+    pub fn state_at(&mut self, revision: Revision) -> Result<Dir, NoState> {
+        let revision = revision.max(Revision(1));
+        if revision < self.oldest() {
+            return Err(NoState::TooLate);
+        }
+        if revision.0 == self.revision {
+            return Ok(self.tree.clone());
+        }
+        self.history.state(revision).ok_or(NoState::NotYet)
+    }
+
+    /// The event at a revision, unless it is discarded or in the future.
+    #[must_use]
+    pub fn event(&self, revision: Revision) -> Option<&Arc<Event>> {
+        self.history.event(revision)
+    }
+
+    /// The first event at or after `from` whose path matches.
+    #[must_use]
+    pub fn first_match(&self, pattern: &Pattern, from: Revision) -> Found {
+        self.history.first_match(pattern, from)
+    }
+
+    /// Forgets the past: only the newest revision can be asked for afterwards.
+    pub fn forget_history(&mut self) {
+        self.history.discard_before(self.revision);
+    }
+
+    /// Jumps to a later revision, as if everything before it had been discarded.
+    pub fn jump_to(&mut self, revision: Revision, limit: u64) {
+        assert!(revision.0 > self.revision, "revisions only grow");
+        self.revision = revision.0 - 1;
+        self.history = History::new(limit.max(1), self.revision(), self.tree.clone());
+        self.nop();
+    }
+
+    fn may_set(&self, path: &str, expected: Revision) -> Result<(), Refusal> {
+        match self.tree.look(path) {
+            Spot::BelowFile => Err(Refusal::NotDir),
+            spot => may_replace(&spot, expected),
+        }
+    }
+
+    fn written(&mut self, path: &str, value: Bytes, kind: EventKind) -> Written {
+        Written {
+            event: self.commit(path, value, kind),
+            refused: None,
+        }
+    }
+
+    fn refused(&mut self, refusal: Refusal) -> Written {
+        // Someone may have put a directory where the reason goes, or a file above it. Then the
+        // revision becomes a NOP: what followers see must stay what the tree holds.
+        let event = match self.may_set(ERROR_PATH, Revision::ANY) {
+            Ok(()) => {
+                let reason = Bytes::from(refusal.to_string());
+                self.commit(ERROR_PATH, reason, EventKind::Set)
+            }
+            Err(_) => self.nop(),
+        };
+        Written {
+            event,
+            refused: Some(refusal),
+        }
+    }
+
+    fn commit(&mut self, path: &str, value: Bytes, kind: EventKind) -> Arc<Event> {
+        self.revision += 1;
+        let event = Arc::new(Event {
+            revision: self.revision(),
+            path: path.into(),
+            value,
+            kind,
+        });
+        history::apply(&mut self.tree, &event);
+        self.history.push(Arc::clone(&event), &self.tree);
+        event
+    }
+}
+
+/// The order of the two checks is a real node's: it shows where `expected` is below -2.
+fn may_replace(spot: &Spot<'_>, expected: Revision) -> Result<(), Refusal> {
+    let found = match spot {
+        Spot::Free | Spot::BelowFile => Revision::MISSING,
+        Spot::Taken(Node::File(event)) => event.revision,
+        Spot::Taken(Node::Dir(_)) | Spot::Root => Revision::DIRECTORY,
+    };
+    if expected != Revision::ANY && expected < found {
+        Err(Refusal::RevMismatch)
+    } else if found == Revision::DIRECTORY {
+        Err(Refusal::IsDir)
+    } else {
+        Ok(())
+    }
+}
+
+fn check_path(text: &str) -> Result<(), Refusal> {
+    if !path::is_valid(text) {
+        return Err(Refusal::BadPath);
+    }
+    if is_too_long(text) {
+        return Err(Refusal::PathTooLong);
+    }
+    Ok(())
+}
+
+/// Whether a path or glob is beyond [`MAX_PATH`] or [`MAX_DEPTH`].
+#[must_use]
+pub fn is_too_long(text: &str) -> bool {
+    text.len() > MAX_PATH || text.bytes().filter(|&byte| byte == b'/').count() > MAX_DEPTH
+}

@@ -1,0 +1,166 @@
+//! The state at one revision: an immutable tree of directories that shares structure with the
+//! trees before and after it.
+//!
+//! Cloning a [`Dir`] is O(1). A change copies only what is shared on its way down (about one
+//! B-tree leaf of 16 entries per directory level) and works in place where nothing is shared, so
+//! a run of writes between two snapshots costs no copying.
+//!
+//! Paths are taken as already validated; this module never sees the wire.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::event::Event;
+
+/// What stands at a name in a directory.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// A file: the event that set it, which carries its revision and its body.
+    File(Arc<Event>),
+    /// A directory. Never empty, except for the root.
+    Dir(Arc<Dir>),
+}
+
+/// A directory, and thereby everything below it.
+#[derive(Clone, Debug, Default)]
+pub struct Dir {
+    entries: OrdMap<Arc<str>, Node>,
+    /// Files at any depth below, so that a listing can step over a whole directory.
+    files: usize,
+}
+
+/// What is at a path.
+pub(super) enum Spot<'a> {
+    /// Nothing.
+    Free,
+    /// The path is `/`.
+    Root,
+    /// A file or a directory.
+    Taken(&'a Node),
+    /// Nothing, and a file where a directory would have to be.
+    BelowFile,
+}
+
+/// The names on the way to a path, from the root; none for `/`.
+pub(super) fn components(path: &str) -> impl Iterator<Item = &str> {
+    let relative = path.strip_prefix('/').unwrap_or(path);
+    relative.split('/').filter(|name| !name.is_empty())
+}
+
+impl Dir {
+    /// How many names are in this directory.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is nothing in this directory: only ever true of a root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many files are below this directory, at any depth.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.files
+    }
+
+    pub(crate) fn entries(&self) -> &OrdMap<Arc<str>, Node> {
+        &self.entries
+    }
+
+    /// What stands at `path`; `None` for `/`, which is `self`.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&Node> {
+        match self.look(path) {
+            Spot::Taken(node) => Some(node),
+            Spot::Free | Spot::BelowFile | Spot::Root => None,
+        }
+    }
+
+    /// What a write to `path` would meet.
+    pub(super) fn look(&self, path: &str) -> Spot<'_> {
+        let mut dir = self;
+        let mut names = components(path).peekable();
+        while let Some(name) = names.next() {
+            match (dir.entries.get(name), names.peek()) {
+                (None, _) => return Spot::Free,
+                (Some(node), None) => return Spot::Taken(node),
+                (Some(Node::Dir(below)), Some(_)) => dir = below,
+                (Some(Node::File(_)), Some(_)) => return Spot::BelowFile,
+            }
+        }
+        Spot::Root
+    }
+
+    /// Puts a file at the path of `event`. The caller has checked that no file stands above the
+    /// path and no directory at it.
+    pub(super) fn put(&mut self, event: &Arc<Event>) {
+        let mut names = components(&event.path);
+        let first = names.next().expect("the root is never a file");
+        self.put_at(first, names, event);
+    }
+
+    /// Returns whether there is one file more now.
+    fn put_at<'a>(
+        &mut self,
+        name: &'a str,
+        mut rest: impl Iterator<Item = &'a str>,
+        event: &Arc<Event>,
+    ) -> bool {
+        let added = match rest.next() {
+            None => match self.entries.get_mut(name) {
+                Some(node) => {
+                    debug_assert!(matches!(node, Node::File(_)), "a directory at {name}");
+                    *node = Node::File(Arc::clone(event));
+                    false
+                }
+                None => {
+                    self.entries
+                        .insert(name.into(), Node::File(Arc::clone(event)));
+                    true
+                }
+            },
+            Some(next) => {
+                if !self.entries.contains_key(name) {
+                    self.entries
+                        .insert(name.into(), Node::Dir(Arc::new(Self::default())));
+                }
+                match self.entries.get_mut(name) {
+                    Some(Node::Dir(below)) => Arc::make_mut(below).put_at(next, rest, event),
+                    _ => unreachable!("the caller checked that no file stands above the path"),
+                }
+            }
+        };
+        self.files += usize::from(added);
+        added
+    }
+
+    /// Removes the file at `path`, and every directory that this leaves empty. Without such a
+    /// file nothing happens.
+    pub(super) fn remove(&mut self, path: &str) {
+        // Looked up first, because the descent below copies what is shared.
+        if !matches!(self.find(path), Some(Node::File(_))) {
+            return;
+        }
+        let mut names = components(path);
+        let first = names.next().expect("the root is never a file");
+        self.remove_at(first, names);
+    }
+
+    fn remove_at<'a>(&mut self, name: &'a str, mut rest: impl Iterator<Item = &'a str>) {
+        self.files -= 1;
+        if let Some(next) = rest.next()
+            && let Some(Node::Dir(below)) = self.entries.get_mut(name)
+        {
+            let below = Arc::make_mut(below);
+            below.remove_at(next, rest);
+            if !below.is_empty() {
+                return;
+            }
+        }
+        self.entries.remove(name);
+    }
+}

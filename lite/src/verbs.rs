@@ -1,0 +1,372 @@
+//! What each verb does. In the order of a real node's checks: secret, membership, arguments,
+//! then the state.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cairn_client::wire::{ErrCode, Request, Response, Verb};
+use cairn_client::{Revision, path};
+
+use crate::answer;
+use crate::cursors::{ListVerb, Listing};
+use crate::hub::{Due, Hub, SessionId, Want};
+use crate::options::Options;
+use crate::store::{Dir, Found, MAX_DEPTH, MAX_PATH, NoState, Node, Pattern, Written, is_too_long};
+use crate::waiters::Handle;
+
+/// What one connection is allowed and what it waits for.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    may_read: bool,
+    may_write: bool,
+    /// By tag. At most `max_waiting`.
+    waiting: HashMap<Option<i32>, Handle>,
+    /// The glob parsed last: a client that follows or lists repeats it.
+    pattern: Option<Arc<Pattern>>,
+}
+
+/// What comes of a request.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// An answer.
+    Now(Response),
+    /// A listing, to be looked through without the lock.
+    List(Box<ListJob>),
+    /// It waits; the answer will become due.
+    Later,
+}
+
+/// One entry of a listing, still to be found.
+#[derive(Debug)]
+pub(crate) struct ListJob {
+    pub(crate) tag: Option<i32>,
+    pub(crate) state: Dir,
+    pub(crate) listing: Listing,
+    /// For a WALK.
+    pub(crate) pattern: Option<Arc<Pattern>>,
+    pub(crate) offset: usize,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, options: &Options) -> Self {
+        let mut session = Self {
+            id,
+            may_read: false,
+            may_write: false,
+            waiting: HashMap::new(),
+            pattern: None,
+        };
+        // Where there is no secret, the empty one is the right one.
+        session.grant(b"", options);
+        session
+    }
+
+    /// What the session still waits for.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = &Handle> {
+        self.waiting.values()
+    }
+
+    /// Gives back what is only kept for speed.
+    pub(crate) fn rest(&mut self) {
+        self.pattern = None;
+        if self.waiting.is_empty() {
+            self.waiting = HashMap::new();
+        }
+    }
+
+    fn grant(&mut self, secret: &[u8], options: &Options) -> bool {
+        let is = |expected: &Option<String>| same(secret, expected.as_deref().unwrap_or_default());
+        if is(&options.secret_rw) {
+            self.may_read = true;
+            self.may_write = true;
+            true
+        } else if is(&options.secret_ro) {
+            self.may_read = true;
+            true
+        } else {
+            false
+        }
+    }
+
+    /// Answers one request, or begins to.
+    pub(crate) fn answer(
+        &mut self,
+        hub: &mut Hub,
+        request: Request,
+        options: &Options,
+        readonly: bool,
+    ) -> Reply {
+        let tag = request.tag;
+        if self.waiting.contains_key(&tag) {
+            return Reply::Now(answer::error(tag, ErrCode::TagInUse));
+        }
+        let verb = request.verb.and_then(|verb| Verb::try_from(verb).ok());
+        let response = match verb {
+            None => answer::error(tag, ErrCode::UnknownVerb),
+            Some(Verb::Rev) => answer::revision(tag, hub.store.revision()),
+            Some(Verb::Self_) => answer::value(tag, hub.name.clone()),
+            Some(Verb::Access) => {
+                match self.grant(request.value.as_deref().unwrap_or_default(), options) {
+                    true => answer::done(tag),
+                    false => answer::denied(tag),
+                }
+            }
+            Some(Verb::Set | Verb::Del | Verb::Nop) if !self.may_write => answer::denied(tag),
+            Some(Verb::Set | Verb::Del | Verb::Nop) if readonly => {
+                answer::error(tag, ErrCode::Readonly)
+            }
+            Some(Verb::Set) => set(hub, request, options),
+            Some(Verb::Del) => del(hub, &request),
+            Some(Verb::Nop) => {
+                let event = hub.store.nop();
+                hub.announce(&event);
+                answer::done(tag)
+            }
+            Some(_) if !self.may_read => answer::denied(tag),
+            Some(Verb::Wait) => return self.wait(hub, &request, options),
+            Some(Verb::Get | Verb::Stat | Verb::Walk | Verb::Getdir) => {
+                return self.read(hub, request, options);
+            }
+        };
+        Reply::Now(response)
+    }
+
+    /// Gives an answer that has become due.
+    pub(crate) fn give(&mut self, hub: &mut Hub, due: Due) -> Reply {
+        self.waiting.remove(&due.tag);
+        match due.want {
+            Want::Event => Reply::Now(match hub.store.event(due.revision) {
+                Some(event) => answer::event(due.tag, event),
+                None => answer::error(due.tag, ErrCode::TooLate),
+            }),
+            Want::Read(request) => match hub.store.state_at(due.revision) {
+                Ok(state) => self.read_state(&state, due.revision, *request),
+                Err(_) => Reply::Now(answer::error(due.tag, ErrCode::TooLate)),
+            },
+        }
+    }
+
+    fn wait(&mut self, hub: &mut Hub, request: &Request, options: &Options) -> Reply {
+        let tag = request.tag;
+        let (Some(glob), Some(from)) = (&request.path, request.rev) else {
+            return Reply::Now(answer::error(tag, ErrCode::MissingArg));
+        };
+        let pattern = match self.parse(tag, glob) {
+            Ok(pattern) => pattern,
+            Err(response) => return Reply::Now(*response),
+        };
+        let from = Revision(from).max(Revision(1));
+        match hub.store.first_match(&pattern, from) {
+            Found::Event(event) => Reply::Now(answer::event(tag, &event)),
+            Found::TooLate => Reply::Now(answer::error(tag, ErrCode::TooLate)),
+            Found::NotYet => self.defer(hub, tag, Want::Event, &pattern, from, options),
+        }
+    }
+
+    fn read(&mut self, hub: &mut Hub, request: Request, options: &Options) -> Reply {
+        if let Err(response) = self.check_read(&request) {
+            return Reply::Now(*response);
+        }
+        let Some(at) = request.rev.map(Revision) else {
+            let revision = hub.store.revision();
+            return self.read_state(hub.store.tree(), revision, request);
+        };
+        match hub.store.state_at(at) {
+            Ok(state) => self.read_state(&state, at, request),
+            Err(NoState::TooLate) => Reply::Now(answer::error(request.tag, ErrCode::TooLate)),
+            Err(NoState::NotYet) => {
+                let every = Pattern::parse("/**").expect("a glob");
+                let tag = request.tag;
+                self.defer(hub, tag, Want::Read(Box::new(request)), &every, at, options)
+            }
+        }
+    }
+
+    fn check_read(&mut self, request: &Request) -> Result<(), Box<Response>> {
+        let tag = request.tag;
+        let missing = match Verb::try_from(request.verb.unwrap_or_default()) {
+            Ok(Verb::Stat) => false,
+            Ok(Verb::Get) => request.path.is_none(),
+            _ => request.path.is_none() || request.offset.is_none(),
+        };
+        if missing {
+            return Err(Box::new(answer::error(tag, ErrCode::MissingArg)));
+        }
+        if request.verb == Some(Verb::Walk as i32) {
+            self.parse(tag, request.path.as_deref().unwrap_or_default())?;
+            if request.offset.is_some_and(|offset| offset < 0) {
+                return Err(Box::new(answer::error(tag, ErrCode::Range)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers a request that [`check_read`](Self::check_read) found complete.
+    fn read_state(&mut self, state: &Dir, revision: Revision, request: Request) -> Reply {
+        let tag = request.tag;
+        let path = request.path.unwrap_or_default();
+        let verb = match Verb::try_from(request.verb.unwrap_or_default()) {
+            Ok(Verb::Walk) => ListVerb::Walk,
+            Ok(Verb::Getdir) => ListVerb::Getdir,
+            verb => {
+                let get = verb == Ok(Verb::Get);
+                return Reply::Now(match look(state, &path) {
+                    Spot::File(event) if get => answer::file(tag, Some(event)),
+                    Spot::Nothing if get => answer::file(tag, None),
+                    Spot::Dir(_) if get => answer::error(tag, ErrCode::Isdir),
+                    Spot::File(event) => answer::stat(tag, event.revision, event.value.len()),
+                    Spot::Nothing => answer::stat(tag, Revision::MISSING, 0),
+                    Spot::Dir(dir) => answer::stat(tag, Revision::DIRECTORY, dir.len()),
+                });
+            }
+        };
+        if verb == ListVerb::Getdir {
+            match look(state, &path) {
+                Spot::Dir(_) => {}
+                Spot::File(_) => return Reply::Now(answer::error(tag, ErrCode::Notdir)),
+                Spot::Nothing => return Reply::Now(answer::error(tag, ErrCode::Noent)),
+            }
+        }
+        let Ok(offset) = usize::try_from(request.offset.unwrap_or_default()) else {
+            return Reply::Now(answer::error(tag, ErrCode::Range));
+        };
+        let pattern = match verb {
+            ListVerb::Getdir => None,
+            ListVerb::Walk => match self.parse(tag, &path) {
+                Ok(pattern) => Some(pattern),
+                Err(response) => return Reply::Now(*response),
+            },
+        };
+        Reply::List(Box::new(ListJob {
+            tag,
+            state: state.clone(),
+            listing: Listing {
+                revision,
+                verb,
+                what: path.into(),
+            },
+            pattern,
+            offset,
+        }))
+    }
+
+    fn defer(
+        &mut self,
+        hub: &mut Hub,
+        tag: Option<i32>,
+        want: Want,
+        pattern: &Pattern,
+        from: Revision,
+        options: &Options,
+    ) -> Reply {
+        let refuse = |limit: usize, whose: &str| {
+            Reply::Now(answer::other(
+                tag,
+                format!("too many requests are waiting {whose} (limit {limit}): try again later"),
+            ))
+        };
+        if self.waiting.len() >= options.max_waiting {
+            return refuse(options.max_waiting, "on this connection");
+        }
+        if hub.waiting() >= options.max_waiting_total {
+            return refuse(options.max_waiting_total, "on this node");
+        }
+        let handle = hub.wait(self.id, tag, want, pattern, from);
+        self.waiting.insert(tag, handle);
+        Reply::Later
+    }
+
+    fn parse(&mut self, tag: Option<i32>, glob: &str) -> Result<Arc<Pattern>, Box<Response>> {
+        if let Some(pattern) = &self.pattern
+            && pattern.as_str() == glob
+        {
+            return Ok(Arc::clone(pattern));
+        }
+        let pattern = Pattern::parse(glob).map_err(|_| Box::new(answer::bad_glob(tag, glob)))?;
+        if is_too_long(glob) {
+            let limit = format!("limit: {MAX_PATH} bytes, {MAX_DEPTH} names");
+            return Err(Box::new(answer::other(
+                tag,
+                format!("glob too long ({limit})"),
+            )));
+        }
+        let pattern = Arc::new(pattern);
+        self.pattern = Some(Arc::clone(&pattern));
+        Ok(pattern)
+    }
+}
+
+enum Spot<'a> {
+    Nothing,
+    File(&'a crate::store::Event),
+    Dir(&'a Dir),
+}
+
+fn look<'a>(state: &'a Dir, path: &str) -> Spot<'a> {
+    if path == "/" {
+        return Spot::Dir(state);
+    }
+    if !path::is_valid(path) {
+        return Spot::Nothing;
+    }
+    match state.find(path) {
+        None => Spot::Nothing,
+        Some(Node::File(event)) => Spot::File(event),
+        Some(Node::Dir(dir)) => Spot::Dir(dir),
+    }
+}
+
+fn set(hub: &mut Hub, request: Request, options: &Options) -> Response {
+    let tag = request.tag;
+    let (Some(path), Some(rev)) = (request.path, request.rev) else {
+        return answer::error(tag, ErrCode::MissingArg);
+    };
+    let value = request.value.unwrap_or_default();
+    if value.len() > options.max_value {
+        let detail = format!(
+            "value of {} bytes is over the limit of {} bytes",
+            value.len(),
+            options.max_value
+        );
+        return answer::other(tag, detail);
+    }
+    match hub.store.set(&path, Revision(rev), value) {
+        Err(refusal) => answer::refused(tag, refusal),
+        Ok(written) => {
+            let done = answer::revision(tag, written.event.revision);
+            conclude(hub, tag, &written, done)
+        }
+    }
+}
+
+fn del(hub: &mut Hub, request: &Request) -> Response {
+    let tag = request.tag;
+    let (Some(path), Some(rev)) = (&request.path, request.rev) else {
+        return answer::error(tag, ErrCode::MissingArg);
+    };
+    match hub.store.del(path, Revision(rev)) {
+        Err(refusal) => answer::refused(tag, refusal),
+        // A real node does not tell the revision of a delete.
+        Ok(written) => conclude(hub, tag, &written, answer::done(tag)),
+    }
+}
+
+/// Tells the waiters; then the answer is `done`, unless the write was refused.
+fn conclude(hub: &mut Hub, tag: Option<i32>, written: &Written, done: Response) -> Response {
+    hub.announce(&written.event);
+    match written.refused {
+        None => done,
+        Some(refusal) => answer::refused(tag, refusal),
+    }
+}
+
+/// Compares without telling by its duration where the first difference is.
+fn same(given: &[u8], expected: &str) -> bool {
+    let expected = expected.as_bytes();
+    let differing = given
+        .iter()
+        .zip(expected)
+        .fold(0, |acc, (a, b)| acc | (a ^ b));
+    given.len() == expected.len() && differing == 0
+}
