@@ -193,8 +193,8 @@ pub enum Attach {
 pub enum Refusal {
     /// The cluster has no identity, ours had: it was reset.
     #[error(
-        "this journal followed cluster {ours} up to revision {newest}, but the cluster now has no \
-         identity: it was reset, or it is another one"
+        "this journal holds the history of cluster {ours} up to revision {newest}, but the cluster \
+         has no identity: it was reset, or it is another one"
     )]
     Reset {
         /// The identity that the journal is bound to.
@@ -204,7 +204,8 @@ pub enum Refusal {
     },
     /// The cluster has another identity, and ours is not its parent.
     #[error(
-        "this journal followed cluster {ours} up to revision {newest}, but this is cluster {theirs}"
+        "this journal holds the history of cluster {ours} up to revision {newest}, but this is \
+         cluster {theirs}"
     )]
     Foreign {
         /// The identity that the journal is bound to.
@@ -214,15 +215,6 @@ pub enum Refusal {
         /// The identity of the cluster.
         theirs: Identity,
     },
-    /// The journal has changes but was never bound to any cluster.
-    #[error(
-        "this journal holds changes up to revision {newest} that no cluster is known to have made \
-         (it was written by a tool, or by hand)"
-    )]
-    Unbound {
-        /// The newest revision in the journal.
-        newest: Revision,
-    },
 }
 
 /// What a journal that knows `ours` does with a cluster that says `theirs`.
@@ -230,9 +222,6 @@ pub enum Refusal {
 pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
     let Some(bound_to) = &ours.bound_to else {
         return match &theirs.identity {
-            _ if ours.newest > Revision(0) => Attach::Refuse(Refusal::Unbound {
-                newest: ours.newest,
-            }),
             None => Attach::Name,
             Some(identity) if is_unfinished(identity) => Attach::Unfinished(identity.clone()),
             Some(identity) => Attach::Bind(identity.clone()),
@@ -329,16 +318,6 @@ mod tests {
             panic!("an empty journal binds itself to a named cluster");
         };
         assert_eq!(identity.id, "a");
-    }
-
-    #[test]
-    fn a_journal_of_unknown_origin_follows_nothing() {
-        for identity in [None, Some("a"), Some("b from a at 9 kept")] {
-            assert!(matches!(
-                decide(&ours(None, 7), &theirs(identity, 100)),
-                Attach::Refuse(Refusal::Unbound { .. })
-            ));
-        }
     }
 
     #[test]
