@@ -108,6 +108,9 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// An assertion of this library failed in the thread that was writing.
+    #[error("the journal's writer panicked; this is a bug in it")]
+    Bug,
     /// The revision asked for is not in the journal (any more, or yet).
     #[error("revision {revision} is not in this journal, which holds {oldest} to {newest}")]
     NotInHistory {

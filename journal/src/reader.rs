@@ -1,12 +1,29 @@
-//! Reading, without a lock and without writing.
+//! Reading, without a lock and without writing: works beside a writer, on a damaged journal, on a
+//! read-only medium and on a full disk.
+//!
+//! Every record returned has verified. An incomplete end of a journal that may be in use is "not
+//! yet", never corruption: only the proof that what is missing had been synced makes it that. What is
+//! returned need not be durable yet; a later record's [`Record::synced`] says so.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::{Error, Record, Result, Revision, Sequence};
+use crate::{
+    Entry, Error, IndexPoint, Record, Result, Revision, Sequence,
+    directory::{self, Extent, Listing, Segment, Tail},
+    payload,
+    scan::{self, Scan, Stop},
+    storage::{Disk, SharedStorage},
+};
+
+/// How far a follower looks for proof of damage behind the end each time it has caught up. The first
+/// time, and once the segment is complete, all of it is checked.
+const FOLLOW_LOOK_BYTES: u64 = 1 << 20;
 
 /// A read-only view of a journal.
 #[derive(Clone, Debug)]
 pub struct Reader {
+    storage: SharedStorage,
     dir: PathBuf,
 }
 
@@ -22,17 +39,26 @@ pub enum EndState {
         file: PathBuf,
         /// Where they begin.
         offset: u64,
-        /// How many.
+        /// How many there are.
         bytes: u64,
     },
 }
 
 impl Reader {
-    /// Opens a directory for reading.
+    /// Opens the journal in `dir` for reading.
     pub fn open(dir: &Path) -> Result<Self> {
-        Err(Error::NotAJournal {
-            path: dir.to_owned(),
-            detail: "not written yet".to_owned(),
+        Self::open_with(Arc::new(Disk), dir)
+    }
+
+    /// The same on any storage.
+    pub fn open_with(storage: SharedStorage, dir: &Path) -> Result<Self> {
+        let listing = Listing::read(&*storage, dir)?;
+        if listing.segments.is_empty() {
+            return Err(listing.not_a_journal(dir));
+        }
+        Ok(Self {
+            storage,
+            dir: dir.to_owned(),
         })
     }
 
@@ -45,32 +71,294 @@ impl Reader {
     /// All records, oldest first.
     #[must_use]
     pub fn records(&self) -> Records {
-        Records {}
+        self.start(Begin::Sequence(Sequence(1)))
     }
 
-    /// The records from this sequence on.
+    /// The records from this sequence on, or from the oldest that there still is.
     #[must_use]
-    pub fn records_from(&self, _sequence: Sequence) -> Records {
-        Records {}
+    pub fn records_from(&self, sequence: Sequence) -> Records {
+        self.start(Begin::Sequence(sequence))
     }
 
-    /// The records that cover this revision and later ones, in the newest timeline.
+    /// The records from the first one that covers this revision, in the newest timeline that
+    /// does, or from the oldest that there still is.
     #[must_use]
-    pub fn records_from_revision(&self, _revision: Revision) -> Records {
-        Records {}
+    pub fn records_from_revision(&self, revision: Revision) -> Records {
+        self.start(Begin::Revision(revision))
+    }
+
+    fn start(&self, begin: Begin) -> Records {
+        Records {
+            reader: self.clone(),
+            begin: Some(begin),
+            skip: Some(begin),
+            current: None,
+            end: EndState::Clean,
+            ended: false,
+        }
     }
 }
 
-/// Iterates over records. Ends at the end of the journal as it is now; calling `next` again later
-/// goes on with what was written since.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    Sequence(Sequence),
+    Revision(Revision),
+}
+
+impl Begin {
+    /// Whether this record still comes before what was asked for.
+    fn skips(self, record: &Record) -> bool {
+        match self {
+            Self::Sequence(from) => record.sequence < from,
+            Self::Revision(from) => {
+                let covers = match record.entry {
+                    Entry::Gap { last, .. } => last.max(record.revision),
+                    _ => record.revision,
+                };
+                covers < from
+            }
+        }
+    }
+
+    fn is_after(self, point: &IndexPoint) -> bool {
+        match self {
+            Self::Sequence(from) => point.sequence <= from,
+            Self::Revision(from) => point.covered < from,
+        }
+    }
+}
+
+/// Iterates over records, oldest first.
+///
+/// `None` means the end as it is now: calling `next` again later goes on with what was
+/// written since. After an error there is nothing more.
 #[derive(Debug)]
-pub struct Records {}
+pub struct Records {
+    reader: Reader,
+    /// Where to begin, until that is found.
+    begin: Option<Begin>,
+    /// What to leave out, until the first record that is not.
+    skip: Option<Begin>,
+    current: Option<Current>,
+    end: EndState,
+    ended: bool,
+}
+
+#[derive(Debug)]
+struct Current {
+    segment: Segment,
+    scan: Scan,
+    covered: Revision,
+    /// Where the segment ends, and what comes then; known once there is a successor.
+    successor: Option<(Extent, PathBuf)>,
+    /// Whether the scan began at the first record, so that the digest can be checked.
+    whole: bool,
+    /// Whether everything behind the end was searched once.
+    searched: bool,
+}
+
+impl Current {
+    fn corrupt(&self, detail: String) -> Error {
+        Error::Corrupt {
+            path: self.segment.file.path.to_path_buf(),
+            offset: self.scan.offset,
+            sequence: self.scan.expected,
+            revision: self.covered,
+            detail,
+        }
+    }
+}
 
 impl Records {
-    /// How the iteration ended.
+    /// What is behind the last record, as of the last time that `next` returned `None`.
     #[must_use]
     pub fn end_state(&self) -> EndState {
-        EndState::Clean
+        self.end.clone()
+    }
+
+    fn advance(&mut self) -> Result<Option<Record>> {
+        if let Some(begin) = self.begin {
+            self.current = Some(self.begin_at(begin)?);
+            self.begin = None;
+        }
+        loop {
+            let current = self.current.as_mut().expect("found above");
+            if let Some((extent, next)) = &current.successor
+                && current.scan.last() >= extent.last
+            {
+                if current.whole {
+                    directory::check_extent(&current.scan, extent, current.covered)?;
+                }
+                let (path, first) = (next.clone(), extent.last.next());
+                let covered = current.covered;
+                self.current = Some(self.enter(&path, first, covered)?);
+                continue;
+            }
+            let offset = current.scan.offset;
+            let stop = match current.scan.step()? {
+                Ok(raw) => {
+                    let path = &current.segment.file.path;
+                    let record = Scan::decode(path, &raw).map_err(|detail| Error::Corrupt {
+                        path: path.to_path_buf(),
+                        offset,
+                        sequence: raw.header.sequence,
+                        revision: current.covered,
+                        detail,
+                    })?;
+                    current.covered = record.revision;
+                    return Ok(Some(record));
+                }
+                Err(stop) => stop,
+            };
+            if current.successor.is_some() {
+                return Err(current.corrupt(stop.detail()));
+            }
+            if !self.at_end(&stop)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The scan of the last segment has stopped. Returns whether to try again.
+    fn at_end(&mut self, stop: &Stop) -> Result<bool> {
+        let storage = self.reader.storage.clone();
+        let listing = Listing::read(&*storage, &self.reader.dir)?;
+        let current = self.current.as_mut().expect("the caller has one");
+        let first = current.segment.header.first;
+
+        if let Some((next_first, path)) = listing.after(first) {
+            let next = Segment::open(&*storage, path, next_first)
+                .map_err(|e| with_revision(e, current.covered))?;
+            let extent = directory::link(&current.segment.header, &next.header, path)?;
+            // What looked like the end may have been a write under way: it is complete now.
+            current.scan.source.refresh();
+            current.successor = Some((extent, path.clone()));
+            return Ok(true);
+        }
+        if current.scan.records == 0 && current.whole {
+            // A writer that opens a journal whose last segment is empty replaces the file.
+            if let Some(path) = listing.segments.get(&first) {
+                let now = Segment::open(&*storage, path, first)
+                    .map_err(|e| with_revision(e, current.covered))?;
+                if now.header.salt != current.segment.header.salt {
+                    let covered = current.covered;
+                    let path = path.clone();
+                    self.current = Some(self.enter(&path, first, covered)?);
+                    return Ok(true);
+                }
+            }
+        }
+        // What was read may have been half of a write under way.
+        current.scan.source.refresh();
+        if current.scan.is_next_there()? {
+            return Ok(true);
+        }
+        let look = if current.searched {
+            FOLLOW_LOOK_BYTES
+        } else {
+            u64::MAX
+        };
+        let tail = directory::judge(&mut current.scan, stop, &current.segment.header, look)?;
+        current.searched = true;
+        self.end = match tail {
+            Tail::Clean => EndState::Clean,
+            Tail::Torn(bytes) => EndState::TornTail {
+                file: current.segment.file.path.to_path_buf(),
+                offset: current.scan.offset,
+                bytes,
+            },
+            Tail::Corrupt { detail, .. } => {
+                // The proof was written after what it proves. If that was being written when it was
+                // looked at, it is there now.
+                current.scan.source.refresh();
+                if current.scan.is_next_there()? {
+                    return Ok(true);
+                }
+                return Err(current.corrupt(detail));
+            }
+        };
+        Ok(false)
+    }
+
+    fn enter(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
+        let segment = Segment::open(&*self.reader.storage, path, first)
+            .map_err(|e| with_revision(e, covered))?;
+        let scan = segment.scan_live();
+        let mut current = Current {
+            covered: segment.header.covered,
+            segment,
+            scan,
+            successor: None,
+            whole: true,
+            searched: false,
+        };
+        let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
+        if let Some((next_first, path)) = listing.after(first) {
+            let next = Segment::open(&*self.reader.storage, path, next_first)
+                .map_err(|e| with_revision(e, current.covered))?;
+            let extent = directory::link(&current.segment.header, &next.header, path)?;
+            current.scan = current.segment.scan_whole(&extent)?;
+            current.successor = Some((extent, path.to_owned()));
+        }
+        Ok(current)
+    }
+
+    /// The segment, and the place in it, at which to begin.
+    fn begin_at(&self, begin: Begin) -> Result<Current> {
+        let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
+        let (mut first, mut path) = listing
+            .segments
+            .first_key_value()
+            .ok_or_else(|| listing.not_a_journal(&self.reader.dir))?;
+        match begin {
+            Begin::Sequence(from) => {
+                if let Some(found) = listing.segments.range(..=from).next_back() {
+                    (first, path) = found;
+                }
+            }
+            Begin::Revision(from) => {
+                for (f, p) in listing.segments.iter().rev() {
+                    (first, path) = (f, p);
+                    let segment = Segment::open(&*self.reader.storage, p, *f)?;
+                    if segment.header.covered < from {
+                        break;
+                    }
+                }
+            }
+        }
+        let mut current = self.enter(path, *first, Revision::NONE)?;
+        self.skip_ahead(&mut current, begin)?;
+        Ok(current)
+    }
+
+    /// Goes to the last point of a sealed segment's index that is not beyond where to begin. Any
+    /// doubt about the index only means that reading begins at the segment's first record.
+    fn skip_ahead(&self, current: &mut Current, begin: Begin) -> Result<()> {
+        let Some((
+            Extent {
+                seal: Some(seal), ..
+            },
+            _,
+        )) = current.successor
+        else {
+            return Ok(());
+        };
+        let Ok(raw) = scan::look(&mut current.scan.source, &current.scan.seed, seal)? else {
+            return Ok(());
+        };
+        let Ok(Entry::Seal { index, .. }) = payload::decode(raw.header.kind, raw.payload) else {
+            return Ok(());
+        };
+        let point = index.iter().rev().find(|p| begin.is_after(p));
+        if let Some(point) = point
+            && point.sequence > current.scan.expected
+        {
+            current.scan.offset = point.offset;
+            current.scan.expected = point.sequence;
+            current.covered = point.covered;
+            current.whole = false;
+        }
+        Ok(())
     }
 }
 
@@ -78,6 +366,43 @@ impl Iterator for Records {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        None
+        if self.ended {
+            return None;
+        }
+        loop {
+            match self.advance() {
+                Ok(Some(record)) => {
+                    if self.skip.is_some_and(|s| s.skips(&record)) {
+                        continue;
+                    }
+                    self.skip = None;
+                    return Some(Ok(record));
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
+fn with_revision(error: Error, covered: Revision) -> Error {
+    match error {
+        Error::Corrupt {
+            path,
+            offset,
+            sequence,
+            detail,
+            ..
+        } => Error::Corrupt {
+            path,
+            offset,
+            sequence,
+            revision: covered,
+            detail,
+        },
+        other => other,
     }
 }

@@ -1,0 +1,367 @@
+//! The files of a journal: their names, and how segments hang together.
+//!
+//! Reads only. What is said here of the chain of segments holds for recovery, reading and repair.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    Error, Result, Revision, Sequence,
+    layout::SegmentHeader,
+    scan::{self, Scan, Source, Stop},
+    storage::{Access, Named, Storage},
+};
+
+/// The lock file.
+pub(crate) const LOCK: &str = "LOCK";
+/// Exists while a repair is under way.
+pub(crate) const REPAIR: &str = "REPAIR";
+/// Files that are being written: of no value after a crash.
+pub(crate) const TEMPORARY: &str = ".tmp";
+
+/// The segment prepared in advance, with [`TEMPORARY`] behind it.
+pub(crate) const SPARE: &str = "spare";
+
+/// The name of the segment that begins with this sequence.
+pub(crate) fn segment_name(first: Sequence) -> String {
+    format!("{:020}.seg", first.0)
+}
+
+/// What a name in the directory is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    Segment(Sequence),
+    Checkpoint(Revision),
+    Temporary,
+    /// Ours, and not looked at: lock, kept damage, torn tails.
+    Kept,
+    /// Ends like a segment and is not named like one.
+    Misnamed,
+    Unknown,
+}
+
+pub(crate) fn classify(name: &str) -> Name {
+    fn number(digits: &str) -> Option<u64> {
+        (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| digits.parse().ok())
+            .flatten()
+    }
+    if let Some(stem) = name.strip_suffix(".seg") {
+        return number(stem)
+            .filter(|n| *n > 0)
+            .map_or(Name::Misnamed, |n| Name::Segment(Sequence(n)));
+    }
+    if let Some(stem) = name.strip_suffix(".ckpt") {
+        return number(stem)
+            .and_then(|n| i64::try_from(n).ok())
+            .map_or(Name::Misnamed, |n| Name::Checkpoint(Revision(n)));
+    }
+    if let Some(stem) = name.strip_suffix(TEMPORARY) {
+        // Only what this library would write there: a stranger's file is not ours to remove.
+        let ours =
+            stem == SPARE || stem.ends_with(".torn") || !matches!(classify(stem), Name::Unknown);
+        return if ours { Name::Temporary } else { Name::Unknown };
+    }
+    if name == LOCK || name == REPAIR || name.ends_with(".bad") || name.ends_with(".torn") {
+        return Name::Kept;
+    }
+    Name::Unknown
+}
+
+/// What a directory holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) segments: BTreeMap<Sequence, PathBuf>,
+    pub(crate) checkpoints: BTreeMap<Revision, PathBuf>,
+    pub(crate) temporary: Vec<PathBuf>,
+    pub(crate) kept: Vec<String>,
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Listing {
+    pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let names = storage
+            .list(dir)
+            .map_err(|e| Error::io(dir, "list the directory", e))?;
+        let mut listing = Self::default();
+        for name in names {
+            let path = dir.join(&name);
+            match classify(&name) {
+                Name::Segment(first) => {
+                    listing.segments.insert(first, path);
+                }
+                Name::Checkpoint(revision) => {
+                    listing.checkpoints.insert(revision, path);
+                }
+                Name::Temporary => listing.temporary.push(path),
+                Name::Kept => listing.kept.push(name),
+                Name::Misnamed => {
+                    return Err(Error::ForeignFile {
+                        path,
+                        detail: "it is not named by 20 digits".to_owned(),
+                    });
+                }
+                Name::Unknown => listing.unknown.push(name),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The error for a directory that holds no segment.
+    pub(crate) fn not_a_journal(&self, dir: &Path) -> Error {
+        let remains = self.kept.iter().any(|n| n != LOCK) || !self.checkpoints.is_empty();
+        let detail = if remains {
+            "all its segments are missing".to_owned()
+        } else if self.unknown.is_empty() {
+            "it holds no segment".to_owned()
+        } else {
+            let mut some = self.unknown.clone();
+            some.sort();
+            some.truncate(3);
+            format!("it holds no segment, but {}", some.join(", "))
+        };
+        Error::NotAJournal {
+            path: dir.to_owned(),
+            detail,
+        }
+    }
+
+    /// Whether a new journal may be begun here: nothing is in the directory that somebody else
+    /// put there, and nothing that says that there once was a journal.
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.segments.is_empty()
+            && self.checkpoints.is_empty()
+            && self.kept.iter().all(|n| n == LOCK)
+            // The root of a file system of its own is a good place for a journal.
+            && self.unknown.iter().all(|n| n == "lost+found")
+    }
+
+    /// The segment after this one.
+    pub(crate) fn after(&self, first: Sequence) -> Option<(Sequence, &PathBuf)> {
+        self.segments
+            .range(first.next()..)
+            .next()
+            .map(|(s, p)| (*s, p))
+    }
+}
+
+/// A segment whose header is sound.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) file: Arc<Named>,
+    pub(crate) header: SegmentHeader,
+}
+
+impl Segment {
+    pub(crate) fn open(storage: &dyn Storage, path: &Path, first: Sequence) -> Result<Self> {
+        let file = Arc::new(Named::open(storage, path, Access::Read)?);
+        let header = scan::read_header(&file, first)?;
+        Ok(Self { file, header })
+    }
+
+    /// A walk that reads the file as it is at each moment.
+    pub(crate) fn scan_live(&self) -> Scan {
+        let source = Source::window(self.file.clone());
+        Scan::new(self.file.path.clone(), source, &self.header)
+    }
+
+    /// A walk over a segment that has a successor, whose extent is known and final.
+    pub(crate) fn scan_whole(&self, extent: &Extent) -> Result<Scan> {
+        let length = self.file.len()?;
+        if length < extent.end {
+            return Err(Error::Corrupt {
+                path: self.file.path.to_path_buf(),
+                offset: length,
+                sequence: extent.last,
+                revision: self.header.covered,
+                detail: format!(
+                    "the file has {length} bytes, its successor says that its records take {}",
+                    extent.end
+                ),
+            });
+        }
+        let source = Source::mapped(self.file.clone(), extent.end)?;
+        Ok(Scan::new(self.file.path.clone(), source, &self.header))
+    }
+}
+
+/// Where a segment that has a successor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) last: Sequence,
+    pub(crate) digest: u32,
+    pub(crate) end: u64,
+    pub(crate) seal: Option<u64>,
+}
+
+/// Checks that `next` is the direct successor of `segment`, and says where `segment` ends.
+pub(crate) fn link(
+    segment: &SegmentHeader,
+    next: &SegmentHeader,
+    next_path: &Path,
+) -> Result<Extent> {
+    same_journal(segment, next, next_path)?;
+    let c = &next.context;
+    let corrupt = |detail: String| Error::Corrupt {
+        path: next_path.to_owned(),
+        offset: 0,
+        sequence: next.first,
+        revision: next.covered,
+        detail,
+    };
+    if next.predecessor_last.next() != next.first {
+        return Err(corrupt(format!(
+            "the segment begins with sequence {}, its predecessor is said to end with {}",
+            next.first, next.predecessor_last
+        )));
+    }
+    if c.predecessor_first != segment.first {
+        return Err(corrupt(format!(
+            "the segment before it, {}, is missing",
+            segment_name(c.predecessor_first)
+        )));
+    }
+    let by_next = Extent {
+        last: next.predecessor_last,
+        digest: next.predecessor_digest,
+        end: c.predecessor_end,
+        seal: c.predecessor_seal,
+    };
+    match segment.context.repaired {
+        // The repaired segment takes the place of the one that the successor knew.
+        Some(r) if r.stands_for == Some(by_next.digest) && r.last == by_next.last => Ok(Extent {
+            last: r.last,
+            digest: r.digest,
+            end: r.end,
+            seal: None,
+        }),
+        _ => Ok(by_next),
+    }
+}
+
+pub(crate) fn same_journal(a: &SegmentHeader, b: &SegmentHeader, b_path: &Path) -> Result<()> {
+    if a.uuid == b.uuid {
+        return Ok(());
+    }
+    Err(Error::ForeignFile {
+        path: b_path.to_owned(),
+        detail: format!(
+            "it belongs to the journal {}, the segment before it to {}",
+            b.uuid, a.uuid
+        ),
+    })
+}
+
+/// Walks a whole segment that has a successor. `visit` sees every record.
+pub(crate) fn verify(
+    segment: &Segment,
+    extent: &Extent,
+    mut visit: impl FnMut(&crate::scan::RawRecord<'_>) -> Result<(), String>,
+) -> Result<Scan> {
+    let mut scan = segment.scan_whole(extent)?;
+    let mut covered = segment.header.covered;
+    while scan.last() < extent.last {
+        let offset = scan.offset;
+        let expected = scan.expected;
+        let corrupt = |detail: String| Error::Corrupt {
+            path: segment.file.path.to_path_buf(),
+            offset,
+            sequence: expected,
+            revision: covered,
+            detail,
+        };
+        match scan.step()? {
+            Ok(raw) => {
+                visit(&raw).map_err(corrupt)?;
+                covered = covered.max(raw.header.revision);
+            }
+            Err(stop) => return Err(corrupt(stop.detail())),
+        }
+    }
+    check_extent(&scan, extent, covered)?;
+    Ok(scan)
+}
+
+/// Checks a scan that has come to the last sequence of its segment against what the successor says.
+pub(crate) fn check_extent(scan: &Scan, extent: &Extent, covered: Revision) -> Result<()> {
+    let detail = if scan.last() != extent.last {
+        format!(
+            "the successor says that the segment ends with sequence {}",
+            extent.last
+        )
+    } else if scan.offset != extent.end {
+        format!(
+            "the successor says that the segment's records end at {}",
+            extent.end
+        )
+    } else if scan.digest.value() != extent.digest {
+        "the segment's digest is not the one that its successor names: a record was replaced"
+            .to_owned()
+    } else if extent.seal.is_some() && scan.seal != extent.seal {
+        "the segment's seal is not where its successor says".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Corrupt {
+        path: scan.path.to_path_buf(),
+        offset: scan.offset,
+        sequence: scan.expected,
+        revision: covered,
+        detail,
+    })
+}
+
+/// How a stop at the end of a live segment is to be taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Nothing but zeros, or nothing, after the last record.
+    Clean,
+    /// So many bytes of something that was never known to be synced.
+    Torn(u64),
+    /// The record at `proof` was written when the one that is bad here had been synced.
+    Corrupt { proof: u64, detail: String },
+}
+
+/// Decides between a torn tail and corruption, by the synced sequences of later records.
+///
+/// Looks at the next `look` bytes only.
+pub(crate) fn judge(
+    scan: &mut Scan,
+    stop: &Stop,
+    header: &SegmentHeader,
+    look: u64,
+) -> Result<Tail> {
+    if scan.seal.is_some() {
+        // Preallocated zeros may follow a seal; nothing that counts.
+        return Ok(Tail::Clean);
+    }
+    let expected = scan.expected;
+    if header.context.repaired.is_some_and(|r| r.last >= expected) {
+        return Ok(Tail::Corrupt {
+            proof: 0,
+            detail: format!(
+                "{}; the repair that wrote this segment wrote more",
+                stop.detail()
+            ),
+        });
+    }
+    if let Some(proof) = scan.proof_of_sync(expected, look)? {
+        return Ok(Tail::Corrupt {
+            proof,
+            detail: format!(
+                "{}; the record at offset {proof} proves that it had been acknowledged",
+                stop.detail()
+            ),
+        });
+    }
+    if *stop == Stop::EndOfFile {
+        return Ok(Tail::Clean);
+    }
+    Ok(match scan.nonzero_bytes(look)? {
+        0 => Tail::Clean,
+        n => Tail::Torn(n),
+    })
+}

@@ -1,0 +1,462 @@
+//! The payloads of records and the context of a segment header: protobuf messages, and what they mean.
+//!
+//! A payload is decoded only after its checksum matched, so a message that does not decode was
+//! written by something else than this version; that is reported, never guessed around.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::{
+    Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Op, Revision, Sequence, Timeline,
+    Timestamp, layout::Kind,
+};
+
+mod wire {
+    //! The messages, with the field numbers of `docs/format.md`.
+
+    use bytes::Bytes;
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Change {
+        #[prost(bytes = "bytes", tag = "1")]
+        pub(super) path: Bytes,
+        #[prost(bytes = "bytes", tag = "2")]
+        pub(super) value: Bytes,
+        #[prost(bool, tag = "3")]
+        pub(super) delete: bool,
+        #[prost(int64, optional, tag = "4")]
+        pub(super) revision: Option<i64>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Changes {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) changes: Vec<Change>,
+        #[prost(int64, tag = "2")]
+        pub(super) observed_at: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Gap {
+        #[prost(int64, tag = "1")]
+        pub(super) first: i64,
+        #[prost(int64, tag = "2")]
+        pub(super) last: i64,
+        #[prost(uint32, tag = "3")]
+        pub(super) phase: u32,
+        #[prost(uint32, tag = "4")]
+        pub(super) reason: u32,
+        #[prost(int64, tag = "5")]
+        pub(super) observed_at: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Timeline {
+        #[prost(string, tag = "1")]
+        pub(super) id: String,
+        #[prost(string, optional, tag = "2")]
+        pub(super) parent: Option<String>,
+        #[prost(int64, tag = "3")]
+        pub(super) at: i64,
+        #[prost(bool, tag = "4")]
+        pub(super) kept: bool,
+        #[prost(int64, tag = "5")]
+        pub(super) observed_at: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Watermark {
+        #[prost(int64, tag = "1")]
+        pub(super) observed_at: i64,
+        #[prost(bool, tag = "2")]
+        pub(super) closed: bool,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct IndexPoint {
+        #[prost(uint64, tag = "1")]
+        pub(super) sequence: u64,
+        #[prost(int64, tag = "2")]
+        pub(super) covered: i64,
+        #[prost(uint64, tag = "3")]
+        pub(super) offset: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Seal {
+        #[prost(uint64, tag = "1")]
+        pub(super) records: u64,
+        #[prost(fixed32, tag = "2")]
+        pub(super) digest: u32,
+        #[prost(message, repeated, tag = "3")]
+        pub(super) index: Vec<IndexPoint>,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Lost {
+        #[prost(uint64, tag = "1")]
+        pub(super) first_sequence: u64,
+        #[prost(int64, tag = "2")]
+        pub(super) first: i64,
+        #[prost(int64, tag = "3")]
+        pub(super) last: i64,
+        #[prost(int64, tag = "4")]
+        pub(super) observed_at: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Repaired {
+        #[prost(fixed32, optional, tag = "1")]
+        pub(super) stands_for: Option<u32>,
+        #[prost(fixed32, tag = "2")]
+        pub(super) digest: u32,
+        #[prost(uint64, tag = "3")]
+        pub(super) last: u64,
+        #[prost(uint64, tag = "4")]
+        pub(super) end: u64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Context {
+        #[prost(message, optional, tag = "1")]
+        pub(super) timeline: Option<Timeline>,
+        #[prost(message, optional, tag = "2")]
+        pub(super) open_gap: Option<Gap>,
+        #[prost(uint64, tag = "3")]
+        pub(super) predecessor_first: u64,
+        #[prost(uint64, tag = "4")]
+        pub(super) predecessor_end: u64,
+        #[prost(uint64, tag = "5")]
+        pub(super) predecessor_seal: u64,
+        #[prost(fixed64, tag = "6")]
+        pub(super) predecessor_salt: u64,
+        #[prost(message, optional, tag = "7")]
+        pub(super) repaired: Option<Repaired>,
+    }
+}
+
+/// What a segment's header says beyond its fixed fields.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Context {
+    /// The timeline in force before the segment's first record.
+    pub(crate) timeline: Option<Timeline>,
+    /// The gap that was open there.
+    pub(crate) open_gap: Option<Gap>,
+    /// First sequence of the predecessor: its name.
+    pub(crate) predecessor_first: Sequence,
+    /// Where the predecessor's records end, in bytes.
+    pub(crate) predecessor_end: u64,
+    /// Offset of the predecessor's seal record; `None`: it was not sealed.
+    pub(crate) predecessor_seal: Option<u64>,
+    /// The predecessor's salt: its records can be verified without its own header.
+    pub(crate) predecessor_salt: u64,
+    /// Set if a repair wrote this segment.
+    pub(crate) repaired: Option<Repaired>,
+}
+
+/// What a repair knew of the segment it wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    /// The digest by which the successor knows the segment that was replaced.
+    pub(crate) stands_for: Option<u32>,
+    /// The digest that this segment really has.
+    pub(crate) digest: u32,
+    /// Its last sequence.
+    pub(crate) last: Sequence,
+    /// Where its records end, in bytes.
+    pub(crate) end: u64,
+}
+
+fn reason_number(reason: GapReason) -> u32 {
+    match reason {
+        GapReason::HistoryDiscarded => 1,
+        GapReason::Baseline => 2,
+        GapReason::Damage => 3,
+    }
+}
+
+fn reason(number: u32) -> Result<GapReason, String> {
+    Ok(match number {
+        1 => GapReason::HistoryDiscarded,
+        2 => GapReason::Baseline,
+        3 => GapReason::Damage,
+        n => return Err(format!("gap reason {n} is unknown")),
+    })
+}
+
+fn timeline_to_wire(t: &Timeline) -> wire::Timeline {
+    wire::Timeline {
+        id: t.id.clone(),
+        parent: t.parent.clone(),
+        at: t.at.0,
+        kept: t.kept,
+        observed_at: t.observed_at.0,
+    }
+}
+
+fn timeline(t: wire::Timeline) -> Timeline {
+    Timeline {
+        id: t.id,
+        parent: t.parent,
+        at: Revision(t.at),
+        kept: t.kept,
+        observed_at: Timestamp(t.observed_at),
+    }
+}
+
+impl Context {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        wire::Context {
+            timeline: self.timeline.as_ref().map(timeline_to_wire),
+            open_gap: self.open_gap.map(|g| wire::Gap {
+                first: g.first.0,
+                last: g.last.0,
+                phase: 1,
+                reason: reason_number(g.reason),
+                observed_at: 0,
+            }),
+            predecessor_first: self.predecessor_first.0,
+            predecessor_end: self.predecessor_end,
+            predecessor_seal: self.predecessor_seal.unwrap_or(0),
+            predecessor_salt: self.predecessor_salt,
+            repaired: self.repaired.map(|r| wire::Repaired {
+                stands_for: r.stands_for,
+                digest: r.digest,
+                last: r.last.0,
+                end: r.end,
+            }),
+        }
+        .encode_to_vec()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let c = wire::Context::decode(bytes).map_err(|e| e.to_string())?;
+        let open_gap = match c.open_gap {
+            None => None,
+            Some(g) => Some(Gap {
+                first: Revision(g.first),
+                last: Revision(g.last),
+                reason: reason(g.reason)?,
+            }),
+        };
+        Ok(Self {
+            timeline: c.timeline.map(timeline),
+            open_gap,
+            predecessor_first: Sequence(c.predecessor_first),
+            predecessor_end: c.predecessor_end,
+            predecessor_seal: (c.predecessor_seal != 0).then_some(c.predecessor_seal),
+            predecessor_salt: c.predecessor_salt,
+            repaired: c.repaired.map(|r| Repaired {
+                stands_for: r.stands_for,
+                digest: r.digest,
+                last: Sequence(r.last),
+                end: r.end,
+            }),
+        })
+    }
+}
+
+/// An entry in the form in which its length is known and it can be written.
+pub(crate) struct Payload {
+    pub(crate) kind: Kind,
+    body: Body,
+}
+
+enum Body {
+    Changes(wire::Changes),
+    Gap(wire::Gap),
+    Timeline(wire::Timeline),
+    Watermark(wire::Watermark),
+    Seal(wire::Seal),
+    Lost(wire::Lost),
+}
+
+impl Payload {
+    pub(crate) fn new(entry: &Entry) -> Self {
+        let (kind, body) = match entry {
+            Entry::Changes {
+                changes,
+                observed_at,
+            } => (
+                Kind::Changes,
+                Body::Changes(wire::Changes {
+                    changes: changes.iter().map(change_to_wire).collect(),
+                    observed_at: observed_at.0,
+                }),
+            ),
+            Entry::Gap {
+                first,
+                last,
+                phase,
+                reason,
+                observed_at,
+            } => (
+                Kind::Gap,
+                Body::Gap(wire::Gap {
+                    first: first.0,
+                    last: last.0,
+                    phase: match phase {
+                        GapPhase::Opened => 1,
+                        GapPhase::Closed => 2,
+                    },
+                    reason: reason_number(*reason),
+                    observed_at: observed_at.0,
+                }),
+            ),
+            Entry::Timeline(t) => (Kind::Timeline, Body::Timeline(timeline_to_wire(t))),
+            Entry::Watermark {
+                observed_at,
+                closed,
+            } => (
+                Kind::Watermark,
+                Body::Watermark(wire::Watermark {
+                    observed_at: observed_at.0,
+                    closed: *closed,
+                }),
+            ),
+            Entry::Seal {
+                records,
+                digest,
+                index,
+            } => (
+                Kind::Seal,
+                Body::Seal(wire::Seal {
+                    records: *records,
+                    digest: *digest,
+                    index: index
+                        .iter()
+                        .map(|p| wire::IndexPoint {
+                            sequence: p.sequence.0,
+                            covered: p.covered.0,
+                            offset: p.offset,
+                        })
+                        .collect(),
+                }),
+            ),
+            Entry::Lost {
+                first_sequence,
+                first,
+                last,
+                observed_at,
+            } => (
+                Kind::Lost,
+                Body::Lost(wire::Lost {
+                    first_sequence: first_sequence.0,
+                    first: first.0,
+                    last: last.0,
+                    observed_at: observed_at.0,
+                }),
+            ),
+        };
+        Self { kind, body }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match &self.body {
+            Body::Changes(m) => m.encoded_len(),
+            Body::Gap(m) => m.encoded_len(),
+            Body::Timeline(m) => m.encoded_len(),
+            Body::Watermark(m) => m.encoded_len(),
+            Body::Seal(m) => m.encoded_len(),
+            Body::Lost(m) => m.encoded_len(),
+        }
+    }
+
+    /// Appends exactly `len()` bytes.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        match &self.body {
+            Body::Changes(m) => m.encode_raw(out),
+            Body::Gap(m) => m.encode_raw(out),
+            Body::Timeline(m) => m.encode_raw(out),
+            Body::Watermark(m) => m.encode_raw(out),
+            Body::Seal(m) => m.encode_raw(out),
+            Body::Lost(m) => m.encode_raw(out),
+        }
+    }
+}
+
+fn change_to_wire(c: &Change) -> wire::Change {
+    let (value, delete) = match &c.op {
+        Op::Set(value) => (value.clone(), false),
+        Op::Delete => (Bytes::new(), true),
+    };
+    wire::Change {
+        path: c.path.clone(),
+        value,
+        delete,
+        revision: c.revision.map(|r| r.0),
+    }
+}
+
+/// Decodes a payload whose checksum matched.
+pub(crate) fn decode(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
+    let text = |e: prost::DecodeError| format!("the payload does not decode: {e}");
+    Ok(match kind {
+        Kind::Changes => {
+            let m = wire::Changes::decode(payload).map_err(text)?;
+            Entry::Changes {
+                changes: m
+                    .changes
+                    .into_iter()
+                    .map(|c| Change {
+                        path: c.path,
+                        op: if c.delete {
+                            Op::Delete
+                        } else {
+                            Op::Set(c.value)
+                        },
+                        revision: c.revision.map(Revision),
+                    })
+                    .collect(),
+                observed_at: Timestamp(m.observed_at),
+            }
+        }
+        Kind::Gap => {
+            let m = wire::Gap::decode(payload).map_err(text)?;
+            Entry::Gap {
+                first: Revision(m.first),
+                last: Revision(m.last),
+                phase: match m.phase {
+                    1 => GapPhase::Opened,
+                    2 => GapPhase::Closed,
+                    n => return Err(format!("gap phase {n} is unknown")),
+                },
+                reason: reason(m.reason)?,
+                observed_at: Timestamp(m.observed_at),
+            }
+        }
+        Kind::Timeline => Entry::Timeline(timeline(wire::Timeline::decode(payload).map_err(text)?)),
+        Kind::Watermark => {
+            let m = wire::Watermark::decode(payload).map_err(text)?;
+            Entry::Watermark {
+                observed_at: Timestamp(m.observed_at),
+                closed: m.closed,
+            }
+        }
+        Kind::Seal => {
+            let m = wire::Seal::decode(payload).map_err(text)?;
+            Entry::Seal {
+                records: m.records,
+                digest: m.digest,
+                index: m
+                    .index
+                    .into_iter()
+                    .map(|p| IndexPoint {
+                        sequence: Sequence(p.sequence),
+                        covered: Revision(p.covered),
+                        offset: p.offset,
+                    })
+                    .collect(),
+            }
+        }
+        Kind::Lost => {
+            let m = wire::Lost::decode(payload).map_err(text)?;
+            Entry::Lost {
+                first_sequence: Sequence(m.first_sequence),
+                first: Revision(m.first),
+                last: Revision(m.last),
+                observed_at: Timestamp(m.observed_at),
+            }
+        }
+    })
+}

@@ -1,0 +1,429 @@
+//! Opening after whatever happened: verifies, decides between torn tail and corruption, cuts, and
+//! starts a new segment.
+//!
+//! Every step leaves a directory from which opening again ends in the same place, so a crash here
+//! is just another crash. Corruption is reported before anything is changed. The steps are numbered
+//! as in `docs/format.md`.
+
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::{
+    Entry, Error, Options, Result, Sequence,
+    directory::{self, Extent, LOCK, Listing, REPAIR, Segment, Tail},
+    layout::SegmentHeader,
+    payload::{self, Context},
+    scan::{Scan, Source},
+    segment,
+    storage::{Access, Lock, Named, Storage},
+    tracker::Tracker,
+};
+
+/// How much is copied at once.
+const COPY_BYTES: usize = 1 << 20;
+
+/// What opening found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// Everything up to here is whole and durable.
+    pub valid_to: Sequence,
+    /// `None` if the journal was closed in good order, or is new: nothing can be missing. Otherwise
+    /// the sequence from which on an acknowledged record would be missing if the disk had lost what
+    /// it had synced. After a crash this is always given: the newest group has no witness. If
+    /// `torn_bytes` is 0 as well, nothing hints at a loss.
+    pub maybe_lost_from: Option<Sequence>,
+    /// How many bytes of a torn tail were cut.
+    pub torn_bytes: u64,
+    /// Where they are kept.
+    pub torn_file: Option<PathBuf>,
+    /// Whether the journal was created by this opening.
+    pub created: bool,
+}
+
+/// A journal ready to be written to.
+pub(crate) struct Opened {
+    pub(crate) lock: Box<dyn Lock>,
+    pub(crate) file: Named,
+    pub(crate) header: SegmentHeader,
+    pub(crate) tracker: Tracker,
+    pub(crate) recovery: Recovery,
+}
+
+pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Result<Opened> {
+    // 1. The directory, and nobody else in it.
+    let lock = enter(storage, dir)?;
+    let listing = Listing::read(storage, dir)?;
+    if listing.kept.iter().any(|n| n == REPAIR) {
+        return Err(Error::RepairInterrupted {
+            path: dir.join(REPAIR),
+        });
+    }
+
+    let Some((&last_first, _)) = listing.segments.last_key_value() else {
+        if !listing.is_vacant() {
+            return Err(listing.not_a_journal(dir));
+        }
+        remove_temporary(storage, &listing)?;
+        return begin(storage, dir, lock);
+    };
+
+    // 2. The headers, and that they form one chain.
+    let chain = chain(storage, &listing)?;
+    let last = chain.last().expect("there is a last segment");
+    debug_assert_eq!(last.header.first, last_first);
+
+    // 3. The newest sealed history, within bounds.
+    verify_some(&chain, options.verify_bytes)?;
+
+    // 4. The last segment, record by record, and what its end is.
+    let end = read_last(last)?;
+
+    // From here on the directory is changed.
+    remove_temporary(storage, &listing)?;
+    let (torn_bytes, torn_file) = match end.tail {
+        // 5. What is cut is kept aside.
+        Tail::Torn(bytes) => (
+            bytes,
+            Some(keep_torn(storage, dir, last, end.scan.offset, bytes)?),
+        ),
+        _ => (0, None),
+    };
+    let header = if end.scan.records == 0 {
+        // 7a. A segment without records is replaced by one with another salt.
+        successor_of_empty(storage, last, &end.tracker)
+    } else {
+        // 6. What the page cache says is written down, the rest is cut.
+        settle(storage, last, &end)?;
+        // 7b. A new segment, so that nothing that was ever in the old blocks can follow.
+        successor(storage, last, &end)
+    };
+    let file = segment::create(storage, dir, &header, None)?;
+    let valid_to = end.scan.last();
+    Ok(Opened {
+        lock,
+        file,
+        header,
+        tracker: end.tracker,
+        recovery: Recovery {
+            valid_to,
+            maybe_lost_from: (!end.closed || torn_bytes > 0).then(|| valid_to.next()),
+            torn_bytes,
+            torn_file,
+            created: false,
+        },
+    })
+}
+
+/// Makes sure that the directory is there and may be ours, and locks it.
+pub(crate) fn enter(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>> {
+    storage
+        .create_dir(dir)
+        .map_err(|e| Error::io(dir, "create the directory", e))?;
+    // Before the lock file is put into somebody else's directory.
+    let listing = Listing::read(storage, dir)?;
+    if listing.segments.is_empty() && !listing.is_vacant() {
+        return Err(listing.not_a_journal(dir));
+    }
+    take_lock(storage, dir)
+}
+
+pub(crate) fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>> {
+    let path = dir.join(LOCK);
+    let lock = storage
+        .lock(&path)
+        .map_err(|e| Error::io(path.as_path(), "lock", e))?;
+    let Some(lock) = lock else {
+        return Err(Error::Locked {
+            holder: holder(storage, &path),
+            path,
+        });
+    };
+    // Only a courtesy to whoever is refused, so a full disk does not matter.
+    let _ = lock.write_holder(&format!("process {}", std::process::id()));
+    Ok(lock)
+}
+
+fn holder(storage: &dyn Storage, path: &Path) -> String {
+    let mut note = [0; 64];
+    Named::open(storage, path, Access::Read)
+        .and_then(|f| f.read_at(&mut note, 0))
+        .ok()
+        .filter(|n| *n > 0)
+        .map_or_else(
+            || "another process".to_owned(),
+            |n| String::from_utf8_lossy(&note[..n]).trim().to_owned(),
+        )
+}
+
+pub(crate) fn remove_temporary(storage: &dyn Storage, listing: &Listing) -> Result<()> {
+    for path in &listing.temporary {
+        segment::remove_if_there(storage, path)?;
+    }
+    Ok(())
+}
+
+fn begin(storage: &dyn Storage, dir: &Path, lock: Box<dyn Lock>) -> Result<Opened> {
+    let header = SegmentHeader {
+        uuid: Uuid::from_u128(storage.random()),
+        salt: salt(storage),
+        first: Sequence(1),
+        predecessor_last: Sequence::NONE,
+        predecessor_digest: 0,
+        covered: crate::Revision::NONE,
+        created_at: storage.now(),
+        synced: Sequence::NONE,
+        context: Context::default(),
+    };
+    let file = segment::create(storage, dir, &header, None)?;
+    Ok(Opened {
+        lock,
+        file,
+        header,
+        tracker: Tracker::default(),
+        recovery: Recovery {
+            valid_to: Sequence::NONE,
+            maybe_lost_from: None,
+            torn_bytes: 0,
+            torn_file: None,
+            created: true,
+        },
+    })
+}
+
+#[allow(clippy::cast_possible_truncation)] // The low half of a random number is a random number.
+pub(crate) fn salt(storage: &dyn Storage) -> u64 {
+    storage.random() as u64
+}
+
+/// All segments, oldest first, with sound headers and no segment missing between them.
+pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segment>> {
+    let mut chain: Vec<Segment> = Vec::with_capacity(listing.segments.len());
+    for (first, path) in &listing.segments {
+        let segment = Segment::open(storage, path, *first).map_err(|e| match e {
+            Error::Corrupt {
+                path,
+                offset,
+                sequence,
+                detail,
+                ..
+            } => Error::Corrupt {
+                path,
+                offset,
+                sequence,
+                revision: chain
+                    .last()
+                    .map_or(crate::Revision::NONE, |s| s.header.covered),
+                detail,
+            },
+            other => other,
+        })?;
+        if let Some(before) = chain.last() {
+            directory::link(&before.header, &segment.header, path)?;
+        }
+        chain.push(segment);
+    }
+    if let Some(oldest) = chain.first() {
+        oldest_is_covered(listing, oldest)?;
+    }
+    Ok(chain)
+}
+
+/// History may begin after the first record only where a checkpoint stands for what was before.
+fn oldest_is_covered(listing: &Listing, oldest: &Segment) -> Result<()> {
+    let before = oldest.header.predecessor_last;
+    if before == Sequence::NONE || !listing.checkpoints.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Corrupt {
+        path: oldest.file.path.to_path_buf(),
+        offset: 0,
+        sequence: oldest.header.first,
+        revision: oldest.header.covered,
+        detail: format!(
+            "the segments before it, up to sequence {before}, are missing, and no checkpoint stands for them"
+        ),
+    })
+}
+
+fn verify_some(chain: &[Segment], bytes: u64) -> Result<()> {
+    let mut left = bytes;
+    for pair in chain.windows(2).rev() {
+        if left == 0 {
+            break;
+        }
+        let extent = directory::link(&pair[0].header, &pair[1].header, &pair[1].file.path)?;
+        directory::verify(&pair[0], &extent, |_| Ok(()))?;
+        left = left.saturating_sub(extent.end);
+    }
+    Ok(())
+}
+
+/// What the last segment was found to be.
+pub(crate) struct LastSegment {
+    pub(crate) scan: Scan,
+    pub(crate) tracker: Tracker,
+    pub(crate) tail: Tail,
+    /// Whether it ends with the record of an orderly close.
+    pub(crate) closed: bool,
+    /// Offset of the first record that is not known to be synced.
+    pub(crate) unsynced_from: u64,
+}
+
+/// The tracker as it was before the segment's first record.
+pub(crate) fn tracker_before(header: &SegmentHeader) -> Tracker {
+    Tracker {
+        covered: header.covered,
+        timeline: header.context.timeline.clone(),
+        open_gap: header.context.open_gap,
+    }
+}
+
+pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
+    let mut scan = last.scan_live();
+    let mut tracker = tracker_before(&last.header);
+    let mut closed = false;
+    let mut unsynced_from = scan.offset;
+    let mut synced = scan.synced;
+    let stop = loop {
+        let (offset, expected) = (scan.offset, scan.expected);
+        match scan.step()? {
+            Ok(raw) => {
+                let entry = payload::decode(raw.header.kind, raw.payload).map_err(|detail| {
+                    Error::Corrupt {
+                        path: last.file.path.to_path_buf(),
+                        offset,
+                        sequence: expected,
+                        revision: tracker.covered,
+                        detail,
+                    }
+                })?;
+                if raw.header.synced > synced {
+                    // Exactly the records of the newest group name the newest synced sequence.
+                    synced = raw.header.synced;
+                    unsynced_from = raw.offset;
+                }
+                closed = matches!(entry, Entry::Watermark { closed: true, .. });
+                tracker.apply(raw.header.revision, &entry);
+            }
+            Err(stop) => break stop,
+        }
+    };
+    let tail = directory::judge(&mut scan, &stop, &last.header, u64::MAX)?;
+    if let Tail::Corrupt { detail, .. } = tail {
+        return Err(Error::Corrupt {
+            path: last.file.path.to_path_buf(),
+            offset: scan.offset,
+            sequence: scan.expected,
+            revision: tracker.covered,
+            detail,
+        });
+    }
+    Ok(LastSegment {
+        scan,
+        tracker,
+        tail,
+        closed,
+        unsynced_from,
+    })
+}
+
+/// Copies the bytes that are going to be cut into a file of their own, durably.
+fn keep_torn(
+    storage: &dyn Storage,
+    dir: &Path,
+    last: &Segment,
+    offset: u64,
+    bytes: u64,
+) -> Result<PathBuf> {
+    let path = dir.join(format!("{:020}.{offset}.torn", last.header.first.0));
+    let mut kept = segment::create_temporary(storage, &path)?;
+    let mut source = Source::window(last.file.clone());
+    let mut done = 0;
+    while done < bytes {
+        let want = usize::try_from((bytes - done).min(COPY_BYTES as u64)).expect("bounded");
+        let chunk = source.get(offset + done, want)?;
+        if chunk.is_empty() {
+            break;
+        }
+        kept.write_at(chunk, done)?;
+        done += chunk.len() as u64;
+    }
+    kept.sync_all()?;
+    segment::publish(storage, dir, &mut kept, path.clone())?;
+    Ok(path)
+}
+
+/// Writes the records that are not known to be on disk once more, in place and byte for byte, cuts
+/// what is behind them, and syncs: after a failed sync the page cache may hold what the disk does not.
+fn settle(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> Result<()> {
+    let file = Named::open(storage, &last.file.path, Access::ReadWrite)?;
+    let mut source = Source::window(last.file.clone());
+    let mut at = end.unsynced_from;
+    while at < end.scan.offset {
+        let want = usize::try_from((end.scan.offset - at).min(COPY_BYTES as u64)).expect("bounded");
+        let chunk = source.get(at, want)?;
+        assert!(
+            !chunk.is_empty(),
+            "these bytes were read a moment ago, under the lock"
+        );
+        file.write_at(chunk, at)?;
+        at += chunk.len() as u64;
+    }
+    file.set_len(end.scan.offset)?;
+    file.sync_all()
+}
+
+fn successor(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> SegmentHeader {
+    let extent = Extent {
+        last: end.scan.last(),
+        digest: end.scan.digest.value(),
+        end: end.scan.offset,
+        seal: end.scan.seal,
+    };
+    next_header(storage, &last.header, &extent, &end.tracker)
+}
+
+/// The header of the segment after `before`, which ends as `extent` says.
+pub(crate) fn next_header(
+    storage: &dyn Storage,
+    before: &SegmentHeader,
+    extent: &Extent,
+    tracker: &Tracker,
+) -> SegmentHeader {
+    SegmentHeader {
+        uuid: before.uuid,
+        salt: salt(storage),
+        first: extent.last.next(),
+        predecessor_last: extent.last,
+        predecessor_digest: extent.digest,
+        covered: tracker.covered,
+        created_at: storage.now(),
+        synced: extent.last,
+        context: Context {
+            timeline: tracker.timeline.clone(),
+            open_gap: tracker.open_gap,
+            predecessor_first: before.first,
+            predecessor_end: extent.end,
+            predecessor_seal: extent.seal,
+            predecessor_salt: before.salt,
+            repaired: None,
+        },
+    }
+}
+
+fn successor_of_empty(storage: &dyn Storage, empty: &Segment, tracker: &Tracker) -> SegmentHeader {
+    SegmentHeader {
+        salt: salt(storage),
+        created_at: storage.now(),
+        covered: tracker.covered,
+        context: Context {
+            timeline: tracker.timeline.clone(),
+            open_gap: tracker.open_gap,
+            repaired: None,
+            ..empty.header.context.clone()
+        },
+        ..empty.header.clone()
+    }
+}

@@ -1,0 +1,374 @@
+//! Walks the records of one segment, verifying each, and says exactly why it stops.
+//!
+//! Knows nothing of policy: whether a stop is the end, a torn tail, a write under way or corruption
+//! is decided by recovery, reading and repair, each by its own rule.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    Entry, Error, Location, Record, Result, Revision, Sequence,
+    layout::{
+        ALIGNMENT, Checksums, Digest, FORMAT_VERSION, HeaderFault, Kind, RECORD_HEADER_BYTES,
+        RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, payload_matches,
+    },
+    payload,
+    storage::Named,
+};
+
+/// How much is read at once where the file is not mapped: large enough to stream, small enough to
+/// be re-read when following a live tail.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The bytes of one segment file.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// All of a segment that no one changes any more.
+    Mapped(Bytes),
+    /// A part of a file that may still grow.
+    Window {
+        file: Arc<Named>,
+        buffer: Vec<u8>,
+        start: u64,
+    },
+}
+
+impl Source {
+    pub(crate) fn window(file: Arc<Named>) -> Self {
+        Self::Window {
+            file,
+            buffer: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// Maps the first `length` bytes if that can be done, else reads them by and by.
+    pub(crate) fn mapped(file: Arc<Named>, length: u64) -> Result<Self> {
+        Ok(match file.map(length)? {
+            Some(bytes) => Self::Mapped(bytes),
+            None => Self::window(file),
+        })
+    }
+
+    /// The bytes at `offset`: `length` of them, or as many as there are.
+    pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        match self {
+            Self::Mapped(bytes) => {
+                let start = usize::try_from(offset)
+                    .unwrap_or(usize::MAX)
+                    .min(bytes.len());
+                let end = start.saturating_add(length).min(bytes.len());
+                Ok(&bytes[start..end])
+            }
+            Self::Window {
+                file,
+                buffer,
+                start,
+            } => {
+                let have = *start..*start + buffer.len() as u64;
+                if offset < have.start || offset + length as u64 > have.end {
+                    buffer.resize(length.max(WINDOW_BYTES), 0);
+                    let n = file
+                        .read_at(buffer, offset)
+                        .inspect_err(|_| buffer.clear())?;
+                    buffer.truncate(n);
+                    *start = offset;
+                }
+                let from = usize::try_from(offset - *start).expect("inside the buffer");
+                let to = (from + length).min(buffer.len());
+                Ok(&buffer[from..to])
+            }
+        }
+    }
+
+    /// Forgets what was read, so that the next look is at the file as it is then.
+    pub(crate) fn refresh(&mut self) {
+        if let Self::Window { buffer, .. } = self {
+            buffer.clear();
+        }
+    }
+}
+
+/// Reads and decodes the header of a segment file.
+pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
+    let mut block = vec![0; SEGMENT_HEADER_BYTES];
+    let n = file.read_at(&mut block, 0)?;
+    match SegmentHeader::decode(&block[..n]) {
+        Ok(header) if header.first == named => Ok(header),
+        Ok(header) => Err(Error::ForeignFile {
+            path: file.path.to_path_buf(),
+            detail: format!(
+                "its header says that it begins with sequence {}",
+                header.first
+            ),
+        }),
+        Err(HeaderFault::Future(found)) => Err(Error::FutureFormat {
+            path: file.path.to_path_buf(),
+            found,
+            supported: FORMAT_VERSION,
+        }),
+        Err(HeaderFault::Damaged(detail)) => Err(Error::Corrupt {
+            path: file.path.to_path_buf(),
+            offset: 0,
+            sequence: named,
+            revision: Revision::NONE,
+            detail,
+        }),
+    }
+}
+
+/// A record as it lies in the file, verified.
+#[derive(Debug)]
+pub(crate) struct RawRecord<'a> {
+    pub(crate) header: RecordHeader,
+    pub(crate) checksums: Checksums,
+    pub(crate) offset: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Why there is no record at an offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The file ends here.
+    EndOfFile,
+    /// Zeros where a record header would be.
+    Zeros,
+    /// Something else.
+    Bad(String),
+}
+
+impl Stop {
+    pub(crate) fn detail(&self) -> String {
+        match self {
+            Self::EndOfFile => "the file ends here".to_owned(),
+            Self::Zeros => "there are zeros where a record should be".to_owned(),
+            Self::Bad(detail) => detail.clone(),
+        }
+    }
+}
+
+/// Looks at one offset. Verifies checksums only; the order of records is the scan's business.
+pub(crate) fn look<'a>(
+    source: &'a mut Source,
+    seed: &Seed,
+    offset: u64,
+) -> Result<std::result::Result<RawRecord<'a>, Stop>> {
+    let head = source.get(offset, RECORD_HEADER_BYTES)?;
+    if head.len() < RECORD_HEADER_BYTES {
+        let stop = if head.is_empty() {
+            Stop::EndOfFile
+        } else if head.iter().all(|b| *b == 0) {
+            Stop::Zeros
+        } else {
+            Stop::Bad("the file ends inside a record header".to_owned())
+        };
+        return Ok(Err(stop));
+    }
+    if head.iter().all(|b| *b == 0) {
+        return Ok(Err(Stop::Zeros));
+    }
+    let (header, checksums) = match RecordHeader::decode(head, seed, offset) {
+        Ok(ok) => ok,
+        Err(detail) => return Ok(Err(Stop::Bad(detail))),
+    };
+    let padded = (header.payload_bytes as usize).next_multiple_of(ALIGNMENT);
+    let whole = source.get(offset, RECORD_HEADER_BYTES + padded)?;
+    if whole.len() < RECORD_HEADER_BYTES + padded {
+        return Ok(Err(Stop::Bad(
+            "the file ends inside a record's payload".to_owned(),
+        )));
+    }
+    let body = &whole[RECORD_HEADER_BYTES..];
+    if !payload_matches(body, checksums, seed, offset) {
+        return Ok(Err(Stop::Bad(
+            "the payload's checksum does not match".to_owned(),
+        )));
+    }
+    Ok(Ok(RawRecord {
+        header,
+        checksums,
+        offset,
+        payload: &body[..header.payload_bytes as usize],
+    }))
+}
+
+/// A walk over the records of one segment.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) path: Arc<PathBuf>,
+    pub(crate) source: Source,
+    pub(crate) seed: Seed,
+    /// Where the next record should begin.
+    pub(crate) offset: u64,
+    /// The sequence it should have.
+    pub(crate) expected: Sequence,
+    /// The newest synced sequence that any record so far, or the header, spoke of.
+    pub(crate) synced: Sequence,
+    pub(crate) digest: Digest,
+    pub(crate) records: u64,
+    /// Offset of the seal, once it was passed.
+    pub(crate) seal: Option<u64>,
+}
+
+impl Scan {
+    pub(crate) fn new(path: Arc<PathBuf>, source: Source, header: &SegmentHeader) -> Self {
+        Self {
+            path,
+            source,
+            seed: header.seed(),
+            offset: SEGMENT_HEADER_BYTES as u64,
+            expected: header.first,
+            synced: header.synced,
+            digest: Digest::default(),
+            records: 0,
+            seal: None,
+        }
+    }
+
+    /// The last sequence passed, or the one before the segment.
+    pub(crate) fn last(&self) -> Sequence {
+        self.expected.previous()
+    }
+
+    /// The next record, if there is one that verifies and continues the sequence.
+    pub(crate) fn step(&mut self) -> Result<std::result::Result<RawRecord<'_>, Stop>> {
+        if self.seal.is_some() {
+            return Ok(Err(Stop::EndOfFile));
+        }
+        let raw = match look(&mut self.source, &self.seed, self.offset)? {
+            Ok(raw) => raw,
+            Err(stop) => return Ok(Err(stop)),
+        };
+        let h = raw.header;
+        if let Some(detail) = out_of_order(&raw, self.expected, self.synced) {
+            return Ok(Err(Stop::Bad(detail)));
+        }
+        self.offset += h.length();
+        self.expected = h.sequence.next();
+        self.synced = h.synced;
+        self.digest.add(raw.checksums);
+        self.records += 1;
+        if h.kind == Kind::Seal {
+            self.seal = Some(raw.offset);
+        }
+        Ok(Ok(raw))
+    }
+
+    /// Decodes what [`Scan::step`] returned.
+    pub(crate) fn decode(path: &Arc<PathBuf>, raw: &RawRecord<'_>) -> Result<Record, String> {
+        Ok(Record {
+            sequence: raw.header.sequence,
+            synced: raw.header.synced,
+            revision: raw.header.revision,
+            entry: payload::decode(raw.header.kind, raw.payload)?,
+            location: Location {
+                file: path.clone(),
+                offset: raw.offset,
+                length: raw.header.length(),
+            },
+        })
+    }
+
+    /// Whether [`Scan::step`] would find a record now.
+    pub(crate) fn is_next_there(&mut self) -> Result<bool> {
+        let (expected, synced) = (self.expected, self.synced);
+        let found = look(&mut self.source, &self.seed, self.offset)?;
+        Ok(found.is_ok_and(|raw| out_of_order(&raw, expected, synced).is_none()))
+    }
+
+    /// Searches the next `look` bytes for a record that proves that `sequence` was synced before it
+    /// was written. A record header that verifies is proof enough. Returns its offset.
+    pub(crate) fn proof_of_sync(&mut self, sequence: Sequence, look: u64) -> Result<Option<u64>> {
+        let mut found = None;
+        let end = self.offset.saturating_add(look);
+        search(
+            &mut self.source,
+            &self.seed,
+            self.offset,
+            |offset, header| {
+                if header.sequence > sequence && header.synced >= sequence {
+                    found = Some(offset);
+                }
+                found.is_none()
+            },
+            end,
+        )?;
+        Ok(found)
+    }
+
+    /// How many of the next `look` bytes there are up to the last one that is not zero.
+    pub(crate) fn nonzero_bytes(&mut self, look: u64) -> Result<u64> {
+        let (from, end) = (self.offset, self.offset.saturating_add(look));
+        let mut last = from;
+        let mut at = from;
+        while at < end {
+            let bytes = self.source.get(at, WINDOW_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(i) = bytes.iter().rposition(|b| *b != 0) {
+                last = at + i as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(last - from)
+    }
+}
+
+/// Why a record that verifies cannot be the next one.
+fn out_of_order(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Option<String> {
+    let h = raw.header;
+    if h.kind == Kind::Lost {
+        // The one record that may jump: it stands for all sequences up to its own.
+        match payload::decode(h.kind, raw.payload) {
+            Ok(Entry::Lost { first_sequence, .. })
+                if first_sequence == expected && h.sequence >= expected => {}
+            _ => {
+                return Some(format!(
+                    "the loss recorded here does not begin with sequence {expected}"
+                ));
+            }
+        }
+    } else if h.sequence != expected {
+        return Some(format!("the record here has sequence {}", h.sequence));
+    }
+    (h.synced < synced).then(|| {
+        format!(
+            "the record says that sequence {} was synced, an earlier one said {synced}",
+            h.synced
+        )
+    })
+}
+
+/// Visits every record header that verifies, at any aligned offset from `from` on, until the
+/// visitor returns false or `end` is passed.
+pub(crate) fn search(
+    source: &mut Source,
+    seed: &Seed,
+    from: u64,
+    mut visit: impl FnMut(u64, RecordHeader) -> bool,
+    end: u64,
+) -> Result<()> {
+    let mut at = from.next_multiple_of(ALIGNMENT as u64);
+    while at < end {
+        let bytes = source.get(at, WINDOW_BYTES)?;
+        let mut i = 0;
+        while i + RECORD_HEADER_BYTES <= bytes.len() {
+            let head = &bytes[i..i + RECORD_HEADER_BYTES];
+            let offset = at + i as u64;
+            if RecordHeader::is_plausible(head)
+                && let Ok((header, _)) = RecordHeader::decode(head, seed, offset)
+                && !visit(offset, header)
+            {
+                return Ok(());
+            }
+            i += ALIGNMENT;
+        }
+        if i == 0 {
+            return Ok(());
+        }
+        at += i as u64;
+    }
+    Ok(())
+}

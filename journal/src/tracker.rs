@@ -1,0 +1,83 @@
+//! What a reader of all records up to a point knows: the revision covered, the timeline, the open gap.
+//!
+//! A pure function of the records: the writer, recovery, repair and reading all use this one.
+
+use crate::{Entry, Gap, GapPhase, GapReason, Revision, Timeline};
+
+/// What the records so far say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tracker {
+    /// The newest revision covered.
+    pub(crate) covered: Revision,
+    /// The timeline in force.
+    pub(crate) timeline: Option<Timeline>,
+    /// The gap whose difference is not complete, or what damage has cost and no gap made good.
+    pub(crate) open_gap: Option<Gap>,
+}
+
+impl Tracker {
+    /// Whether the changes that follow are a gap's difference, not events.
+    pub(crate) fn in_difference(&self) -> bool {
+        self.open_gap.is_some_and(|g| g.reason != GapReason::Damage)
+    }
+
+    /// Takes in the next record.
+    pub(crate) fn apply(&mut self, revision: Revision, entry: &Entry) {
+        match entry {
+            Entry::Changes { .. } | Entry::Watermark { .. } => {
+                if !self.in_difference() {
+                    self.covered = self.covered.max(revision);
+                }
+            }
+            Entry::Gap {
+                first,
+                last,
+                phase: GapPhase::Opened,
+                reason,
+                ..
+            } => {
+                self.open_gap = Some(Gap {
+                    first: *first,
+                    last: *last,
+                    reason: *reason,
+                });
+            }
+            Entry::Gap {
+                last,
+                phase: GapPhase::Closed,
+                ..
+            } => {
+                // The difference was taken from the whole state: it heals damage too.
+                self.open_gap = None;
+                self.covered = self.covered.max(*last);
+            }
+            Entry::Timeline(timeline) => {
+                self.timeline = Some(timeline.clone());
+                // The one place where it may go back: another cluster counts anew.
+                self.covered = revision;
+            }
+            Entry::Lost { first, last, .. } => {
+                if first <= last && !self.in_difference() {
+                    let (first, last) = match self.open_gap {
+                        Some(g) => (g.first.min(*first), g.last.max(*last)),
+                        None => (*first, *last),
+                    };
+                    self.open_gap = Some(Gap {
+                        first,
+                        last,
+                        reason: GapReason::Damage,
+                    });
+                }
+            }
+            Entry::Seal { .. } => {}
+        }
+    }
+
+    /// Whether this record may change more than the revision covered.
+    pub(crate) fn is_turn(entry: &Entry) -> bool {
+        matches!(
+            entry,
+            Entry::Gap { .. } | Entry::Timeline(_) | Entry::Lost { .. }
+        )
+    }
+}
