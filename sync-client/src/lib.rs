@@ -1,3 +1,42 @@
 //! A drop-in for the regular client whose writes return when they are on disk.
+//!
+//! Names, arguments and results are those of [`cairn_client`]; swapping the import is the whole
+//! migration. `set` and `del` return once enough persisters have the write on disk, by the
+//! [`Durability`] that the URI, the environment or the program asks for.
+//!
+//! ```no_run
+//! use cairn_sync_client::{Client, Revision, Uri};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let uri: Uri = "doozer:?ca=127.0.0.1:8046&persist=1,2,3&require=2".parse()?;
+//! let client = Client::connect(&uri).await?;
+//! match client.set("/app/db", Revision::ANY, "postgres://db1").await {
+//!     Ok(revision) => println!("on two disks, at revision {revision}"),
+//!     Err(error) if error.is_unconfirmed() => println!("in effect, perhaps not on disk: {error}"),
+//!     Err(error) => println!("not written: {error}"),
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod keys;
+
+mod bracket;
+mod client;
+mod confirm;
+mod durability;
+mod error;
+mod follow;
+mod progress;
+mod streams;
+
+pub use cairn_client::{
+    ErrorCode, Event, EventKind, File, Options, Revision, Secret, Stat, Status, Uri, frame, glob,
+    path, uri, wire,
+};
+pub use client::Client;
+pub use durability::{
+    DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,
+};
+pub use error::{Behind, Error, Result};
+pub use streams::{Listing, Walk, Watch};

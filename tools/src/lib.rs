@@ -6,7 +6,9 @@
 //! - [`text`]: the text form of a journal, total and reversible.
 //! - [`dump`]: journal to text, streaming.
 //! - [`load`]: text to journal.
+//! - [`doozer`]: the command-line client.
 
+pub mod doozer;
 pub mod dump;
 pub mod dumpjournal;
 pub mod exit;

@@ -1,0 +1,267 @@
+//! The drop-in: the regular client's methods, with writes that return when they are on disk.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cairn_client::{Event, File, Options, Revision, Stat, Status, Uri};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::bracket::{Bracket, newest_delete};
+use crate::confirm::Witnesses;
+use crate::error::{Error, Result};
+use crate::follow::Persister;
+use crate::progress::Target;
+use crate::{Durability, Listing, Walk, Watch, keys};
+
+/// A client whose writes return when they are on disk. Cheap to clone; all clones share one
+/// connection and one watch for each persister, however many writes are in flight.
+///
+/// Methods, arguments and results are those of [`cairn_client::Client`]; only
+/// [`set`](Client::set) and [`del`](Client::del) take longer, and may end with
+/// [`Error::Unconfirmed`]. A write that fails costs no wait. A future that is dropped leaves
+/// nothing behind, but what was sent may still happen.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    witnesses: Witnesses,
+    /// One task a persister; they end with the last clone of the client.
+    _followers: JoinSet<()>,
+}
+
+impl Client {
+    /// Connects, with the durability that the URI asks for (`persist=1,2,3&require=2`), else the
+    /// environment (`CAIRN_PERSIST`, `CAIRN_REQUIRE`), else [`Durability::default`].
+    pub async fn connect(uri: &Uri) -> Result<Self> {
+        Self::connect_with(uri, Options::default()).await
+    }
+
+    /// The same, with other [`Options`].
+    pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
+        Self::connect_durable_with(uri, durability_of(uri)?, options).await
+    }
+
+    /// Connects with this durability, whatever the URI and the environment say.
+    pub async fn connect_durable(uri: &Uri, durability: Durability) -> Result<Self> {
+        Self::connect_durable_with(uri, durability, Options::default()).await
+    }
+
+    /// The same, with other [`Options`]. An impossible policy is refused before anything is sent.
+    pub async fn connect_durable_with(
+        uri: &Uri,
+        durability: Durability,
+        options: Options,
+    ) -> Result<Self> {
+        durability.validate()?;
+        let regular = cairn_client::Client::connect_with(uri, options).await?;
+        let identity = regular
+            .get(keys::IDENTITY, None)
+            .await?
+            .map(|file| file.value);
+        let persisters: Vec<_> = durability
+            .persisters
+            .iter()
+            .copied()
+            .map(Persister::new)
+            .collect();
+        let mut followers = JoinSet::new();
+        for persister in &persisters {
+            followers.spawn(Arc::clone(persister).follow(regular.clone()));
+        }
+        let witnesses = Witnesses {
+            regular,
+            durability,
+            persisters,
+            identity,
+        };
+        let shared = Shared {
+            witnesses,
+            _followers: followers,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The regular client on the same connection: for writes that need not be durable, and for
+    /// those at or below `/ctl`, which cannot be.
+    #[must_use]
+    pub fn regular(&self) -> &cairn_client::Client {
+        &self.shared.witnesses.regular
+    }
+
+    /// What a write waits for.
+    #[must_use]
+    pub fn durability(&self) -> &Durability {
+        &self.shared.witnesses.durability
+    }
+
+    /// Writes a file, and returns its revision when it is on disk. For `rev` see
+    /// [`cairn_client::Client::set`].
+    pub async fn set(
+        &self,
+        path: &str,
+        rev: Revision,
+        value: impl Into<Bytes>,
+    ) -> Result<Revision> {
+        require_persisted(path)?;
+        let witnesses = &self.shared.witnesses;
+        let _interest = witnesses.interest(path);
+        let connection = witnesses.connection();
+        let revision = self.regular().set(path, rev, value).await?;
+        let target = Target::Set {
+            path: path.to_owned(),
+            revision,
+        };
+        witnesses.confirm(target, connection).await?;
+        Ok(revision)
+    }
+
+    /// Deletes a file, and returns when that is on disk. For `rev` see
+    /// [`cairn_client::Client::del`].
+    pub async fn del(&self, path: &str, rev: Revision) -> Result<()> {
+        require_persisted(path)?;
+        let witnesses = &self.shared.witnesses;
+        let regular = self.regular();
+        let _interest = witnesses.interest(path);
+        witnesses.read_mirrors(path).await;
+
+        let connection = witnesses.connection();
+        // Polled in this order, so sent in this order, with one round trip for both.
+        let (after, deleted) = tokio::join!(biased; regular.rev(), regular.del(path, rev));
+        deleted?;
+        let started = Instant::now();
+        let search = async {
+            let bracket = Bracket {
+                after: after.clone()?,
+                to: regular.rev().await?,
+            };
+            newest_delete(regular, path, bracket).await
+        };
+        let found = tokio::time::timeout(self.durability().timeout, search).await;
+        // Over one connection all of it spoke of one cluster, and in order.
+        let same = witnesses.connection() == connection;
+        match found {
+            Ok(Ok(Some(revision))) if same => {
+                let target = Target::Delete {
+                    path: path.to_owned(),
+                    revision,
+                    removed: None,
+                };
+                witnesses.confirm(target, connection).await
+            }
+            _ => {
+                let known = after.ok().filter(|_| same).unwrap_or(Revision::MISSING);
+                Err(witnesses.unconfirmed(known, false, Vec::new(), started.elapsed()))
+            }
+        }
+    }
+
+    /// Returns once everything up to `revision` is on disk, for writes that were made elsewhere
+    /// or ended unconfirmed. Only persisters that publish a watermark can confirm that.
+    pub async fn wait_durable(&self, revision: Revision) -> Result<()> {
+        let witnesses = &self.shared.witnesses;
+        let connection = witnesses.connection();
+        witnesses.confirm(Target::All(revision), connection).await
+    }
+
+    /// The newest revision up to which everything is known to be durable; `None`: fewer
+    /// persisters than required have published a watermark.
+    #[must_use]
+    pub fn durable_revision(&self) -> Option<Revision> {
+        let witnesses = &self.shared.witnesses;
+        let published = witnesses
+            .persisters
+            .iter()
+            .filter_map(|persister| persister.watermark());
+        let mut published: Vec<_> = published.collect();
+        published.sort_unstable_by(|a, b| b.cmp(a));
+        published.get(witnesses.durability.required - 1).copied()
+    }
+
+    /// [`cairn_client::Client::status`].
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.regular().status()
+    }
+
+    /// [`cairn_client::Client::require`].
+    pub fn require(&self, path: &str, value: impl Into<Bytes>) {
+        self.regular().require(path, value);
+    }
+
+    /// [`cairn_client::Client::get`].
+    pub async fn get(&self, path: &str, at: Option<Revision>) -> Result<Option<File>> {
+        Ok(self.regular().get(path, at).await?)
+    }
+
+    /// [`cairn_client::Client::rev`].
+    pub async fn rev(&self) -> Result<Revision> {
+        Ok(self.regular().rev().await?)
+    }
+
+    /// [`cairn_client::Client::nop`]. It changes nothing, so there is nothing to be on disk.
+    pub async fn nop(&self) -> Result<()> {
+        Ok(self.regular().nop().await?)
+    }
+
+    /// [`cairn_client::Client::self_name`].
+    pub async fn self_name(&self) -> Result<Bytes> {
+        Ok(self.regular().self_name().await?)
+    }
+
+    /// [`cairn_client::Client::stat`].
+    pub async fn stat(&self, path: &str, at: Option<Revision>) -> Result<Stat> {
+        Ok(self.regular().stat(path, at).await?)
+    }
+
+    /// [`cairn_client::Client::wait`].
+    pub async fn wait(&self, glob: &str, from: Revision) -> Result<Event> {
+        Ok(self.regular().wait(glob, from).await?)
+    }
+
+    /// [`cairn_client::Client::access`].
+    pub async fn access(&self, secret: &[u8]) -> Result<()> {
+        Ok(self.regular().access(secret).await?)
+    }
+
+    /// [`cairn_client::Client::watch`].
+    #[must_use]
+    pub fn watch(&self, glob: &str, from: Revision) -> Watch {
+        Watch(self.regular().watch(glob, from))
+    }
+
+    /// [`cairn_client::Client::walk`].
+    #[must_use]
+    pub fn walk(&self, glob: &str, at: Option<Revision>) -> Walk {
+        Walk(self.regular().walk(glob, at))
+    }
+
+    /// [`cairn_client::Client::getdir`].
+    #[must_use]
+    pub fn getdir(&self, path: &str, at: Option<Revision>) -> Listing {
+        Listing(self.regular().getdir(path, at))
+    }
+}
+
+fn durability_of(uri: &Uri) -> Result<Durability> {
+    if uri.persist.is_some() || uri.require.is_some() {
+        let policy = Durability::parse(uri.persist.as_deref(), uri.require.as_deref());
+        return Ok(policy?);
+    }
+    Ok(Durability::from_env().transpose()?.unwrap_or_default())
+}
+
+fn require_persisted(path: &str) -> Result<()> {
+    if keys::is_internal(path) {
+        return Err(Error::NeverDurable {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,231 @@
+//! Waiting until enough persisters have a write on disk.
+//!
+//! A confirmation counts if it came over the connection over which the write was sent: then both
+//! speak of the same cluster. If that connection is gone, the write is first looked up in the
+//! cluster that is there now, and only then waited for again; so a cluster that was reset, or restored
+//! to a point before the write, confirms nothing that it does not have.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_client::{Client, EventKind, Revision};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::error::{Behind, Error, Result};
+use crate::follow::{Interest, Persister, Word};
+use crate::progress::{Source, Target};
+use crate::{Durability, keys};
+
+/// After this long without a confirmation it is looked whether the watermark is a leftover of a
+/// persister that was replaced by one that writes only the mirror. Many times what a disk takes.
+const SUSPICION: Duration = Duration::from_secs(1);
+
+/// The persisters of a policy, and the connection on which they are followed.
+#[derive(Debug)]
+pub(crate) struct Witnesses {
+    pub(crate) regular: Client,
+    pub(crate) durability: Durability,
+    pub(crate) persisters: Vec<Arc<Persister>>,
+    /// What the cluster called itself when this client connected.
+    pub(crate) identity: Option<Bytes>,
+}
+
+enum Round {
+    Confirmed,
+    /// The connection was replaced.
+    Moved,
+}
+
+impl Witnesses {
+    /// Which connection requests are sent over.
+    pub(crate) fn connection(&self) -> u64 {
+        self.regular.status().borrow().generation()
+    }
+
+    /// Has the mirrors of a path remembered from now on.
+    pub(crate) fn interest(&self, path: &str) -> Vec<Interest> {
+        self.persisters
+            .iter()
+            .map(|persister| persister.interest(path))
+            .collect()
+    }
+
+    /// Reads the mirrors of a path where the mirror is all that there is. What cannot be read is
+    /// left out: the write may then end unconfirmed, never wrongly confirmed.
+    pub(crate) async fn read_mirrors(&self, path: &str) {
+        for persister in self
+            .persisters
+            .iter()
+            .filter(|one| one.source() == Source::Mirror)
+        {
+            if let Err(error) = persister.read_mirror(&self.regular, path).await {
+                tracing::debug!(path, persister = persister.id, %error, "cannot read the mirror");
+            }
+        }
+    }
+
+    /// Returns once enough persisters have the target on disk, or says why that is not known.
+    ///
+    /// `sent_over`: the connection that was there before the write was sent.
+    pub(crate) async fn confirm(&self, mut target: Target, sent_over: u64) -> Result<()> {
+        let started = Instant::now();
+        let end = started + self.durability.timeout;
+        let mut confirmed_by = Vec::new();
+        let wait = self.wait(&mut target, sent_over, &mut confirmed_by);
+        if timeout_at(end, wait).await == Ok(true) {
+            return Ok(());
+        }
+        Err(self.unconfirmed(target.revision(), true, confirmed_by, started.elapsed()))
+    }
+
+    /// The error for a write that is in the cluster, and no more is known.
+    pub(crate) fn unconfirmed(
+        &self,
+        revision: Revision,
+        exact: bool,
+        mut confirmed_by: Vec<u32>,
+        waited: Duration,
+    ) -> Error {
+        confirmed_by.sort_unstable();
+        let missing = self
+            .persisters
+            .iter()
+            .filter(|one| !confirmed_by.contains(&one.id));
+        let behind = missing.map(|one| Behind {
+            persister: one.id,
+            durable_to: one.watermark(),
+            heard: one.heard(),
+        });
+        Error::Unconfirmed {
+            revision,
+            exact,
+            behind: behind.collect(),
+            confirmed_by,
+            waited,
+        }
+    }
+
+    /// Returns whether the target is confirmed; false: it is no longer in the cluster.
+    async fn wait(&self, target: &mut Target, sent_over: u64, confirmed_by: &mut Vec<u32>) -> bool {
+        let mut connection = sent_over;
+        let mut suspicious = false;
+        self.learn_removed(target).await;
+        loop {
+            let current = self.connection();
+            if current != connection {
+                confirmed_by.clear();
+                match self.still_there(target).await {
+                    Ok(true) => connection = current,
+                    Ok(false) => return false,
+                    Err(error) => {
+                        tracing::debug!(%error, "cannot look up the write");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }
+                continue;
+            }
+            confirmed_by.clear();
+            let round = self.round(connection, target, confirmed_by);
+            let round = if suspicious {
+                Ok(round.await)
+            } else {
+                timeout(SUSPICION, round).await
+            };
+            match round {
+                Ok(Round::Confirmed) => return true,
+                Ok(Round::Moved) => {
+                    // Known to the task that follows, and so to the client.
+                    debug_assert_ne!(self.connection(), connection);
+                }
+                Err(_) => {
+                    suspicious = true;
+                    self.persisters
+                        .iter()
+                        .for_each(|persister| persister.suspect());
+                    self.look_up_removed(target).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for the persisters side by side.
+    async fn round(&self, connection: u64, target: &Target, confirmed_by: &mut Vec<u32>) -> Round {
+        let waits = self
+            .persisters
+            .iter()
+            .map(|persister| persister.wait(connection, target));
+        let mut waits: FuturesUnordered<_> = waits.collect();
+        while let Some(word) = waits.next().await {
+            match word {
+                Word::Covered(id) => confirmed_by.push(id),
+                Word::Moved => return Round::Moved,
+            }
+            if confirmed_by.len() >= self.durability.required {
+                return Round::Confirmed;
+            }
+        }
+        unreachable!("no more persisters are required than there are")
+    }
+
+    /// Only a mirror needs to know what a delete removed.
+    async fn learn_removed(&self, target: &mut Target) {
+        if self
+            .persisters
+            .iter()
+            .any(|persister| persister.source() == Source::Mirror)
+        {
+            self.look_up_removed(target).await;
+        }
+    }
+
+    /// Finds out what a delete removed, if the cluster's history still knows.
+    async fn look_up_removed(&self, target: &mut Target) {
+        let Target::Delete {
+            path,
+            revision,
+            removed: removed @ None,
+        } = target
+        else {
+            return;
+        };
+        let before = Revision(revision.0.saturating_sub(1));
+        match self.regular.get(path, Some(before)).await {
+            Ok(file) => *removed = Some(file.map_or(Revision::MISSING, |file| file.revision)),
+            Err(error) => tracing::debug!(path, %error, "cannot read what the delete removed"),
+        }
+    }
+
+    /// Whether the cluster that is there now has the write. Blocks while it has not come so far.
+    async fn still_there(&self, target: &Target) -> cairn_client::Result<bool> {
+        match target {
+            Target::Set { path, revision } => {
+                let file = self.regular.get(path, Some(*revision)).await;
+                found(file.map(|file| file.is_some_and(|file| file.revision == *revision)))
+            }
+            Target::Delete { path, revision, .. } => {
+                let event = self.regular.wait("/**", *revision).await;
+                found(event.map(|event| {
+                    event.revision == *revision
+                        && event.kind == EventKind::Delete
+                        && event.path == *path
+                }))
+            }
+            // A bare revision says nothing about the cluster that counted it; its name does.
+            Target::All(_) => {
+                let file = self.regular.get(keys::IDENTITY, None).await?;
+                Ok(self.identity.is_some() && file.map(|file| file.value) == self.identity)
+            }
+        }
+    }
+}
+
+/// History that is gone proves nothing, and asking again will not bring it back.
+fn found(result: cairn_client::Result<bool>) -> cairn_client::Result<bool> {
+    match result {
+        Err(error) if error.is_too_late() => Ok(false),
+        other => other,
+    }
+}

@@ -1,0 +1,227 @@
+//! The command line of `doozer`.
+
+use std::time::Duration;
+
+use cairn_client::{Revision, Uri};
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "doozer",
+    version,
+    about = "Reads and writes a coordination cluster that speaks the doozer protocol",
+    after_long_help = LONG_HELP
+)]
+pub struct Args {
+    /// The cluster: doozer:?ca=HOST:PORT[&ca=...][&cn=NAME][&sk=SECRET], or HOST:PORT [default: the
+    /// environment variable DOOZER_URI, else 127.0.0.1:8046]
+    #[arg(short = 'a', long = "address", value_name = "URI", global = true, value_parser = uri)]
+    pub uri: Option<Uri>,
+    /// Where the name (cn) in the URI is looked up [default: DOOZER_BOOT_URI]
+    #[arg(short = 'b', long, value_name = "URI", global = true, value_parser = uri)]
+    pub boot: Option<Uri>,
+    /// Return from a write only when these persisters have it on disk, such as 1 or 1,2,3
+    /// [default: persist= in the URI, else CAIRN_PERSIST, else do not wait]
+    #[arg(long, value_name = "ID[,ID...]", global = true)]
+    pub sync: Option<String>,
+    /// How many of the persisters must have a write [default: require= in the URI, else
+    /// CAIRN_REQUIRE, else all that are named]
+    #[arg(long, value_name = "K", global = true)]
+    pub require: Option<String>,
+    /// How long a request may take, and after it the persisters, such as 500ms, 5s, 2m; `wait` has
+    /// no limit unless this is given [default: 5s]
+    #[arg(long, value_name = "TIME", global = true, value_parser = duration)]
+    pub timeout: Option<Duration>,
+    /// Print JSON, one object a line; errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Create a file that must not exist; its body comes from standard input
+    Add {
+        /// The file
+        path: String,
+    },
+    /// Write a file whose revision is REV or older; its body comes from standard input
+    #[command(allow_negative_numbers = true)]
+    Set {
+        /// The file
+        path: String,
+        /// The revision known to the writer: 0 if it must not exist, -1 for whatever there is
+        #[arg(value_name = "REV", value_parser = revision)]
+        rev: Revision,
+    },
+    /// Print a file's body
+    Get {
+        /// The file
+        path: String,
+        /// As of this revision
+        #[arg(short, long, value_name = "REV", value_parser = revision)]
+        rev: Option<Revision>,
+    },
+    /// Delete a file whose revision is REV or older
+    #[command(allow_negative_numbers = true)]
+    Del {
+        /// The file
+        path: String,
+        /// The revision known to the writer: -1 for whatever there is
+        #[arg(value_name = "REV", value_parser = revision)]
+        rev: Revision,
+    },
+    /// Print the paths of all files that match
+    Find {
+        /// A path in which ? stands for a character, * for a name or a part of one, ** for any path
+        glob: String,
+        /// As of this revision
+        #[arg(short, long, value_name = "REV", value_parser = revision)]
+        rev: Option<Revision>,
+    },
+    /// Print revision and length of a file (0 0: missing; -2 N: a directory of N entries)
+    Stat {
+        /// The file or directory
+        path: String,
+        /// As of this revision
+        #[arg(short, long, value_name = "REV", value_parser = revision)]
+        rev: Option<Revision>,
+    },
+    /// Print the newest revision
+    Rev,
+    /// Print every change of files that match, as it happens
+    Watch {
+        /// As for find
+        glob: String,
+        /// From this revision on [default: from now on]
+        #[arg(short, long, value_name = "REV", value_parser = revision)]
+        rev: Option<Revision>,
+    },
+    /// Print the first change of a file that matches, and end
+    Wait {
+        /// As for find
+        glob: String,
+        /// At or after this revision [default: from now on]
+        #[arg(short, long, value_name = "REV", value_parser = revision)]
+        rev: Option<Revision>,
+    },
+    /// Consume a revision and change nothing
+    Nop,
+    /// Print the name of the node that answers
+    #[command(name = "self")]
+    Self_,
+    /// Rewrite a file with its own content, or create it empty
+    Touch {
+        /// The file
+        path: String,
+    },
+    /// Print a script that completes this command in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const LONG_HELP: &str = "\
+Every change gives the cluster a new revision, a number that only grows. A write names the revision
+that the writer knows, and fails if the file has changed since: read, think, write, and if someone
+else was faster, start over. Writes print the new revision.
+
+Changes are printed as a line PATH REV set|del LEN, then LEN bytes of body, then a newline.
+
+Examples:
+  printf hello | doozer add /greeting         create; fails if it exists
+  doozer get /greeting
+  printf bye | doozer set /greeting 61        change; fails if it is newer than 61
+  printf bye | doozer set /greeting -1        change, whatever it is
+  printf hi | doozer --sync 1,2 set /a -1     return when persisters 1 and 2 have it on disk
+  doozer find '/app/**'                       all files below /app
+  doozer watch '/app/*' | while read path rev op len; do ...
+  doozer completions bash > /etc/bash_completion.d/doozer
+
+Exit codes:
+  0  done
+  1  revision mismatch: the file has changed since the given revision
+  2  anything else, a wrong command line included";
+
+fn uri(text: &str) -> Result<Uri, String> {
+    let parsed = if text.starts_with("doozer:") {
+        text.parse()
+    } else {
+        Uri::from_address(text)
+    };
+    parsed.map_err(|error| error.to_string())
+}
+
+fn revision(text: &str) -> Result<Revision, String> {
+    let number = text
+        .parse()
+        .map_err(|_| "a revision is a whole number".to_owned())?;
+    Ok(Revision(number))
+}
+
+/// A time with its unit. A bare number would have to guess.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = &text[digits.len()..];
+    let millis = UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .and_then(|(_, millis)| digits.parse::<u64>().ok()?.checked_mul(*millis))
+        .filter(|millis| *millis > 0);
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| "give a whole number with its unit: 500ms, 5s, 2m, 1h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn revisions_may_be_negative_and_options_stand_anywhere() {
+        let args =
+            Args::try_parse_from(["doozer", "set", "/a", "-1", "--sync", "1,2", "-a", "h:1"]);
+        let args = args.unwrap();
+        assert!(matches!(
+            args.command,
+            Command::Set {
+                rev: Revision(-1),
+                ..
+            }
+        ));
+        assert_eq!(args.sync.as_deref(), Some("1,2"));
+        assert_eq!(args.uri.unwrap().addresses, ["h:1"]);
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for bad in [
+            "5",
+            "s",
+            "",
+            "-1s",
+            "1.5s",
+            "5 s",
+            "0s",
+            "5d",
+            "99999999999999999999h",
+        ] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The `doozer` command: a command-line client in the shape of the well-known one.
+
+mod args;
+mod output;
+mod session;
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::process::ExitCode;
+
+use cairn_client::{Event, EventKind, Revision};
+use cairn_sync_client::Error;
+use clap::CommandFactory;
+use futures::StreamExt;
+
+pub use args::{Args, Command};
+pub use output::{Output, error_object};
+pub use session::Session;
+
+/// The file has changed since the revision that was given.
+pub const REV_MISMATCH: u8 = 1;
+/// Anything else that is not success, a wrong command line included.
+pub const FAILED: u8 = 2;
+
+/// Why the command did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The cluster, or the way to it.
+    #[error(transparent)]
+    Cluster(#[from] Error),
+    /// There is no such file.
+    #[error("{0}: no such file")]
+    Missing(String),
+    /// Nothing happened in time.
+    #[error("wait {glob}: nothing changed within {after:?}")]
+    Nothing {
+        /// What was waited for.
+        glob: String,
+        /// How long.
+        after: std::time::Duration,
+    },
+    /// The body could not be read.
+    #[error("cannot read the body from standard input: {0}")]
+    Input(#[source] io::Error),
+    /// The result could not be printed.
+    #[error("cannot print: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<cairn_client::Error> for Failure {
+    fn from(error: cairn_client::Error) -> Self {
+        Self::Cluster(error.into())
+    }
+}
+
+impl Failure {
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    fn code(&self) -> u8 {
+        match self {
+            Self::Cluster(error) if error.is_rev_mismatch() => REV_MISMATCH,
+            _ => FAILED,
+        }
+    }
+
+    fn tell(&self, json: bool) {
+        // Nothing is left to be done about a closed standard error.
+        let _ = match (json, self) {
+            (false, _) => writeln!(io::stderr().lock(), "doozer: {self}"),
+            (true, Self::Cluster(error)) => {
+                writeln!(io::stderr().lock(), "{}", error_object(error))
+            }
+            (true, _) => {
+                let object = serde_json::json!({ "error": self.to_string() });
+                writeln!(io::stderr().lock(), "{object}")
+            }
+        };
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: &Args) -> ExitCode {
+    match execute(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell(args.json);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn execute(args: &Args) -> Result<(), Failure> {
+    if let Command::Completions { shell } = args.command {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Args::command(), "doozer", &mut script);
+        return Ok(io::stdout().lock().write_all(&script)?);
+    }
+    let body = match &args.command {
+        Command::Add { .. } | Command::Set { .. } => read_body()?,
+        _ => Vec::new(),
+    };
+    let session = Session::connect(args).await?;
+    let reader = session.reader();
+    let durable = session.is_durable();
+    let mut out = Output::new(io::stdout().lock(), args.json);
+    match &args.command {
+        Command::Add { path } => {
+            let rev = session.set(path, Revision::MISSING, body).await?;
+            out.revision(Some(path), rev, durable)?;
+        }
+        Command::Set { path, rev } => {
+            let rev = session.set(path, *rev, body).await?;
+            out.revision(Some(path), rev, durable)?;
+        }
+        Command::Touch { path } => {
+            let rev = touch(&session, path).await?;
+            out.revision(Some(path), rev, durable)?;
+        }
+        Command::Del { path, rev } => {
+            session.del(path, *rev).await?;
+            out.deleted(path, durable)?;
+        }
+        Command::Get { path, rev } => match reader.get(path, *rev).await? {
+            Some(file) => out.file(path, &file)?,
+            None => return Err(Failure::Missing(path.clone())),
+        },
+        Command::Find { glob, rev } => {
+            let mut files = reader.walk(glob, *rev);
+            while let Some(file) = files.next().await {
+                out.found(&file?)?;
+            }
+        }
+        Command::Stat { path, rev } => out.stat(path, reader.stat(path, *rev).await?)?,
+        Command::Rev => out.revision(None, reader.rev().await?, false)?,
+        Command::Watch { glob, rev } => watch(&session, glob, *rev, &mut out).await?,
+        Command::Wait { glob, rev } => {
+            let event = wait(&session, glob, *rev);
+            let event =
+                match args.timeout {
+                    None => event.await?,
+                    Some(after) => tokio::time::timeout(after, event).await.map_err(|_| {
+                        Failure::Nothing {
+                            glob: glob.clone(),
+                            after,
+                        }
+                    })??,
+                };
+            out.event(&event)?;
+        }
+        Command::Nop => reader.nop().await?,
+        Command::Self_ => out.node(&reader.self_name().await?)?,
+        Command::Completions { .. } => {}
+    }
+    Ok(())
+}
+
+/// Rewrites the file as it is, so that whoever watches it sees a change. If somebody else changes
+/// it in between, that was change enough to say so.
+async fn touch(session: &Session, path: &str) -> Result<Revision, Failure> {
+    let (rev, body) = match session.reader().get(path, None).await? {
+        Some(file) => (file.revision, file.value.to_vec()),
+        None => (Revision::MISSING, Vec::new()),
+    };
+    Ok(session.set(path, rev, body).await?)
+}
+
+async fn from_now(session: &Session, rev: Option<Revision>) -> Result<Revision, Failure> {
+    match rev {
+        Some(rev) => Ok(rev),
+        None => Ok(session.reader().rev().await?.next()),
+    }
+}
+
+/// NOPs consume revisions and change nothing: neither `watch` nor `wait` takes them for a change.
+fn is_change(event: &Event) -> bool {
+    event.kind != EventKind::Nop
+}
+
+async fn watch<W: Write>(
+    session: &Session,
+    glob: &str,
+    rev: Option<Revision>,
+    out: &mut Output<W>,
+) -> Result<(), Failure> {
+    let from = from_now(session, rev).await?;
+    let mut events = session.reader().watch(glob, from);
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if is_change(&event) {
+            out.event(&event)?;
+        }
+    }
+    Ok(())
+}
+
+async fn wait(session: &Session, glob: &str, rev: Option<Revision>) -> Result<Event, Failure> {
+    let mut from = from_now(session, rev).await?;
+    loop {
+        let event = session.reader().wait(glob, from).await?;
+        if is_change(&event) {
+            return Ok(event);
+        }
+        from = event.revision.next();
+    }
+}
+
+/// A request is never larger than a frame, so neither is a body; one byte more is read to let
+/// the client say that it is too large.
+fn read_body() -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin().lock();
+    if stdin.is_terminal() {
+        // Only a hint, for people who wonder why nothing happens.
+        let _ = writeln!(io::stderr(), "doozer: type the body, end it with Ctrl-D");
+    }
+    let mut body = Vec::new();
+    let most = cairn_client::frame::MAX_FRAME as u64 + 1;
+    stdin
+        .take(most)
+        .read_to_end(&mut body)
+        .map_err(Failure::Input)?;
+    Ok(body)
+}

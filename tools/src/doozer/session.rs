@@ -1,0 +1,111 @@
+//! A connection as the command line asks for it: plain, or with writes that wait for disks.
+
+use cairn_client::{Client, Options, Revision, Uri};
+use cairn_sync_client::{Client as SyncClient, Durability, Error};
+
+use super::Args;
+
+/// The cluster where nothing else is said.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
+
+/// A connection.
+#[derive(Debug)]
+pub enum Session {
+    /// Writes return when the cluster has them.
+    Plain(Client),
+    /// Writes return when persisters have them on disk.
+    Durable(SyncClient),
+}
+
+impl Session {
+    /// Connects.
+    pub async fn connect(args: &Args) -> Result<Self, Error> {
+        let uri = uri(args)?;
+        let mut options = Options {
+            boot: args.boot.clone(),
+            ..Options::default()
+        };
+        if let Some(timeout) = args.timeout {
+            options.request_timeout = timeout;
+            options.connect_timeout = timeout;
+        }
+        match durability(args, &uri)? {
+            Some(durability) => {
+                let client = SyncClient::connect_durable_with(&uri, durability, options).await?;
+                Ok(Self::Durable(client))
+            }
+            None => Ok(Self::Plain(Client::connect_with(&uri, options).await?)),
+        }
+    }
+
+    /// For everything but writes.
+    #[must_use]
+    pub fn reader(&self) -> &Client {
+        match self {
+            Self::Plain(client) => client,
+            Self::Durable(client) => client.regular(),
+        }
+    }
+
+    /// Whether writes wait for disks.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        matches!(self, Self::Durable(_))
+    }
+
+    /// Writes a file.
+    pub async fn set(&self, path: &str, rev: Revision, body: Vec<u8>) -> Result<Revision, Error> {
+        match self {
+            Self::Plain(client) => Ok(client.set(path, rev, body).await?),
+            Self::Durable(client) => client.set(path, rev, body).await,
+        }
+    }
+
+    /// Deletes a file.
+    pub async fn del(&self, path: &str, rev: Revision) -> Result<(), Error> {
+        match self {
+            Self::Plain(client) => Ok(client.del(path, rev).await?),
+            Self::Durable(client) => client.del(path, rev).await,
+        }
+    }
+}
+
+fn uri(args: &Args) -> Result<Uri, Error> {
+    let from_env = || {
+        Uri::from_env()
+            .transpose()
+            .map_err(cairn_client::Error::from)
+    };
+    match &args.uri {
+        Some(uri) => Ok(uri.clone()),
+        None => match from_env()? {
+            Some(uri) => Ok(uri),
+            None => {
+                let default = Uri::from_address(DEFAULT_ADDRESS);
+                Ok(default.map_err(cairn_client::Error::from)?)
+            }
+        },
+    }
+}
+
+/// The first of these that says anything: options, URI, environment.
+fn durability(args: &Args, uri: &Uri) -> Result<Option<Durability>, Error> {
+    let asked = if args.sync.is_some() || args.require.is_some() {
+        Some(Durability::parse(
+            args.sync.as_deref(),
+            args.require.as_deref(),
+        ))
+    } else if uri.persist.is_some() || uri.require.is_some() {
+        Some(Durability::parse(
+            uri.persist.as_deref(),
+            uri.require.as_deref(),
+        ))
+    } else {
+        Durability::from_env()
+    };
+    let mut durability = asked.transpose()?;
+    if let (Some(durability), Some(timeout)) = (&mut durability, args.timeout) {
+        durability.timeout = timeout;
+    }
+    Ok(durability)
+}
