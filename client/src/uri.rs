@@ -129,11 +129,12 @@ impl FromStr for Uri {
             require: None,
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let Some((key, value)) = pair.split_once('=') else {
-                return Err(UriError(format!("key {pair:?} has no value")));
-            };
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !["ca", "cn", "sk"].contains(&key) {
+                return Err(UriError(unknown_key(key, query)));
+            }
             if value.is_empty() {
-                return Err(UriError(format!("key {key:?} has an empty value")));
+                return Err(UriError(format!("key {key:?} has no value")));
             }
             let value = unescape(value).ok_or_else(|| {
                 UriError(format!("the value of {key:?} has a bad percent escape"))
@@ -179,6 +180,15 @@ impl fmt::Display for Uri {
                 .map(|number| format!("require={number}")),
         );
         write!(f, "doozer:?{}", pairs.join("&"))
+    }
+}
+
+/// A key that is not one may be what follows an `&` in a secret.
+fn unknown_key(key: &str, query: &str) -> String {
+    if query.contains("sk=") {
+        "unknown key (an & in a secret is written %26)".to_owned()
+    } else {
+        format!("unknown key {key:?}")
     }
 }
 
@@ -235,4 +245,81 @@ fn unescape(value: &str) -> Option<Vec<u8>> {
         });
     }
     Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        text.parse::<Uri>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn all_parts_are_read_and_the_secret_is_not_written() {
+        let text = "doozer:?ca=a.b&ca=[::1]:1&cn=blue-1&sk=p%26ss+w%C3%B6rd&ca=10.0.0.1:65535";
+        let uri: Uri = text.parse().unwrap();
+        assert_eq!(uri.addresses, ["a.b:8046", "[::1]:1", "10.0.0.1:65535"]);
+        assert_eq!(uri.name.as_deref(), Some("blue-1"));
+        assert_eq!(uri.secret.as_ref().unwrap().expose(), "p&ss wörd");
+        let written = "doozer:?ca=a.b:8046&ca=[::1]:1&ca=10.0.0.1:65535&cn=blue-1&sk=***";
+        assert_eq!(uri.to_string(), written);
+        assert!(!format!("{uri:?}").contains("ss w"));
+    }
+
+    #[test]
+    fn what_is_written_without_a_secret_is_read_again() {
+        for text in ["doozer:?ca=[fe80::1]:8046&ca=h:1", "doozer:?cn=x.y"] {
+            assert_eq!(text.parse::<Uri>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn faults_teach_the_form() {
+        let form = "; the form is doozer:?ca=HOST:PORT[&ca=HOST:PORT...][&cn=NAME][&sk=SECRET]";
+        for (text, expected) in [
+            (
+                "127.0.0.1",
+                "\"127.0.0.1\" is not a doozer URI; did you mean doozer:?ca=127.0.0.1:8046",
+            ),
+            ("http://x/", "\"http://x/\" is not a doozer URI"),
+            ("doozer:?", "neither an address nor a name"),
+            ("doozer:?ca", "key \"ca\" has no value"),
+            ("doozer:?ca=", "key \"ca\" has no value"),
+            ("doozer:?ca=:1", "address \":1\" has no host"),
+            ("doozer:?ca=h:70000", "address \"h:70000\" has a bad port"),
+            ("doozer:?ca=h:0", "address \"h:0\" has a bad port"),
+            (
+                "doozer:?ca=fe80::1",
+                "address \"fe80::1\" looks like IPv6; write it in brackets, [ADDRESS]:PORT",
+            ),
+            (
+                "doozer:?ca=a%2",
+                "the value of \"ca\" has a bad percent escape",
+            ),
+            (
+                "doozer:?ca=a%zz",
+                "the value of \"ca\" has a bad percent escape",
+            ),
+            ("doozer:?ca=%ff", "the value of \"ca\" is not UTF-8"),
+            ("doozer:?cn=a/b", "\"a/b\" cannot be the name of a cluster"),
+            ("doozer:?cx=1", "unknown key \"cx\""),
+        ] {
+            assert_eq!(fault(text), format!("{expected}{form}"));
+        }
+    }
+
+    #[test]
+    fn no_fault_repeats_a_secret() {
+        for text in [
+            "doozr:?sk=hush",
+            "doozer:?sk=hush",
+            "doozer:?sk=hush%z&ca=h",
+            "doozer:?sk=a&hush&ca=h",
+            "doozer:?sk=a&hush=b&ca=h",
+            "sk=hush",
+        ] {
+            assert!(!fault(text).contains("hush"), "{}", fault(text));
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! The client against scripted servers, a small model of a server, and recordings of a real one.
 
+// A test that unwraps says what it expected, in its helpers too.
+#![allow(clippy::unwrap_used)]
+
 mod connection;
 mod fake;
 mod globs;

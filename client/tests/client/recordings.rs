@@ -221,7 +221,7 @@ async fn the_client_asks_and_understands_like_the_recordings() {
     let mut replayed = 0;
     for Exchange {
         name,
-        fields,
+        fields: _,
         request,
         response,
     } in exchanges()
