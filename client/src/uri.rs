@@ -130,7 +130,7 @@ impl FromStr for Uri {
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if !["ca", "cn", "sk"].contains(&key) {
+            if !["ca", "cn", "sk", "persist", "require"].contains(&key) {
                 return Err(UriError(unknown_key(key, query)));
             }
             if value.is_empty() {
@@ -321,5 +321,14 @@ mod tests {
         ] {
             assert!(!fault(text).contains("hush"), "{}", fault(text));
         }
+    }
+
+    #[test]
+    fn what_only_the_sync_client_reads_is_kept_and_shown() {
+        let text = "doozer:?ca=h:1&persist=1,2&require=2";
+        let uri: Uri = text.parse().unwrap();
+        assert_eq!(uri.persist.as_deref(), Some("1,2"));
+        assert_eq!(uri.require.as_deref(), Some("2"));
+        assert_eq!(uri.to_string(), text);
     }
 }
