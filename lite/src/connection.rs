@@ -21,12 +21,12 @@ use tracing::{debug, info};
 
 use crate::answer;
 use crate::cursors::{Cursors, ListVerb};
-use crate::hub::SharedHub;
+use crate::hub::{Hub, SharedHub};
 use crate::input::{BadFrame, missing, next_request};
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::output::Output;
-use crate::store::{Node, Pattern, Step, Walk, after_name};
+use crate::store::{Node, Pattern, Step, Walk};
 use crate::verbs::{ListJob, Reply, Session};
 
 /// Room made for a read. What a client sends at a time rarely is more.
@@ -168,40 +168,43 @@ impl Connection {
 
     /// Does what has been asked and fetches what has become due, under one lock.
     fn apply(&mut self, readonly: bool) {
-        let Self {
-            node,
-            session,
-            requests,
-            replies,
-            woken,
-            ..
-        } = self;
-        let room = node.options.max_unsent;
-        let mut taken = 0;
-        node.hub.with(|hub| {
-            // Requests first: their answers may include what is due by now.
+        let room = self.node.options.max_unsent;
+        let hub = Arc::clone(&self.node.hub);
+        hub.with(|hub| {
+            // What has become due goes first, so that a peer that never stops asking gets it.
+            let mut taken = self.collect_due(hub, 0);
             let mut batch = 0;
             while taken < room
                 && batch < MAX_BATCH
-                && let Some(request) = requests.pop_front()
+                && let Some(request) = self.requests.pop_front()
             {
-                let reply = session.answer(hub, request, &node.options, readonly);
+                let reply = self
+                    .session
+                    .answer(hub, request, &self.node.options, readonly);
                 taken += size(&reply);
                 batch += 1;
-                replies.push_back(reply);
+                self.replies.push_back(reply);
             }
-            *woken = true;
-            while taken < room && batch < 2 * MAX_BATCH {
-                let Some(due) = hub.next_due(session.id) else {
-                    *woken = false;
-                    break;
-                };
-                let reply = session.give(hub, due);
-                taken += size(&reply);
-                batch += 1;
-                replies.push_back(reply);
-            }
+            // What these requests have made due on this very connection.
+            self.collect_due(hub, taken);
         });
+    }
+
+    /// Fetches answers that have become due while there is room; returns what is taken then.
+    fn collect_due(&mut self, hub: &mut Hub, mut taken: usize) -> usize {
+        self.woken = true;
+        let mut batch = 0;
+        while taken < self.node.options.max_unsent && batch < MAX_BATCH {
+            let Some(due) = hub.next_due(self.session.id) else {
+                self.woken = false;
+                break;
+            };
+            let reply = self.session.give(hub, due);
+            taken += size(&reply);
+            batch += 1;
+            self.replies.push_back(reply);
+        }
+        taken
     }
 
     async fn encode(&mut self, mode: &Mode) {
@@ -307,9 +310,9 @@ async fn list(job: ListJob, cursors: &mut Cursors) -> Response {
                 Some(Node::Dir(dir)) => dir,
                 _ => &state,
             };
-            after_name(dir.entries(), after.as_deref())
+            dir.names(after.as_deref())
                 .nth(skip)
-                .map(|(name, _)| (answer::name(tag, name), Arc::clone(name)))
+                .map(|name| (answer::name(tag, name), Arc::clone(name)))
         }
     };
     match entry {

@@ -48,10 +48,15 @@ impl Cursors {
         let nearest = (0..self.0.len())
             .filter(|&at| self.0[at].next <= offset && self.0[at].listing == *listing)
             .max_by_key(|&at| self.0[at].next);
-        match nearest.and_then(|at| self.0.remove(at)) {
-            Some(cursor) => (offset - cursor.next, Some(cursor.after)),
-            None => (offset, None),
+        let Some(at) = nearest else {
+            return (offset, None);
+        };
+        let (next, after) = (self.0[at].next, Arc::clone(&self.0[at].after));
+        if next == offset {
+            // This listing goes on; a jump ahead may be another one of the same thing.
+            self.0.remove(at);
         }
+        (offset - next, Some(after))
     }
 
     /// Remembers that the entry at `offset` was `entry`.

@@ -19,7 +19,7 @@ pub use event::{Event, EventKind};
 pub use history::Found;
 pub use pattern::{Part, Pattern, Tail, component_matches, names};
 pub use tree::{Dir, Node};
-pub use walk::{Step, Walk, after_name};
+pub use walk::{Step, Walk};
 
 use history::History;
 use tree::Spot;

@@ -7,6 +7,7 @@
 //!
 //! Paths are taken as already validated; this module never sees the wire.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -67,8 +68,23 @@ impl Dir {
         self.files
     }
 
-    pub(crate) fn entries(&self) -> &OrdMap<Arc<str>, Node> {
+    /// The names in this directory, or those that sort after one of them.
+    pub fn names(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
+        let all = after.is_none().then(|| self.entries.keys());
+        let some = after.map(|name| self.entries_after(name).map(|(name, _)| name));
+        all.into_iter().flatten().chain(some.into_iter().flatten())
+    }
+
+    pub(super) fn entries(&self) -> &OrdMap<Arc<str>, Node> {
         &self.entries
+    }
+
+    pub(super) fn entries_after<'a>(
+        &'a self,
+        name: &str,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Node)> + use<'a> {
+        self.entries
+            .range::<_, str>((Bound::Excluded(name), Bound::Unbounded))
     }
 
     /// What stands at `path`; `None` for `/`, which is `self`.

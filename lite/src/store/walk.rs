@@ -4,10 +4,7 @@
 //! directories when it only has to count. So the n-th entry costs O(depth * log n) after the
 //! entry before it is known, and at most one step per name passed otherwise.
 
-use std::ops::Bound;
 use std::sync::Arc;
-
-use imbl::ordmap::OrdMap;
 
 use super::event::Event;
 use super::pattern::{Part, Pattern, Tail};
@@ -68,7 +65,10 @@ impl<'a> Walk<'a> {
                 Box::new(entries.get_key_value(&**name).into_iter())
             }
             Some(Part::Literal(_)) => Box::new(std::iter::empty()),
-            Some(Part::Wild(_)) | None => after_name(entries, after),
+            Some(Part::Wild(_)) | None => match after {
+                None => Box::new(entries.iter()),
+                Some(name) => Box::new(dir.entries_after(name)),
+            },
         };
         self.open.push(left);
     }
@@ -138,20 +138,6 @@ impl<'a> Iterator for Walk<'a> {
                 Step::End => return None,
                 Step::Unfinished(_) => {}
             }
-        }
-    }
-}
-
-/// The names of a directory from `offset` on, or after a name that is known.
-pub fn after_name<'a>(
-    entries: &'a OrdMap<Arc<str>, Node>,
-    after: Option<&str>,
-) -> Box<dyn Iterator<Item = (&'a Arc<str>, &'a Node)> + Send + 'a> {
-    match after {
-        None => Box::new(entries.iter()),
-        Some(name) => {
-            let range = (Bound::Excluded(name), Bound::Unbounded);
-            Box::new(entries.range::<_, str>(range))
         }
     }
 }

@@ -1,0 +1,137 @@
+//! Every limit has a clear answer, and what is within it works.
+
+use bytes::Bytes;
+use cairn_client::wire::{ErrCode, Request, Response, Verb};
+use cairn_lite::Options;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::node::{TestNode, code, get, set, wait};
+
+#[track_caller]
+fn assert_other(response: &Response, detail: &str) {
+    assert_eq!(code(response), Some(ErrCode::Other), "{response:?}");
+    assert_eq!(response.err_detail.as_deref(), Some(detail));
+}
+
+#[tokio::test]
+async fn a_value_of_one_mebibyte_is_taken_and_one_byte_more_is_not() {
+    let node = TestNode::start(Options::default()).await;
+    let mut peer = node.connect().await;
+    let largest = vec![7; 1 << 20];
+    assert_eq!(peer.set("/big", &largest).await, 59);
+    assert_eq!(
+        peer.ask(get("/big", None)).await.value,
+        Some(Bytes::from(largest))
+    );
+    let response = peer.ask(set("/big", -1, &vec![7; (1 << 20) + 1])).await;
+    assert_other(
+        &response,
+        "value of 1048577 bytes is over the limit of 1048576 bytes",
+    );
+    assert_eq!(peer.rev().await, 59);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_is_answered_before_the_connection_ends() {
+    let node = TestNode::start(Options::default()).await;
+    let mut peer = node.connect().await;
+    peer.stream
+        .write_all(&[0x7f, 0, 0, 0, 0x08, 42, 0x10, 1])
+        .await
+        .unwrap();
+    let response = peer.receive().await.unwrap();
+    assert_eq!(response.tag, Some(42));
+    assert_other(
+        &response,
+        "frame of 2130706432 bytes is over the limit of 1114112 bytes",
+    );
+    assert_eq!(peer.receive().await, None);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_path_too_long_or_too_deep_is_refused_and_the_deepest_works() {
+    let node = TestNode::start(Options::default()).await;
+    let mut peer = node.connect().await;
+    let detail = "path too long (limit: 4096 bytes, 256 names)";
+    for path in ["/a".repeat(257), format!("/{}", "a".repeat(4096))] {
+        assert_other(&peer.ask(set(&path, -1, b"")).await, detail);
+        assert_eq!(peer.ask(get(&path, None)).await.rev, Some(0));
+        let response = peer.ask(wait(&path, 1)).await;
+        assert_other(&response, "glob too long (limit: 4096 bytes, 256 names)");
+    }
+    let deepest = "/a".repeat(256);
+    assert_eq!(peer.set(&deepest, b"x").await, 59);
+    assert_eq!(peer.ask(wait(&deepest, 1)).await.rev, Some(59));
+    let del = Request {
+        path: Some(deepest),
+        rev: Some(-1),
+        ..crate::node::request(Verb::Del)
+    };
+    assert_eq!(peer.ask(del).await.err_code, None);
+    node.control.forget_history();
+    assert_eq!(peer.rev().await, 60);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so() {
+    let node = TestNode::start(Options {
+        max_connections: 2,
+        ..Options::default()
+    })
+    .await;
+    let mut first = node.connect().await;
+    let mut second = node.connect().await;
+    first.rev().await;
+    second.rev().await;
+    let mut third = node.connect().await;
+    let response = third.ask(crate::node::request(Verb::Rev)).await;
+    assert_other(
+        &response,
+        "too many connections (limit 2): try another node, or later",
+    );
+    assert_eq!(third.receive().await, None);
+    drop(first);
+    node.until("the end of the first", |control| control.connections() == 1)
+        .await;
+    // The node has let go of the first, so there is room again, soon.
+    loop {
+        let mut fourth = node.connect().await;
+        if fourth.ask(crate::node::request(Verb::Rev)).await.rev == Some(58) {
+            break;
+        }
+    }
+    second.rev().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn waits_over_the_limit_are_refused_and_the_others_stay() {
+    let options = Options {
+        max_waiting: 3,
+        max_waiting_total: 4,
+        ..Options::default()
+    };
+    let node = TestNode::start(options).await;
+    let mut first = node.connect().await;
+    for _ in 0..3 {
+        first.send(wait("/a", 1)).await;
+    }
+    let limit = |limit, whose| {
+        format!("too many requests are waiting {whose} (limit {limit}): try again later")
+    };
+    assert_other(
+        &first.ask(wait("/a", 1)).await,
+        &limit(3, "on this connection"),
+    );
+    let mut second = node.connect().await;
+    second.send(wait("/a", 1)).await;
+    assert_other(&second.ask(wait("/a", 1)).await, &limit(4, "on this node"));
+    second.send(set("/a", -1, b"")).await;
+    for _ in 0..3 {
+        assert_eq!(first.receive().await.unwrap().rev, Some(59));
+    }
+    node.stop().await;
+}

@@ -1,0 +1,11 @@
+//! A real node on a real socket, spoken to in bytes.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod abuse;
+mod control;
+mod limits;
+mod listing;
+mod node;
+mod replay;
+mod waiting;
