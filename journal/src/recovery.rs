@@ -82,6 +82,38 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
 
     // From here on the directory is changed.
     remove_temporary(storage, &listing)?;
+    let ended = end_segment(storage, dir, last, &end)?;
+    let valid_to = end.scan.last();
+    Ok(Opened {
+        lock,
+        file: ended.file,
+        header: ended.header,
+        tracker: end.tracker,
+        recovery: Recovery {
+            valid_to,
+            maybe_lost_from: (!end.closed || ended.torn_bytes > 0).then(|| valid_to.next()),
+            torn_bytes: ended.torn_bytes,
+            torn_file: ended.torn_file,
+            created: false,
+        },
+    })
+}
+
+/// A last segment that has been given a successor.
+pub(crate) struct Ended {
+    header: SegmentHeader,
+    file: Named,
+    torn_bytes: u64,
+    torn_file: Option<PathBuf>,
+}
+
+/// Steps 5 to 7: keeps the torn tail aside, makes the records durable, starts a new segment.
+pub(crate) fn end_segment(
+    storage: &dyn Storage,
+    dir: &Path,
+    last: &Segment,
+    end: &LastSegment,
+) -> Result<Ended> {
     let (torn_bytes, torn_file) = match end.tail {
         // 5. What is cut is kept aside.
         Tail::Torn(bytes) => (
@@ -95,24 +127,16 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
         successor_of_empty(storage, last, &end.tracker)
     } else {
         // 6. What the page cache says is written down, the rest is cut.
-        settle(storage, last, &end)?;
+        settle(storage, last, end)?;
         // 7b. A new segment, so that nothing that was ever in the old blocks can follow.
-        successor(storage, last, &end)
+        successor(storage, last, end)
     };
     let file = segment::create(storage, dir, &header, None)?;
-    let valid_to = end.scan.last();
-    Ok(Opened {
-        lock,
-        file,
+    Ok(Ended {
         header,
-        tracker: end.tracker,
-        recovery: Recovery {
-            valid_to,
-            maybe_lost_from: (!end.closed || torn_bytes > 0).then(|| valid_to.next()),
-            torn_bytes,
-            torn_file,
-            created: false,
-        },
+        file,
+        torn_bytes,
+        torn_file,
     })
 }
 

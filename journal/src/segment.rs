@@ -1,14 +1,11 @@
 //! Brings a new segment into being: written and synced under a temporary name, then renamed, then
 //! the directory synced, so that a file named `.seg` always has a sound header.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use crate::{
     Error, Result,
-    directory::{SPARE, TEMPORARY, segment_name},
+    directory::{TEMPORARY, segment_name},
     layout::SegmentHeader,
     storage::{Access, Named, Storage},
 };
@@ -16,7 +13,7 @@ use crate::{
 /// Creates the segment that `header` describes and returns once its name is durable. An empty
 /// segment of the same name is replaced.
 ///
-/// `spare`: a synced file of zeros, as made by [`create_spare`], to be used for it.
+/// `spare`: a synced file of zeros, to be used for it.
 pub(crate) fn create(
     storage: &dyn Storage,
     dir: &Path,
@@ -68,9 +65,4 @@ pub(crate) fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<()> 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.map_err(|e| Error::io(path, "remove", e)),
     }
-}
-
-/// Creates the file that the next segment is going to be, without content.
-pub(crate) fn create_spare(storage: &dyn Storage, dir: &Path) -> Result<Arc<Named>> {
-    Ok(Arc::new(create_temporary(storage, &dir.join(SPARE))?))
 }

@@ -60,7 +60,9 @@ pub fn state(reader: &Reader, at: Option<Revision>) -> Result<State> {
         }
         tracker.apply(record.revision, &record.entry);
         match record.entry {
-            Entry::Gap {
+            // If a part of the difference was lost, what there is of it is better than nothing.
+            Entry::Lost { .. }
+            | Entry::Gap {
                 phase: GapPhase::Closed,
                 ..
             } => difference.drain(..).for_each(|r| apply(&mut state, &r)),

@@ -47,8 +47,11 @@ impl Tracker {
                 phase: GapPhase::Closed,
                 ..
             } => {
-                // The difference was taken from the whole state: it heals damage too.
-                self.open_gap = None;
+                // The difference was taken from the whole state, so it heals older damage too. But
+                // it has to have come whole: if a part of it was lost, the damage stays.
+                if self.in_difference() {
+                    self.open_gap = None;
+                }
                 self.covered = self.covered.max(*last);
             }
             Entry::Timeline(timeline) => {
@@ -57,7 +60,7 @@ impl Tracker {
                 self.covered = revision;
             }
             Entry::Lost { first, last, .. } => {
-                if first <= last && !self.in_difference() {
+                if first <= last {
                     let (first, last) = match self.open_gap {
                         Some(g) => (g.first.min(*first), g.last.max(*last)),
                         None => (*first, *last),
@@ -71,13 +74,5 @@ impl Tracker {
             }
             Entry::Seal { .. } => {}
         }
-    }
-
-    /// Whether this record may change more than the revision covered.
-    pub(crate) fn is_turn(entry: &Entry) -> bool {
-        matches!(
-            entry,
-            Entry::Gap { .. } | Entry::Timeline(_) | Entry::Lost { .. }
-        )
     }
 }

@@ -1,0 +1,268 @@
+//! Damage: what was acknowledged is reported when it is damaged, never cut; repair keeps all the rest
+//! and says what is lost.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
+
+use cairn_journal::{
+    Change, Entry, Error, GapReason, Journal, NewRecord, Options, Reader, Record, Revision,
+    Sequence, Timestamp, repair,
+};
+
+fn small() -> Options {
+    let mut options = Options::default();
+    options.segment_bytes = 64 << 10;
+    options.max_payload_bytes = 16 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+fn change(n: i64) -> NewRecord {
+    let value = vec![u8::try_from(n % 251).unwrap(); 500];
+    NewRecord::changes(Revision(n), vec![Change::set("/k", value)], Timestamp(n))
+}
+
+fn fill(dir: &Path, revisions: std::ops::RangeInclusive<i64>) {
+    let (journal, _) = Journal::open(dir, small()).unwrap();
+    for n in revisions {
+        journal.append_and_commit(change(n)).unwrap();
+    }
+}
+
+fn records(dir: &Path) -> Vec<Record> {
+    Reader::open(dir)
+        .unwrap()
+        .records()
+        .map(Result::unwrap)
+        .collect()
+}
+
+fn flip(path: &Path, offset: u64) {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn a_torn_last_record_is_cut_and_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 1..=20);
+    let last = records(dir.path()).pop().unwrap();
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&*last.location.file)
+        .unwrap();
+    file.set_len(last.location.offset + last.location.length - 9)
+        .unwrap();
+
+    let (journal, recovery) = Journal::open(dir.path(), small()).unwrap();
+    assert_eq!(recovery.valid_to, Sequence(19));
+    assert_eq!(recovery.maybe_lost_from, Some(Sequence(20)));
+    assert!(recovery.torn_bytes > 500);
+    let torn = fs::read(recovery.torn_file.unwrap()).unwrap();
+    assert_eq!(torn.len() as u64, recovery.torn_bytes);
+    journal.append_and_commit(change(21)).unwrap();
+    drop(journal);
+    let all = records(dir.path());
+    assert_eq!(all.last().unwrap().sequence, Sequence(20));
+    assert_eq!(all.last().unwrap().revision, Revision(21));
+}
+
+#[test]
+fn a_flipped_bit_below_the_synced_sequence_is_corruption_until_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 1..=20);
+    let whole = records(dir.path());
+    let victim = &whole[9];
+    let path = victim.location.file.to_path_buf();
+    let before = fs::read(&path).unwrap();
+    flip(&path, victim.location.offset + 100);
+
+    let error = Journal::open(dir.path(), small()).unwrap_err();
+    let Error::Corrupt {
+        path: named,
+        offset,
+        sequence,
+        revision,
+        ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((named, *offset), (&path, victim.location.offset));
+    assert_eq!((*sequence, *revision), (Sequence(10), Revision(9)));
+    assert_eq!(segments(dir.path()).len(), 1, "nothing was changed");
+    let read: Vec<_> = Reader::open(dir.path()).unwrap().records().collect();
+    assert_eq!(read.len(), 10);
+    assert!(read[9].is_err());
+
+    let report = repair(dir.path()).unwrap();
+    println!("{report}");
+    assert_eq!(report.damaged.len(), 1);
+    assert_eq!(report.damaged[0].lost, Some((Sequence(10), Sequence(10))));
+    assert_eq!(
+        report.damaged[0].revisions,
+        Some((Revision(10), Revision(10)))
+    );
+    let mut damaged = before;
+    damaged[usize::try_from(victim.location.offset).unwrap() + 100] ^= 4;
+    assert_eq!(
+        fs::read(report.damaged[0].bad_file.as_ref().unwrap()).unwrap(),
+        damaged
+    );
+
+    let (journal, recovery) = Journal::open(dir.path(), small()).unwrap();
+    assert_eq!(recovery.valid_to, Sequence(20));
+    let gap = journal.end().open_gap.unwrap();
+    assert_eq!(
+        (gap.first, gap.last, gap.reason),
+        (Revision(10), Revision(10), GapReason::Damage)
+    );
+    journal.append_and_commit(change(21)).unwrap();
+    let kept = records(dir.path());
+    for (old, new) in whole.iter().zip(&kept) {
+        assert_eq!(old.sequence, new.sequence);
+        if old.sequence == Sequence(10) {
+            assert!(matches!(
+                new.entry,
+                Entry::Lost {
+                    first_sequence: Sequence(10),
+                    ..
+                }
+            ));
+        } else {
+            assert_eq!((&old.entry, old.revision), (&new.entry, new.revision));
+        }
+    }
+    assert_eq!(kept.len(), 21);
+    drop(journal);
+    assert!(repair(dir.path()).unwrap().damaged.is_empty());
+
+    // A difference taken from the whole state makes it good.
+    let (journal, _) = Journal::open(dir.path(), small()).unwrap();
+    assert!(journal.end().open_gap.is_some());
+    for record in [
+        NewRecord::gap_opened(gap.first, Revision(22), gap.reason, Timestamp(0)),
+        NewRecord::gap_opened(
+            gap.first,
+            Revision(22),
+            GapReason::HistoryDiscarded,
+            Timestamp(0),
+        ),
+        NewRecord::gap_closed(
+            gap.first,
+            Revision(22),
+            GapReason::HistoryDiscarded,
+            Timestamp(0),
+        ),
+    ] {
+        journal.append_and_commit(record).unwrap();
+    }
+    assert_eq!(journal.end().open_gap, None);
+}
+
+#[test]
+fn every_kind_of_damage_to_sealed_history_is_found_and_repaired() {
+    type Harm = fn(&[PathBuf]);
+    let harms: [(&str, Harm); 7] = [
+        ("header", |s| flip(&s[2], 33)),
+        ("header copy", |s| flip(&s[2], 2048)),
+        ("emptied", |s| fs::write(&s[2], b"").unwrap()),
+        ("short", |s| {
+            OpenOptions::new()
+                .write(true)
+                .open(&s[2])
+                .unwrap()
+                .set_len(20_000)
+                .unwrap()
+        }),
+        ("missing", |s| fs::remove_file(&s[2]).unwrap()),
+        ("two headers", |s| {
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&s[2])
+                .unwrap()
+                .write_all_at(&[0; 4096], 0)
+                .unwrap();
+            fs::OpenOptions::new()
+                .write(true)
+                .open(&s[3])
+                .unwrap()
+                .write_all_at(&[0; 512], 0)
+                .unwrap();
+        }),
+        ("oldest missing", |s| fs::remove_file(&s[0]).unwrap()),
+    ];
+    for (name, harm) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        fill(dir.path(), 1..=600);
+        let whole = records(dir.path());
+        let files = segments(dir.path());
+        assert!(files.len() > 4);
+        harm(&files);
+        let error = Journal::open(dir.path(), small()).unwrap_err();
+        assert!(error.is_corruption(), "{name}: {error}");
+        let reading = Reader::open(dir.path())
+            .unwrap()
+            .records()
+            .find_map(Result::err);
+        assert!(
+            name == "oldest missing" || reading.is_some_and(|e| e.is_corruption()),
+            "{name}"
+        );
+
+        let report = repair(dir.path()).unwrap();
+        println!("--- {name}\n{report}");
+        let lost: Vec<_> = report.damaged.iter().filter_map(|d| d.lost).collect();
+        let (journal, recovery) = Journal::open(dir.path(), small()).unwrap();
+        assert_eq!(recovery.valid_to, whole.last().unwrap().sequence, "{name}");
+        let kept = records(dir.path());
+        let mut kept = kept.iter().peekable();
+        for old in &whole {
+            let is_lost = lost
+                .iter()
+                .any(|(a, b)| *a <= old.sequence && old.sequence <= *b);
+            let new = kept.peek().unwrap();
+            if is_lost {
+                assert!(matches!(new.entry, Entry::Lost { .. }), "{name}");
+                if new.sequence == old.sequence {
+                    kept.next();
+                }
+            } else {
+                assert_eq!(old.sequence, new.sequence, "{name}");
+                assert_eq!(old.revision, new.revision, "{name}");
+                if !matches!(old.entry, Entry::Seal { .. }) {
+                    assert_eq!(old.entry, new.entry, "{name}");
+                }
+                kept.next();
+            }
+        }
+        assert_eq!(
+            lost.is_empty(),
+            ["header", "header copy"].contains(&name),
+            "{name}"
+        );
+        assert_eq!(journal.end().open_gap.is_some(), !lost.is_empty(), "{name}");
+        drop(journal);
+        assert!(repair(dir.path()).unwrap().damaged.is_empty(), "{name}");
+    }
+}
