@@ -207,8 +207,14 @@ impl Connection {
     /// Encodes waiting requests as far as there is room for them.
     fn fill(&mut self, queue: &Queue, options: &Options, taken: &mut Vec<Entry>) {
         let room = Room {
-            prompt: options.max_in_flight.saturating_sub(self.prompt_in_flight),
-            blocking: options.max_waits.saturating_sub(self.blocking_in_flight),
+            prompt: options
+                .max_in_flight
+                .max(1)
+                .saturating_sub(self.prompt_in_flight),
+            blocking: options
+                .max_waits
+                .max(1)
+                .saturating_sub(self.blocking_in_flight),
             bytes: WRITE_AHEAD.saturating_sub(self.outbox.len()),
         };
         queue.take(room, taken);
@@ -257,7 +263,10 @@ impl Connection {
                         "the server sent an answer with tag {tag}, which is not outstanding"
                     ));
                 }
-                Some(Pending::Probe) => pulse.answered(),
+                Some(Pending::Probe) => {
+                    self.answered = true;
+                    pulse.answered();
+                }
                 Some(Pending::Request { entry, ends_at }) if ends_at > self.written => {
                     self.tags.insert(Pending::Request { entry, ends_at });
                     return Err("the server answered a request before it was sent".to_owned());

@@ -1,7 +1,7 @@
-//! Which address to try next, and when.
+//! Which addresses to try next, in which order, and when.
 //!
-//! Pure: it decides, others connect and sleep. All addresses are tried in turn without a pause;
-//! once all of them have failed there is a pause, which grows with every such round.
+//! Pure: it decides, others connect and sleep. All addresses are tried without a pause; after a
+//! round in which all of them have failed there is one, which grows with every such round.
 
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Route {
     addresses: Vec<String>,
+    /// Where the next round starts.
     next: usize,
-    failures: usize,
-    rounds: u32,
+    /// Connections in a row that were of no use.
+    useless: usize,
+    failed_rounds: u32,
     backoff_min: Duration,
     backoff_max: Duration,
 }
@@ -21,8 +23,8 @@ impl Route {
         Self {
             addresses,
             next: 0,
-            failures: 0,
-            rounds: 0,
+            useless: 0,
+            failed_rounds: 0,
             backoff_min: min,
             backoff_max: max,
         }
@@ -33,14 +35,13 @@ impl Route {
         self.addresses.len()
     }
 
-    /// The address to try now; each call moves on to another one.
-    pub(crate) fn take(&mut self) -> Option<String> {
-        let address = self.addresses.get(self.next).cloned();
-        self.next = (self.next + 1) % self.addresses.len().max(1);
-        address
+    /// All addresses, in the order in which to try them.
+    pub(crate) fn round(&self) -> Vec<String> {
+        let (later, first) = self.addresses.split_at(self.next.min(self.addresses.len()));
+        first.iter().chain(later).cloned().collect()
     }
 
-    /// Takes over a new list, and goes on at its start unless nothing has changed.
+    /// Takes over a new list, and starts at its head unless nothing has changed.
     pub(crate) fn replace(&mut self, addresses: Vec<String>) {
         if addresses != self.addresses {
             self.addresses = addresses;
@@ -48,27 +49,35 @@ impl Route {
         }
     }
 
-    /// Notes that an address was of no use. After the last one: the longest pause to make
-    /// before the next round.
-    pub(crate) fn failed(&mut self) -> Option<Duration> {
-        self.failures += 1;
-        if self.failures < self.addresses.len() {
-            return None;
-        }
-        let factor = 1_u32.checked_shl(self.rounds).unwrap_or(u32::MAX);
-        self.failures = 0;
-        self.rounds = self.rounds.saturating_add(1);
-        Some(
-            self.backoff_min
-                .saturating_mul(factor)
-                .min(self.backoff_max),
-        )
+    /// Notes the address that let us in: the next round tries it last.
+    pub(crate) fn entered(&mut self, address: &str) {
+        let index = self.addresses.iter().position(|known| known == address);
+        self.next = index.map_or(0, |index| (index + 1) % self.addresses.len());
     }
 
-    /// Notes that a connection was of use.
-    pub(crate) fn succeeded(&mut self) {
-        self.failures = 0;
-        self.rounds = 0;
+    /// Notes that a connection was of use, so that another is worth making at once.
+    pub(crate) fn was_useful(&mut self) {
+        self.useless = 0;
+        self.failed_rounds = 0;
+    }
+
+    /// Notes that a connection was of no use. When as many as there are addresses were not: the
+    /// longest pause to make before the next round.
+    pub(crate) fn was_useless(&mut self) -> Option<Duration> {
+        self.useless += 1;
+        (self.useless >= self.addresses.len()).then(|| {
+            self.useless = 0;
+            self.has_failed()
+        })
+    }
+
+    /// Notes that no address let us in; returns the longest pause to make.
+    pub(crate) fn has_failed(&mut self) -> Duration {
+        let factor = 1_u32.checked_shl(self.failed_rounds).unwrap_or(u32::MAX);
+        self.failed_rounds = self.failed_rounds.saturating_add(1);
+        self.backoff_min
+            .saturating_mul(factor)
+            .min(self.backoff_max)
     }
 }
 
@@ -84,27 +93,38 @@ mod tests {
     const MIN: Duration = Duration::from_millis(50);
     const MAX: Duration = Duration::from_millis(150);
 
-    #[test]
-    fn every_address_is_tried_before_the_first_pause_and_pauses_grow_to_the_limit() {
-        let mut route = Route::new(vec!["a".into(), "b".into()], MIN, MAX);
-        let mut pauses = Vec::new();
-        for expected in ["a", "b", "a", "b", "a", "b"] {
-            assert_eq!(route.take().as_deref(), Some(expected));
-            pauses.extend(route.failed());
-        }
-        assert_eq!(pauses, [MIN, MIN * 2, MAX]);
-
-        route.succeeded();
-        assert_eq!(route.failed(), None);
-        assert_eq!(route.failed(), Some(MIN));
+    fn route(addresses: &[&str]) -> Route {
+        let addresses = addresses.iter().map(|&address| address.to_owned());
+        Route::new(addresses.collect(), MIN, MAX)
     }
 
     #[test]
-    fn pauses_do_not_overflow() {
-        let mut route = Route::new(vec!["a".into()], MIN, MAX);
+    fn a_round_ends_with_the_address_that_was_used_last() {
+        let mut route = route(&["a", "b", "c"]);
+        assert_eq!(route.round(), ["a", "b", "c"]);
+        route.entered("b");
+        assert_eq!(route.round(), ["c", "a", "b"]);
+        route.entered("c");
+        assert_eq!(route.round(), ["a", "b", "c"]);
+        route.entered("a");
+        route.replace(vec!["d".to_owned()]);
+        assert_eq!(route.round(), ["d"]);
+        route.replace(Vec::new());
+        assert!(route.round().is_empty());
+    }
+
+    #[test]
+    fn pauses_grow_to_the_limit_until_a_connection_was_useful() {
+        let mut route = route(&["a", "b"]);
+        assert_eq!(route.has_failed(), MIN);
+        assert_eq!(route.has_failed(), MIN * 2);
         for _ in 0..100 {
-            assert!(route.failed().is_some_and(|pause| pause <= MAX));
+            assert_eq!(route.has_failed(), MAX);
         }
+        route.was_useful();
+        assert_eq!(route.was_useless(), None);
+        assert_eq!(route.was_useless(), Some(MIN));
+        assert_eq!(route.was_useless(), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -121,6 +121,28 @@ impl Refusal {
     }
 }
 
+type Entered = Result<Connection, Refusal>;
+
+/// One in so many parts of the time to connect.
+const HEAD_START_FRACTION: u32 = 10;
+
+/// Whether a round of refusals shows that our cluster is gone: some node belongs to another one,
+/// or no node has the file that tells. One that lacks it may just lag behind.
+fn other_cluster(refusals: Vec<Refusal>) -> Option<Changed> {
+    let nodes = refusals.len();
+    let changed = refusals.into_iter().filter_map(|refusal| match refusal {
+        Refusal::Changed(changed) => Some(changed),
+        _ => None,
+    });
+    let mut changed: Vec<Changed> = changed.collect();
+    let all_lack_it = changed.len() == nodes;
+    match changed.iter().position(|changed| changed.found.is_some()) {
+        Some(other) => Some(changed.swap_remove(other)),
+        None if all_lack_it => changed.pop(),
+        None => None,
+    }
+}
+
 /// Ends the queue however the session ends, so that no caller waits for nobody.
 struct EndQueue(Arc<Queue>);
 
@@ -155,10 +177,10 @@ impl Session {
             self.note(address, cause);
             // A node that lets us in only to throw us out is as bad as one that does not.
             let pause = if useful {
-                self.route.succeeded();
+                self.route.was_useful();
                 None
             } else {
-                self.route.failed()
+                self.route.was_useless()
             };
             let next = tokio::select! {
                 next = self.reconnect(pause) => next,
@@ -177,14 +199,14 @@ impl Session {
 
     /// Tries every address once.
     async fn connect_once(&mut self) -> Result<Connection> {
-        let mut denied = None;
-        for _ in 0..self.route.len() {
-            match self.try_next().await {
-                Ok(connection) => return Ok(connection),
-                Err(Refusal::Denied(error)) => denied = Some(error),
-                Err(_) => {}
-            }
-        }
+        let refusals = match self.try_all().await {
+            Ok(connection) => return Ok(connection),
+            Err(refusals) => refusals,
+        };
+        let denied = refusals.into_iter().find_map(|refusal| match refusal {
+            Refusal::Denied(error) => Some(error),
+            _ => None,
+        });
         // A wrong secret says more than a list of addresses of which some were down.
         Err(denied.unwrap_or_else(|| Error::Connect {
             attempts: std::mem::take(&mut self.attempts),
@@ -193,48 +215,80 @@ impl Session {
 
     /// Tries all addresses again and again, with pauses; an error is final.
     async fn reconnect(&mut self, mut pause: Option<Duration>) -> Result<Connection, Changed> {
-        let mut round: Vec<Option<Changed>> = Vec::new();
         loop {
-            if let Some(pause) = pause.take() {
+            if let Some(pause) = pause {
                 sleep(jittered(pause)).await;
-                if self.uri.name.is_some() {
-                    match addresses(&self.uri, &self.shared.options).await {
-                        Ok(addresses) => self.route.replace(addresses),
-                        Err(error) => tracing::warn!(%error, "cannot look the cluster up again"),
-                    }
-                }
-                round.clear();
+                self.look_up_again().await;
             }
-            match self.try_next().await {
+            let refusals = match self.try_all().await {
                 Ok(connection) => return Ok(connection),
-                Err(Refusal::Changed(changed)) if changed.found.is_some() => return Err(changed),
-                Err(Refusal::Changed(changed)) => round.push(Some(changed)),
-                Err(_) => round.push(None),
+                Err(refusals) => refusals,
+            };
+            if let Some(changed) = other_cluster(refusals) {
+                return Err(changed);
             }
-            // One node that lacks the file may just lag behind; if all do, it is gone.
-            if round.len() >= self.route.len() && round.iter().all(Option::is_some) {
-                return Err(round.remove(0).expect("all of them are there"));
-            }
-            pause = self.route.failed();
+            pause = Some(self.route.has_failed());
         }
     }
 
-    async fn try_next(&mut self) -> Result<Connection, Refusal> {
-        let Some(address) = self.route.take() else {
-            return Err(Refusal::Unreachable("there is no address".to_owned()));
+    /// The nodes of a named cluster may be others by now.
+    async fn look_up_again(&mut self) {
+        if self.uri.name.is_none() {
+            return;
+        }
+        match addresses(&self.uri, &self.shared.options).await {
+            Ok(addresses) => self.route.replace(addresses),
+            Err(error) => tracing::warn!(%error, "cannot look the cluster up again"),
+        }
+    }
+
+    /// Tries every address, each with a head start before the next one, so that a machine that
+    /// is gone without a word costs no more than that.
+    async fn try_all(&mut self) -> Result<Connection, Vec<Refusal>> {
+        let head_start = self.shared.options.connect_timeout / HEAD_START_FRACTION;
+        let round = self.route.round();
+        let mut refused = Vec::new();
+        let entered = {
+            let mut waiting = round.iter();
+            let mut running = FuturesUnordered::new();
+            loop {
+                if running.is_empty() {
+                    match waiting.next() {
+                        Some(address) => running.push(self.attempt(address)),
+                        None => break None,
+                    }
+                }
+                tokio::select! {
+                    Some((address, entered)) = running.next() => match entered {
+                        Ok(connection) => break Some(connection),
+                        Err(refusal) => refused.push((address, refusal)),
+                    },
+                    () = sleep(head_start), if waiting.len() > 0 => {
+                        running.extend(waiting.next().map(|address| self.attempt(address)));
+                    }
+                }
+            }
         };
-        let options = &self.shared.options;
-        let entered = timeout(options.connect_timeout, self.enter(&address)).await;
-        let entered = entered.unwrap_or_else(|_| {
-            let within = options.connect_timeout;
-            Err(Refusal::Unreachable(format!("no answer within {within:?}")))
-        });
-        if let Err(refusal) = &entered {
+        for (address, refusal) in &refused {
             let cause = refusal.cause();
             tracing::debug!(address, cause, "cannot connect");
-            self.note(address, cause);
+            self.note((*address).clone(), cause);
         }
-        entered
+        match entered {
+            Some(connection) => {
+                self.route.entered(&connection.address);
+                Ok(connection)
+            }
+            None => Err(refused.into_iter().map(|(_, refusal)| refusal).collect()),
+        }
+    }
+
+    async fn attempt<'a>(&self, address: &'a String) -> (&'a String, Entered) {
+        let within = self.shared.options.connect_timeout;
+        let entered = timeout(within, self.enter(address))
+            .await
+            .unwrap_or_else(|_| Err(Refusal::Unreachable(format!("no answer within {within:?}"))));
+        (address, entered)
     }
 
     /// Connects to one address and fulfils the terms of entry.
