@@ -1,6 +1,6 @@
 //! Damaged frames: an error, or another message; never a panic, never memory without bound.
 //!
-//! `CAIRN_FUZZ_FRAMES` sets how many; ten million take about a minute in a release build.
+//! `CAIRN_FUZZ_FRAMES` sets how many; ten million take a few seconds in a release build.
 
 use bytes::BytesMut;
 use cairn_client::frame::{self, FrameError, HEADER_LEN, MAX_FRAME};
