@@ -1,0 +1,7 @@
+//! The tools as people and scripts meet them: real processes, pipes and exit codes.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod doozer;
+mod journal;
+mod run;
