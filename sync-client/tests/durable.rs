@@ -1,5 +1,7 @@
 //! The sync client against a real server and persisters that are played by hand.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 use std::time::Duration;
 
 use cairn_lite::{Control, Options, Server};
