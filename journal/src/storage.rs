@@ -15,6 +15,8 @@ use bytes::Bytes;
 use crate::{Error, Result, Timestamp};
 
 mod disk;
+#[cfg(feature = "faulty")]
+pub mod simulated;
 
 pub use disk::Disk;
 
