@@ -245,6 +245,27 @@ async fn the_uri_says_whom_to_wait_for() {
 }
 
 #[tokio::test]
+async fn the_secret_may_be_presented_after_connecting() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let secret = Some("sesame".to_owned());
+    let server = Server::new(Options {
+        secret_rw: secret,
+        ..Options::default()
+    })
+    .unwrap();
+    let mut running = JoinSet::new();
+    running.spawn(async { server.run(listener, std::future::pending()).await.unwrap() });
+    let client = Client::connect_durable(&uri(&address), Durability::default())
+        .await
+        .unwrap();
+    assert!(client.set("/a", Revision::ANY, "x").await.is_err());
+    client.access(b"sesame").await.unwrap();
+    publish(client.regular(), 1, Revision(1_000)).await;
+    client.set("/a", Revision::ANY, "x").await.unwrap();
+}
+
+#[tokio::test]
 async fn any_k_of_n_are_enough() {
     let cluster = Cluster::start().await;
     let client = cluster.client(&[1, 2, 3], 2, SOON).await;

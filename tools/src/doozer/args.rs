@@ -15,9 +15,16 @@ use clap_complete::Shell;
     after_long_help = LONG_HELP
 )]
 pub struct Args {
-    /// The cluster: doozer:?ca=HOST:PORT[&ca=...][&cn=NAME][&sk=SECRET], or HOST:PORT [default: the
-    /// environment variable DOOZER_URI, else 127.0.0.1:8046]
-    #[arg(short = 'a', long = "address", value_name = "URI", global = true, value_parser = uri)]
+    /// The cluster.
+    #[arg(
+        short = 'a',
+        long = "address",
+        value_name = "URI",
+        global = true,
+        value_parser = uri,
+        help = "The cluster: doozer:?ca=HOST:PORT[&ca=...][&cn=NAME][&sk=SECRET], or HOST:PORT \
+            [default: DOOZER_URI, else 127.0.0.1:8046]"
+    )]
     pub uri: Option<Uri>,
     /// Where the name (cn) in the URI is looked up [default: DOOZER_BOOT_URI]
     #[arg(short = 'b', long, value_name = "URI", global = true, value_parser = uri)]
