@@ -1,2 +1,396 @@
-//! Being laid out.
-fn main() {}
+//! How fast a node is, and what it costs: one table. Node and clients share this machine, so
+//! every figure includes the client's work.
+//!
+//! `cargo bench -p cairn-lite` runs all of it in about half a minute; a word after `--` picks
+//! the rows that contain it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that fails has nothing to say"
+)]
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use cairn_client::frame::{self, MAX_FRAME};
+use cairn_client::wire::{Request, Response, Verb};
+use cairn_client::{Client, Revision};
+use cairn_lite::{Control, Options, Server};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+const VALUE: &[u8] = &[7; 64];
+
+fn main() {
+    let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| name.contains(only));
+    println!("{:<58} {:>14}", "what", "figure");
+    for in_flight in [1, 8, 64, 256] {
+        let name = format!("SET of 64 bytes, {in_flight} in flight, one bare connection");
+        if wanted(&name) {
+            row(&name, &rate(on_node(|node| write(node, in_flight))));
+        }
+    }
+    for in_flight in [1, 64, 256] {
+        let name = format!("SET of 64 bytes, {in_flight} in flight, cairn-client");
+        if wanted(&name) {
+            row(
+                &name,
+                &rate(on_node(|node| write_by_client(node, in_flight))),
+            );
+        }
+    }
+    for in_flight in [1, 64] {
+        let name = format!("GET of 64 bytes, {in_flight} in flight, one bare connection");
+        if wanted(&name) {
+            row(&name, &rate(on_node(|node| read(node, in_flight))));
+        }
+    }
+    let name = "WAIT, one event to 1,000 watchers on 1,000 connections";
+    if wanted(name) {
+        let (count, took) = on_node(fan_out);
+        row(
+            name,
+            &format!("{:.2} ms", took.as_secs_f64() * 1e3 / f64::from(count)),
+        );
+    }
+    let name = "SET with 10,000 idle waiters on other paths, against none";
+    if wanted(name) {
+        row(name, &idle_waiters());
+    }
+    let name = "memory per idle connection";
+    if wanted(name) {
+        row(name, &format!("{:.1} KiB", on_node(idle_connections)));
+    }
+    let name = "memory per revision of history, 1,000 keys";
+    if wanted(name) {
+        row(
+            name,
+            &format!("{:.0} B", on_node(|node| history(node, 1_000))),
+        );
+    }
+    let name = "memory per revision of history, 100,000 keys";
+    if wanted(name) {
+        row(
+            name,
+            &format!("{:.0} B", on_node(|node| history(node, 100_000))),
+        );
+    }
+    let name = "GETDIR of 100,000 names, 64 in flight";
+    if wanted(name) {
+        let (count, took) = on_node(|node| list(node, Verb::Getdir, "/l"));
+        row(
+            name,
+            &format!("{:.2} us/name", took.as_secs_f64() * 1e6 / f64::from(count)),
+        );
+    }
+    let name = "WALK /** of 100,000 files, 64 in flight";
+    if wanted(name) {
+        let (count, took) = on_node(|node| list(node, Verb::Walk, "/**"));
+        row(
+            name,
+            &format!("{:.2} us/file", took.as_secs_f64() * 1e6 / f64::from(count)),
+        );
+    }
+}
+
+fn row(name: &str, figure: &str) {
+    println!("{name:<58} {figure:>14}");
+}
+
+fn rate((count, took): (u32, Duration)) -> String {
+    format!("{:.0}/s", f64::from(count) / took.as_secs_f64())
+}
+
+struct Node {
+    address: String,
+    control: Control,
+}
+
+/// Runs something against a fresh node in this process.
+fn on_node<R, F: Future<Output = R>>(run: impl FnOnce(Node) -> F) -> R {
+    Runtime::new().unwrap().block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = Server::new(Options::default()).unwrap();
+        let node = Node {
+            address,
+            control: server.control(),
+        };
+        let running = tokio::spawn(server.run(listener, std::future::pending()));
+        let result = tokio::spawn(async {})
+            .await
+            .map(|()| run(node))
+            .unwrap()
+            .await;
+        running.abort();
+        result
+    })
+}
+
+/// A client with nothing in it: requests out, answers counted.
+struct Bare {
+    stream: TcpStream,
+    input: BytesMut,
+    output: BytesMut,
+    tag: i32,
+    /// Tags whose answers are expected, in order.
+    in_flight: VecDeque<i32>,
+}
+
+impl Bare {
+    async fn connect(node: &Node) -> Self {
+        let stream = TcpStream::connect(&node.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self {
+            stream,
+            input: BytesMut::with_capacity(64 << 10),
+            output: BytesMut::new(),
+            tag: 0,
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    fn push(&mut self, request: Request) {
+        self.tag += 1;
+        self.in_flight.push_back(self.tag);
+        let request = Request {
+            tag: Some(self.tag),
+            ..request
+        };
+        frame::encode(&request, MAX_FRAME, &mut self.output).unwrap();
+    }
+
+    async fn flush(&mut self) {
+        self.stream.write_all(&self.output).await.unwrap();
+        self.output.clear();
+    }
+
+    /// Takes what has arrived, at least one answer.
+    async fn receive(&mut self) -> Vec<Response> {
+        let mut responses = Vec::new();
+        while responses.is_empty() {
+            assert_ne!(self.stream.read_buf(&mut self.input).await.unwrap(), 0);
+            while let Some(response) =
+                frame::decode::<Response>(MAX_FRAME, &mut self.input).unwrap()
+            {
+                assert_eq!(response.tag, self.in_flight.pop_front(), "{response:?}");
+                responses.push(response);
+            }
+        }
+        responses
+    }
+
+    /// Keeps so many requests in flight until `count` are answered.
+    async fn run(&mut self, count: u32, in_flight: usize, request: impl Fn(u32) -> Request) {
+        let (mut sent, mut answered) = (0, 0);
+        while answered < count {
+            while sent < count && self.in_flight.len() < in_flight {
+                self.push(request(sent));
+                sent += 1;
+            }
+            self.flush().await;
+            for response in self.receive().await {
+                assert_eq!(response.err_code, None);
+                answered += 1;
+            }
+        }
+    }
+}
+
+fn set(path: String) -> Request {
+    Request {
+        verb: Some(Verb::Set as i32),
+        path: Some(path),
+        rev: Some(-1),
+        value: Some(Bytes::from_static(VALUE)),
+        ..Request::default()
+    }
+}
+
+fn rev() -> Request {
+    Request {
+        verb: Some(Verb::Rev as i32),
+        ..Request::default()
+    }
+}
+
+fn wait(path: &str, rev: i64) -> Request {
+    Request {
+        verb: Some(Verb::Wait as i32),
+        path: Some(path.into()),
+        rev: Some(rev),
+        ..Request::default()
+    }
+}
+
+fn key(n: u32) -> String {
+    format!("/service/node-{}/{}", n % 10, n % 1_000)
+}
+
+fn rounds(in_flight: usize) -> u32 {
+    if in_flight == 1 { 30_000 } else { 400_000 }
+}
+
+async fn write(node: Node, in_flight: usize) -> (u32, Duration) {
+    let mut client = Bare::connect(&node).await;
+    client.run(5_000, in_flight, |n| set(key(n))).await;
+    let begun = Instant::now();
+    client
+        .run(rounds(in_flight), in_flight, |n| set(key(n)))
+        .await;
+    (rounds(in_flight), begun.elapsed())
+}
+
+async fn write_by_client(node: Node, in_flight: usize) -> (u32, Duration) {
+    let uri = format!("doozer:?ca={}", node.address).parse().unwrap();
+    let client = Client::connect(&uri).await.unwrap();
+    let count = rounds(in_flight) / 2;
+    let begun = Instant::now();
+    let mut running = FuturesUnordered::new();
+    for n in 0..count {
+        if running.len() == in_flight {
+            let result: Result<Revision, cairn_client::Error> = running.next().await.unwrap();
+            result.unwrap();
+        }
+        let client = client.clone();
+        running.push(async move { client.set(&key(n), Revision::ANY, VALUE).await });
+    }
+    while let Some(result) = running.next().await {
+        result.unwrap();
+    }
+    (count, begun.elapsed())
+}
+
+async fn read(node: Node, in_flight: usize) -> (u32, Duration) {
+    let mut client = Bare::connect(&node).await;
+    client.run(1_000, 64, |n| set(key(n))).await;
+    let begun = Instant::now();
+    let get = |n| Request {
+        verb: Some(Verb::Get as i32),
+        path: Some(key(n)),
+        ..Request::default()
+    };
+    client.run(rounds(in_flight), in_flight, get).await;
+    (rounds(in_flight), begun.elapsed())
+}
+
+/// The time from an event to the last of its thousand answers.
+async fn fan_out(node: Node) -> (u32, Duration) {
+    const EVENTS: u32 = 200;
+    let mut watchers = Vec::new();
+    for _ in 0..1_000 {
+        watchers.push(Bare::connect(&node).await);
+    }
+    let mut writer = Bare::connect(&node).await;
+    let mut took = Duration::ZERO;
+    for _ in 0..EVENTS {
+        let next = node.control.revision().next().0;
+        for watcher in &mut watchers {
+            watcher.push(wait("/service/**", next));
+            watcher.flush().await;
+        }
+        while node.control.waiting() < watchers.len() {
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        writer.run(1, 1, |_| set(key(1))).await;
+        for watcher in &mut watchers {
+            watcher.receive().await;
+        }
+        took += begun.elapsed();
+    }
+    (EVENTS, took)
+}
+
+/// Interleaved, because the machine is not equally fast all the time.
+fn idle_waiters() -> String {
+    let (mut with, mut without) = (Duration::MAX, Duration::MAX);
+    for _ in 0..5 {
+        without = without.min(on_node(|node| write_beside(node, 0)));
+        with = with.min(on_node(|node| write_beside(node, 10_000)));
+    }
+    format!("{:.2} times", with.as_secs_f64() / without.as_secs_f64())
+}
+
+async fn write_beside(node: Node, waiters: u32) -> Duration {
+    let mut idle = Bare::connect(&node).await;
+    for n in 0..waiters {
+        let glob = match n % 4 {
+            0 => format!("/service/other-{n}"),
+            1 => format!("/service/other-{n}/**"),
+            2 => format!("/other/{n}/*/leader"),
+            _ => "/other/*".to_owned(),
+        };
+        idle.push(wait(&glob, 1));
+    }
+    idle.flush().await;
+    while node.control.waiting() < usize::try_from(waiters).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let mut client = Bare::connect(&node).await;
+    client.run(5_000, 64, |n| set(key(n))).await;
+    let begun = Instant::now();
+    client.run(200_000, 64, |n| set(key(n))).await;
+    begun.elapsed()
+}
+
+fn resident_kib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Both ends are in this process: the client's end, a bare socket, counts as well. Every
+/// connection has been used, and one request waits on each.
+async fn idle_connections(node: Node) -> f64 {
+    const COUNT: u32 = 5_000;
+    let mut streams = Vec::with_capacity(COUNT as usize);
+    let before = resident_kib();
+    for _ in 0..COUNT {
+        let mut client = Bare::connect(&node).await;
+        client.run(64, 64, |_| rev()).await;
+        client.push(wait("/nothing", 1));
+        client.flush().await;
+        streams.push(client.stream);
+    }
+    while node.control.waiting() < streams.len() {
+        tokio::task::yield_now().await;
+    }
+    (resident_kib() - before) / f64::from(COUNT)
+}
+
+async fn history(node: Node, keys: u32) -> f64 {
+    const REVISIONS: u32 = 300_000;
+    let mut client = Bare::connect(&node).await;
+    let path = |n: u32| format!("/service/node-{}/{n}", n % 10);
+    client.run(keys, 64, |n| set(path(n))).await;
+    node.control.forget_history();
+    let before = resident_kib();
+    let scattered = |n: u32| n.wrapping_mul(2_654_435_761) % keys;
+    client.run(REVISIONS, 64, |n| set(path(scattered(n)))).await;
+    (resident_kib() - before) * 1024.0 / f64::from(REVISIONS)
+}
+
+async fn list(node: Node, verb: Verb, what: &'static str) -> (u32, Duration) {
+    const COUNT: u32 = 100_000;
+    let mut client = Bare::connect(&node).await;
+    client.run(COUNT, 64, |n| set(format!("/l/{n:06}"))).await;
+    let pinned = node.control.revision().0;
+    let begun = Instant::now();
+    let entry = |n: u32| Request {
+        verb: Some(verb as i32),
+        path: Some(what.into()),
+        offset: i32::try_from(n).ok(),
+        rev: Some(pinned),
+        ..Request::default()
+    };
+    client.run(COUNT, 64, entry).await;
+    (COUNT, begun.elapsed())
+}

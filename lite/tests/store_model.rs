@@ -301,12 +301,12 @@ fn same_waits(store: &Store, model: &Model, patterns: &[Pattern]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_is_what_the_model_is(
-        ops in prop::collection::vec(op(), 1..400),
-        limit in prop::sample::select(vec![1_i64, 5, 64, 65, 130, 10_000]),
+        ops in prop::collection::vec(op(), 1..700),
+        limit in prop::sample::select(vec![1_i64, 5, 65, 255, 256, 257, 300, 10_000]),
     ) {
         let patterns = globs();
         let mut store = Store::new(limit.cast_unsigned());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
 mod abuse;
+mod binary;
 mod control;
 mod limits;
 mod listing;

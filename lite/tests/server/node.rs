@@ -144,11 +144,6 @@ impl Peer {
     pub(crate) async fn rev(&mut self) -> i64 {
         self.ask(request(Verb::Rev)).await.rev.unwrap()
     }
-
-    /// Shows that nothing more is on its way: REV is answered first.
-    pub(crate) async fn expect_silence(&mut self) {
-        self.rev().await;
-    }
 }
 
 pub(crate) fn request(verb: Verb) -> Request {
