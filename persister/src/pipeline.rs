@@ -4,29 +4,24 @@
 //! is returned), and nothing of it is in memory any more. What was not published is found in the
 //! journal by the next life.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use cairn_journal::{Entry, Journal, Revision};
+use cairn_journal::{Journal, Revision, Sequence};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::Attached;
-use crate::cluster::{self, ControlKey, Expect, Id, Session};
+use crate::cluster::{self, ControlKey, Id, Session};
 use crate::error::Error;
-use crate::mirror::{Kind, Op};
 use crate::owner::{self, Holder};
 use crate::stage::follow::{Ended, Follower};
-use crate::stage::{self, Durable, IN_FLIGHT_MESSAGES, mirror_ops};
+use crate::stage::owed::Owed;
+use crate::stage::{self, IN_FLIGHT_MESSAGES, publish};
 
-/// How many durable batches may wait for the mirror. Beyond it the journal waits for the mirror.
-const MIRROR_BATCHES: usize = 1024;
-
-/// How many operations of the journal's backlog go to the mirror at a time.
-const BACKLOG_OPS: usize = 4096;
+/// How many batches of operations may wait for the mirror; what follows them waits in the journal.
+const MIRROR_BATCHES: usize = 4;
 
 /// How long an orderly end waits for what is durable to be published.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -61,21 +56,25 @@ pub async fn run<S: Session>(
         stream,
     } = attached;
     let claimed_at = owner::claim(&session, id, me).await?;
-    let durable = journal.end().revision;
-    tracing::info!(cluster, from = %next, durable = %durable, "following");
+    let end = journal.end();
+    tracing::info!(cluster, from = %next, durable = %end.revision, "following");
 
-    let (watermark, watermark_changes) = watch::channel(durable);
-    let mut publishers = Publishers::start(&session, id, watermark_changes).await?;
-    let mirror = match mirror {
-        Mirror::Watermark => None,
-        Mirror::Paths => Some(publishers.mirror(&session, id, journal).await?),
-    };
+    let (watermark, watermarks) = watch::channel(end.revision);
+    let (durable, durables) = watch::channel(end.durable);
+    let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
+    let mut publishers = Publishers::start(&session, id, watermarks).await?;
+    if mirror == Mirror::Paths {
+        let mirror = publish::Mirror::new(session.clone(), id, seen_by_mirror);
+        publishers
+            .mirror(&session, id, journal, mirror, durables)
+            .await?;
+    }
 
     let (seen, handed_over) = mpsc::channel(IN_FLIGHT_MESSAGES);
     let mut journaling = {
         let journal = Arc::clone(journal);
         tokio::task::spawn_blocking(move || {
-            stage::journal::run(&journal, handed_over, &watermark, mirror.as_ref())
+            stage::journal::run(&journal, handed_over, &watermark, &durable)
         })
     };
 
@@ -85,7 +84,8 @@ pub async fn run<S: Session>(
         identified_at,
         claimed_at,
         next,
-        journaled: durable,
+        journaled: end.revision,
+        seen: newest_seen,
     };
     let mut journaled = None;
     let ended = tokio::select! {
@@ -138,57 +138,45 @@ impl Publishers {
         }
         let mut tasks = JoinSet::new();
         let session = session.clone();
-        tasks.spawn(async move {
-            stage::publish::announce(&session, key, watermark, Duration::ZERO).await
-        });
+        tasks.spawn(
+            async move { publish::announce(&session, key, watermark, Duration::ZERO).await },
+        );
         Ok(Self { tasks })
     }
 
-    /// Starts the per-path mirror: first what the journal still owes, then what is handed over.
+    /// Starts the per-path mirror: first what the journal still owes, then what comes to be.
     async fn mirror<S: Session>(
         &mut self,
         session: &S,
         id: Id,
         journal: &Arc<Journal>,
-    ) -> Result<mpsc::Sender<Durable>, Error> {
-        let end = journal.end().revision;
-        let owed_from = Owed::read(session, id, end).await?;
-        let done = match owed_from {
-            Owed::After(revision) => revision,
-            Owed::State(_) => Revision::NONE,
-        };
-        let (mirrored, mirrored_changes) = watch::channel(done);
-        let (live, live_batches) = mpsc::channel(MIRROR_BATCHES);
-        let (owed, owed_batches) = mpsc::channel(4);
-        self.tasks.spawn({
-            let session = session.clone();
-            async move {
-                let progress = mirrored.clone();
-                stage::publish::mirror(&session, id, owed_batches, progress).await?;
-                stage::publish::mirror(&session, id, live_batches, mirrored).await
+        mirror: publish::Mirror<S>,
+        durable: watch::Receiver<Sequence>,
+    ) -> Result<(), Error> {
+        let owed = Owed::read(session, id, journal.end().revision).await?;
+        let (complete, completions) = watch::channel(owed.complete_to());
+        let (to, batches) = mpsc::channel(MIRROR_BATCHES);
+        let journal = Arc::clone(journal);
+        let reading = tokio::task::spawn_blocking(move || owed.hand_on(&journal, durable, &to));
+        self.tasks.spawn(async move {
+            let failed = |cause: String| {
+                cluster::Error::Refused(format!(
+                    "what the mirror is owed cannot be read from the journal: {cause}"
+                ))
+            };
+            match reading.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(failed(error.to_string())),
+                Err(panic) => Err(failed(panic.to_string())),
             }
         });
+        self.tasks.spawn(mirror.run(batches, complete));
         self.tasks.spawn({
             let session = session.clone();
-            let (key, every) = (ControlKey::Mirrored(id), stage::publish::MIRRORED_EVERY);
-            async move { stage::publish::announce(&session, key, mirrored_changes, every).await }
+            let (key, every) = (ControlKey::Mirrored(id), publish::MIRRORED_EVERY);
+            async move { publish::announce(&session, key, completions, every).await }
         });
-        if done < end {
-            let journal = Arc::clone(journal);
-            self.tasks.spawn(async move {
-                let read = tokio::task::spawn_blocking(move || {
-                    send_backlog(&journal, owed_from, end, &owed)
-                });
-                match read.await {
-                    Ok(Ok(())) => Ok(()),
-                    Ok(Err(error)) => Err(cluster::Error::Refused(format!(
-                        "what the mirror still owes cannot be read from the journal: {error}"
-                    ))),
-                    Err(panic) => Err(cluster::Error::Refused(panic.to_string())),
-                }
-            });
-        }
-        Ok(live)
+        Ok(())
     }
 
     /// Returns when a publisher has failed; those that are done are not waited for.
@@ -233,113 +221,4 @@ async fn read_revision<S: Session>(
         let text = std::str::from_utf8(&control.value).ok()?;
         text.parse().ok().map(Revision)
     }))
-}
-
-/// Where the per-path mirror has to be taken up.
-///
-/// Its progress stands in the cluster: a revision, or `REVISION incomplete` while the state at that
-/// revision is being mirrored for the first time. Only so can an interrupted first time be told
-/// from none: entries that it wrote may have been deleted since.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
-    /// The state at this revision, then what came after it.
-    State(Revision),
-    /// What came after this revision.
-    After(Revision),
-}
-
-impl Owed {
-    /// Reads the progress, and where there is none begins with the state at `end`.
-    async fn read<S: Session>(session: &S, id: Id, end: Revision) -> Result<Self, cluster::Error> {
-        let key = ControlKey::Mirrored(id);
-        let control = session.read(&key).await?;
-        let known = control.and_then(|control| {
-            let text = std::str::from_utf8(&control.value).ok()?;
-            match text.strip_suffix(INCOMPLETE) {
-                Some(number) => Some(Self::State(Revision(number.parse().ok()?))),
-                None => Some(Self::After(Revision(text.parse().ok()?))),
-            }
-        });
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        if end > Revision::NONE {
-            let value = format!("{end}{INCOMPLETE}");
-            session.write(&key, Expect::Any, value.into()).await?;
-        }
-        Ok(Self::State(end))
-    }
-}
-
-/// See [`Owed`].
-const INCOMPLETE: &str = " incomplete";
-
-/// Hands over what the mirror owes, up to `end`, with what is handed over live following on.
-fn send_backlog(
-    journal: &Journal,
-    owed: Owed,
-    end: Revision,
-    to: &mpsc::Sender<Durable>,
-) -> Result<(), cairn_journal::Error> {
-    let reader = journal.reader()?;
-    let mut backlog = Backlog {
-        ops: Vec::new(),
-        to,
-    };
-    let done = match owed {
-        Owed::After(done) => done,
-        Owed::State(at) => {
-            let files = cairn_journal::state(&reader, Some(at))?.files;
-            let in_order: BTreeSet<(Revision, Bytes)> = files
-                .into_iter()
-                .map(|(path, (revision, _))| (revision, path))
-                .collect();
-            for (revision, path) in in_order {
-                let kind = Kind::Set;
-                backlog.push(
-                    Revision::NONE,
-                    [Op {
-                        path,
-                        revision,
-                        kind,
-                    }],
-                );
-            }
-            backlog.send(at);
-            at
-        }
-    };
-    for record in reader.records_from_revision(done.next()) {
-        let record = record?;
-        if record.revision > end {
-            break;
-        }
-        if let Entry::Changes { changes, .. } = record.entry {
-            let ops = mirror_ops(record.revision, &changes);
-            backlog.push(record.revision.previous(), ops);
-        }
-    }
-    backlog.send(end);
-    Ok(())
-}
-
-struct Backlog<'a> {
-    ops: Vec<Op>,
-    to: &'a mpsc::Sender<Durable>,
-}
-
-impl Backlog<'_> {
-    /// `before`: the newest revision of which no part is still to come.
-    fn push(&mut self, before: Revision, ops: impl IntoIterator<Item = Op>) {
-        if self.ops.len() >= BACKLOG_OPS {
-            self.send(before);
-        }
-        self.ops.extend(ops);
-    }
-
-    fn send(&mut self, newest: Revision) {
-        let ops = std::mem::take(&mut self.ops);
-        // The publisher is gone when the session is: the next one starts over.
-        let _ = self.to.blocking_send(Durable { newest, ops });
-    }
 }

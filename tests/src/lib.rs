@@ -12,11 +12,14 @@ pub use load::{Expectation, Ledger, files_below};
 pub use process::{DEADLINE, Process};
 pub use programs::program;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use cairn_client::{Client, Uri};
+use bytes::Bytes;
+use cairn_client::{Client, Revision, Uri};
+use futures::TryStreamExt;
 
 /// A running `doozer-lite`.
 pub struct Lite {
@@ -82,8 +85,17 @@ pub async fn eventually<T, F: Future<Output = Result<Option<T>>>>(
     }
 }
 
+/// Waits until persister `id` has attached: until it says anything at all.
+pub async fn attached(client: &Client, id: u32) -> Result<()> {
+    let key = cairn_sync_client::keys::watermark(id);
+    eventually(&format!("watermark of persister {id}"), || async {
+        Ok(client.get(&key, None).await?.map(drop))
+    })
+    .await
+}
+
 /// Waits until persister `id` has everything up to `revision` on disk, as its watermark says.
-pub async fn durable(client: &Client, id: u32, revision: cairn_client::Revision) -> Result<()> {
+pub async fn durable(client: &Client, id: u32, revision: Revision) -> Result<()> {
     let key = cairn_sync_client::keys::watermark(id);
     eventually(
         &format!("watermark of persister {id} at {revision}"),
@@ -97,3 +109,33 @@ pub async fn durable(client: &Client, id: u32, revision: cairn_client::Revision)
     )
     .await
 }
+
+/// Everything outside the control area, by path.
+pub async fn tree(client: &Client) -> Result<Tree> {
+    let files: Vec<_> = client.walk("/**", None).try_collect().await?;
+    Ok(files
+        .into_iter()
+        .filter(|file| !cairn_sync_client::keys::is_internal(&file.path))
+        .map(|file| (file.path, (file.revision, file.value)))
+        .collect())
+}
+
+/// The newest state in a journal, by path. Read as anybody may: without its lock.
+pub fn journaled(journal: &Path) -> Result<Tree> {
+    let reader = cairn_journal::Reader::open(journal)?;
+    let state = cairn_journal::state(&reader, None)?;
+    let files = state.files.into_iter().map(|(path, (revision, value))| {
+        let path = String::from_utf8(path.to_vec())?;
+        Ok((path, (Revision(revision.0), value)))
+    });
+    files.collect()
+}
+
+/// Every record of a journal.
+pub fn records(journal: &Path) -> Result<Vec<cairn_journal::Record>> {
+    let reader = cairn_journal::Reader::open(journal)?;
+    Ok(reader.records().collect::<Result<_, _>>()?)
+}
+
+/// Live keys with their revisions and values.
+pub type Tree = BTreeMap<String, (Revision, Bytes)>;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use cairn_journal::{Change, NewRecord, Op, Revision, Timestamp};
 use futures::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{IN_FLIGHT_BYTES, Seen, mirror_ops};
+use super::{IN_FLIGHT_BYTES, Seen};
 use crate::cluster::{self, Followed, Touched};
 use crate::error::Error;
 use crate::identity::Identity;
@@ -38,6 +38,8 @@ pub struct Follower<'a> {
     pub next: Revision,
     /// The newest revision that the journal was given.
     pub journaled: Revision,
+    /// Told the newest revision that was seen.
+    pub seen: watch::Sender<Revision>,
 }
 
 /// Why following ended without an error of ours.
@@ -89,6 +91,7 @@ impl Follower<'_> {
                 return Ok(ended);
             }
             self.next = followed.revision.next();
+            self.seen.send_replace(followed.revision);
             if followed.changes.is_empty() {
                 self.note_position(&to, POSITION_EVERY).await;
             } else if !self.hand_on(&room, &to, followed).await {
@@ -109,13 +112,8 @@ impl Follower<'_> {
         } = followed;
         let permit = reserve(room, &changes).await;
         self.journaled = revision;
-        let seen = Seen::Record {
-            ops: mirror_ops(revision, &changes),
-            record: NewRecord::changes(revision, changes, Timestamp::now()),
-            covers: revision,
-            permit: Some(permit),
-        };
-        to.send(seen).await.is_ok()
+        let record = NewRecord::changes(revision, changes, Timestamp::now());
+        to.send(Seen::Record(record, permit)).await.is_ok()
     }
 
     /// Has the position journaled if at least `every` revisions were seen since the last record.

@@ -13,16 +13,18 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Durable;
+use super::owed::Batch;
 use crate::cluster::{self, ControlKey, Expect, Id, Session};
 use crate::mirror::{Families, Kind, Op, coalesce};
 
 /// How many mirror writes are in flight at most: enough to fill a connection, few enough that a
 /// watermark written beside them does not wait long.
-const WINDOW: usize = 128;
+const WINDOW: usize = 64;
 
-/// How many operations one round of mirror writes gathers at most, which bounds its memory.
-const ROUND_OPS: usize = 16_384;
+/// How far the mirror may run ahead of our own follower, in revisions. Every mirror write is a
+/// revision that the follower has to read; a mirror without this bound pushes revisions out of a
+/// short history (2,000 on a real node) before its own persister has seen them.
+const AHEAD: i64 = 256;
 
 /// How often the progress of the mirror is noted. A restart repeats at most this much of it.
 pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
@@ -63,78 +65,118 @@ async fn closed(mut value: watch::Receiver<Revision>) {
     while value.changed().await.is_ok() {}
 }
 
-/// Writes the per-path mirror until the sender is gone and everything handed over is written.
-///
-/// # Errors
-/// The cluster's, if the session ended. An entry that the cluster refuses is logged and left out.
-pub async fn mirror<S: Session>(
-    session: &S,
+/// Writes the per-path mirror of one persister.
+#[derive(Debug)]
+pub struct Mirror<S> {
+    session: S,
     id: Id,
-    mut durable: mpsc::Receiver<Durable>,
-    mirrored: watch::Sender<Revision>,
-) -> cluster::Result<()> {
-    while let Some(Durable {
-        mut newest,
-        mut ops,
-    }) = durable.recv().await
-    {
-        while ops.len() < ROUND_OPS {
-            match durable.try_recv() {
-                Ok(more) => {
-                    newest = more.newest;
-                    ops.extend(more.ops);
-                }
-                Err(_) => break,
+    /// The newest revision that the follower has seen.
+    seen: watch::Receiver<Revision>,
+    /// The newest revision that a mirror write got. A delete's answer does not tell its revision;
+    /// it is taken for the next one, which is too high by no more than the window.
+    written: Revision,
+}
+
+// Else the mirror could wait for revisions that will never be.
+const _: () = assert!(AHEAD > WINDOW as i64);
+
+impl<S: Session> Mirror<S> {
+    /// A mirror that runs no further ahead than `seen` allows.
+    pub fn new(session: S, id: Id, seen: watch::Receiver<Revision>) -> Self {
+        let written = *seen.borrow();
+        Self {
+            session,
+            id,
+            seen,
+            written,
+        }
+    }
+
+    /// Writes until the sender is gone and everything handed over is written.
+    ///
+    /// # Errors
+    /// The cluster's, if the session ended. An entry that the cluster refuses is logged and left
+    /// out.
+    pub async fn run(
+        mut self,
+        mut batches: mpsc::Receiver<Batch>,
+        complete: watch::Sender<Revision>,
+    ) -> cluster::Result<()> {
+        while let Some(Batch { complete_to, ops }) = batches.recv().await {
+            self.write(coalesce(ops)).await?;
+            // A part of a first, incomplete mirror is no progress yet.
+            complete.send_if_modified(|done| {
+                let further = complete_to > *done;
+                *done = complete_to.max(*done);
+                further
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes `ops`, many in flight, in an order in which their families allow it.
+    async fn write(&mut self, ops: Vec<Op>) -> cluster::Result<()> {
+        let mut families = Families::default();
+        let mut in_flight = FuturesUnordered::new();
+        for op in ops {
+            // A full window, or a relative in flight: somebody must land first.
+            while in_flight.len() >= WINDOW || !families.start(&op.path) {
+                let landed = in_flight.next().await;
+                let landed: cluster::Result<_> =
+                    landed.expect("a relative can only be in flight if something is");
+                families.finish(&self.landed(landed?));
             }
+            self.keep_behind().await;
+            in_flight.push(write_one(self.session.clone(), self.id, op));
         }
-        write_round(session, id, coalesce(ops)).await?;
-        // A part of a first, incomplete mirror is no progress yet.
-        mirrored.send_if_modified(|done| {
-            let further = newest > *done;
-            *done = newest.max(*done);
-            further
-        });
+        while let Some(landed) = in_flight.next().await {
+            self.landed(landed?);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Counts a write that was answered.
+    fn landed(&mut self, (path, revision): (Bytes, Option<Revision>)) -> Bytes {
+        self.written = match revision {
+            Some(revision) => self.written.max(revision),
+            None => self.written.max(*self.seen.borrow()).next(),
+        };
+        path
+    }
+
+    /// Waits until the follower has seen nearly all that was written.
+    async fn keep_behind(&mut self) {
+        let written = self.written;
+        let near = |seen: &Revision| written.0 - seen.0 <= AHEAD;
+        // A follower that has ended, in good order or else this would have been aborted, has no
+        // history to lose.
+        let _ = self.seen.wait_for(near).await;
+    }
 }
 
-/// Writes `ops`, many in flight, in an order in which their families allow it.
-async fn write_round<S: Session>(session: &S, id: Id, ops: Vec<Op>) -> cluster::Result<()> {
-    let mut families = Families::default();
-    let mut in_flight = FuturesUnordered::new();
-    for op in ops {
-        // A full window, or a relative in flight: somebody must land first.
-        while in_flight.len() >= WINDOW || !families.start(&op.path) {
-            let landed = in_flight.next().await;
-            let path: Bytes = landed.expect("a relative can only be in flight if something is")?;
-            families.finish(&path);
-        }
-        in_flight.push(write_one(session, id, op));
-    }
-    while let Some(landed) = in_flight.next().await {
-        landed?;
-    }
-    Ok(())
-}
-
-async fn write_one<S: Session>(session: &S, id: Id, op: Op) -> cluster::Result<Bytes> {
+/// Writes one entry; its path, and its revision if it was set.
+async fn write_one<S: Session>(
+    session: S,
+    id: Id,
+    op: Op,
+) -> cluster::Result<(Bytes, Option<Revision>)> {
     let key = ControlKey::Mirror(id, op.path.clone());
     let written = match op.kind {
-        Kind::Set => session
-            .write(&key, Expect::Any, op.revision.to_string().into())
-            .await
-            .map(drop),
-        Kind::Delete => session.delete(&key, Expect::Any).await,
+        Kind::Set => {
+            let value = op.revision.to_string().into();
+            session.write(&key, Expect::Any, value).await.map(Some)
+        }
+        Kind::Delete => session.delete(&key, Expect::Any).await.map(|()| None),
     };
     match written {
-        Ok(()) => Ok(op.path),
+        Ok(revision) => Ok((op.path, revision)),
         Err(error @ cluster::Error::Unavailable(_)) => Err(error),
         Err(error) => {
             tracing::warn!(
                 path = %String::from_utf8_lossy(&op.path), revision = %op.revision, %error,
                 "the cluster refuses this mirror entry; the change is on disk and the watermark covers it"
             );
-            Ok(op.path)
+            Ok((op.path, None))
         }
     }
 }

@@ -1,0 +1,290 @@
+//! What a persister does when its cluster is not what it was, and when it is not alone.
+
+use anyhow::{Context, Result, ensure};
+use cairn_client::Revision;
+use cairn_journal::{Entry, GapPhase};
+use cairn_sync_client::keys;
+use cairn_tests::{Lite, attached, durable, eventually, journaled, persister, records, tree};
+
+/// The exit statuses of `docs/operations.md`.
+const NOT_OUR_CLUSTER: i32 = 20;
+const ID_TAKEN: i32 = 21;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_cluster_is_refused_and_the_journal_untouched() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let old = Lite::start()?;
+    let mut process = persister(1, &old.uri, &journal, &[])?;
+    let client = old.client().await?;
+    let revision = client.set("/a", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision).await?;
+    ensure!(process.terminate()?.success());
+    let before = records(&journal)?;
+
+    // Without an identity, and named by somebody else: with keys and revisions newer than ours.
+    for named in [false, true] {
+        let fresh = Lite::start()?;
+        let client = fresh.client().await?;
+        if named {
+            client
+                .set(keys::IDENTITY, Revision::MISSING, "another")
+                .await?;
+        }
+        for _ in 0..100 {
+            client.set("/b", Revision::ANY, "y").await?;
+        }
+        let mut process = persister(1, &fresh.uri, &journal, &[])?;
+        let status = process.wait()?;
+        let said = process.log();
+        ensure!(status.code() == Some(NOT_OUR_CLUSTER), "{status}: {said}");
+        ensure!(
+            said.contains("-r") && said.contains("-j"),
+            "says what to do: {said}"
+        );
+        // With -r it says that the cluster is not empty, and refuses all the same.
+        let mut process = persister(1, &fresh.uri, &journal, &["-r"])?;
+        let status = process.wait()?;
+        let said = process.log();
+        ensure!(status.code() == Some(NOT_OUR_CLUSTER), "{status}: {said}");
+        ensure!(said.contains("not empty") && said.contains("/b"), "{said}");
+        let after: Vec<_> = records(&journal)?;
+        let changed = |records: &[cairn_journal::Record]| {
+            records
+                .iter()
+                .filter(|record| !matches!(record.entry, Entry::Watermark { .. }))
+                .count()
+        };
+        ensure!(changed(&before) == changed(&after), "nothing was journaled");
+        ensure!(
+            client.get(&keys::watermark(1), None).await?.is_none(),
+            "nothing was claimed"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_persister_with_the_same_id_is_refused() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut first = persister(1, &lite.uri, &scratch.path().join("first"), &[])?;
+    let revision = client.set("/a", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision).await?;
+    let mut second = persister(1, &lite.uri, &scratch.path().join("second"), &[])?;
+    let status = second.wait()?;
+    ensure!(
+        status.code() == Some(ID_TAKEN),
+        "{status}: {}",
+        second.log()
+    );
+    // The first has not noticed, and ends in good order; then the id is free at once.
+    ensure!(first.terminate()?.success(), "{}", first.log());
+    let mut second = persister(1, &lite.uri, &scratch.path().join("second"), &[])?;
+    let revision = client.set("/a", Revision::ANY, "y").await?;
+    durable(&client, 1, revision).await?;
+    ensure!(second.terminate()?.success(), "{}", second.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let lite = Lite::start_with(&["--hist", "500"])?;
+    let client = lite.client().await?;
+
+    // A first start on a cluster that has forgotten how it came to its state.
+    for n in 0..1000 {
+        client
+            .set(&format!("/before/{n}"), Revision::ANY, "x")
+            .await?;
+    }
+    let mut process = persister(1, &lite.uri, &journal, &[])?;
+    let revision = client.set("/first", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    ensure!(
+        journaled(&journal)? == tree(&client).await?,
+        "{}",
+        process.log()
+    );
+    process.kill()?;
+
+    // While the persister is away more happens than the cluster remembers, deletes among it.
+    for n in 0..600 {
+        client.del(&format!("/before/{n}"), Revision::ANY).await?;
+        client
+            .set(&format!("/after/{n}"), Revision::ANY, "y")
+            .await?;
+    }
+    let mut process = persister(1, &lite.uri, &journal, &[])?;
+    let revision = client.set("/last", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    ensure!(
+        journaled(&journal)? == tree(&client).await?,
+        "{}",
+        process.log()
+    );
+    ensure!(
+        process.log().contains("cannot be followed"),
+        "it is said loudly"
+    );
+    let gaps = records(&journal)?
+        .iter()
+        .filter(|record| {
+            matches!(
+                record.entry,
+                Entry::Gap {
+                    phase: GapPhase::Closed,
+                    ..
+                }
+            )
+        })
+        .count();
+    ensure!(gaps == 2, "{gaps} gaps are recorded");
+
+    // The per-path mirror has become the image of the state too.
+    let paths = tree(&client).await?;
+    eventually("mirror equal to the state", || async {
+        use futures::TryStreamExt;
+        let entries: Vec<_> = client
+            .walk("/ctl/persistence/1/**", None)
+            .try_collect()
+            .await?;
+        let mirrored: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| {
+                let path = keys::mirrored(1, &entry.path)?;
+                let revision = std::str::from_utf8(&entry.value).ok()?.parse().ok()?;
+                Some((path.to_owned(), Revision(revision)))
+            })
+            .collect();
+        let same = mirrored.len() == paths.len()
+            && mirrored
+                .iter()
+                .all(|(path, revision)| paths.get(path).is_some_and(|(at, _)| at == revision));
+        Ok(same.then_some(()))
+    })
+    .await?;
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_rest_three_persisters_write_heartbeats_and_nothing_else() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut processes = Vec::new();
+    for id in 1..=3 {
+        let journal = scratch.path().join(id.to_string());
+        processes.push(persister(id, &lite.uri, &journal, &[])?);
+    }
+    let mut revision = Revision::MISSING;
+    for n in 0..300 {
+        revision = client
+            .set(&format!("/{}", n % 7), Revision::ANY, "x")
+            .await?;
+    }
+    for id in 1..=3 {
+        durable(&client, id, revision).await?;
+        // What may still be written for that load is its progress, once.
+        eventually("mirror complete", || async {
+            let done = client.get(&keys::mirror_progress(id), None).await?;
+            Ok(done.filter(|done| done.value == revision.to_string().as_bytes()))
+        })
+        .await?;
+    }
+    let mut next = client.rev().await?.next();
+    // Two rounds of heartbeats: each of them is an owner key, and there is nothing between.
+    let mut beats = 0;
+    while beats < 6 {
+        let event = client.wait("/**", next).await?;
+        ensure!(
+            (1..=3).any(|id| event.path == keys::owner(id)),
+            "at rest somebody wrote {} at {}",
+            event.path,
+            event.revision
+        );
+        next = event.revision.next();
+        beats += 1;
+    }
+    for mut process in processes {
+        ensure!(process.terminate()?.success(), "{}", process.log());
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_killed_again_and_again_is_completed() -> Result<()> {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut process = persister(1, &lite.uri, &journal, &["--mirror", "watermark"])?;
+    // What is older than the cluster's identity cannot keep its revision in the next one, whose
+    // own identity takes that place.
+    attached(&client, 1).await?;
+    let mut revision = Revision::MISSING;
+    for _ in 0..3000 {
+        let path = format!("/{}/{}", random.u8(..4), random.u16(..500));
+        if random.u8(..5) == 0 {
+            client.del(&path, Revision::ANY).await?;
+        } else {
+            revision = client.set(&path, Revision::ANY, path.clone()).await?;
+        }
+    }
+    durable(&client, 1, revision).await?;
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    let expected = tree(&client).await?;
+    drop(lite);
+
+    let fresh = Lite::start()?;
+    let client = fresh.client().await?;
+    let mut kills = 0;
+    for step in 1..=10 {
+        let mut process = persister(1, &fresh.uri, &journal, &["-r"])?;
+        // Killed as soon as it has come a little further than the one before.
+        let goal = revision.0 * step / 11 + random.i64(..revision.0 / 20);
+        let done = eventually("progress", || async {
+            let identity = client.get(keys::IDENTITY, None).await?;
+            let done = identity.is_some_and(|identity| identity.value.ends_with(b" kept"));
+            Ok((done || client.rev().await?.0 >= goal).then_some(done))
+        })
+        .await?;
+        process.kill()?;
+        if done {
+            break;
+        }
+        kills += 1;
+    }
+    println!("killed {kills} times before it was complete");
+    ensure!(
+        kills > 0,
+        "the restore was too fast to be killed: nothing was shown"
+    );
+    let mut process = persister(1, &fresh.uri, &journal, &["-r"])?;
+    eventually("restore complete", || async {
+        let identity = client.get(keys::IDENTITY, None).await?;
+        Ok(identity.filter(|identity| identity.value.ends_with(b" kept")))
+    })
+    .await
+    .with_context(|| process.log())?;
+    let revision = client.set("/after", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    let mut found = tree(&client).await?;
+    found.remove("/after");
+    ensure!(found == expected, "{}", process.log());
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    Ok(())
+}
