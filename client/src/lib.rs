@@ -36,7 +36,7 @@
 //! | `tags`, `pulse`, `route` | decisions without I/O: which tag, when to probe, where to go |
 //! | `queue` | requests of all callers in one order, each cancelled by dropping its future |
 //! | `connection` | one socket: few writes, few reads, any server's bytes survived |
-//! | `session` | one connection after the other, secrets presented, the cluster still the same |
+//! | `session`, `boot` | one connection after the other, secrets presented, the cluster still the same |
 //! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
 //! | [`Watch`], [`Walk`], [`Listing`] | many requests in flight as one ordered stream |
 //!
@@ -50,6 +50,7 @@ pub mod uri;
 pub mod wire;
 
 mod answer;
+mod boot;
 mod client;
 mod connection;
 mod error;

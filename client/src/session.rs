@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{FuturesUnordered, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::boot::addresses;
 use crate::connection::{Connection, Ended, Reason};
 use crate::queue::{Changed, Failure, Queue};
 use crate::route::{Route, jittered};
-use crate::uri::{UriError, with_port};
 use crate::wire::{Request, Response, Verb};
-use crate::{Client, Error, ErrorCode, Options, Result, Revision, Secret, Status, Uri};
+use crate::{Error, ErrorCode, Options, Result, Revision, Secret, Status, Uri};
 
 /// What the session's task and the client's handles share.
 pub(crate) struct Shared {
@@ -83,6 +83,7 @@ pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
         route,
         generation: 0,
         attempts: Vec::new(),
+        _end_queue: EndQueue(Arc::clone(&shared.queue)),
     };
     let connection = session.connect_once().await?;
     session.announce(&connection);
@@ -96,6 +97,8 @@ struct Session {
     route: Route,
     generation: u64,
     attempts: Vec<(String, String)>,
+    /// From the start: a runtime may go down before it has polled the task once.
+    _end_queue: EndQueue,
 }
 
 /// Why an address was of no use.
@@ -156,7 +159,6 @@ impl Session {
     async fn run(mut self, mut connection: Connection) {
         let shared = Arc::clone(&self.shared);
         let queue = &shared.queue;
-        let _end_queue = EndQueue(Arc::clone(queue));
         loop {
             let address = connection.address.clone();
             let ended = connection
@@ -379,51 +381,4 @@ async fn ended_queue(queue: &Queue) {
     while !queue.has_ended() {
         queue.changed().await;
     }
-}
-
-/// The addresses of a URI: those that it lists, and first those that its boot cluster lists.
-async fn addresses(uri: &Uri, options: &Options) -> Result<Vec<String>> {
-    let Some(name) = &uri.name else {
-        return Ok(uri.addresses.clone());
-    };
-    let boot = match (&options.boot, Uri::boot_from_env()) {
-        (Some(boot), _) => Some(boot.clone()),
-        (None, from_env) => from_env.transpose()?,
-    };
-    let Some(mut boot) = boot else {
-        if uri.addresses.is_empty() {
-            return Err(UriError::no_boot(name).into());
-        }
-        return Ok(uri.addresses.clone());
-    };
-    // A boot cluster is found by its addresses alone, or the look-up would have no end.
-    boot.name = None;
-    let found = look_up(boot, name.clone(), options.clone()).await?;
-    let mut addresses: Vec<String> = found.iter().filter_map(|a| with_port(a).ok()).collect();
-    for address in &uri.addresses {
-        if !addresses.contains(address) {
-            addresses.push(address.clone());
-        }
-    }
-    if addresses.is_empty() {
-        return Err(UriError::unknown_name(name).into());
-    }
-    Ok(addresses)
-}
-
-/// What the boot cluster says under a name. Boxed, since it connects by the way it is part of.
-fn look_up(
-    boot: Uri,
-    name: String,
-    options: Options,
-) -> futures::future::BoxFuture<'static, Result<Vec<String>>> {
-    Box::pin(async move {
-        let client = Client::connect_with(&boot, options).await?;
-        let nodes = client.walk(&format!("/ctl/ns/{name}/*"), None);
-        let text = |value: Bytes| String::from_utf8_lossy(&value).into_owned();
-        nodes
-            .map(|node| node.map(|node| text(node.value)))
-            .try_collect()
-            .await
-    })
 }

@@ -189,3 +189,54 @@ async fn dropping_the_client_ends_the_connection_and_its_streams_keep_it() {
     drop(watch);
     assert!(peer.request_or_end().await.is_none());
 }
+
+/// A request of which the server cannot have seen the end cannot have happened.
+#[tokio::test]
+async fn a_write_that_was_cut_off_is_sent_again() {
+    let fake = Fake::start().await;
+    let (client, mut first) = fake.connect(Options::default()).await;
+    // More than the buffers between the two ends hold, for each path.
+    let value = vec![7; 1_500_000];
+    let sets = (0..8).map(|n| {
+        let (client, value) = (client.clone(), value.clone());
+        async move { client.set(&format!("/{n}"), Revision::ANY, value).await }
+    });
+    let served = async {
+        let whole = first.request().await;
+        assert_eq!(whole.path.as_deref(), Some("/0"));
+        drop(first);
+        let mut second = fake.greet().await;
+        let mut again = Vec::new();
+        while again.last().map(String::as_str) != Some("/7") {
+            again.extend(second.answer(Verb::Set, revision(59)).await.path);
+        }
+        again
+    };
+    let (sets, again) = tokio::join!(futures::future::join_all(sets), served);
+    for (n, set) in sets.into_iter().enumerate() {
+        // Each was either done the second time, or is in doubt; never both.
+        let repeated = again.contains(&format!("/{n}"));
+        match set {
+            Ok(_) => assert!(repeated),
+            Err(error) => assert!(!repeated && error.may_have_happened(), "{error}"),
+        }
+    }
+    println!("sent again: {again:?}");
+    assert!(again.len() > 1 && !again.contains(&"/0".to_owned()));
+}
+
+#[test]
+fn when_the_runtime_goes_down_nobody_waits_for_it() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let fake = first.block_on(Fake::start());
+    let (client, _peer) = first.block_on(fake.connect(Options::default()));
+    first.shutdown_background();
+    let error = second.block_on(client.wait("/a", Revision(1))).unwrap_err();
+    assert!(matches!(error, Error::Closed { .. }), "{error:?}");
+}
