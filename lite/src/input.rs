@@ -140,6 +140,54 @@ mod tests {
         );
     }
 
+    /// Whatever arrives is a request, an error or not enough, and never more than the limit is
+    /// taken for it. `LITE_FUZZ_FRAMES` sets how many frames are tried.
+    #[test]
+    fn no_bytes_make_it_panic_or_take_more_than_they_are() {
+        let frames: u64 =
+            std::env::var("LITE_FUZZ_FRAMES").map_or(200_000, |count| count.parse().unwrap());
+        let seed = std::env::var("LITE_FUZZ_SEED")
+            .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let request = Request {
+            tag: Some(5),
+            verb: Some(2),
+            path: Some("/a/b".into()),
+            value: Some(Bytes::from_static(b"value")),
+            other_tag: Some(-1),
+            offset: Some(3),
+            rev: Some(-1),
+        };
+        let mut whole = BytesMut::new();
+        frame::encode(&request, MAX_FRAME, &mut whole).unwrap();
+        let (mut good, mut bad) = (0_u64, 0_u64);
+        for _ in 0..frames {
+            let mut buffer = whole.clone();
+            for _ in 0..random.usize(..4) {
+                let first = if random.u8(..10) > 0 { HEADER_LEN } else { 0 };
+                let at = random.usize(first..buffer.len());
+                buffer[at] = random.u8(..);
+            }
+            buffer.truncate(random.usize(buffer.len() - 3..=buffer.len()));
+            let before = buffer.len();
+            match next_request(&mut buffer, 4_096) {
+                Ok(Some(request)) => {
+                    good += 1;
+                    let taken = request.value.map_or(0, |value| value.len());
+                    assert!(taken < before);
+                }
+                Ok(None) => assert_eq!(buffer.len(), before),
+                Err(_) => bad += 1,
+            }
+            assert!(buffer.capacity() <= 4_096);
+        }
+        assert!(
+            good > frames / 20 && bad > frames / 20,
+            "{good} good, {bad} bad"
+        );
+    }
+
     #[test]
     fn a_bad_frame_still_tells_its_tag() {
         let mut buffer = framed(&[0x08, 7, 0x22, 200]);
