@@ -24,6 +24,7 @@
 //! | [`cluster`] | what a cluster is to all of them; the only place that knows a protocol |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_journal::{GapReason, Journal, Options};
 use tokio::net::TcpListener;
@@ -52,6 +53,11 @@ use owner::Holder;
 use patience::Patience;
 use restore::{Restored, restore};
 use stage::follow::Ended;
+
+/// After how long without a change the journal testifies to its last records. Until then, damage to
+/// the very last commit cannot be told from a write that a crash has cut short; a cluster that
+/// changes slowly can afford the extra write.
+const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 
 /// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
 /// durable is published.
@@ -98,7 +104,9 @@ fn open_journal(config: &Config) -> Result<(Journal, bool), Error> {
             tracing::info!("the journal is whole: nothing to repair");
         }
     }
-    let (journal, recovery) = Journal::open(&config.journal, Options::default())?;
+    let mut options = Options::default();
+    options.idle_watermark = Some(IDLE_WATERMARK);
+    let (journal, recovery) = Journal::open(&config.journal, options)?;
     tracing::info!(
         journal = %config.journal.display(),
         created = recovery.created,

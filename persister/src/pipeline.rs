@@ -133,7 +133,16 @@ impl Publishers {
         mut watermark: watch::Receiver<Revision>,
     ) -> Result<Self, Error> {
         let key = ControlKey::Watermark(id);
-        if read_revision(session, &key).await? != Some(*watermark.borrow()) {
+        let (published, durable) = (read_revision(session, &key).await?, *watermark.borrow());
+        if let Some(published) = published.filter(|published| *published > durable) {
+            tracing::error!(
+                %published, %durable,
+                "this persister has said that everything up to revision {published} is on its disk, but its \
+                 journal ends at {durable}: the end of the journal was damaged, or another directory is in \
+                 its place. Fetching the difference from the cluster"
+            );
+        }
+        if published != Some(durable) {
             watermark.mark_changed();
         }
         let mut tasks = JoinSet::new();
