@@ -232,7 +232,7 @@ struct Repair<'a> {
 }
 
 impl Repair<'_> {
-    /// 2. The marker, before the first change.
+    /// Step 2: the marker, before the first change.
     fn begin(&mut self) -> Result<()> {
         if !self.begun {
             let path = self.dir.join(REPAIR);
@@ -303,7 +303,7 @@ impl Repair<'_> {
         self.replace(this, next, uuid, &complaint)
     }
 
-    /// 3. Whether a segment is whole, and its successor and predecessor fit: then what it is.
+    /// Step 3: whether a segment is whole, and its successor and predecessor fit: then what it is.
     fn check(
         &mut self,
         this: &Candidate,
@@ -377,7 +377,7 @@ impl Repair<'_> {
         }))
     }
 
-    /// 4. Replaces a damaged segment by one that holds what verifies.
+    /// Step 4: replaces a damaged segment by one that holds what verifies.
     fn replace(
         &mut self,
         this: &Candidate,
@@ -409,8 +409,7 @@ impl Repair<'_> {
         self.write(job, &path, this, next, uuid, at)
     }
 
-    /// 5. Puts a segment that records the loss in the place of segments that are missing before
-    /// `next`.
+    /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
     fn fill(&mut self, next: &Candidate, uuid: Uuid) -> Result<()> {
         self.begin()?;
         let first = self.last().next();
@@ -507,7 +506,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// 6. A new last segment, whose header knows of the loss; then the marker goes.
+    /// Step 6: a new last segment, whose header knows of the loss; then the marker goes.
     fn finish(&mut self) -> Result<()> {
         if !self.begun {
             return Ok(());

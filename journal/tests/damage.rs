@@ -1,6 +1,8 @@
 //! Damage: what was acknowledged is reported when it is damaged, never cut; repair keeps all the rest
 //! and says what is lost.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt as _,
@@ -193,7 +195,7 @@ fn every_kind_of_damage_to_sealed_history_is_found_and_repaired() {
                 .open(&s[2])
                 .unwrap()
                 .set_len(20_000)
-                .unwrap()
+                .unwrap();
         }),
         ("missing", |s| fs::remove_file(&s[2]).unwrap()),
         ("two headers", |s| {

@@ -146,17 +146,11 @@ fn a_failure_at_any_call_stops_the_journal_and_loses_nothing() {
 #[test]
 fn every_waiter_is_released_and_told() {
     let mut stopped = 0;
-    for call in 5..80 {
+    for call in 1..80 {
         let disk = Simulated::new(call);
-        disk.fail_at(
-            call,
-            if call % 2 == 0 {
-                Fault::Io
-            } else {
-                Fault::Full
-            },
-        );
         let journal = open(&disk).unwrap();
+        let fault = [Fault::Io, Fault::Full][usize::from(call % 2 == 0)];
+        disk.fail_at(disk.calls() + call, fault);
         let revision = AtomicU64::new(0);
         let newest = AtomicU64::new(0);
         std::thread::scope(|scope| {

@@ -1,6 +1,8 @@
 //! The main job on real files: what was committed is there after anything, in order, and reading
 //! sees it.
 
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
 use std::{collections::BTreeMap, fs, sync::Arc};
 
 use bytes::Bytes;

@@ -75,6 +75,9 @@ type Observer = Arc<dyn Fn(&Simulated) + Send + Sync>;
 #[derive(Clone)]
 struct World {
     rng: Rng,
+    seed: u64,
+    /// How many random numbers were asked for.
+    drawn: u64,
     clock: i64,
     inodes: Vec<Arc<Inode>>,
     names: BTreeMap<PathBuf, usize>,
@@ -143,12 +146,21 @@ impl Inode {
         self.lengths.push(length);
     }
 
+    /// Only what was written since goes to the disk: a sync does not heal what an earlier, failed
+    /// one left undone.
     fn synced(&mut self) {
-        if !self.written.is_empty() || !self.lengths.is_empty() {
-            self.safe.clone_from(&self.seen);
-            self.written.clear();
-            self.lengths.clear();
+        if let Some(length) = self.lengths.last() {
+            self.safe.resize(*length, 0);
         }
+        for (sector, bytes) in &self.written {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(self.safe.len());
+            if start < end {
+                self.safe[start..end].copy_from_slice(&bytes[..end - start]);
+            }
+        }
+        self.written.clear();
+        self.lengths.clear();
     }
 
     /// What is on the disk after this survival.
@@ -264,6 +276,8 @@ impl Simulated {
     pub fn new(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(World {
             rng: Rng::with_seed(seed),
+            seed,
+            drawn: 0,
             clock: 1_000_000,
             inodes: Vec::new(),
             names: BTreeMap::new(),
@@ -341,6 +355,7 @@ impl Simulated {
         world.crashed = false;
         world.faults.clear();
         world.calls = 0;
+        world.seed = world.seed.rotate_left(17) ^ 0x5DEE_CE66;
         world.rng = rng;
         Self(Arc::new(Mutex::new(world)))
     }
@@ -615,7 +630,18 @@ impl Storage for Simulated {
     }
 
     fn random(&self) -> u128 {
-        self.world().rng.u128(..)
+        // Not the generator that decides what survives: golden files hold these numbers, so they may
+        // depend on nothing but the seed and how many were asked for.
+        let mut world = self.world();
+        world.drawn += 1;
+        let half = |n: u64| {
+            let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            u128::from(z ^ (z >> 31))
+        };
+        let n = world.seed.wrapping_add(world.drawn.wrapping_mul(2));
+        half(n) << 64 | half(n.wrapping_add(1))
     }
 
     fn now(&self) -> Timestamp {

@@ -1,0 +1,179 @@
+//! Bytes from anywhere: no panic, no allocation beyond the limits, and nothing that is not a record is
+//! taken for one.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{fs, path::Path, sync::Arc};
+
+use cairn_journal::{
+    Change, Error, Journal, NewRecord, Options, Reader, Revision, Timestamp, repair_with,
+    storage::simulated::Simulated,
+};
+use proptest::prelude::*;
+
+const DIR: &str = "/journal";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 2 << 10;
+    options.segment_bytes = 26 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+fn sample() -> Simulated {
+    let disk = Simulated::new(1);
+    let (journal, _) =
+        Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+    for n in 1..40 {
+        let change = Change::set(format!("/{n}"), vec![1; 200]);
+        let record = NewRecord::changes(Revision(n), vec![change], Timestamp(n));
+        journal.append_and_commit(record).unwrap();
+    }
+    drop(journal);
+    disk
+}
+
+/// Reads, opens and repairs; each may refuse, none may panic.
+fn everything(disk: &Simulated) {
+    let dir = Path::new(DIR);
+    if let Ok(reader) = Reader::open_with(Arc::new(disk.clone()), dir) {
+        for record in reader.records() {
+            if record.is_err() {
+                break;
+            }
+        }
+        let _ = cairn_journal::state(&reader, None);
+    }
+    drop(Journal::open_with(Arc::new(disk.clone()), dir, options()));
+    if repair_with(disk, dir).is_ok() {
+        Journal::open_with(Arc::new(disk.clone()), dir, options()).unwrap();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_in_the_place_of_a_segment(which in 0..2_usize, bytes in prop::collection::vec(any::<u8>(), 0..9000)) {
+        let disk = sample();
+        let path = disk.paths().into_iter().filter(|p| p.extension().is_some()).nth(which).unwrap();
+        disk.overwrite(&path, bytes);
+        everything(&disk);
+    }
+
+    #[test]
+    fn any_damage(
+        which in 0..2_usize,
+        edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let disk = sample();
+        let path = disk.paths().into_iter().filter(|p| p.extension().is_some()).nth(which).unwrap();
+        let mut content = disk.content(&path).unwrap();
+        for (at, byte) in edits {
+            let at = at.index(content.len());
+            content[at] = byte;
+        }
+        if let Some(cut) = cut {
+            content.truncate(cut.index(content.len()));
+        }
+        disk.overwrite(&path, content);
+        everything(&disk);
+    }
+
+    #[test]
+    fn what_goes_in_comes_out(
+        records in prop::collection::vec(
+            prop::collection::vec((any::<Vec<u8>>(), prop::option::of(any::<Vec<u8>>()), prop::option::of(any::<i64>())), 0..5),
+            1..20,
+        ),
+        observed_at in any::<i64>(),
+    ) {
+        let disk = Simulated::new(1);
+        let (journal, _) = Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+        let mut written = Vec::new();
+        for (n, changes) in records.into_iter().enumerate() {
+            let changes = changes.into_iter().map(|(path, value, revision)| {
+                let change = match value {
+                    Some(value) => Change::set(path, value),
+                    None => Change::delete(path),
+                };
+                match revision {
+                    Some(r) => change.at(Revision(r)),
+                    None => change,
+                }
+            });
+            let revision = Revision(i64::try_from(n).unwrap() + 1);
+            let record = NewRecord::changes(revision, changes.collect(), Timestamp(observed_at));
+            journal.append(record.clone()).unwrap();
+            written.push(record);
+        }
+        journal.close().unwrap();
+        let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+        let read: Vec<_> = reader.records().map(Result::unwrap).collect();
+        for (old, new) in written.iter().zip(&read) {
+            prop_assert_eq!(old.entry(), &new.entry);
+            prop_assert_eq!(old.revision(), new.revision);
+        }
+    }
+}
+
+#[test]
+fn a_version_from_the_future_is_refused_by_name() {
+    let disk = sample();
+    let path = disk
+        .paths()
+        .into_iter()
+        .find(|p| p.extension().is_some())
+        .unwrap();
+    let mut content = disk.content(&path).unwrap();
+    content[8] = 2;
+    let crc = crc32fast::hash(&content[..4092]);
+    content[4092..4096].copy_from_slice(&crc.to_le_bytes());
+    disk.overwrite(&path, content);
+    let dir = Path::new(DIR);
+    let is_future = |e: Error| {
+        matches!(
+            e,
+            Error::FutureFormat {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        )
+    };
+    assert!(is_future(
+        Journal::open_with(Arc::new(disk.clone()), dir, options()).unwrap_err()
+    ));
+    assert!(is_future(repair_with(&disk, dir).unwrap_err()));
+    let reader = Reader::open_with(Arc::new(disk), dir).unwrap();
+    assert!(is_future(reader.records().next().unwrap().unwrap_err()));
+}
+
+#[test]
+fn files_of_others_are_refused_by_name() {
+    let ours = tempfile::tempdir().unwrap();
+    let theirs = tempfile::tempdir().unwrap();
+    for dir in [&ours, &theirs] {
+        drop(Journal::open(dir.path(), options()).unwrap());
+    }
+    let name = "00000000000000000001.seg";
+    let misnamed = ours.path().join("copy of it.seg");
+    fs::copy(ours.path().join(name), &misnamed).unwrap();
+    assert!(matches!(
+        Journal::open(ours.path(), options()),
+        Err(Error::ForeignFile { .. })
+    ));
+    fs::remove_file(&misnamed).unwrap();
+    fs::copy(
+        theirs.path().join(name),
+        ours.path().join("00000000000000000002.seg"),
+    )
+    .unwrap();
+    assert!(matches!(
+        Journal::open(ours.path(), options()),
+        Err(Error::ForeignFile { .. })
+    ));
+}

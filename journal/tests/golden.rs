@@ -1,0 +1,215 @@
+//! Format version 1 as files: today's code must read them, and write the same bytes.
+//!
+//! To write them anew after a change of format that is meant (and has a new version number):
+//! `CAIRN_GOLDEN=write cargo test -p cairn-journal --test golden`.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cairn_journal::{
+    Change, Entry, GapPhase, GapReason, Journal, NewRecord, Options, Reader, Revision, Timeline,
+    Timestamp, repair_with, state, storage::simulated::Simulated,
+};
+
+const DIR: &str = "/journal";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 1 << 10;
+    options.segment_bytes = 22 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+fn timeline(kept: bool) -> Timeline {
+    Timeline {
+        id: format!("timeline-{kept}"),
+        parent: kept.then(|| "parent".to_owned()),
+        at: Revision(58),
+        kept,
+        observed_at: Timestamp(1_700_000_000_000),
+    }
+}
+
+/// Every type of record and every field, in three lives, with damage and a repair.
+fn written() -> Simulated {
+    let disk = Simulated::new(0xCA1);
+    let dir = Path::new(DIR);
+    let open = || {
+        Journal::open_with(Arc::new(disk.clone()), dir, options())
+            .unwrap()
+            .0
+    };
+    let t = Timestamp(1_700_000_000_001);
+
+    let journal = open();
+    journal
+        .append(NewRecord::timeline(Revision(0), timeline(false)))
+        .unwrap();
+    let (a, b) = (Revision(1), Revision(60));
+    journal
+        .append(NewRecord::gap_opened(a, b, GapReason::Baseline, t))
+        .unwrap();
+    let old = Change::set("/old", "value").at(Revision(12));
+    journal
+        .append_and_commit(NewRecord::changes(b, vec![old], t))
+        .unwrap();
+    journal
+        .append_and_commit(NewRecord::gap_closed(a, b, GapReason::Baseline, t))
+        .unwrap();
+    let changes = vec![
+        Change::set("/bin", &b"\x00\xff\n="[..]),
+        Change::delete("/old"),
+        Change::set("/empty", ""),
+    ];
+    journal
+        .append_and_commit(NewRecord::changes(Revision(61), changes, t))
+        .unwrap();
+    for n in 62..72 {
+        let value = vec![u8::try_from(n).unwrap(); 300];
+        let change = Change::set(format!("/{n}"), value);
+        journal
+            .append_and_commit(NewRecord::changes(Revision(n), vec![change], t))
+            .unwrap();
+    }
+    journal
+        .append_and_commit(NewRecord::watermark(Revision(80), t))
+        .unwrap();
+    journal.close().unwrap();
+
+    let journal = open();
+    journal
+        .append_and_commit(NewRecord::timeline(Revision(80), timeline(true)))
+        .unwrap();
+    let (a, b) = (Revision(81), Revision(90));
+    journal
+        .append_and_commit(NewRecord::gap_opened(a, b, GapReason::HistoryDiscarded, t))
+        .unwrap();
+    journal
+        .append_and_commit(NewRecord::gap_closed(a, b, GapReason::HistoryDiscarded, t))
+        .unwrap();
+    journal
+        .append_and_commit(NewRecord::changes(
+            Revision(91),
+            vec![Change::delete("/62")],
+            t,
+        ))
+        .unwrap();
+    drop(journal);
+
+    // The record of revision 61, in the first segment.
+    let path = dir.join("00000000000000000001.seg");
+    let mut content = disk.content(&path).unwrap();
+    let reader = Reader::open_with(Arc::new(disk.clone()), dir).unwrap();
+    let victim = reader
+        .records()
+        .map(Result::unwrap)
+        .find(|r| r.revision == Revision(61))
+        .unwrap();
+    content[usize::try_from(victim.location.offset).unwrap() + 44] ^= 1;
+    disk.overwrite(&path, content);
+    repair_with(&disk, dir).unwrap();
+    open().close().unwrap();
+    disk
+}
+
+fn names(disk: &Simulated) -> Vec<PathBuf> {
+    disk.paths()
+}
+
+#[test]
+fn the_same_bytes_are_written() {
+    let disk = written();
+    let dir = golden();
+    if std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write") {
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        for path in names(&disk) {
+            fs::write(
+                dir.join(path.file_name().unwrap()),
+                disk.content(&path).unwrap(),
+            )
+            .unwrap();
+        }
+    }
+    let mut compared = 0;
+    for path in names(&disk) {
+        let name = path.file_name().unwrap();
+        let golden = fs::read(dir.join(name)).unwrap();
+        assert!(
+            golden == disk.content(&path).unwrap(),
+            "{} differs",
+            name.display()
+        );
+        compared += 1;
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), compared);
+    println!("{compared} files are the same, byte for byte");
+}
+
+#[test]
+fn the_golden_files_are_read() {
+    let reader = Reader::open(&golden()).unwrap();
+    let mut text = Vec::new();
+    for record in reader.records() {
+        let r = record.unwrap();
+        let what = match &r.entry {
+            Entry::Changes { changes, .. } => format!("changes {}", changes.len()),
+            Entry::Gap {
+                first,
+                last,
+                phase,
+                reason,
+                ..
+            } => format!(
+                "gap {first}-{last} {} {reason}",
+                if *phase == GapPhase::Opened {
+                    "opened"
+                } else {
+                    "closed"
+                }
+            ),
+            Entry::Timeline(t) => {
+                assert_eq!(*t, timeline(t.kept));
+                format!("timeline {}", t.id)
+            }
+            Entry::Watermark { closed, .. } => format!("watermark {closed}"),
+            Entry::Seal { records, .. } => format!("seal {records}"),
+            Entry::Lost {
+                first_sequence,
+                first,
+                last,
+                ..
+            } => format!("lost {first_sequence} {first}-{last}"),
+            other => panic!("{other:?}"),
+        };
+        text.push(format!("{} {} {what}", r.sequence, r.revision));
+    }
+    let expected = [
+        "1 0 timeline timeline-false",
+        "2 0 gap 1-60 opened baseline",
+        "3 60 changes 1",
+        "4 60 gap 1-60 closed baseline",
+        "5 60 lost 5 61-61",
+        "6 62 changes 1",
+    ];
+    println!("{}", text.join("\n"));
+    assert_eq!(text[..6], expected);
+    assert!(text.iter().any(|t| t.contains("seal")));
+    assert_eq!(text.last().unwrap().split(' ').next_back(), Some("true"));
+    let state = state(&reader, None).unwrap();
+    assert_eq!(state.revision, Revision(91));
+    assert_eq!(state.timeline, Some(timeline(true)));
+    assert_eq!(state.files[&b"/old"[..]], (Revision(12), "value".into()));
+    assert_eq!(state.files.len(), 10);
+}
