@@ -49,6 +49,10 @@ fn main() {
             row(&name, &rate(on_node(|node| read(node, in_flight))));
         }
     }
+    let name = "GET at a random revision of 300,000, 100,000 keys";
+    if wanted(name) {
+        row(name, &rate(on_node(read_the_past)));
+    }
     let name = "WAIT, one event to 1,000 watchers on 1,000 connections";
     if wanted(name) {
         let (count, took) = on_node(fan_out);
@@ -64,6 +68,10 @@ fn main() {
     let name = "memory per idle connection";
     if wanted(name) {
         row(name, &format!("{:.1} KiB", on_node(idle_connections)));
+    }
+    let name = "memory per waiter, each on a path of its own";
+    if wanted(name) {
+        row(name, &format!("{:.0} B", on_node(waiters)));
     }
     let name = "memory per revision of history, 1,000 keys";
     if wanted(name) {
@@ -278,6 +286,23 @@ async fn read(node: Node, in_flight: usize) -> (u32, Duration) {
     (rounds(in_flight), begun.elapsed())
 }
 
+async fn read_the_past(node: Node) -> (u32, Duration) {
+    const REVISIONS: u32 = 300_000;
+    const READS: u32 = 20_000;
+    let mut client = Bare::connect(&node).await;
+    let path = |n: u32| format!("/service/node-{}/{}", n % 10, n % 100_000);
+    client.run(REVISIONS, 64, |n| set(path(n))).await;
+    let begun = Instant::now();
+    let get = |n: u32| Request {
+        verb: Some(Verb::Get as i32),
+        path: Some(path(n)),
+        rev: Some(i64::from(58 + n.wrapping_mul(2_654_435_761) % REVISIONS)),
+        ..Request::default()
+    };
+    client.run(READS, 64, get).await;
+    (READS, begun.elapsed())
+}
+
 /// The time from an event to the last of its thousand answers.
 async fn fan_out(node: Node) -> (u32, Duration) {
     const EVENTS: u32 = 200;
@@ -364,6 +389,25 @@ async fn idle_connections(node: Node) -> f64 {
         tokio::task::yield_now().await;
     }
     (resident_kib() - before) / f64::from(COUNT)
+}
+
+async fn waiters(node: Node) -> f64 {
+    const CONNECTIONS: u32 = 10;
+    const EACH: u32 = 10_000;
+    let before = resident_kib();
+    let mut clients = Vec::new();
+    for connection in 0..CONNECTIONS {
+        let mut client = Bare::connect(&node).await;
+        for n in 0..EACH {
+            client.push(wait(&format!("/service/node-{connection}/{n}/leader"), 1));
+        }
+        client.flush().await;
+        clients.push(client.stream);
+    }
+    while node.control.waiting() < (CONNECTIONS * EACH) as usize {
+        tokio::task::yield_now().await;
+    }
+    (resident_kib() - before) * 1024.0 / f64::from(CONNECTIONS * EACH)
 }
 
 async fn history(node: Node, keys: u32) -> f64 {

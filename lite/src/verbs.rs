@@ -24,6 +24,39 @@ pub(crate) struct Session {
     waiting: HashMap<Option<i32>, Handle>,
     /// The glob parsed last: a client that follows or lists repeats it.
     pattern: Option<Arc<Pattern>>,
+    /// What the last looks into the past have shown about that glob.
+    unmatched: Unmatched,
+}
+
+/// A stretch of revisions in which nothing matches the last glob.
+///
+/// A client that follows a glob keeps a window of waits on it, from revisions close together.
+/// Where a glob has to be looked for event by event, this makes the look into the past one for
+/// the whole window instead of one for each wait.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unmatched {
+    /// Nothing matches from here
+    from: Revision,
+    /// up to, but not including, here.
+    to: Revision,
+}
+
+impl Unmatched {
+    /// Where to look for the first match at or after `from`.
+    fn skip(self, from: Revision) -> Revision {
+        if self.from <= from && from <= self.to {
+            self.to
+        } else {
+            from
+        }
+    }
+
+    /// Nothing at or after `from` matches before `to`.
+    fn learn(&mut self, from: Revision, to: Revision) {
+        let known = self.from <= from && from <= self.to;
+        let from = if known { self.from } else { from };
+        *self = Self { from, to };
+    }
 }
 
 /// What comes of a request.
@@ -56,6 +89,7 @@ impl Session {
             may_write: false,
             waiting: HashMap::new(),
             pattern: None,
+            unmatched: Unmatched::default(),
         };
         // Where there is no secret, the empty one is the right one.
         session.grant(b"", options);
@@ -69,7 +103,6 @@ impl Session {
 
     /// Gives back what is only kept for speed.
     pub(crate) fn rest(&mut self) {
-        self.pattern = None;
         if self.waiting.is_empty() {
             self.waiting = HashMap::new();
         }
@@ -157,7 +190,19 @@ impl Session {
             Err(response) => return Reply::Now(*response),
         };
         let from = Revision(from).max(Revision(1));
-        match hub.store.first_match(&pattern, from) {
+        let found = if from < hub.store.oldest() {
+            Found::TooLate
+        } else {
+            hub.store.first_match(&pattern, self.unmatched.skip(from))
+        };
+        match &found {
+            Found::Event(event) => self.unmatched.learn(from, event.revision),
+            Found::NotYet => self
+                .unmatched
+                .learn(from, hub.store.revision().next().max(from)),
+            Found::TooLate => {}
+        }
+        match found {
             Found::Event(event) => Reply::Now(answer::event(tag, &event)),
             Found::TooLate => Reply::Now(answer::error(tag, ErrCode::TooLate)),
             Found::NotYet => self.defer(hub, tag, Want::Event, &pattern, from, options),
@@ -293,6 +338,7 @@ impl Session {
         }
         let pattern = Arc::new(pattern);
         self.pattern = Some(Arc::clone(&pattern));
+        self.unmatched = Unmatched::default();
         Ok(pattern)
     }
 }

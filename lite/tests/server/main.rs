@@ -9,4 +9,5 @@ mod limits;
 mod listing;
 mod node;
 mod replay;
+mod together;
 mod waiting;
