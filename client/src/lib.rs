@@ -40,6 +40,8 @@
 //! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
 //! | [`Watch`], [`Walk`], [`Listing`] | many requests in flight as one ordered stream |
 //!
+//! With the feature `tls`, `Options::tls` encrypts all connections.
+//!
 //! What is not here: waiting until a change is on disk, which the sync client adds on top, and any
 //! notion of what the files mean.
 
@@ -63,6 +65,8 @@ mod route;
 mod session;
 mod status;
 mod tags;
+#[cfg(feature = "tls")]
+mod tls;
 mod watch;
 
 pub use answer::{Event, EventKind, File, Stat};
@@ -72,5 +76,7 @@ pub use listing::{Listing, Walk};
 pub use options::Options;
 pub use revision::Revision;
 pub use status::Status;
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError};
 pub use uri::{Secret, Uri};
 pub use watch::Watch;

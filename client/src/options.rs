@@ -44,6 +44,9 @@ pub struct Options {
     /// Where the name of a cluster is looked up, if the URI has one. Default: none, which means
     /// the environment variable `DOOZER_BOOT_URI`.
     pub boot: Option<Uri>,
+    /// Encrypt every connection, and trust these. Default: none, plain TCP.
+    #[cfg(feature = "tls")]
+    pub tls: Option<crate::Tls>,
 }
 
 impl Default for Options {
@@ -61,6 +64,8 @@ impl Default for Options {
             backoff_max: Duration::from_secs(5),
             reconnect: true,
             boot: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

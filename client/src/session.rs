@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::boot::addresses;
-use crate::connection::{Connection, Ended, Reason};
+use crate::connection::{Connection, Ended, Reason, Socket};
 use crate::queue::{Changed, Failure, Queue};
 use crate::route::{Route, jittered};
 use crate::wire::{Request, Response, Verb};
@@ -296,10 +296,17 @@ impl Session {
     /// Connects to one address and fulfils the terms of entry.
     async fn enter(&self, address: &str) -> Result<Connection, Refusal> {
         let broken = |error: std::io::Error| Refusal::Unreachable(error.to_string());
-        let socket = TcpStream::connect(address).await.map_err(broken)?;
-        socket.set_nodelay(true).map_err(broken)?;
-        let max_frame = self.shared.options.max_frame;
-        let mut connection = Connection::new(address.to_owned(), Box::new(socket), max_frame);
+        let plain = TcpStream::connect(address).await.map_err(broken)?;
+        plain.set_nodelay(true).map_err(broken)?;
+        let options = &self.shared.options;
+        #[cfg(feature = "tls")]
+        let socket: Box<dyn Socket> = match &options.tls {
+            Some(tls) => Box::new(tls.wrap(address, plain).await.map_err(broken)?),
+            None => Box::new(plain),
+        };
+        #[cfg(not(feature = "tls"))]
+        let socket: Box<dyn Socket> = Box::new(plain);
+        let mut connection = Connection::new(address.to_owned(), socket, options.max_frame);
         let terms = self.shared.terms().clone();
         for secret in terms.secrets {
             let request = Request {

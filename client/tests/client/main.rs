@@ -12,6 +12,8 @@ mod mutated;
 mod recordings;
 mod requests;
 mod session;
+#[cfg(feature = "tls")]
+mod tls;
 mod watch;
 
 /// A seed for a random test: the one in `CAIRN_SEED`, to see a failure again, or a fresh one.
