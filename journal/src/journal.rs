@@ -18,8 +18,9 @@ use uuid::Uuid;
 use crate::{
     Entry, Error, Gap, NewRecord, Options, Reader, Recovery, Result, Revision, Sequence, Timeline,
     idle::Idle,
-    layout::{Kind, RecordHeader, record_length},
+    layout::{Kind, RecordHeader, SEGMENT_HEADER_BYTES, record_length},
     payload::Payload,
+    prepare::{self, Prepare, Preparer},
     queue::{Item, Queue, Room},
     recovery,
     storage::{Disk, Lock, SharedStorage},
@@ -55,6 +56,7 @@ pub struct End {
 pub struct Journal {
     shared: Arc<Shared>,
     idle: Option<Idle>,
+    preparer: Option<Preparer>,
 }
 
 /// What callers and the background share.
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     /// Where callers wait who found the queue full.
     room: Condvar,
     syncs: Arc<AtomicU64>,
+    prepare: Option<Arc<Prepare>>,
     // Last, so that it is released last.
     lock: Mutex<Option<Box<dyn Lock>>>,
 }
@@ -109,11 +112,52 @@ impl Journal {
         dir: &Path,
         options: Options,
     ) -> Result<(Self, Recovery)> {
+        let (mut journal, recovery) = Self::open_without_threads(storage, dir, options)?;
+        let shared = &journal.shared;
+        journal.idle = shared
+            .options
+            .idle_watermark
+            .map(|after| Idle::start(shared.clone(), after));
+        journal.preparer = shared.prepare.clone().map(Preparer::start);
+        Ok((journal, recovery))
+    }
+
+    /// The same without anything happening in the background, so that a simulation can be repeated:
+    /// no idle watermarks, and room is made ahead only by [`Journal::prepare`].
+    #[cfg(feature = "faulty")]
+    pub fn open_by_hand(
+        storage: SharedStorage,
+        dir: &Path,
+        options: Options,
+    ) -> Result<(Self, Recovery)> {
+        Self::open_without_threads(storage, dir, options)
+    }
+
+    /// Makes room ahead of the writer, now.
+    #[cfg(feature = "faulty")]
+    pub fn prepare(&self) {
+        if let Some(prepare) = &self.shared.prepare {
+            prepare.work();
+        }
+    }
+
+    fn open_without_threads(
+        storage: SharedStorage,
+        dir: &Path,
+        options: Options,
+    ) -> Result<(Self, Recovery)> {
         options.validate()?;
         let opened = recovery::open(&*storage, dir, &options)?;
         let valid_to = opened.recovery.valid_to;
         let syncs = Arc::new(AtomicU64::new(0));
         let uuid = opened.header.uuid;
+        let prepare = options.preallocate.then(|| {
+            let segment_bytes = options.segment_bytes;
+            let prepare = Prepare::new(storage.clone(), dir.to_owned(), segment_bytes);
+            let header = SEGMENT_HEADER_BYTES as u64;
+            prepare.entered(&opened.file, header, prepare::first_fill(segment_bytes));
+            Arc::new(prepare)
+        });
         let tail = Tail::new(
             storage.clone(),
             dir.to_owned(),
@@ -121,6 +165,7 @@ impl Journal {
             opened.file,
             opened.header,
             syncs.clone(),
+            prepare.clone(),
         );
         let shared = Arc::new(Shared {
             dir: dir.to_owned(),
@@ -142,14 +187,16 @@ impl Journal {
             waiting: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             syncs,
+            prepare,
             lock: Mutex::new(Some(opened.lock)),
             options,
         });
-        let idle = shared
-            .options
-            .idle_watermark
-            .map(|after| Idle::start(shared.clone(), after));
-        Ok((Self { shared, idle }, opened.recovery))
+        let journal = Self {
+            shared,
+            idle: None,
+            preparer: None,
+        };
+        Ok((journal, opened.recovery))
     }
 
     /// Queues a record and returns its sequence. It is durable once [`Journal::commit`] says so.
@@ -220,6 +267,7 @@ impl Journal {
     /// Writes what is queued and a closing watermark, syncs, and releases the lock.
     pub fn close(mut self) -> Result<()> {
         self.idle = None;
+        self.preparer = None;
         self.shared.watermark(true)
     }
 }
@@ -227,6 +275,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.idle = None;
+        self.preparer = None;
         // The background may still hold `shared` for a moment; the lock ends now.
         let lock = self.shared.lock.lock();
         lock.unwrap_or_else(PoisonError::into_inner).take();

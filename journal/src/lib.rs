@@ -55,6 +55,7 @@ mod journal;
 mod layout;
 mod options;
 mod payload;
+mod prepare;
 mod queue;
 mod reader;
 mod recovery;

@@ -14,6 +14,7 @@ use crate::{
     directory::{self, Extent, LOCK, Listing, REPAIR, Segment, Tail},
     layout::SegmentHeader,
     payload::{self, Context},
+    prepare,
     scan::{Scan, Source},
     segment,
     storage::{Access, Lock, Named, Storage},
@@ -52,6 +53,11 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Result<Opened> {
+    let fill = if options.preallocate {
+        prepare::first_fill(options.segment_bytes)
+    } else {
+        0
+    };
     // 1. The directory, and nobody else in it.
     let lock = enter(storage, dir)?;
     let listing = Listing::read(storage, dir)?;
@@ -66,7 +72,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
             return Err(listing.not_a_journal(dir));
         }
         remove_temporary(storage, &listing)?;
-        return begin(storage, dir, lock);
+        return begin(storage, dir, lock, fill);
     };
 
     // 2. The headers, and that they form one chain.
@@ -82,7 +88,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
 
     // From here on the directory is changed.
     remove_temporary(storage, &listing)?;
-    let ended = end_segment(storage, dir, last, &end)?;
+    let ended = end_segment(storage, dir, last, &end, fill)?;
     let valid_to = end.scan.last();
     Ok(Opened {
         lock,
@@ -113,6 +119,7 @@ pub(crate) fn end_segment(
     dir: &Path,
     last: &Segment,
     end: &LastSegment,
+    fill: u64,
 ) -> Result<Ended> {
     let (torn_bytes, torn_file) = match end.tail {
         // 5. What is cut is kept aside.
@@ -131,7 +138,7 @@ pub(crate) fn end_segment(
         // 7b. A new segment, so that nothing that was ever in the old blocks can follow.
         successor(storage, last, end)
     };
-    let file = segment::create(storage, dir, &header, None)?;
+    let file = segment::create(storage, dir, &header, fill)?;
     Ok(Ended {
         header,
         file,
@@ -188,7 +195,7 @@ pub(crate) fn remove_temporary(storage: &dyn Storage, listing: &Listing) -> Resu
     Ok(())
 }
 
-fn begin(storage: &dyn Storage, dir: &Path, lock: Box<dyn Lock>) -> Result<Opened> {
+fn begin(storage: &dyn Storage, dir: &Path, lock: Box<dyn Lock>, fill: u64) -> Result<Opened> {
     let header = SegmentHeader {
         uuid: Uuid::from_u128(storage.random()),
         salt: salt(storage),
@@ -200,7 +207,7 @@ fn begin(storage: &dyn Storage, dir: &Path, lock: Box<dyn Lock>) -> Result<Opene
         synced: Sequence::NONE,
         context: Context::default(),
     };
-    let file = segment::create(storage, dir, &header, None)?;
+    let file = segment::create(storage, dir, &header, fill)?;
     Ok(Opened {
         lock,
         file,

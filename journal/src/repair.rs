@@ -514,7 +514,7 @@ impl Repair<'_> {
         let before = self.before.take().expect("there is at least one segment");
         let (segment, mut end) = before.end.expect("the last segment was read");
         end.tracker = self.tracker.clone();
-        recovery::end_segment(self.storage, self.dir, &segment, &end)?;
+        recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
         segment::remove_if_there(self.storage, &self.dir.join(REPAIR))?;
         segment::sync_dir(self.storage, self.dir)
     }

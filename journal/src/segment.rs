@@ -6,28 +6,40 @@ use std::path::{Path, PathBuf};
 use crate::{
     Error, Result,
     directory::{TEMPORARY, segment_name},
-    layout::SegmentHeader,
+    layout::{SEGMENT_HEADER_BYTES, SegmentHeader},
+    prepare,
     storage::{Access, Named, Storage},
 };
 
 /// Creates the segment that `header` describes and returns once its name is durable. An empty
-/// segment of the same name is replaced.
-///
-/// `spare`: a synced file of zeros, to be used for it.
+/// segment of the same name is replaced. Up to `fill` it is filled with zeros.
 pub(crate) fn create(
     storage: &dyn Storage,
     dir: &Path,
     header: &SegmentHeader,
-    spare: Option<Named>,
+    fill: u64,
 ) -> Result<Named> {
     let path = dir.join(segment_name(header.first));
-    let mut file = match spare {
-        Some(spare) => spare,
-        None => create_temporary(storage, &path)?,
-    };
+    let file = create_temporary(storage, &path)?;
+    prepare::fill(&file, SEGMENT_HEADER_BYTES as u64, fill)?;
+    create_from(storage, dir, header, file)
+}
+
+/// The same from a file of zeros that was made before.
+pub(crate) fn create_from(
+    storage: &dyn Storage,
+    dir: &Path,
+    header: &SegmentHeader,
+    mut file: Named,
+) -> Result<Named> {
     file.write_at(header.encode().as_slice(), 0)?;
     file.sync_all()?;
-    publish(storage, dir, &mut file, path)?;
+    publish(
+        storage,
+        dir,
+        &mut file,
+        dir.join(segment_name(header.first)),
+    )?;
     Ok(file)
 }
 

@@ -19,6 +19,7 @@ use crate::{
         SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
     },
     payload::Payload,
+    prepare::Prepare,
     queue::{self, Item, Queue},
     recovery, segment,
     storage::{Named, SharedStorage},
@@ -32,6 +33,7 @@ pub(crate) struct Tail {
     dir: PathBuf,
     segment_bytes: u64,
     syncs: Arc<AtomicU64>,
+    prepare: Option<Arc<Prepare>>,
     current: Current,
     /// Set once the current segment is sealed and durable: what is known at its end.
     sealed: Option<Box<Tracker>>,
@@ -85,12 +87,14 @@ impl Tail {
         file: Named,
         header: SegmentHeader,
         syncs: Arc<AtomicU64>,
+        prepare: Option<Arc<Prepare>>,
     ) -> Self {
         Self {
             storage,
             dir,
             segment_bytes,
             syncs,
+            prepare,
             current: Current::new(file, header),
             sealed: None,
         }
@@ -126,6 +130,9 @@ impl Tail {
             self.syncs.fetch_add(1, Ordering::Relaxed);
             self.current.file.sync_data()?;
             durable(self.current.last);
+            if let Some(prepare) = &self.prepare {
+                prepare.after_sync();
+            }
         }
         Ok(())
     }
@@ -167,6 +174,9 @@ impl Tail {
             base + bytes.len() as u64 <= self.segment_bytes - SEAL_RESERVE_BYTES,
             "the queue put a seal where the segment is full"
         );
+        if let Some(prepare) = &self.prepare {
+            prepare.before_write(current.offset);
+        }
         current.file.write_at(bytes, base)
     }
 
@@ -194,6 +204,9 @@ impl Tail {
         let (bytes, checksums) = queue::single(&payload, &header, &current.seed, offset);
         current.passed(&header, checksums);
         current.seal = Some(offset);
+        if let Some(prepare) = &self.prepare {
+            prepare.before_write(current.offset);
+        }
         current.file.write_at(&bytes, offset)
     }
 
@@ -206,7 +219,19 @@ impl Tail {
             seal: self.current.seal,
         };
         let header = recovery::next_header(&*self.storage, &self.current.header, &extent, tracker);
-        let file = segment::create(&*self.storage, &self.dir, &header, None)?;
+        let spare = self.prepare.as_ref().and_then(|p| p.take_spare());
+        let filled = if spare.is_some() {
+            self.segment_bytes
+        } else {
+            SEGMENT_HEADER_BYTES as u64
+        };
+        let file = match spare {
+            Some(spare) => segment::create_from(&*self.storage, &self.dir, &header, spare)?,
+            None => segment::create(&*self.storage, &self.dir, &header, 0)?,
+        };
+        if let Some(prepare) = &self.prepare {
+            prepare.entered(&file, SEGMENT_HEADER_BYTES as u64, filled);
+        }
         self.current = Current::new(file, header);
         Ok(())
     }

@@ -17,8 +17,8 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Revision, Sequence,
-    Timestamp, repair_with,
+    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Recovery, Revision,
+    Sequence, Timestamp, repair_with,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use fastrand::Rng;
@@ -31,7 +31,7 @@ fn options() -> Options {
     options.segment_bytes = 32 << 10;
     options.max_queued_bytes = 64 << 10;
     options.idle_watermark = None;
-    options.preallocate = false;
+    options.preallocate = true;
     options.verify_bytes = 40 << 10;
     options
 }
@@ -113,14 +113,17 @@ impl Model {
     }
 }
 
+fn open_fully(disk: &Simulated) -> Result<(Journal, Recovery), Error> {
+    Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options())
+}
+
 fn open(disk: &Simulated) -> Result<Journal, Error> {
-    Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).map(|(j, _)| j)
+    open_fully(disk).map(|(journal, _)| journal)
 }
 
 /// Opens, checks everything near the end (now and then everything), goes on writing, reads again.
 fn check(disk: &Simulated, model: &Model, thorough: bool) {
-    let (journal, recovery) =
-        Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+    let (journal, recovery) = open_fully(disk).unwrap();
     let valid_to = usize::try_from(recovery.valid_to.0).unwrap();
     assert!(
         valid_to >= model.acknowledged,
@@ -233,7 +236,7 @@ fn no_crash_at_any_call_loses_or_invents_anything() {
     let calls = Arc::new(AtomicU64::new(0));
     let counted = calls.clone();
     let states = workers(per_job, move |send| {
-        trace(seed, OPERATIONS, &send, &counted)
+        trace(seed, OPERATIONS, &send, &counted);
     });
     println!(
         "{OPERATIONS} operations, {} calls, {states} crash states: 0 lost, 0 invented, 0 that do not open",
@@ -271,8 +274,7 @@ fn trace(seed: u64, operations: usize, send: &mpsc::SyncSender<Job>, calls: &Arc
                 journal.close().unwrap();
                 disk = disk.after_exit();
                 observe(&disk);
-                let (j, recovery) =
-                    Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+                let (j, recovery) = open_fully(&disk).unwrap();
                 assert_eq!(recovery.maybe_lost_from, None);
                 journal = j;
                 shared.lock().unwrap().cut(recovery.valid_to);
@@ -290,11 +292,11 @@ fn trace(seed: u64, operations: usize, send: &mpsc::SyncSender<Job>, calls: &Arc
                 drop(journal);
                 disk = disk.after_crash(survival(&mut rng), rng.u64(..));
                 observe(&disk);
-                let (j, recovery) =
-                    Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+                let (j, recovery) = open_fully(&disk).unwrap();
                 journal = j;
                 shared.lock().unwrap().cut(recovery.valid_to);
             }
+            2..20 => journal.prepare(),
             _ => {
                 let mut last = Sequence(0);
                 for _ in 0..[1, 1, 1, 2, 3, 6][rng.usize(..6)] {

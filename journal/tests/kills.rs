@@ -62,7 +62,7 @@ fn writer() {
 
 #[test]
 fn no_kill_loses_an_acknowledgement() {
-    let kills: u64 = std::env::var("CAIRN_KILLS").map_or(500, |v| v.parse().unwrap());
+    let kills: u64 = std::env::var("CAIRN_KILLS").map_or(200, |v| v.parse().unwrap());
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
