@@ -217,6 +217,9 @@ impl Session {
             let revision = hub.store.revision();
             return self.read_state(hub.store.tree(), revision, request);
         };
+        if let Some(response) = read_file(hub, at, &request) {
+            return Reply::Now(response);
+        }
         match hub.store.state_at(at) {
             Ok(state) => self.read_state(&state, at, request),
             Err(NoState::TooLate) => Reply::Now(answer::error(request.tag, ErrCode::TooLate)),
@@ -341,6 +344,20 @@ impl Session {
         self.unmatched = Unmatched::default();
         Ok(pattern)
     }
+}
+
+/// A GET or STAT of the past, where no more than the file has to be looked at.
+fn read_file(hub: &Hub, at: Revision, request: &Request) -> Option<Response> {
+    let path = request.path.as_deref()?;
+    let verb = Verb::try_from(request.verb?).ok()?;
+    if !matches!(verb, Verb::Get | Verb::Stat) {
+        return None;
+    }
+    let file = hub.store.file_at(path, at)?;
+    Some(match verb {
+        Verb::Get => answer::file(request.tag, Some(&file)),
+        _ => answer::stat(request.tag, file.revision, file.value.len()),
+    })
 }
 
 enum Spot<'a> {

@@ -227,6 +227,21 @@ fn same_state(state: &Dir, want: &State) {
     }
 }
 
+/// By the short way to one file of the past.
+fn same_files(store: &Store, at: Revision, want: &State) {
+    for path in [
+        "/", "/a", "/b", "/a/b", "/a/a-b", "/b/a/b", "/ctl/err", "/ctl", "/zz", "bad",
+    ] {
+        let want = path.strip_prefix('/').and_then(|_| want.get(&split(path)));
+        let got = store.file_at(path, at);
+        assert_eq!(
+            got.map(|event| event.revision.0),
+            want.map(|(revision, _)| *revision),
+            "{path}"
+        );
+    }
+}
+
 fn same_walks(state: &Dir, want: &State, patterns: &[Pattern]) {
     for pattern in patterns {
         let glob = Glob::parse(pattern.as_str()).unwrap();
@@ -358,7 +373,9 @@ proptest! {
             match store.state_at(Revision(revision)) {
                 Ok(state) => {
                     prop_assert!(revision >= model.oldest && revision <= model.revision());
-                    same_state(&state, &model.states[usize::try_from(revision).unwrap()]);
+                    let want = &model.states[usize::try_from(revision).unwrap()];
+                    same_state(&state, want);
+                    same_files(&store, Revision(revision), want);
                 }
                 Err(NoState::TooLate) => prop_assert!(revision < model.oldest),
                 Err(NoState::NotYet) => prop_assert!(revision > model.revision()),

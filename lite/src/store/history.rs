@@ -14,7 +14,7 @@ use cairn_client::Revision;
 
 use super::event::{Event, EventKind};
 use super::pattern::{Pattern, names};
-use super::tree::Dir;
+use super::tree::{Dir, Node};
 
 /// Events between two kept states. Smaller costs memory, larger costs time for each read of the
 /// past: 256 is at most about 0.1 ms, and 0 for a state that is remembered.
@@ -146,6 +146,30 @@ impl History {
         }
         self.remembered.push_back((revision, state.clone()));
         Some(state)
+    }
+
+    /// The file at `path` right after `revision`, which must be held, without making that state;
+    /// `None` if this way does not tell whether there is one.
+    pub(super) fn file(&self, path: &str, revision: Revision) -> Option<Arc<Event>> {
+        if revision.0 < self.oldest || revision.0 > self.newest() {
+            return None;
+        }
+        let list = self.index.at(path);
+        let newest = list.and_then(|list| {
+            let after = list.partition_point(|&at| at <= revision.0);
+            after.checked_sub(1).map(|index| list[index])
+        });
+        match newest {
+            // Only an event of its own changes a file.
+            Some(at) => self
+                .held(at)
+                .filter(|event| event.kind == EventKind::Set)
+                .cloned(),
+            None => match self.checkpoints.front()?.1.find(path)? {
+                Node::File(event) => Some(Arc::clone(event)),
+                Node::Dir(_) => None,
+            },
+        }
     }
 
     /// The first event at or after `from` whose path matches.

@@ -165,6 +165,17 @@ impl Store {
         self.history.state(revision).ok_or(NoState::NotYet)
     }
 
+    /// The file that was at `path` right after a revision, if that can be told without making the
+    /// whole state: in O(log n), where there was a file at all. Otherwise look at
+    /// [`state_at`](Self::state_at).
+    #[must_use]
+    pub fn file_at(&self, path: &str, revision: Revision) -> Option<Arc<Event>> {
+        if !path::is_valid(path) || path == "/" {
+            return None;
+        }
+        self.history.file(path, revision.max(Revision(1)))
+    }
+
     /// The event at a revision, unless it is discarded or in the future.
     #[must_use]
     pub fn event(&self, revision: Revision) -> Option<&Arc<Event>> {
