@@ -54,6 +54,10 @@ fn rows() -> Vec<Row> {
         Box::new(|| rate(on_node(read_the_past))),
     );
     row(
+        "WAIT /*/*/none among 300,000 events of the past",
+        Box::new(|| format!("{:.1} ms", each(on_node(look_back)) * 1e3)),
+    );
+    row(
         "WAIT, one event to 1,000 watchers on 1,000 connections",
         Box::new(|| format!("{:.2} ms", each(on_node(fan_out)) * 1e3)),
     );
@@ -305,6 +309,23 @@ async fn read_the_past(node: Node) -> (u32, Duration) {
     };
     client.run(READS, 64, get).await;
     (READS, begun.elapsed())
+}
+
+/// A wait that tries every event and finds none; REV is answered after it.
+async fn look_back(node: Node) -> (u32, Duration) {
+    const LOOKS: u32 = 20;
+    let mut client = Bare::connect(&node).await;
+    client.run(300_000, 64, |n| set(key(n))).await;
+    let mut took = Duration::ZERO;
+    for _ in 0..LOOKS {
+        let mut watcher = Bare::connect(&node).await;
+        let begun = Instant::now();
+        watcher.push(wait("/*/*/none", 1));
+        watcher.in_flight.clear();
+        watcher.run(1, 1, |_| rev()).await;
+        took += begun.elapsed();
+    }
+    (LOOKS, took)
 }
 
 /// The time from an event to the last of its thousand answers.

@@ -42,6 +42,26 @@
 //! * DEL of a path below a file is a delete event that changes nothing. A real node silently
 //!   loses the file above.
 
+//!
+//! What it costs, where n is the number of names in a directory, or of events in history:
+//!
+//! * A write: O(log n) per directory of its path, and what it wakes. Waiters on other paths add
+//!   nothing; see the waiters' module for the one exception, distinct wildcards at the same place.
+//! * A WAIT from the past: O(log n) for one path, for `/**` and for `/directory/**`. Any other
+//!   glob is looked for event by event below the literal directory in front of its first wildcard,
+//!   under the node's lock: up to 20 ms for a glob that begins with a wildcard and 360,000 events.
+//!   A window of such waits on one connection looks only once.
+//! * GET and STAT of a file, now or in the past: O(log n). A listing, a directory or a missing
+//!   file of the past takes a state that is made from a kept one by at most 255 events; the 16
+//!   used last are remembered.
+//! * The next entry of a listing on the same connection: O(log n), if the revision is the same.
+//!   Otherwise a step for each name passed, and one for a whole directory where all below it
+//!   matches.
+//! * Memory: 0.5 to 1.5 KiB per revision of history besides the values, the more the more
+//!   scattered the writes are; 1.3 KiB per waiting request; 4 KiB per idle connection.
+//!
+//! `cargo bench -p cairn-lite` measures it.
+
 mod answer;
 mod connection;
 mod cursors;
@@ -54,8 +74,10 @@ mod output;
 mod refusal;
 mod server;
 pub mod store;
+mod unmatched;
 mod verbs;
 mod waiters;
+mod writes;
 
 pub use mode::Control;
 pub use options::{Options, OptionsError};

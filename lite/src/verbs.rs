@@ -11,8 +11,10 @@ use crate::answer;
 use crate::cursors::{ListVerb, Listing};
 use crate::hub::{Due, Hub, SessionId, Want};
 use crate::options::Options;
-use crate::store::{Dir, Found, MAX_DEPTH, MAX_PATH, NoState, Node, Pattern, Written, is_too_long};
+use crate::store::{Dir, Found, MAX_DEPTH, MAX_PATH, NoState, Node, Pattern, is_too_long};
+use crate::unmatched::Unmatched;
 use crate::waiters::Handle;
+use crate::writes;
 
 /// What one connection is allowed and what it waits for.
 #[derive(Debug)]
@@ -26,37 +28,6 @@ pub(crate) struct Session {
     pattern: Option<Arc<Pattern>>,
     /// What the last looks into the past have shown about that glob.
     unmatched: Unmatched,
-}
-
-/// A stretch of revisions in which nothing matches the last glob.
-///
-/// A client that follows a glob keeps a window of waits on it, from revisions close together.
-/// Where a glob has to be looked for event by event, this makes the look into the past one for
-/// the whole window instead of one for each wait.
-#[derive(Clone, Copy, Debug, Default)]
-struct Unmatched {
-    /// Nothing matches from here
-    from: Revision,
-    /// up to, but not including, here.
-    to: Revision,
-}
-
-impl Unmatched {
-    /// Where to look for the first match at or after `from`.
-    fn skip(self, from: Revision) -> Revision {
-        if self.from <= from && from <= self.to {
-            self.to
-        } else {
-            from
-        }
-    }
-
-    /// Nothing at or after `from` matches before `to`.
-    fn learn(&mut self, from: Revision, to: Revision) {
-        let known = self.from <= from && from <= self.to;
-        let from = if known { self.from } else { from };
-        *self = Self { from, to };
-    }
 }
 
 /// What comes of a request.
@@ -149,13 +120,9 @@ impl Session {
             Some(Verb::Set | Verb::Del | Verb::Nop) if readonly => {
                 answer::error(tag, ErrCode::Readonly)
             }
-            Some(Verb::Set) => set(hub, request, options),
-            Some(Verb::Del) => del(hub, &request),
-            Some(Verb::Nop) => {
-                let event = hub.store.nop();
-                hub.announce(&event);
-                answer::done(tag)
-            }
+            Some(Verb::Set) => writes::set(hub, request, options),
+            Some(Verb::Del) => writes::del(hub, &request),
+            Some(Verb::Nop) => writes::nop(hub, tag),
             Some(_) if !self.may_read => answer::denied(tag),
             Some(Verb::Wait) => return self.wait(hub, &request, options),
             Some(Verb::Get | Verb::Stat | Verb::Walk | Verb::Getdir) => {
@@ -377,50 +344,6 @@ fn look<'a>(state: &'a Dir, path: &str) -> Spot<'a> {
         None => Spot::Nothing,
         Some(Node::File(event)) => Spot::File(event),
         Some(Node::Dir(dir)) => Spot::Dir(dir),
-    }
-}
-
-fn set(hub: &mut Hub, request: Request, options: &Options) -> Response {
-    let tag = request.tag;
-    let (Some(path), Some(rev)) = (request.path, request.rev) else {
-        return answer::error(tag, ErrCode::MissingArg);
-    };
-    let value = request.value.unwrap_or_default();
-    if value.len() > options.max_value {
-        let detail = format!(
-            "value of {} bytes is over the limit of {} bytes",
-            value.len(),
-            options.max_value
-        );
-        return answer::other(tag, detail);
-    }
-    match hub.store.set(&path, Revision(rev), value) {
-        Err(refusal) => answer::refused(tag, refusal),
-        Ok(written) => {
-            let done = answer::revision(tag, written.event.revision);
-            conclude(hub, tag, &written, done)
-        }
-    }
-}
-
-fn del(hub: &mut Hub, request: &Request) -> Response {
-    let tag = request.tag;
-    let (Some(path), Some(rev)) = (&request.path, request.rev) else {
-        return answer::error(tag, ErrCode::MissingArg);
-    };
-    match hub.store.del(path, Revision(rev)) {
-        Err(refusal) => answer::refused(tag, refusal),
-        // A real node does not tell the revision of a delete.
-        Ok(written) => conclude(hub, tag, &written, answer::done(tag)),
-    }
-}
-
-/// Tells the waiters; then the answer is `done`, unless the write was refused.
-fn conclude(hub: &mut Hub, tag: Option<i32>, written: &Written, done: Response) -> Response {
-    hub.announce(&written.event);
-    match written.refused {
-        None => done,
-        Some(refusal) => answer::refused(tag, refusal),
     }
 }
 
