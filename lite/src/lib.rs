@@ -47,10 +47,10 @@
 //!
 //! * A write: O(log n) per directory of its path, and what it wakes. Waiters on other paths add
 //!   nothing; see the waiters' module for the one exception, distinct wildcards at the same place.
-//! * A WAIT from the past: O(log n) for one path, for `/**` and for `/directory/**`. Any other
-//!   glob is looked for event by event below the literal directory in front of its first wildcard,
-//!   under the node's lock: up to 20 ms for a glob that begins with a wildcard and 360,000 events.
-//!   A window of such waits on one connection looks only once.
+//! * A WAIT from the past: O(log n) for one path, for `/**` and for `/directory/**`. For any other
+//!   glob the names in history that it can match are looked through, under the node's lock: that
+//!   many different paths at worst, however often they have changed. A window of such waits on
+//!   one connection looks only once.
 //! * GET and STAT of a file, now or in the past: O(log n). A listing, a directory or a missing
 //!   file of the past takes a state that is made from a kept one by at most 255 events; the 16
 //!   used last are remembered.

@@ -315,8 +315,13 @@ fn same_waits(store: &Store, model: &Model, patterns: &[Pattern]) {
     }
 }
 
+/// `PROPTEST_CASES` sets how many.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(40, |cases| cases.parse().unwrap())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_is_what_the_model_is(

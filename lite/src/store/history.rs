@@ -13,7 +13,7 @@ use std::sync::Arc;
 use cairn_client::Revision;
 
 use super::event::{Event, EventKind};
-use super::pattern::{Pattern, names};
+use super::pattern::{Part, Pattern, Tail, names};
 use super::tree::{Dir, Node};
 
 /// Events between two kept states. Smaller costs memory, larger costs time for each read of the
@@ -23,6 +23,10 @@ const CHECKPOINT_INTERVAL: i64 = 256;
 /// Remembered states between checkpoints: listings are pinned to one revision, and this many can
 /// be under way at once without making a state twice.
 const REMEMBERED_STATES: usize = 16;
+
+/// Events that are tried in order before names are looked through: who follows a glob that is not
+/// rare finds the next event among them.
+const TRIED_FIRST: i64 = 32;
 
 /// What a look into the past found.
 #[derive(Debug, PartialEq, Eq)]
@@ -174,8 +178,9 @@ impl History {
 
     /// The first event at or after `from` whose path matches.
     ///
-    /// Costs O(log n) for one path, for `/**` and for everything below a directory; for another
-    /// glob it tries the events below the literal directory in front of its first wildcard.
+    /// Costs O(log n) for one path, for `/**` and for everything below a directory. For another
+    /// glob it tries the next few events, then looks through the names in history that the glob
+    /// can match: never more than there are different paths, however often they have changed.
     pub(super) fn first_match(&self, pattern: &Pattern, from: Revision) -> Found {
         let from = from.0.max(1);
         if from < self.oldest {
@@ -186,21 +191,28 @@ impl History {
         } else if pattern.is_literal() {
             self.index
                 .at(pattern.as_str())
-                .and_then(|list| first_from(list, from).next())
+                .and_then(|list| first_from(list, from))
                 .and_then(|revision| self.held(revision))
-        } else if pattern.directory().is_empty() {
-            let skipped = usize::try_from(from - self.first).unwrap_or(0);
-            self.events
-                .range(skipped.min(self.events.len())..)
-                .map(|(event, _)| event)
-                .find(|event| pattern.matches(&event.path))
+        } else if pattern.is_subtree() {
+            self.index
+                .below(pattern.directory())
+                .and_then(|list| first_from(list, from))
+                .and_then(|revision| self.held(revision))
         } else {
-            let any = pattern.is_subtree();
-            self.index.below(pattern.directory()).and_then(|list| {
-                first_from(list, from)
-                    .filter_map(|revision| self.held(revision))
-                    .find(|event| any || pattern.matches(&event.path))
-            })
+            let soon = from.saturating_add(TRIED_FIRST).min(self.newest() + 1);
+            (from..soon)
+                .filter_map(|revision| self.held(revision))
+                .find(|event| pattern.matches(&event.path))
+                .or_else(|| {
+                    let mut search = Search {
+                        history: self,
+                        pattern,
+                        from: soon,
+                        first: None,
+                    };
+                    search.visit(ROOT, 0);
+                    search.first.and_then(|revision| self.held(revision))
+                })
         };
         found.map_or(Found::NotYet, |event| Found::Event(Arc::clone(event)))
     }
@@ -215,9 +227,71 @@ pub(super) fn apply(state: &mut Dir, event: &Arc<Event>) {
     }
 }
 
-fn first_from(list: &VecDeque<i64>, from: i64) -> impl Iterator<Item = i64> {
-    list.range(list.partition_point(|&revision| revision < from)..)
-        .copied()
+fn first_from(list: &VecDeque<i64>, from: i64) -> Option<i64> {
+    let at = list.partition_point(|&revision| revision < from);
+    list.get(at).copied()
+}
+
+/// Looks for the first event that a glob matches, name by name.
+struct Search<'a> {
+    history: &'a History,
+    pattern: &'a Pattern,
+    from: i64,
+    first: Option<i64>,
+}
+
+impl Search<'_> {
+    /// Looks at a place whose path so far is what the first `depth` parts ask for.
+    fn visit(&mut self, place: usize, depth: usize) {
+        let node = &self.history.index.nodes[place];
+        match (self.pattern.parts().get(depth), self.pattern.tail()) {
+            (Some(Part::Literal(name)), _) => {
+                if let Some(&child) = node.children.get(&**name) {
+                    self.visit(child, depth + 1);
+                }
+            }
+            (Some(part), _) => {
+                for (name, &child) in &node.children {
+                    if self.may_lead_on(child) && part.matches(name) {
+                        self.visit(child, depth + 1);
+                    }
+                }
+            }
+            (None, Tail::End) => self.offer(first_from(&node.at, self.from)),
+            (None, Tail::All) => self.offer(first_from(&node.below, self.from)),
+            (None, Tail::Deep) => self.visit_all(place),
+        }
+    }
+
+    /// Tries every path below a place.
+    fn visit_all(&mut self, place: usize) {
+        for &child in self.history.index.nodes[place].children.values() {
+            if !self.may_lead_on(child) {
+                continue;
+            }
+            let at = first_from(&self.history.index.nodes[child].at, self.from);
+            let event = at.and_then(|at| self.history.held(at));
+            if event.is_some_and(|event| self.pattern.matches(&event.path)) {
+                self.offer(at);
+            }
+            self.visit_all(child);
+        }
+    }
+
+    /// Whether there is anything at or below a place that would be the first.
+    fn may_lead_on(&self, place: usize) -> bool {
+        let node = &self.history.index.nodes[place];
+        [&node.at, &node.below].into_iter().any(|list| {
+            first_from(list, self.from).is_some_and(|at| self.first.is_none_or(|first| at < first))
+        })
+    }
+
+    fn offer(&mut self, found: Option<i64>) {
+        self.first = match (self.first, found) {
+            (Some(first), Some(found)) => Some(first.min(found)),
+            (first, found) => first.or(found),
+        };
+    }
 }
 
 /// Where an event is entered in the index, so that removing it needs no lookup by name.
