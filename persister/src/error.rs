@@ -1,5 +1,6 @@
 //! Everything that ends a persister, each with what to do about it and an exit status of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cairn_journal::Revision;
@@ -74,6 +75,14 @@ pub enum Error {
         /// The revision that came.
         got: Revision,
     },
+    /// Metrics and health cannot be served.
+    #[error("cannot serve metrics and health on {address}: {source}. Choose another --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The embedded cluster could not be started, or ended.
     #[error("the embedded cluster: {0:#}")]
     Embedded(anyhow::Error),
@@ -96,7 +105,17 @@ impl Error {
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
             Self::RestoreDiffers { .. } => 24,
+            Self::Listen { .. } => 2,
             Self::Panicked(_) => 1,
+        }
+    }
+
+    /// Whether the disk had no room.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Journal(error) => is_full(error),
+            _ => false,
         }
     }
 
@@ -104,5 +123,16 @@ impl Error {
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Cluster(cluster::Error::Unavailable(_)))
+    }
+}
+
+fn is_full(error: &cairn_journal::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    match error {
+        cairn_journal::Error::Latched { cause, .. } => is_full(cause),
+        cairn_journal::Error::Io { source, .. } => {
+            matches!(source.kind(), StorageFull | QuotaExceeded)
+        }
+        _ => false,
     }
 }

@@ -20,24 +20,27 @@
 //! | [`owner`] | who holds an id |
 //! | [`attach`], [`difference`] | how a session becomes one that may be followed, also across a gap |
 //! | [`pipeline`], [`stage`] | follow, journal, publish |
-//! | [`restore`] | how a journal's state goes back into an empty cluster |
+//! | [`mod@restore`] | how a journal's state goes back into an empty cluster |
+//! | [`observe`] | what is told to Prometheus, health checks, the service manager, people |
+//! | [`config`] | flags over environment over file over defaults |
 //! | [`cluster`] | what a cluster is to all of them; the only place that knows a protocol |
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use cairn_journal::{GapReason, Journal, Options};
+use cairn_journal::{GapReason, Journal};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub mod args;
 pub mod attach;
 pub mod cluster;
+pub mod config;
 pub mod difference;
 pub mod digest;
 pub mod error;
 pub mod identity;
 pub mod mirror;
+pub mod observe;
 pub mod owner;
 pub mod patience;
 pub mod pipeline;
@@ -45,19 +48,15 @@ pub mod progress;
 pub mod restore;
 pub mod stage;
 
-use args::{Config, Target};
 use cluster::Cluster;
 use cluster::doozer::Doozer;
+use config::{Config, Target};
 use error::Error;
+use observe::Vitals;
 use owner::Holder;
 use patience::Patience;
 use restore::{Restored, restore};
 use stage::follow::Ended;
-
-/// After how long without a change the journal testifies to its last records. Until then, damage to
-/// the very last commit cannot be told from a write that a crash has cut short; a cluster that
-/// changes slowly can afford the extra write.
-const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 
 /// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
 /// durable is published.
@@ -66,21 +65,95 @@ const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 /// Whatever makes going on impossible; see [`Error::exit_status`]. A cluster that is away is not
 /// among it: it is waited for.
 pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error> {
-    let (journal, repaired) = open_journal(&config)?;
-    let journal = Arc::new(journal);
+    let vitals = Arc::new(Vitals::new(
+        config.id,
+        config.journal.clone(),
+        config.ready_lag,
+    ));
+    // Ends what tells about the persister after the persister itself.
+    let telling = CancellationToken::new();
+    let told = tell(&config, &vitals, &telling).await?;
     let result = match &config.target {
         Target::Remote(uri) => {
             let cluster = Doozer::new(uri.clone(), config.id);
-            follow(&config, &cluster, &journal, repaired, &cancel).await
+            persist(&config, &cluster, &vitals, &cancel).await
         }
         Target::Embedded(address) => {
             let (uri, server) = embedded::start(*address).await?;
             let cluster = Doozer::new(uri, config.id);
-            let result = follow(&config, &cluster, &journal, repaired, &cancel).await;
+            let result = persist(&config, &cluster, &vitals, &cancel).await;
             server.stop().await;
             result
         }
     };
+    telling.cancel();
+    told.join_all().await;
+    result
+}
+
+/// Starts what tells about the persister: the service manager's messages, and HTTP if asked for.
+async fn tell(
+    config: &Config,
+    vitals: &Arc<Vitals>,
+    cancel: &CancellationToken,
+) -> Result<JoinSet<()>, Error> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(observe::service::notify(Arc::clone(vitals), cancel.clone()));
+    if let Some(address) = config.listen {
+        let unable = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(unable)?;
+        let bound = listener.local_addr().map_err(unable)?;
+        tracing::info!("metrics and health on http://{bound}/");
+        let served = observe::http::serve(listener, Arc::clone(vitals), cancel.clone());
+        tasks.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "metrics and health are no longer served");
+            }
+        });
+    }
+    Ok(tasks)
+}
+
+/// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
+/// room.
+async fn persist<C: Cluster>(
+    config: &Config,
+    cluster: &C,
+    vitals: &Arc<Vitals>,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let mut patience = Patience::new();
+    let mut repair = config.repair;
+    loop {
+        let before = vitals.status().durable_revision;
+        let result = persist_once(config, repair, cluster, vitals, cancel).await;
+        let full = match result {
+            Err(error) if config.wait_for_room && error.is_disk_full() => error,
+            other => return other,
+        };
+        repair = false;
+        if vitals.status().durable_revision > before {
+            patience = Patience::new();
+        }
+        let pause = patience.pause();
+        tracing::error!(error = %full, "no room on the disk: nothing is published until there is. Trying again in {pause:?}");
+        tokio::select! {
+            () = cancel.cancelled() => return Err(full),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn persist_once<C: Cluster>(
+    config: &Config,
+    repair: bool,
+    cluster: &C,
+    vitals: &Arc<Vitals>,
+    cancel: &CancellationToken,
+) -> Result<(), Error> {
+    let (journal, repaired) = tokio::task::block_in_place(|| open_journal(config, repair))?;
+    let journal = Arc::new(journal);
+    let result = follow(config, cluster, &journal, repaired, vitals, cancel).await;
     // The last record says that everything before it is durable. After an error the journal may
     // have latched; what it then says is the error that is returned anyway.
     let closed = match Arc::try_unwrap(journal) {
@@ -93,9 +166,9 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
 }
 
 /// Opens the journal, repairing it first if asked to. Also says whether a repair lost anything.
-fn open_journal(config: &Config) -> Result<(Journal, bool), Error> {
+fn open_journal(config: &Config, repair: bool) -> Result<(Journal, bool), Error> {
     let mut lost = false;
-    if config.repair && config.journal.exists() {
+    if repair && config.journal.exists() {
         let report = cairn_journal::repair(&config.journal)?;
         lost = !report.damaged.is_empty();
         if lost {
@@ -104,9 +177,7 @@ fn open_journal(config: &Config) -> Result<(Journal, bool), Error> {
             tracing::info!("the journal is whole: nothing to repair");
         }
     }
-    let mut options = Options::default();
-    options.idle_watermark = Some(IDLE_WATERMARK);
-    let (journal, recovery) = Journal::open(&config.journal, options)?;
+    let (journal, recovery) = Journal::open(&config.journal, config.options.clone())?;
     tracing::info!(
         journal = %config.journal.display(),
         created = recovery.created,
@@ -130,6 +201,7 @@ async fn follow<C: Cluster>(
     cluster: &C,
     journal: &Arc<Journal>,
     repaired: bool,
+    vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     if config.restore && !restore_first(cluster, journal, cancel).await? {
@@ -144,7 +216,17 @@ async fn follow<C: Cluster>(
         };
         take_state = None;
         let before = journal.end().revision;
-        let ended = pipeline::run(attached, journal, config.id, &me, config.mirror, cancel).await;
+        let ended = pipeline::run(
+            attached,
+            journal,
+            config.id,
+            &me,
+            config.mirror,
+            vitals,
+            cancel,
+        )
+        .await;
+        vitals.detached();
         match ended {
             Ok(Ended::Cancelled) => return Ok(()),
             Ok(Ended::IdentityChanged) => {
@@ -156,6 +238,7 @@ async fn follow<C: Cluster>(
                 ));
             }
             Err(Error::Cluster(cluster::Error::HistoryDiscarded)) => {
+                vitals.gap();
                 take_state = Some(if journal.end().revision == cairn_journal::Revision::NONE {
                     GapReason::Baseline
                 } else {

@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use cairn_persister::args::Args;
+use anyhow::Result;
+use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
+use cairn_persister::observe::report;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -12,26 +14,88 @@ use tracing_subscriber::filter::LevelFilter;
 /// As shells report a process that an interrupt has ended.
 const INTERRUPTED: i32 = 130;
 
+/// The exit status for wrong usage, the same that the command line's parser has.
+const USAGE: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from_level(args.log_level()))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    let line = CommandLine::parse();
+    let file = match config::read_file(line.config.as_deref()) {
+        Ok(file) => file,
+        Err(error) => return fail(&error, USAGE),
+    };
+    let settings = line.settings.clone().or(file);
+    match line.command {
+        Some(Command::Status { json }) => {
+            let uri = config::cluster(&settings);
+            report(look(&uri, json).await)
+        }
+        Some(Command::Config(ConfigCommand::Check)) => {
+            match Config::new(&settings, line.embedded, line.restore, line.repair) {
+                Ok(config) => {
+                    println!("{config:#?}");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => fail(&error, USAGE),
+            }
+        }
+        None => {
+            log(line.verbose, settings.log_format.unwrap_or_default());
+            match Config::new(&settings, line.embedded, line.restore, line.repair) {
+                Ok(config) => persist(config).await,
+                Err(error) => fail(&error, USAGE),
+            }
+        }
+    }
+}
+
+async fn persist(config: Config) -> ExitCode {
     let cancel = CancellationToken::new();
     if let Err(error) = on_signal(cancel.clone()) {
-        eprintln!("persister: cannot listen for signals: {error}");
-        return ExitCode::FAILURE;
+        return fail(&error, 1);
     }
-    match cairn_persister::run(args.into_config(), cancel).await {
+    match cairn_persister::run(config, cancel).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("persister: {error}");
-            ExitCode::from(error.exit_status())
+        Err(error) => fail(&error, error.exit_status()),
+    }
+}
+
+async fn look(uri: &cairn_client::Uri, json: bool) -> Result<String> {
+    let report = report::look(uri).await?;
+    if json {
+        return Ok(format!("{}\n", serde_json::to_string(&report)?));
+    }
+    Ok(report.table())
+}
+
+fn report(result: Result<String>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
         }
+        Err(error) => fail(&format!("{error:#}"), 1),
+    }
+}
+
+fn fail(error: &impl std::fmt::Display, status: u8) -> ExitCode {
+    eprintln!("persister: {error}");
+    ExitCode::from(status)
+}
+
+fn log(verbose: u8, format: LogFormat) {
+    let level = match verbose {
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().init(),
     }
 }
 

@@ -114,7 +114,8 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
     }
 }
 
-/// Refreshes the key for ever; returns only with an error.
+/// Refreshes the key for ever, calling `beat` with the revision of each time; returns only with an
+/// error.
 ///
 /// # Errors
 /// [`Error::Replaced`] if somebody else took the id; whatever the cluster answers otherwise.
@@ -123,12 +124,16 @@ pub async fn heartbeat<S: Session>(
     id: Id,
     me: &Holder,
     mut held_at: Revision,
+    beat: impl Fn(Revision),
 ) -> Result<std::convert::Infallible, Error> {
     let key = ControlKey::Owner(id);
     loop {
         sleep(HEARTBEAT).await;
         held_at = match session.write(&key, Expect::At(held_at), me.value()).await {
-            Ok(revision) => revision,
+            Ok(revision) => {
+                beat(revision);
+                revision
+            }
             Err(cluster::Error::Conflict) => return Err(replaced(session, id).await?),
             Err(error) => return Err(error.into()),
         };

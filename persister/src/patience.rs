@@ -22,7 +22,7 @@ impl Patience {
         }
     }
 
-    /// The next pause: between half and all of a bound that doubles up to [`LONGEST_PAUSE`].
+    /// The next pause: between half and all of a bound that doubles up to five seconds.
     pub fn pause(&mut self) -> Duration {
         let bound = self.bound;
         self.bound = (bound * 2).min(LONGEST_PAUSE);

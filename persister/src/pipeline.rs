@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::Attached;
 use crate::cluster::{self, ControlKey, Id, Session};
 use crate::error::Error;
+use crate::observe::Vitals;
 use crate::owner::{self, Holder};
 use crate::stage::follow::{Ended, Follower};
 use crate::stage::owed::Owed;
-use crate::stage::{self, IN_FLIGHT_MESSAGES, publish};
+use crate::stage::{self, IN_FLIGHT_MESSAGES, Reached, publish};
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
@@ -46,6 +47,7 @@ pub async fn run<S: Session>(
     id: Id,
     me: &Holder,
     mirror: Mirror,
+    vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
 ) -> Result<Ended, Error> {
     let Attached {
@@ -59,22 +61,25 @@ pub async fn run<S: Session>(
     let end = journal.end();
     tracing::info!(cluster, from = %next, durable = %end.revision, "following");
 
-    let (watermark, watermarks) = watch::channel(end.revision);
+    vitals.attached(&cluster, end.revision);
+    vitals.head(claimed_at);
+
+    let (watermark, watermarks) = watch::channel(Reached::now(end.revision));
     let (durable, durables) = watch::channel(end.durable);
     let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
-    let mut publishers = Publishers::start(&session, id, watermarks).await?;
+    let mut publishers = Publishers::start(&session, id, watermarks, vitals).await?;
     if mirror == Mirror::Paths {
         let mirror = publish::Mirror::new(session.clone(), id, seen_by_mirror);
         publishers
-            .mirror(&session, id, journal, mirror, durables)
+            .mirror(&session, id, journal, mirror, durables, vitals)
             .await?;
     }
 
     let (seen, handed_over) = mpsc::channel(IN_FLIGHT_MESSAGES);
     let mut journaling = {
-        let journal = Arc::clone(journal);
+        let (journal, vitals) = (Arc::clone(journal), Arc::clone(vitals));
         tokio::task::spawn_blocking(move || {
-            stage::journal::run(&journal, handed_over, &watermark, &durable)
+            stage::journal::run(&journal, handed_over, &watermark, &durable, &vitals)
         })
     };
 
@@ -86,11 +91,12 @@ pub async fn run<S: Session>(
         next,
         journaled: end.revision,
         seen: newest_seen,
+        vitals,
     };
     let mut journaled = None;
     let ended = tokio::select! {
         ended = follower.run(stream, seen, cancel) => ended,
-        beat = owner::heartbeat(&session, id, me, claimed_at) => match beat {
+        beat = owner::heartbeat(&session, id, me, claimed_at, |revision| vitals.head(revision)) => match beat {
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
@@ -130,10 +136,14 @@ impl Publishers {
     async fn start<S: Session>(
         session: &S,
         id: Id,
-        mut watermark: watch::Receiver<Revision>,
+        mut watermark: watch::Receiver<Reached>,
+        vitals: &Arc<Vitals>,
     ) -> Result<Self, Error> {
         let key = ControlKey::Watermark(id);
-        let (published, durable) = (read_revision(session, &key).await?, *watermark.borrow());
+        let (published, durable) = (
+            read_revision(session, &key).await?,
+            watermark.borrow().revision,
+        );
         if let Some(published) = published.filter(|published| *published > durable) {
             tracing::error!(
                 %published, %durable,
@@ -146,10 +156,11 @@ impl Publishers {
             watermark.mark_changed();
         }
         let mut tasks = JoinSet::new();
-        let session = session.clone();
-        tasks.spawn(
-            async move { publish::announce(&session, key, watermark, Duration::ZERO).await },
-        );
+        let (session, vitals) = (session.clone(), Arc::clone(vitals));
+        tasks.spawn(async move {
+            let told = |reached: Reached| vitals.published(reached.revision, reached.at.elapsed());
+            publish::announce(&session, key, watermark, Duration::ZERO, told).await
+        });
         Ok(Self { tasks })
     }
 
@@ -161,9 +172,10 @@ impl Publishers {
         journal: &Arc<Journal>,
         mirror: publish::Mirror<S>,
         durable: watch::Receiver<Sequence>,
+        vitals: &Arc<Vitals>,
     ) -> Result<(), Error> {
         let owed = Owed::read(session, id, journal.end().revision).await?;
-        let (complete, completions) = watch::channel(owed.complete_to());
+        let (complete, completions) = watch::channel(Reached::now(owed.complete_to()));
         let (to, batches) = mpsc::channel(MIRROR_BATCHES);
         let journal = Arc::clone(journal);
         let reading = tokio::task::spawn_blocking(move || owed.hand_on(&journal, durable, &to));
@@ -181,9 +193,12 @@ impl Publishers {
         });
         self.tasks.spawn(mirror.run(batches, complete));
         self.tasks.spawn({
-            let session = session.clone();
+            let (session, vitals) = (session.clone(), Arc::clone(vitals));
             let (key, every) = (ControlKey::Mirrored(id), publish::MIRRORED_EVERY);
-            async move { publish::announce(&session, key, completions, every).await }
+            async move {
+                let told = |reached: Reached| vitals.mirrored(reached.revision);
+                publish::announce(&session, key, completions, every, told).await
+            }
         });
         Ok(())
     }

@@ -134,8 +134,11 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
         process.log()
     );
     ensure!(
-        process.log().contains(&lost.0.to_string()),
-        "the loss is named"
+        process
+            .log()
+            .contains(&format!("lost: sequence {}", victim.sequence)),
+        "the loss is named:\n{}",
+        process.log()
     );
     Ok(())
 }

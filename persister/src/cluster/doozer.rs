@@ -77,9 +77,11 @@ impl Session for DoozerSession {
         )
     }
 
-    fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
+    fn snapshot(&self, _at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
         self.client
-            .walk("/**", Some(theirs(at)))
+            // Pinned by the client to the node's newest revision, which is not before `at`, and to a
+            // newer one whenever that is about to be forgotten.
+            .walk("/**", None)
             .map_err(said)
             .try_filter(|file| std::future::ready(!keys::is_internal(&file.path)))
             .map_ok(|file| Live {

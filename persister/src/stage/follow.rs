@@ -15,6 +15,7 @@ use super::{IN_FLIGHT_BYTES, Seen};
 use crate::cluster::{self, Followed, Touched};
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::observe::Vitals;
 use crate::owner::Holder;
 
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
@@ -40,6 +41,8 @@ pub struct Follower<'a> {
     pub journaled: Revision,
     /// Told the newest revision that was seen.
     pub seen: watch::Sender<Revision>,
+    /// Told the same, and whether it was journaled.
+    pub vitals: &'a Vitals,
 }
 
 /// Why following ended without an error of ours.
@@ -92,6 +95,8 @@ impl Follower<'_> {
             }
             self.next = followed.revision.next();
             self.seen.send_replace(followed.revision);
+            self.vitals
+                .seen(followed.revision, !followed.changes.is_empty());
             if followed.changes.is_empty() {
                 self.note_position(&to, POSITION_EVERY).await;
             } else if !self.hand_on(&room, &to, followed).await {

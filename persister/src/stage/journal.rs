@@ -6,7 +6,8 @@
 use cairn_journal::{Journal, NewRecord, Revision, Sequence, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::Seen;
+use super::{Reached, Seen};
+use crate::observe::Vitals;
 
 /// How many bytes one commit gathers at most. Beyond it a larger write no longer makes the fsync
 /// cheaper per record, and only delays the first waiter.
@@ -22,8 +23,9 @@ const COMMIT_BYTES: usize = 8 << 20;
 pub fn run(
     journal: &Journal,
     mut seen: mpsc::Receiver<Seen>,
-    watermark: &watch::Sender<Revision>,
+    watermark: &watch::Sender<Reached>,
     durable: &watch::Sender<Sequence>,
+    vitals: &Vitals,
 ) -> Result<(), cairn_journal::Error> {
     while let Some(first) = seen.blocking_recv() {
         let mut group = Group::default();
@@ -34,7 +36,7 @@ pub fn run(
                 Err(_) => break,
             }
         }
-        group.commit(journal, watermark, durable)?;
+        group.commit(journal, watermark, durable, vitals)?;
     }
     Ok(())
 }
@@ -46,6 +48,7 @@ struct Group {
     /// The newest revision that the group makes durable; `None` if it has only positions, which
     /// are never published: N persisters would keep each other awake.
     newest: Option<Revision>,
+    records: usize,
     bytes: usize,
     permits: Vec<OwnedSemaphorePermit>,
 }
@@ -61,6 +64,7 @@ impl Group {
             }
             Seen::Position(revision) => NewRecord::watermark(revision, Timestamp::now()),
         };
+        self.records += 1;
         self.last = journal.append(record)?;
         Ok(())
     }
@@ -68,17 +72,20 @@ impl Group {
     fn commit(
         self,
         journal: &Journal,
-        watermark: &watch::Sender<Revision>,
+        watermark: &watch::Sender<Reached>,
         durable: &watch::Sender<Sequence>,
+        vitals: &Vitals,
     ) -> Result<(), cairn_journal::Error> {
+        vitals.committing();
         let synced = journal.commit(self.last)?;
         assert!(
             synced >= self.last,
             "commit returned before its records were durable"
         );
         if let Some(newest) = self.newest {
-            watermark.send_replace(newest);
+            watermark.send_replace(Reached::now(newest));
         }
+        vitals.committed(self.records, self.permits.len(), self.newest);
         durable.send_replace(self.last);
         Ok(())
     }

@@ -21,6 +21,8 @@
 //! connection ends the pipeline ends: what was followed is journaled, what was not published is
 //! left in the journal, and the next one resumes from there, just as after a restart of the process.
 
+use std::time::Instant;
+
 use cairn_journal::{NewRecord, Revision};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -36,6 +38,26 @@ pub const IN_FLIGHT_MESSAGES: usize = 4096;
 /// How many bytes of paths and values may be on their way from the cluster to the disk. 64 values
 /// of the greatest size.
 pub const IN_FLIGHT_BYTES: usize = 64 << 20;
+
+/// A revision, and when it came to be what it is (durable, mirrored).
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// The revision.
+    pub revision: Revision,
+    /// When.
+    pub at: Instant,
+}
+
+impl Reached {
+    /// `revision`, now.
+    #[must_use]
+    pub fn now(revision: Revision) -> Self {
+        Self {
+            revision,
+            at: Instant::now(),
+        }
+    }
+}
 
 /// What the follower hands to the journal.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::Reached;
 use super::owed::Batch;
 use crate::cluster::{self, ControlKey, Expect, Id, Session};
 use crate::mirror::{Families, Kind, Op, coalesce};
@@ -29,7 +30,8 @@ const AHEAD: i64 = 256;
 /// How often the progress of the mirror is noted. A restart repeats at most this much of it.
 pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes `key` whenever `value` has changed, at most once in `every`, one write at a time.
+/// Writes `key` whenever `value` has changed, at most once in `every`, one write at a time, and
+/// calls `told` after each.
 ///
 /// One write at a time keeps the key from ever going back. Returns once the sender is gone and
 /// the last value is written.
@@ -39,8 +41,9 @@ pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 pub async fn announce<S: Session>(
     session: &S,
     key: ControlKey,
-    mut value: watch::Receiver<Revision>,
+    mut value: watch::Receiver<Reached>,
     every: Duration,
+    told: impl Fn(Reached),
 ) -> cluster::Result<()> {
     let mut next = Instant::now();
     // `changed` reports an unseen value even after the sender is gone, so the last word is said.
@@ -52,16 +55,17 @@ pub async fn announce<S: Session>(
             }
             next = Instant::now() + every;
         }
-        let revision = *value.borrow_and_update();
+        let reached = *value.borrow_and_update();
         session
-            .write(&key, Expect::Any, revision.to_string().into())
+            .write(&key, Expect::Any, reached.revision.to_string().into())
             .await?;
+        told(reached);
     }
     Ok(())
 }
 
 /// Returns once the sender is gone.
-async fn closed(mut value: watch::Receiver<Revision>) {
+async fn closed(mut value: watch::Receiver<Reached>) {
     while value.changed().await.is_ok() {}
 }
 
@@ -100,14 +104,16 @@ impl<S: Session> Mirror<S> {
     pub async fn run(
         mut self,
         mut batches: mpsc::Receiver<Batch>,
-        complete: watch::Sender<Revision>,
+        complete: watch::Sender<Reached>,
     ) -> cluster::Result<()> {
         while let Some(Batch { complete_to, ops }) = batches.recv().await {
             self.write(coalesce(ops)).await?;
             // A part of a first, incomplete mirror is no progress yet.
             complete.send_if_modified(|done| {
-                let further = complete_to > *done;
-                *done = complete_to.max(*done);
+                let further = complete_to > done.revision;
+                if further {
+                    *done = Reached::now(complete_to);
+                }
                 further
             });
         }

@@ -1,0 +1,210 @@
+//! The command line, as it is typed: flags and environment variables, nothing filled in yet.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use cairn_client::Uri;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use super::DEFAULT_ADDRESS;
+use crate::cluster::Id;
+
+/// Journals every change of a cluster, and says inside the cluster what is on disk.
+///
+/// The persister is an ordinary client of the cluster. It watches every change, appends it to a
+/// checksummed journal, fsyncs, and then writes into the cluster
+///
+///   /ctl/persistence/ID/PATH            the revision of PATH that is on disk
+///   /ctl/persistence/ID/ctl/watermark   the revision up to which everything is on disk
+///
+/// where anybody can wait for it. Run as many as you like, each with an ID and a journal of its own.
+#[derive(Debug, Parser)]
+#[command(
+    name = "persister",
+    version,
+    after_help = "A flag wins over its environment variable, that over the configuration file, that over the default.\n\n\
+        Examples:\n  \
+        persister --id 1 --embedded              a durable single-node cluster in one process\n  \
+        persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2\n  \
+        persister --id 1 -r                      bring a lost cluster back, then go on as usual\n  \
+        persister --id 1 -f                      repair a damaged journal, then go on as usual\n  \
+        persister status                         who persists this cluster, and how far\n\n\
+        Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
+        11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
+        followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal."
+)]
+pub struct CommandLine {
+    /// What to do instead of persisting.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    #[arg(long, global = true, value_name = "FILE", env = "CAIRN_CONFIG")]
+    /// Read settings from this TOML file; its keys are the long flags
+    pub config: Option<PathBuf>,
+
+    /// Say more; twice: everything
+    #[arg(short = 'v', long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// First repair the journal, if it is damaged
+    ///
+    /// Keeps every record that verifies, before and after the damage, says what is lost, and keeps
+    /// the damaged file beside it as .bad.
+    #[arg(short = 'f', long, global = true)]
+    pub repair: bool,
+
+    /// Run a single-node cluster in this process too, and restore it from the journal at every start
+    #[arg(long, global = true)]
+    pub embedded: bool,
+
+    /// First restore the journal's state, if the cluster is empty
+    ///
+    /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit file.
+    #[arg(short = 'r', long, global = true)]
+    pub restore: bool,
+
+    /// Everything that may also stand in the configuration file.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do instead of persisting.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Tell who persists this cluster: alive or not, how far, how far behind
+    ///
+    /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one.
+    Status {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// What to do with the configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check flags, environment and file; print what would be in force
+    Check,
+}
+
+/// Settings that may come from a flag, an environment variable or the configuration file.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// The number of this persister within its cluster
+    #[arg(long, global = true, value_name = "N", env = "CAIRN_ID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub id: Option<Id>,
+
+    /// The cluster, doozer:?ca=HOST:PORT[&ca=HOST:PORT...][&sk=SECRET] [default: doozer:?ca=127.0.0.1:8046]
+    #[arg(
+        short = 'a',
+        long,
+        global = true,
+        value_name = "URI",
+        env = "DOOZER_URI",
+        hide_env_values = true
+    )]
+    #[serde(default, deserialize_with = "parsed")]
+    pub cluster: Option<Uri>,
+
+    /// The directory of the journal; created if need be [default: journal-ID]
+    #[arg(
+        short = 'j',
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "CAIRN_JOURNAL"
+    )]
+    pub journal: Option<PathBuf>,
+
+    /// Where the embedded cluster listens
+    #[arg(short = 'l', long, global = true, value_name = "HOST:PORT", requires = "embedded", help = format!("Where the embedded cluster listens [default: {DEFAULT_ADDRESS}]"))]
+    pub embedded_listen: Option<SocketAddr>,
+
+    /// What to write into the cluster beside the watermark [default: paths]
+    #[arg(long, global = true, value_enum, env = "CAIRN_MIRROR")]
+    pub mirror: Option<MirrorArg>,
+
+    /// What to do when the disk is full [default: exit]
+    #[arg(long, global = true, value_enum, env = "CAIRN_ON_DISK_FULL")]
+    pub on_disk_full: Option<OnDiskFullArg>,
+
+    /// Serve /metrics, /livez, /readyz and /status here, for instance 127.0.0.1:9346 [default: nowhere]
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "CAIRN_LISTEN")]
+    pub listen: Option<SocketAddr>,
+
+    /// /readyz fails when the journal is further behind the cluster than this [default: 10s]
+    #[arg(long, global = true, value_name = "TIME", env = "CAIRN_READY_LAG", value_parser = humantime::parse_duration)]
+    #[serde(default, with = "humantime_serde::option")]
+    pub ready_lag: Option<Duration>,
+
+    /// Size of one segment of the journal [default: 64MiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_SEGMENT_BYTES")]
+    pub segment_bytes: Option<ByteSize>,
+
+    /// How to write the log [default: text]
+    #[arg(long, global = true, value_enum, env = "CAIRN_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// `--mirror`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MirrorArg {
+    /// An entry for every path, for programs that wait for single paths
+    Paths,
+    /// Nothing: the watermark is all, and half the writes
+    Watermark,
+}
+
+/// `--on-disk-full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDiskFullArg {
+    /// End with status 13
+    Exit,
+    /// Publish nothing, try again every few seconds, go on when there is room
+    Wait,
+}
+
+/// `--log-format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl Settings {
+    /// These, and where there are none, those of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            id: self.id.or(other.id),
+            cluster: self.cluster.or(other.cluster),
+            journal: self.journal.or(other.journal),
+            embedded_listen: self.embedded_listen.or(other.embedded_listen),
+            mirror: self.mirror.or(other.mirror),
+            on_disk_full: self.on_disk_full.or(other.on_disk_full),
+            listen: self.listen.or(other.listen),
+            ready_lag: self.ready_lag.or(other.ready_lag),
+            segment_bytes: self.segment_bytes.or(other.segment_bytes),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+}
+
+fn parsed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Uri>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
+}

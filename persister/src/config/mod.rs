@@ -1,0 +1,265 @@
+//! What to run: flags over environment over file over defaults, checked once, here.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cairn_client::Uri;
+
+mod args;
+
+pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
+use args::{MirrorArg, OnDiskFullArg};
+
+use crate::cluster::Id;
+use crate::pipeline::Mirror;
+
+/// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
+
+/// How far behind the journal may be while `/readyz` still says yes.
+const DEFAULT_READY_LAG: Duration = Duration::from_secs(10);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The number of this persister.
+    pub id: Id,
+    /// Where the cluster is.
+    pub target: Target,
+    /// Where the journal is.
+    pub journal: PathBuf,
+    /// How the journal is written.
+    pub options: cairn_journal::Options,
+    /// Whether to restore an empty cluster first.
+    pub restore: bool,
+    /// Whether to repair a damaged journal first.
+    pub repair: bool,
+    /// What to write into the cluster.
+    pub mirror: Mirror,
+    /// Whether to wait for room on a full disk.
+    pub wait_for_room: bool,
+    /// Where to serve metrics and health.
+    pub listen: Option<SocketAddr>,
+    /// How far behind counts as not ready.
+    pub ready_lag: Duration,
+}
+
+/// Where the cluster is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Somewhere else.
+    Remote(Uri),
+    /// In this process, listening here.
+    Embedded(SocketAddr),
+}
+
+/// Why the configuration is not one.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not valid.
+    #[error("{}: {source}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// No id was given anywhere.
+    #[error("which persister is this? Give --id N, CAIRN_ID, or `id` in the configuration file")]
+    NoId,
+    /// Two settings exclude each other.
+    #[error("{0}")]
+    Conflict(&'static str),
+    /// A setting of the journal cannot work.
+    #[error(transparent)]
+    Journal(#[from] cairn_journal::Error),
+}
+
+/// Reads the configuration file, if there is one.
+///
+/// # Errors
+/// Unreadable, not TOML, or with a key that we do not know.
+pub fn read_file(path: Option<&Path>) -> Result<Settings, ConfigError> {
+    let Some(path) = path else {
+        return Ok(Settings::default());
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| ConfigError::Invalid {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
+}
+
+/// The address of the cluster in `settings`, or the default one.
+#[must_use]
+pub fn cluster(settings: &Settings) -> Uri {
+    settings
+        .cluster
+        .clone()
+        .unwrap_or_else(|| Uri::from_address(DEFAULT_ADDRESS).expect("the default address is one"))
+}
+
+impl Config {
+    /// What was asked for, with every default in place. `settings` are those of the command line
+    /// with the file's filled in.
+    ///
+    /// # Errors
+    /// What is missing or cannot be.
+    pub fn new(
+        settings: &Settings,
+        embedded: bool,
+        restore: bool,
+        repair: bool,
+    ) -> Result<Self, ConfigError> {
+        let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
+        if embedded && settings.cluster.is_some() {
+            return Err(ConfigError::Conflict(
+                "--embedded brings its own cluster: leave out -a, DOOZER_URI and `cluster`",
+            ));
+        }
+        let target = if embedded {
+            let default = DEFAULT_ADDRESS.parse().expect("the default address is one");
+            Target::Embedded(settings.embedded_listen.unwrap_or(default))
+        } else {
+            Target::Remote(cluster(settings))
+        };
+        let mut options = cairn_journal::Options::default();
+        options.idle_watermark = Some(IDLE_WATERMARK);
+        if let Some(bytes) = settings.segment_bytes {
+            options.segment_bytes = bytes.as_u64();
+        }
+        options.validate()?;
+        Ok(Self {
+            id,
+            target,
+            journal: settings
+                .journal
+                .clone()
+                .unwrap_or_else(|| PathBuf::from(format!("journal-{id}"))),
+            options,
+            // An embedded cluster is empty at every start: its durable state is the journal.
+            restore: restore || embedded,
+            repair,
+            mirror: match settings.mirror {
+                None | Some(MirrorArg::Paths) => Mirror::Paths,
+                Some(MirrorArg::Watermark) => Mirror::Watermark,
+            },
+            wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),
+            listen: settings.listen,
+            ready_lag: settings.ready_lag.unwrap_or(DEFAULT_READY_LAG),
+        })
+    }
+}
+
+/// After how long without a change the journal testifies to its last records. Until then, damage to
+/// the very last commit cannot be told from a write that a crash has cut short; a cluster that
+/// changes slowly can afford the extra write.
+const IDLE_WATERMARK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    fn config(line: &[&str], file: &str) -> Result<Config, ConfigError> {
+        let line = CommandLine::try_parse_from(line).expect("a valid command line");
+        let file: Settings = toml::from_str(file).expect("a valid file");
+        let settings = line.settings.or(file);
+        Config::new(&settings, line.embedded, line.restore, line.repair)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn an_embedded_cluster_is_always_restored() {
+        let config = config(&["persister", "--id", "3", "--embedded"], "").expect("valid");
+        assert!(config.restore);
+        assert_eq!(config.journal, PathBuf::from("journal-3"));
+        assert!(matches!(config.target, Target::Embedded(_)));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
+        let file = "journal = \"/j\"\nmirror = \"watermark\"\nready-lag = \"3s\"\nsegment-bytes = \"32MiB\"\n\
+                    cluster = \"doozer:?ca=10.0.0.1\"";
+        let config = config(&["persister", "--id", "3", "-j", "/other"], file).expect("valid");
+        assert_eq!(config.journal, PathBuf::from("/other"));
+        assert_eq!(config.mirror, Mirror::Watermark);
+        assert_eq!(config.ready_lag, Duration::from_secs(3));
+        assert_eq!(config.options.segment_bytes, 32 << 20);
+        assert!(!config.wait_for_room);
+        let Target::Remote(uri) = config.target else {
+            panic!("not embedded");
+        };
+        assert_eq!(uri.addresses, ["10.0.0.1:8046"]);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for wrong in [
+            &["persister", "--id", "0"][..],
+            &["persister", "--id", "1", "-l", "127.0.0.1:1"],
+            &["persister", "--id", "1", "-a", "http://example"],
+            &["persister", "--id", "1", "--mirror", "all"],
+        ] {
+            assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
+        }
+        let both = [
+            "persister",
+            "--id",
+            "1",
+            "--embedded",
+            "-a",
+            "doozer:?ca=127.0.0.1:1",
+        ];
+        assert!(matches!(config(&both, ""), Err(ConfigError::Conflict(_))));
+        let tiny = ["persister", "--id", "1", "--segment-bytes", "1KiB"];
+        assert!(matches!(config(&tiny, ""), Err(ConfigError::Journal(_))));
+    }
+
+    #[test]
+    fn every_setting_may_stand_after_a_command() {
+        for line in [
+            &[
+                "persister",
+                "config",
+                "check",
+                "--id",
+                "1",
+                "--embedded",
+                "-l",
+                "127.0.0.1:1",
+            ][..],
+            &["persister", "--id", "1", "config", "check"],
+            &[
+                "persister",
+                "status",
+                "-a",
+                "doozer:?ca=127.0.0.1:1",
+                "--json",
+            ],
+        ] {
+            assert!(CommandLine::try_parse_from(line).is_ok(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Settings>("jurnal = \"/j\"").is_err());
+    }
+}
