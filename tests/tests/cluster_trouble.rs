@@ -288,3 +288,49 @@ async fn a_restore_that_is_killed_again_and_again_is_completed() -> Result<()> {
     ensure!(process.terminate()?.success(), "{}", process.log());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lags_is_waited_for_and_then_followed() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let ahead = Lite::start()?;
+    let client = ahead.client().await?;
+    let mut process = persister(1, &ahead.uri, &journal, &[])?;
+    attached(&client, 1).await?;
+    let mut revision = Revision::MISSING;
+    for _ in 0..200 {
+        revision = client.set("/a", Revision::ANY, "x").await?;
+    }
+    durable(&client, 1, revision).await?;
+    ensure!(process.terminate()?.success());
+    let identity = client
+        .get(keys::IDENTITY, None)
+        .await?
+        .context("it has a name")?;
+    let end = records(&journal)?.pop().context("it has records")?.revision;
+
+    // Another node of the same cluster, as far as anybody can tell, that has not caught up yet.
+    let behind = Lite::start()?;
+    let client = behind.client().await?;
+    client
+        .set(keys::IDENTITY, Revision::MISSING, identity.value)
+        .await?;
+    let mut process = persister(1, &behind.uri, &journal, &[])?;
+    eventually("it says that the node lags", || async {
+        Ok(process.log().contains("the node lags").then_some(()))
+    })
+    .await?;
+    ensure!(
+        client.get(&keys::owner(1), None).await?.is_none(),
+        "nothing is claimed yet"
+    );
+    while client.rev().await?.0 < end.0 {
+        client.nop().await?;
+    }
+    let revision = client.set("/b", Revision::MISSING, "y").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    Ok(())
+}
