@@ -27,9 +27,15 @@ impl Process {
         name: &str,
         args: impl IntoIterator<Item = S>,
     ) -> Result<Self> {
+        let mut command = Command::new(program(name)?);
+        command.args(args);
+        Self::spawn(name, command)
+    }
+
+    /// Starts any command.
+    pub fn spawn(name: &str, mut command: Command) -> Result<Self> {
         let log = NamedTempFile::new()?;
-        let mut child = Command::new(program(name)?)
-            .args(args)
+        let mut child = command
             // Whatever the developer has exported, a test talks to its own cluster.
             .env_remove("DOOZER_URI")
             .env_remove("DOOZER_BOOT_URI")
