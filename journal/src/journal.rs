@@ -11,6 +11,7 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use uuid::Uuid;
@@ -30,6 +31,9 @@ use crate::{
 
 /// Longest name of a timeline, in bytes: a segment's header must hold two.
 const MAX_TIMELINE_ID_BYTES: usize = 512;
+
+/// No gathering is worth more than this, however slow the disk is.
+const MOST_PATIENCE: Duration = Duration::from_micros(500);
 
 /// Where a journal ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +99,9 @@ struct State {
     room: Room,
     tracker: Tracker,
     latched: Option<Arc<Error>>,
+    /// How many records are likely to meet in the next group, and how long the last one took.
+    expected: usize,
+    took: Duration,
     /// Whether the newest record is a watermark, or nothing was written yet.
     quiet: bool,
 }
@@ -182,6 +189,8 @@ impl Journal {
                 room: Room::new(options.segment_bytes),
                 tracker: opened.tracker,
                 latched: None,
+                expected: 0,
+                took: Duration::ZERO,
                 quiet: true,
             }),
             waiting: [Condvar::new(), Condvar::new()],
@@ -352,9 +361,32 @@ impl Shared {
         }
     }
 
+    /// Lets those who were released by the last group queue up again before this one is taken, so
+    /// that a few busy writers form one group and not two that take turns.
+    ///
+    /// Not a timer: it ends as soon as as many records are there as there were in the last group
+    /// and behind it, which a single writer is by itself. Where that was too much to expect it gives up
+    /// after a fraction of what the last group took, and the next time expects less.
+    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if state.queue.items.len() >= state.expected {
+            return state;
+        }
+        let patience = (state.took / 4).min(MOST_PATIENCE);
+        let start = Instant::now();
+        while state.queue.items.len() < state.expected && start.elapsed() < patience {
+            drop(state);
+            std::thread::yield_now();
+            state = self.state();
+        }
+        state
+    }
+
     /// Writes everything that is queued. The caller has seen that nobody else does.
     fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         let mut tail = state.tail.take().expect("the caller looked");
+        state = self.gather(state);
+        let records = state.queue.items.len();
+        let start = Instant::now();
         let empty = std::mem::take(&mut state.other);
         let mut group = std::mem::replace(&mut state.queue, empty);
         let number = state.group;
@@ -385,6 +417,8 @@ impl Shared {
         let mut state = self.state();
         state.other = group;
         state.tail = Some(tail);
+        state.took = start.elapsed();
+        state.expected = records + state.queue.items.len();
         match result {
             Ok(()) => {
                 self.waiting[parity(number)].notify_all();

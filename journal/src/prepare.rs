@@ -28,6 +28,9 @@ const STEP_BYTES: u64 = 256 << 10;
 /// How far ahead of the writer: what it writes in a few milliseconds at full speed.
 const AHEAD_BYTES: u64 = 4 << 20;
 
+/// From this size of a group on the data itself is the work. Zeros would only take bandwidth from it.
+const LARGE_BYTES: u64 = 256 << 10;
+
 /// As good as filled: nothing is going to be.
 const NEVER: u64 = u64::MAX;
 
@@ -59,6 +62,8 @@ pub(crate) struct Prepare {
     filled: AtomicU64,
     /// Up to where it is written.
     written: AtomicU64,
+    /// How many bytes a group has, averaged over the last few.
+    typical: AtomicU64,
     current: Mutex<Current>,
     spare: Mutex<Option<Named>>,
     /// Not tried again until the next segment.
@@ -85,6 +90,7 @@ impl Prepare {
             segment_bytes,
             filled: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            typical: AtomicU64::new(0),
             current: Mutex::new(Current { file: None }),
             spare: Mutex::new(None),
             spare_failed: AtomicBool::new(false),
@@ -119,8 +125,15 @@ impl Prepare {
         self.written.store(end, Ordering::Release);
     }
 
-    /// The writer has written and synced; wakes the background if there is something to do.
-    pub(crate) fn after_sync(&self) {
+    /// The writer has written and synced so many bytes; wakes the background if there is something
+    /// to do.
+    pub(crate) fn after_sync(&self, bytes: u64) {
+        // Only the writer is here, so nothing is lost between the load and the store.
+        let typical = (self.typical.load(Ordering::Relaxed) * 7 + bytes) / 8;
+        self.typical.store(typical, Ordering::Relaxed);
+        if typical > LARGE_BYTES {
+            return;
+        }
         if (self.fill_due() || self.spare_due())
             && let Some(thread) = &*locked(&self.thread)
         {

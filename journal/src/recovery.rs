@@ -256,15 +256,15 @@ pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segm
         chain.push(segment);
     }
     if let Some(oldest) = chain.first() {
-        oldest_is_covered(listing, oldest)?;
+        oldest_is_first(oldest)?;
     }
     Ok(chain)
 }
 
-/// History may begin after the first record only where a checkpoint stands for what was before.
-fn oldest_is_covered(listing: &Listing, oldest: &Segment) -> Result<()> {
+/// This version removes no segments, so history begins with the first record.
+fn oldest_is_first(oldest: &Segment) -> Result<()> {
     let before = oldest.header.predecessor_last;
-    if before == Sequence::NONE || !listing.checkpoints.is_empty() {
+    if before == Sequence::NONE {
         return Ok(());
     }
     Err(Error::Corrupt {
@@ -272,9 +272,7 @@ fn oldest_is_covered(listing: &Listing, oldest: &Segment) -> Result<()> {
         offset: 0,
         sequence: oldest.header.first,
         revision: oldest.header.covered,
-        detail: format!(
-            "the segments before it, up to sequence {before}, are missing, and no checkpoint stands for them"
-        ),
+        detail: format!("the segments before it, up to sequence {before}, are missing"),
     })
 }
 

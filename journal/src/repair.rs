@@ -133,7 +133,7 @@ pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
     };
     let files = open_all(storage, &listing)?;
     let uuid = identity(&files)?;
-    repair.oldest(&listing, &files, uuid)?;
+    repair.oldest(&files, uuid)?;
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
     }
@@ -250,30 +250,11 @@ impl Repair<'_> {
             .map_or(Sequence::NONE, |b| b.extent.last)
     }
 
-    /// What was before the oldest segment is either nothing, or in a checkpoint, or lost.
-    fn oldest(&mut self, listing: &Listing, files: &[Candidate], uuid: Uuid) -> Result<()> {
-        let oldest = &files[0];
-        if oldest.first == Sequence(1) {
-            return Ok(());
+    /// What was before the oldest segment is lost.
+    fn oldest(&mut self, files: &[Candidate], uuid: Uuid) -> Result<()> {
+        if files[0].first > Sequence(1) {
+            self.fill(&files[0], uuid)?;
         }
-        if listing.checkpoints.is_empty() {
-            return self.fill(oldest, uuid);
-        }
-        let (last, digest) = match &oldest.header {
-            Ok(h) => (h.predecessor_last, h.predecessor_digest),
-            Err(_) => (oldest.first.previous(), 0),
-        };
-        // Stands for the segments that a checkpoint has replaced.
-        self.before = Some(Before {
-            header: blank(uuid, Sequence::NONE),
-            extent: Extent {
-                last,
-                digest,
-                end: 0,
-                seal: None,
-            },
-            end: None,
-        });
         Ok(())
     }
 
@@ -318,7 +299,6 @@ impl Repair<'_> {
             header: header.clone(),
         };
         if let Some(before) = &self.before
-            && before.header.first != Sequence::NONE
             && let Err(e) = directory::link(&before.header, &header, &this.file.path)
         {
             return complaint(e);

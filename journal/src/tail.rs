@@ -118,6 +118,7 @@ impl Tail {
                 .position(|i| matches!(i, Item::Seal { .. }))
                 .map_or(group.items.len(), |n| from + n);
             let synced = self.current.last;
+            let before = self.current.offset;
             if to > from {
                 self.place(group, from, to, synced)?;
             }
@@ -131,7 +132,7 @@ impl Tail {
             self.current.file.sync_data()?;
             durable(self.current.last);
             if let Some(prepare) = &self.prepare {
-                prepare.after_sync();
+                prepare.after_sync(self.current.offset - before);
             }
         }
         Ok(())
