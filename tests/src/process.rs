@@ -71,6 +71,11 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: no handler runs, no buffer is flushed.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

@@ -1,0 +1,159 @@
+//! Does a persister keep up, and does it stay as small and as fast as it began?
+//!
+//! Drives `doozer-lite` as hard as this machine can, with a persister following, and prints a row
+//! for every tenth of the way: rates, lag, memory, processor time per change. Then it kills the
+//! persister and times its return.
+//!
+//! ```sh
+//! CAIRN_CHANGES=10000000 CAIRN_KEYS=1000000 cargo bench -p cairn-tests --bench long_run
+//! ```
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use cairn_client::{Client, Revision};
+use cairn_sync_client::keys;
+use cairn_tests::{Lite, Process, attached, durable, persister};
+use futures::StreamExt;
+
+/// How many writes are in flight.
+const IN_FLIGHT: usize = 256;
+
+/// Bytes in a value.
+const VALUE: usize = 100;
+
+fn setting(name: &str, default: u64) -> Result<u64> {
+    std::env::var(name).map_or(Ok(default), |value| {
+        value.parse().with_context(|| format!("{name} is a number"))
+    })
+}
+
+/// Resident memory in MiB and processor time in seconds, from /proc.
+fn usage(process: &Process) -> Result<(f64, f64)> {
+    let proc = format!("/proc/{}", process.pid());
+    let status = fs::read_to_string(format!("{proc}/status"))?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
+        .context("VmRSS")?
+        .parse()?;
+    let stat = fs::read_to_string(format!("{proc}/stat"))?;
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .context("fields after the name")?
+        .split_whitespace()
+        .collect();
+    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    Ok((kib / 1024.0, ticks / 100.0))
+}
+
+async fn watermark(client: &Client) -> Result<i64> {
+    let file = client.get(&keys::watermark(1), None).await?;
+    let file = file.context("there is a watermark")?;
+    Ok(std::str::from_utf8(&file.value)?.parse()?)
+}
+
+fn main() -> Result<()> {
+    // `cargo test --benches` asks for a trial run only.
+    if std::env::args().any(|arg| arg == "--test") {
+        return Ok(());
+    }
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+async fn run() -> Result<()> {
+    let changes = setting("CAIRN_CHANGES", 1_000_000)?;
+    let keys = setting("CAIRN_KEYS", 100_000)?;
+    let mirror = std::env::var("CAIRN_MIRROR").unwrap_or_else(|_| "watermark".to_owned());
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let lite = Lite::start_with(&["--hist", "1000000"])?;
+    let client = lite.client().await?;
+    let args = ["--mirror", mirror.as_str()];
+    let mut process = persister(1, &lite.uri, &journal, &args)?;
+    attached(&client, 1).await?;
+
+    println!(
+        "{changes} changes of {keys} keys, {VALUE} bytes each, {IN_FLIGHT} in flight, --mirror {mirror}"
+    );
+    println!(
+        "{:>10} {:>10} {:>12} {:>14} {:>14} {:>10} {:>12}",
+        "changes",
+        "SET/s",
+        "lag (revs)",
+        "persister MiB",
+        "CPU µs/change",
+        "lite MiB",
+        "catch-up ms"
+    );
+    let value = Bytes::from(vec![b'x'; VALUE]);
+    let step = changes / 10;
+    let (mut done, mut cpu_before) = (0, usage(&process)?.1);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut last = Revision::MISSING;
+    for _ in 0..10 {
+        let start = Instant::now();
+        let paths: Vec<String> = (0..step)
+            .map(|n| {
+                // The first round makes all keys, the others change any.
+                let key = if done + n < keys {
+                    done + n
+                } else {
+                    random.u64(..keys)
+                };
+                format!("/{}/{key}", key % 1000)
+            })
+            .collect();
+        let mut writes = futures::stream::iter(paths)
+            .map(|path| {
+                let (client, value) = (client.clone(), value.clone());
+                async move { client.set(&path, Revision::ANY, value).await }
+            })
+            .buffer_unordered(IN_FLIGHT);
+        while let Some(revision) = writes.next().await {
+            last = last.max(revision?);
+        }
+        let rate = step as f64 / start.elapsed().as_secs_f64();
+        let lag = last.0 - watermark(&client).await?;
+        let behind = Instant::now();
+        durable(&client, 1, last).await?;
+        let catch_up = behind.elapsed();
+        done += step;
+        let ((memory, cpu), lite_memory) = (usage(&process)?, usage(&lite.process)?.0);
+        println!(
+            "{done:>10} {rate:>10.0} {lag:>12} {memory:>14.1} {:>14.2} {lite_memory:>10.0} {:>12.1}",
+            (cpu - cpu_before) * 1e6 / step as f64,
+            catch_up.as_secs_f64() * 1e3,
+        );
+        cpu_before = cpu;
+    }
+    process.kill()?;
+    let start = Instant::now();
+    let before = client
+        .get(&keys::owner(1), None)
+        .await?
+        .map(|file| file.revision);
+    let process = persister(1, &lite.uri, &journal, &args)?;
+    cairn_tests::eventually("the persister is back", || async {
+        let now = client
+            .get(&keys::owner(1), None)
+            .await?
+            .map(|file| file.revision);
+        Ok((now != before).then_some(()))
+    })
+    .await?;
+    let bytes: u64 = fs::read_dir(&journal)?
+        .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
+        .sum();
+    println!(
+        "restart with {} MiB of journal: attached after {:?}, {:.1} MiB",
+        bytes >> 20,
+        Duration::from_millis(u64::try_from(start.elapsed().as_millis())?),
+        usage(&process)?.0
+    );
+    Ok(())
+}
