@@ -1,18 +1,18 @@
-//! Finding the revision of a delete, which the cluster does not tell.
+//! Finding a write among the revisions of the cluster's history, which can be read without waiting.
 //!
-//! A REV before the delete on the same connection is answered in order, so it is older than the
-//! delete; a REV after its answer is not. Between the two, every revision can be read without
-//! waiting. The newest delete of the path there is ours or a later one: whoever has that one on
-//! disk has ours.
+//! A delete's answer does not carry its revision. A REV before the delete on the same connection is
+//! answered in order, so it is older than the delete; a REV after its answer is not. The newest
+//! delete of the path between the two is ours or a later one: whoever has that one on disk has
+//! ours.
 
-use cairn_client::{Client, EventKind, Result, Revision};
+use cairn_client::{Client, Event, EventKind, Result, Revision};
 use futures::{StreamExt, TryStreamExt, stream};
 
 /// How many revisions are read at once: a delete is usually among the newest few, and on a busy
 /// cluster the bracket is as wide as one round trip.
 const WINDOW: usize = 32;
 
-/// The revisions among which a delete is: after `after`, up to `to`.
+/// The revisions among which a write is: after `after`, up to `to`, which the cluster has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bracket {
     pub(crate) after: Revision,
@@ -25,20 +25,50 @@ pub(crate) async fn newest_delete(
     path: &str,
     bracket: Bracket,
 ) -> Result<Option<Revision>> {
+    let found = newest(client, bracket, |event| {
+        event.kind == EventKind::Delete && event.path == path
+    });
+    match found.await {
+        Err(error) if error.is_too_late() => Ok(None),
+        other => other,
+    }
+}
+
+/// The newest set of `path` to exactly `value` in the bracket; `None`: there is none.
+pub(crate) async fn newest_set(
+    client: &Client,
+    path: &str,
+    value: &[u8],
+    bracket: Bracket,
+) -> Result<Option<Revision>> {
+    // Nearly always it is the present content, or nothing has happened at all.
+    if let Some(file) = client.get(path, Some(bracket.to)).await? {
+        if file.revision <= bracket.after {
+            return Ok(None);
+        }
+        if file.value == value {
+            return Ok(Some(file.revision));
+        }
+    }
+    newest(client, bracket, |event| {
+        event.kind == EventKind::Set && event.path == path && event.value == value
+    })
+    .await
+}
+
+async fn newest(
+    client: &Client,
+    bracket: Bracket,
+    is_it: impl Fn(&Event) -> bool,
+) -> Result<Option<Revision>> {
     let newest_first = (bracket.after.next().0..=bracket.to.0).rev();
     let mut events = stream::iter(newest_first)
         .map(|revision| client.wait("/**", Revision(revision)))
         .buffered(WINDOW);
-    loop {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                if event.kind == EventKind::Delete && event.path == path {
-                    return Ok(Some(event.revision));
-                }
-            }
-            Ok(None) => return Ok(None),
-            Err(error) if error.is_too_late() => return Ok(None),
-            Err(error) => return Err(error),
+    while let Some(event) = events.try_next().await? {
+        if is_it(&event) {
+            return Ok(Some(event.revision));
         }
     }
+    Ok(None)
 }

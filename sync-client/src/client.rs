@@ -8,12 +8,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bracket::{Bracket, newest_delete};
+use crate::bracket::{Bracket, newest_set};
 use crate::confirm::Witnesses;
-use crate::error::{Error, Result};
+use crate::delete::delete;
+use crate::error::Result;
 use crate::follow::Persister;
 use crate::progress::Target;
-use crate::{Durability, Listing, Walk, Watch, keys};
+use crate::{Durability, DurabilityError, Listing, Walk, Watch, keys};
 
 /// A client whose writes return when they are on disk. Cheap to clone; all clones share one
 /// connection and one watch for each persister, however many writes are in flight.
@@ -59,10 +60,6 @@ impl Client {
     ) -> Result<Self> {
         durability.validate()?;
         let regular = cairn_client::Client::connect_with(uri, options).await?;
-        // A cluster that asks for a secret says nothing before `access`: then it has no name for
-        // us, which makes `wait_durable` more careful, and nothing else.
-        let identity = regular.get(keys::IDENTITY, None).await.ok().flatten();
-        let identity = identity.map(|file| file.value);
         let persisters: Vec<_> = durability
             .persisters
             .iter()
@@ -77,7 +74,6 @@ impl Client {
             regular,
             durability,
             persisters,
-            identity,
         };
         let shared = Shared {
             witnesses,
@@ -118,7 +114,9 @@ impl Client {
             path: path.to_owned(),
             revision,
         };
-        witnesses.confirm(target, connection).await?;
+        witnesses
+            .confirm(target, connection, Instant::now())
+            .await?;
         Ok(revision)
     }
 
@@ -126,39 +124,45 @@ impl Client {
     /// [`cairn_client::Client::del`].
     pub async fn del(&self, path: &str, rev: Revision) -> Result<()> {
         require_persisted(path)?;
+        delete(&self.shared.witnesses, path, rev).await
+    }
+
+    /// Whether a write of which nobody can tell ([`Error::may_have_happened`](crate::Error)) was
+    /// done: looks for a set of `path` to exactly `value` after revision `since`, and returns its
+    /// revision when it is on disk. `None`: it was not done until now, though it may still be on
+    /// its way to the cluster, unless something has made it impossible since.
+    ///
+    /// This is a proof only if nobody else writes the same value, so put something of the
+    /// writer's own into it. Ask for `since`, such as [`rev`](Client::rev), before the write; if
+    /// the cluster has discarded the history since then, this fails ([`Error::is_too_late`](crate::Error)).
+    pub async fn find_set(
+        &self,
+        path: &str,
+        value: &[u8],
+        since: Revision,
+    ) -> Result<Option<Revision>> {
+        require_persisted(path)?;
         let witnesses = &self.shared.witnesses;
-        let regular = self.regular();
         let _interest = witnesses.interest(path);
         witnesses.read_mirrors(path).await;
-
-        let connection = witnesses.connection();
-        // Polled in this order, so sent in this order, with one round trip for both.
-        let (after, deleted) = tokio::join!(biased; regular.rev(), regular.del(path, rev));
-        deleted?;
-        let started = Instant::now();
-        let search = async {
-            let bracket = Bracket {
-                after: after.clone()?,
-                to: regular.rev().await?,
+        loop {
+            let connection = witnesses.connection();
+            let to = self.regular().rev().await?;
+            let bracket = Bracket { after: since, to };
+            let found = newest_set(self.regular(), path, value, bracket).await?;
+            // Else the end of the bracket may have been another node's, or another cluster's.
+            if witnesses.connection() != connection {
+                continue;
+            }
+            let Some(revision) = found else {
+                return Ok(None);
             };
-            newest_delete(regular, path, bracket).await
-        };
-        let found = tokio::time::timeout(self.durability().timeout, search).await;
-        // Over one connection all of it spoke of one cluster, and in order.
-        let same = witnesses.connection() == connection;
-        match found {
-            Ok(Ok(Some(revision))) if same => {
-                let target = Target::Delete {
-                    path: path.to_owned(),
-                    revision,
-                    removed: None,
-                };
-                witnesses.confirm(target, connection).await
-            }
-            _ => {
-                let known = after.ok().filter(|_| same).unwrap_or(Revision::MISSING);
-                Err(witnesses.unconfirmed(known, false, Vec::new(), started.elapsed()))
-            }
+            let path = path.to_owned();
+            let target = Target::Set { path, revision };
+            witnesses
+                .confirm(target, connection, Instant::now())
+                .await?;
+            return Ok(found);
         }
     }
 
@@ -167,7 +171,8 @@ impl Client {
     pub async fn wait_durable(&self, revision: Revision) -> Result<()> {
         let witnesses = &self.shared.witnesses;
         let connection = witnesses.connection();
-        witnesses.confirm(Target::All(revision), connection).await
+        let target = Target::All(revision);
+        witnesses.confirm(target, connection, Instant::now()).await
     }
 
     /// The newest revision up to which everything is known to be durable; `None`: fewer
@@ -259,9 +264,8 @@ fn durability_of(uri: &Uri) -> Result<Durability> {
 
 fn require_persisted(path: &str) -> Result<()> {
     if keys::is_internal(path) {
-        return Err(Error::NeverDurable {
-            path: path.to_owned(),
-        });
+        let path = path.to_owned();
+        return Err(DurabilityError::NeverJournaled { path }.into());
     }
     Ok(())
 }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_client::{Client, EventKind, Revision};
+use cairn_client::{Client, EventKind, Revision, Status};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::error::{Behind, Error, Result};
-use crate::follow::{Interest, Persister, Word};
+use crate::error::{Error, Result};
+use crate::follow::{Interest, Persister};
 use crate::progress::{Source, Target};
+use crate::pulse::{Behind, Liveness};
+use crate::waiters::Word;
 use crate::{Durability, keys};
 
 /// After this long without a confirmation it is looked whether the watermark is a leftover of a
@@ -29,8 +31,6 @@ pub(crate) struct Witnesses {
     pub(crate) regular: Client,
     pub(crate) durability: Durability,
     pub(crate) persisters: Vec<Arc<Persister>>,
-    /// What the cluster called itself when this client connected.
-    pub(crate) identity: Option<Bytes>,
 }
 
 enum Round {
@@ -69,9 +69,14 @@ impl Witnesses {
 
     /// Returns once enough persisters have the target on disk, or says why that is not known.
     ///
-    /// `sent_over`: the connection that was there before the write was sent.
-    pub(crate) async fn confirm(&self, mut target: Target, sent_over: u64) -> Result<()> {
-        let started = Instant::now();
+    /// `sent_over`: the connection that was there before the write was sent. `started`: when it
+    /// was answered.
+    pub(crate) async fn confirm(
+        &self,
+        mut target: Target,
+        sent_over: u64,
+        started: Instant,
+    ) -> Result<()> {
         let end = started + self.durability.timeout;
         let mut confirmed_by = Vec::new();
         let wait = self.wait(&mut target, sent_over, &mut confirmed_by);
@@ -94,10 +99,17 @@ impl Witnesses {
             .persisters
             .iter()
             .filter(|one| !confirmed_by.contains(&one.id));
-        let behind = missing.map(|one| Behind {
-            persister: one.id,
-            durable_to: one.watermark(),
-            heard: one.heard(),
+        // Without a connection nobody can be heard, and silence means nothing.
+        let cut_off = matches!(
+            &*self.regular.status().borrow(),
+            Status::Disconnected { .. }
+        );
+        let behind = missing.map(|one| match one.behind() {
+            behind if cut_off => Behind {
+                liveness: Liveness::Unknown,
+                ..behind
+            },
+            behind => behind,
         });
         Error::Unconfirmed {
             revision,
@@ -112,17 +124,18 @@ impl Witnesses {
     async fn wait(&self, target: &mut Target, sent_over: u64, confirmed_by: &mut Vec<u32>) -> bool {
         let mut connection = sent_over;
         let mut suspicious = false;
+        let name = self.name_over(sent_over);
         self.learn_removed(target).await;
         loop {
             let current = self.connection();
             if current != connection {
                 confirmed_by.clear();
-                match self.still_there(target).await {
+                match self.still_there(target, name.as_ref()).await {
                     Ok(true) => connection = current,
                     Ok(false) => return false,
                     Err(error) => {
                         tracing::debug!(%error, "cannot look up the write");
-                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        self.pause().await;
                     }
                 }
                 continue;
@@ -156,11 +169,11 @@ impl Witnesses {
         let waits = self
             .persisters
             .iter()
-            .map(|persister| persister.wait(connection, target));
+            .map(|persister| async { (persister.id, persister.wait(connection, target).await) });
         let mut waits: FuturesUnordered<_> = waits.collect();
-        while let Some(word) = waits.next().await {
+        while let Some((id, word)) = waits.next().await {
             match word {
-                Word::Covered(id) => confirmed_by.push(id),
+                Word::Covered => confirmed_by.push(id),
                 Word::Moved => return Round::Moved,
             }
             if confirmed_by.len() >= self.durability.required {
@@ -199,7 +212,11 @@ impl Witnesses {
     }
 
     /// Whether the cluster that is there now has the write. Blocks while it has not come so far.
-    async fn still_there(&self, target: &Target) -> cairn_client::Result<bool> {
+    async fn still_there(
+        &self,
+        target: &Target,
+        name: Option<&Bytes>,
+    ) -> cairn_client::Result<bool> {
         match target {
             Target::Set { path, revision } => {
                 let file = self.regular.get(path, Some(*revision)).await;
@@ -214,11 +231,28 @@ impl Witnesses {
                 }))
             }
             // A bare revision says nothing about the cluster that counted it; its name does.
-            Target::All(_) => {
-                let file = self.regular.get(keys::IDENTITY, None).await?;
-                Ok(self.identity.is_some() && file.map(|file| file.value) == self.identity)
-            }
+            Target::All(_) => self.is_called(name).await,
         }
+    }
+
+    /// What the cluster behind a connection calls itself, if a follower has read that.
+    pub(crate) fn name_over(&self, connection: u64) -> Option<Bytes> {
+        self.persisters
+            .iter()
+            .find_map(|one| one.cluster_over(connection))
+    }
+
+    /// Whether the cluster that is there now has this name. One that had none cannot be told from
+    /// another.
+    pub(crate) async fn is_called(&self, name: Option<&Bytes>) -> cairn_client::Result<bool> {
+        let file = self.regular.get(keys::IDENTITY, None).await?;
+        Ok(name.is_some() && file.as_ref().map(|file| &file.value) == name)
+    }
+
+    /// Before something that has just failed is tried again: the client mends its connection by
+    /// itself, and what is left is not worth asking more often.
+    pub(crate) async fn pause(&self) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

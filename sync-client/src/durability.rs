@@ -138,7 +138,7 @@ fn persister(text: &str) -> Result<u32, DurabilityError> {
         })
 }
 
-/// Why a policy is refused.
+/// Why a policy is refused, or a write that no policy could fulfil.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurabilityError {
@@ -178,6 +178,15 @@ pub enum DurabilityError {
     /// Every write would be unconfirmed.
     #[error("the timeout is zero, so every write would end unconfirmed")]
     NoTime,
+    /// The path is `/ctl` or below it: persisters do not journal the cluster's own subtree.
+    #[error(
+        "{path}: the cluster's own subtree /ctl is never journaled, so this write could never be \
+         durable; it was not done. Use the regular client for it (Client::regular)"
+    )]
+    NeverJournaled {
+        /// The path.
+        path: String,
+    },
     /// The text is no number.
     #[error("{found:?} is not {what}: give numbers, such as persist=1,2,3 and require=2")]
     NotANumber {

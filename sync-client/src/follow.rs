@@ -1,15 +1,15 @@
 //! One task a persister: follows what the persister says, over one watch, for all writes in flight.
 //!
-//! It reads the persister's watermark and then follows it. Where there is none it follows the
-//! persister's whole directory, which is the mirror and, should one appear, the watermark. Everything
-//! is read anew when the client's connection is replaced: what was known came over the old
-//! one, and behind the new one there may be another cluster.
+//! It reads the persister's watermark and then follows it, and the heartbeats beside it. Where there
+//! is no watermark it follows the persister's whole directory, which is the mirror and, should one
+//! appear, the watermark. Everything is read anew when the client's connection is replaced: what
+//! was known came over the old one, and behind the new one there may be another cluster.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_client::{Client, Event, EventKind, File, Result, Revision};
 use futures::StreamExt;
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::keys;
 use crate::progress::{Observed, Progress, Source, Target};
+use crate::pulse::{Behind, Pulse};
+use crate::waiters::{Key, Waiters, Word, word};
 
 /// The pause after a failure. Losing the connection is none (the client mends that by itself);
 /// what is left is a server that refuses, which need not be asked more often than people notice.
@@ -26,84 +28,119 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Persister {
     pub(crate) id: u32,
-    progress: watch::Sender<Progress>,
-    /// Somebody waits in vain for the watermark: perhaps it is a leftover, and the persister of
-    /// today writes only the mirror.
-    suspected: AtomicBool,
+    state: Mutex<State>,
     nudge: Notify,
-    heard: Mutex<Option<Instant>>,
 }
 
-/// What a wait for one persister came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Word {
-    /// It has the write on disk.
-    Covered(u32),
-    /// The connection over which the write was sent is gone.
-    Moved,
+#[derive(Debug, Default)]
+struct State {
+    progress: Progress,
+    waiters: Waiters,
+    pulse: Pulse,
+    heard: Option<Instant>,
+    /// What the cluster behind `progress.connection` calls itself.
+    cluster: Option<Bytes>,
+    /// Somebody waits in vain for the watermark: perhaps it is a leftover, and the persister of
+    /// today writes only the mirror.
+    suspected: bool,
+}
+
+/// What is read before the changes are followed.
+struct Present {
+    connection: u64,
+    watermark: Option<Revision>,
+    /// The revision of the owner key.
+    owner: Option<Revision>,
+    cluster: Option<Bytes>,
+}
+
+/// Takes a waiter out of the queue when its wait ends, however it ends.
+struct Waiting<'a> {
+    persister: &'a Persister,
+    key: Key,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.persister.state().waiters.remove(&self.key);
+    }
 }
 
 impl Persister {
     pub(crate) fn new(id: u32) -> Arc<Self> {
         Arc::new(Self {
             id,
-            progress: watch::Sender::default(),
-            suspected: AtomicBool::new(false),
+            state: Mutex::default(),
             nudge: Notify::new(),
-            heard: Mutex::new(None),
         })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("nothing panics while it holds this")
     }
 
     /// Waits until it is proven, over this connection, that the target is on disk.
     pub(crate) async fn wait(&self, connection: u64, target: &Target) -> Word {
-        let mut progress = self.progress.subscribe();
-        let proven = progress
-            .wait_for(|progress| {
-                progress.connection > connection
-                    || (progress.connection == connection && progress.covers(target))
-            })
-            .await
-            .expect("the sender is borrowed with self");
-        if proven.connection == connection {
-            Word::Covered(self.id)
-        } else {
-            Word::Moved
-        }
+        let (_waiting, told) = {
+            let mut state = self.state();
+            if let Some(word) = word(&state.progress, connection, target) {
+                return word;
+            }
+            let (key, told) = state.waiters.add(connection, target.clone());
+            let waiting = Waiting {
+                persister: self,
+                key,
+            };
+            (waiting, told)
+        };
+        told.await
+            .expect("whoever is taken out of the queue by another is told why")
     }
 
     /// Says that a write has waited longer than is usual for this persister's watermark.
     pub(crate) fn suspect(&self) {
-        let narrow = self.source() == Source::Watermark;
-        if narrow && !self.suspected.swap(true, Ordering::Relaxed) {
+        let mut state = self.state();
+        let narrow = state.progress.source == Source::Watermark;
+        if narrow && !state.suspected {
+            state.suspected = true;
             self.nudge.notify_one();
         }
     }
 
     pub(crate) fn source(&self) -> Source {
-        self.progress.borrow().source
+        self.state().progress.source
     }
 
     pub(crate) fn watermark(&self) -> Option<Revision> {
-        self.progress.borrow().watermark
+        self.state().progress.watermark
     }
 
-    /// How long ago it last said anything.
-    pub(crate) fn heard(&self) -> Option<Duration> {
-        self.heard_lock().map(|heard| heard.elapsed())
+    /// What the cluster behind this connection calls itself, if that was read.
+    pub(crate) fn cluster_over(&self, connection: u64) -> Option<Bytes> {
+        let state = self.state();
+        let same = state.progress.connection == connection;
+        state.cluster.clone().filter(|_| same)
     }
 
-    fn heard_lock(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.heard
-            .lock()
-            .expect("nothing panics while it holds this")
+    /// What is known of it, for a write that it has not confirmed.
+    pub(crate) fn behind(&self) -> Behind {
+        let now = Instant::now();
+        let state = self.state();
+        Behind {
+            persister: self.id,
+            durable_to: state.progress.watermark,
+            heard: state
+                .heard
+                .map(|heard| now.saturating_duration_since(heard)),
+            liveness: state.pulse.liveness(now),
+        }
     }
 
     /// From now on, remembers what the mirror of the path shows, until the guard is dropped.
     pub(crate) fn interest(self: &Arc<Self>, path: &str) -> Interest {
-        self.modify(|progress| {
-            progress.register(path);
-            false
-        });
+        self.state().progress.register(path);
         Interest {
             persister: Arc::clone(self),
             path: path.to_owned(),
@@ -115,12 +152,15 @@ impl Persister {
         let now = client.rev().await?;
         let file = client.get(&keys::mirror(self.id, path), Some(now)).await?;
         let shown = file.as_ref().and_then(published);
-        self.modify(|progress| progress.observe(path, now, shown, Observed::State));
+        self.observe(path, now, shown, Observed::State);
         Ok(())
     }
 
-    fn modify(&self, change: impl FnOnce(&mut Progress) -> bool) {
-        self.progress.send_if_modified(change);
+    fn observe(&self, path: &str, at: Revision, shown: Option<Revision>, how: Observed) {
+        let state = &mut *self.state();
+        if state.progress.observe(path, at, shown, how) {
+            state.waiters.observed(&state.progress, path);
+        }
     }
 
     /// Follows the persister for ever. Dropping the future ends it.
@@ -141,28 +181,26 @@ impl Persister {
         let mut status = client.status();
         let connection = status.borrow_and_update().generation();
         let now = client.rev().await?;
-        let key = keys::watermark(self.id);
-        let watermark = client.get(&key, None).await?;
-        let watermark = watermark.as_ref().and_then(published);
+        let watermark = client.get(&keys::watermark(self.id), None).await?;
+        let owner = client.get(&keys::owner(self.id), None).await?;
+        let cluster = client.get(keys::IDENTITY, None).await?;
         if status.borrow().generation() != connection {
             return Ok(());
         }
-        let suspected = self.suspected.swap(false, Ordering::Relaxed);
-        let source = match watermark {
-            Some(_) if !suspected => Source::Watermark,
-            _ => Source::Mirror,
+        let present = Present {
+            connection,
+            watermark: watermark.as_ref().and_then(published),
+            owner: owner.map(|owner| owner.revision),
+            cluster: cluster.map(|cluster| cluster.value),
         };
-        self.modify(|progress| {
-            progress.begin(connection, source, watermark);
-            true
-        });
+        let source = self.begin(present);
         let glob = match source {
-            Source::Watermark => key.clone(),
+            Source::Watermark => keys::about(self.id),
             _ => format!("{}/**", keys::directory(self.id)),
         };
         let mut events = client.watch(&glob, now.next());
         if source == Source::Mirror {
-            let paths = self.progress.borrow().paths();
+            let paths = self.state().progress.paths();
             for path in paths {
                 self.read_mirror(client, &path).await?;
             }
@@ -175,23 +213,54 @@ impl Persister {
                     if status.borrow().generation() != connection {
                         return Ok(());
                     }
-                    *self.heard_lock() = Some(Instant::now());
-                    if event.path == key {
-                        if self.take_watermark(&event, source) == Next::Anew {
-                            return Ok(());
-                        }
-                    } else {
-                        self.take_mirror(&event);
+                    if self.take(&event, source) == Next::Anew {
+                        return Ok(());
                     }
                 }
                 () = replaced(&mut status, connection) => return Ok(()),
                 () = self.nudge.notified() => {
-                    if self.suspected.load(Ordering::Relaxed) {
+                    if self.state().suspected {
                         return Ok(());
                     }
                 }
             }
         }
+    }
+
+    /// Takes in the present; what is to be followed from now on.
+    fn begin(&self, present: Present) -> Source {
+        let state = &mut *self.state();
+        let suspected = std::mem::take(&mut state.suspected);
+        let source = match present.watermark {
+            Some(_) if !suspected => Source::Watermark,
+            _ => Source::Mirror,
+        };
+        state
+            .progress
+            .begin(present.connection, source, present.watermark);
+        state.waiters.begun(&state.progress);
+        state.pulse.read(Instant::now(), present.owner);
+        state.cluster = present.cluster;
+        source
+    }
+
+    fn take(&self, event: &Event, source: Source) -> Next {
+        let now = Instant::now();
+        self.state().heard = Some(now);
+        if event.path == keys::watermark(self.id) {
+            return self.take_watermark(event, source);
+        }
+        if event.path == keys::owner(self.id) {
+            let pulse = &mut self.state().pulse;
+            match event.kind {
+                EventKind::Set => pulse.beat(now, event.revision),
+                EventKind::Delete => pulse.gone(now),
+                EventKind::Nop => {}
+            }
+        } else {
+            self.take_mirror(event);
+        }
+        Next::Event
     }
 
     fn take_watermark(&self, event: &Event, source: Source) -> Next {
@@ -211,10 +280,11 @@ impl Persister {
             );
             return Next::Event;
         };
-        self.modify(|progress| {
-            progress.raise(watermark);
-            true
-        });
+        {
+            let state = &mut *self.state();
+            state.progress.raise(watermark);
+            state.waiters.raised(&state.progress);
+        }
         // A watermark that moves is all that has to be followed.
         if source == Source::Mirror {
             Next::Anew
@@ -236,7 +306,7 @@ impl Persister {
             EventKind::Delete => None,
             EventKind::Nop => return,
         };
-        self.modify(|progress| progress.observe(path, event.revision, shown, Observed::Change));
+        self.observe(path, event.revision, shown, Observed::Change);
     }
 }
 
@@ -281,10 +351,7 @@ pub(crate) struct Interest {
 
 impl Drop for Interest {
     fn drop(&mut self) {
-        self.persister.modify(|progress| {
-            progress.release(&self.path);
-            false
-        });
+        self.persister.state().progress.release(&self.path);
     }
 }
 
@@ -308,14 +375,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_wait_that_is_dropped_leaves_the_queue() {
+        let persister = Persister::new(1);
+        let target = Target::All(Revision(10));
+        let wait = persister.wait(1, &target);
+        let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
+        assert!(waited.is_err());
+        assert_eq!(persister.state().waiters.len(), 0);
+    }
+
     #[test]
     fn interest_ends_with_its_guard() {
         let persister = Persister::new(1);
         let first = persister.interest("/a");
         let second = persister.interest("/a");
         drop(first);
-        assert_eq!(persister.progress.borrow().paths(), ["/a"]);
+        assert_eq!(persister.state().progress.paths(), ["/a"]);
         drop(second);
-        assert!(persister.progress.borrow().paths().is_empty());
+        assert!(persister.state().progress.paths().is_empty());
     }
 }

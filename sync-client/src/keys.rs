@@ -15,6 +15,11 @@
 //! nothing at or below `/ctl` is ever mirrored, so what is below `/ctl` in a persister's
 //! directory cannot be the mirror of anything.
 
+use std::time::Duration;
+
+/// How often a persister that holds its id says so, by writing [`owner`] again.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+
 /// The cluster's own subtree: never journaled, never mirrored, never restored.
 pub const INTERNAL: &str = "/ctl";
 
@@ -43,10 +48,17 @@ pub fn mirror_progress(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/mirrored")
 }
 
-/// Who holds persister `id`.
+/// Who holds persister `id`. Written again every [`HEARTBEAT`], and deleted at an orderly end.
 #[must_use]
 pub fn owner(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/owner")
+}
+
+/// A glob for what persister `id` says about itself: [`watermark`], [`owner`] and
+/// [`mirror_progress`].
+#[must_use]
+pub fn about(id: u32) -> String {
+    format!("{ROOT}/{id}/ctl/*")
 }
 
 /// The revision of the newest set of `path` that persister `id` has on disk; absent once the

@@ -24,11 +24,14 @@ pub mod keys;
 mod bracket;
 mod client;
 mod confirm;
+mod delete;
 mod durability;
 mod error;
 mod follow;
 mod progress;
+mod pulse;
 mod streams;
+mod waiters;
 
 pub use cairn_client::{
     ErrorCode, Event, EventKind, File, Options, Revision, Secret, Stat, Status, Uri, frame, glob,
@@ -38,5 +41,6 @@ pub use client::Client;
 pub use durability::{
     DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,
 };
-pub use error::{Behind, Error, Result};
+pub use error::{Error, Result};
+pub use pulse::{Behind, Liveness};
 pub use streams::{Listing, Walk, Watch};

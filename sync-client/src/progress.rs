@@ -45,6 +45,13 @@ impl Target {
             }
         }
     }
+
+    pub(crate) fn path(&self) -> Option<&str> {
+        match self {
+            Self::All(_) => None,
+            Self::Set { path, .. } | Self::Delete { path, .. } => Some(path),
+        }
+    }
 }
 
 /// How a persister makes itself known.

@@ -1,0 +1,115 @@
+//! Deletes that return when they are on disk.
+//!
+//! What is waited for is the delete's revision, found by the bracket. If the connection is replaced
+//! after the delete was answered, the delete is done, and only its revision is still to be found:
+//! that is done over the new connection, once it is certain that the same cluster is behind it.
+
+use bytes::Bytes;
+use cairn_client::{Result, Revision, Status};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bracket::{Bracket, newest_delete};
+use crate::confirm::Witnesses;
+use crate::error;
+use crate::progress::Target;
+
+/// Where a delete was found, and the connection over which it was looked for.
+struct Found {
+    revision: Revision,
+    connection: u64,
+}
+
+/// Deletes the file, and returns when that is on disk.
+pub(crate) async fn delete(witnesses: &Witnesses, path: &str, rev: Revision) -> error::Result<()> {
+    let regular = &witnesses.regular;
+    let _interest = witnesses.interest(path);
+    witnesses.read_mirrors(path).await;
+
+    let connected = regular.status().borrow().clone();
+    let connection = connected.generation();
+    let name = witnesses.name_over(connection);
+    // Polled in this order, so sent in this order, with one round trip for both.
+    let (before, deleted) = tokio::join!(biased; regular.rev(), regular.del(path, rev));
+    deleted?;
+    let started = Instant::now();
+    let same = witnesses.connection() == connection;
+    let after = match (before, connected) {
+        (Ok(before), _) if same => before,
+        // Of which connection that answer speaks is not certain; the cluster was at least here.
+        (_, Status::Connected { revision, .. }) => revision,
+        (_, Status::Disconnected { .. }) => Revision::MISSING,
+    };
+    let end = started + witnesses.durability.timeout;
+    let search = timeout_at(end, search(witnesses, path, after, (connection, name))).await;
+    match search {
+        Ok(Some(Found {
+            revision,
+            connection,
+        })) => {
+            let target = Target::Delete {
+                path: path.to_owned(),
+                revision,
+                removed: None,
+            };
+            witnesses.confirm(target, connection, started).await
+        }
+        _ => Err(witnesses.unconfirmed(after, false, Vec::new(), started.elapsed())),
+    }
+}
+
+/// Looks for the delete until it is found, or cannot be found any more.
+async fn search(
+    witnesses: &Witnesses,
+    path: &str,
+    after: Revision,
+    (deleted_over, name): (u64, Option<Bytes>),
+) -> Option<Found> {
+    loop {
+        let connection = witnesses.connection();
+        let moved = connection != deleted_over;
+        let outcome = if moved {
+            look_again(witnesses, path, after, name.as_ref()).await
+        } else {
+            look(witnesses, path, after).await
+        };
+        if witnesses.connection() != connection {
+            continue;
+        }
+        match outcome {
+            Ok(revision) => {
+                return revision.map(|revision| Found {
+                    revision,
+                    connection,
+                });
+            }
+            Err(error) if error.is_retryable() => {
+                tracing::debug!(path, %error, "cannot look for the delete");
+                witnesses.pause().await;
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Looks for the delete over the connection over which it was answered, or behind a fence.
+async fn look(witnesses: &Witnesses, path: &str, after: Revision) -> Result<Option<Revision>> {
+    let regular = &witnesses.regular;
+    let to = regular.rev().await?;
+    newest_delete(regular, path, Bracket { after, to }).await
+}
+
+/// Looks for the delete over another connection.
+async fn look_again(
+    witnesses: &Witnesses,
+    path: &str,
+    after: Revision,
+    name: Option<&Bytes>,
+) -> Result<Option<Revision>> {
+    if after <= Revision::MISSING || !witnesses.is_called(name).await? {
+        return Ok(None);
+    }
+    // This node may lag behind the one that answered the delete. A revision that is made now is
+    // newer than the delete, and once this node has it, it has the delete.
+    witnesses.regular.nop().await?;
+    look(witnesses, path, after).await
+}

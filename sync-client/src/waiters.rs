@@ -1,0 +1,170 @@
+//! Writes that wait for one persister, sorted by the revision that they wait for.
+//!
+//! A watermark wakes those that it satisfies, found at the front of the queue, and nobody else:
+//! what a commit costs does not depend on how many writes it leaves waiting. The queue is as long
+//! as there are writes in flight, which the regular client bounds (`Options::max_in_flight`), times
+//! how long they take to be on disk; whoever stops waiting leaves it at once.
+
+use std::collections::BTreeMap;
+
+use cairn_client::Revision;
+use tokio::sync::oneshot;
+
+use crate::progress::{Progress, Target};
+
+/// What a wait for one persister came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// It has the write on disk.
+    Covered,
+    /// The connection over which the write was sent is gone.
+    Moved,
+}
+
+/// Names a waiter, in the order of revisions.
+pub(crate) type Key = (Revision, u64);
+
+#[derive(Debug, Default)]
+pub(crate) struct Waiters {
+    queue: BTreeMap<Key, Waiter>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    connection: u64,
+    target: Target,
+    tell: oneshot::Sender<Word>,
+}
+
+impl Waiter {
+    fn word(&self, progress: &Progress) -> Option<Word> {
+        word(progress, self.connection, &self.target)
+    }
+}
+
+/// What is already known about a target that was seen over `connection`.
+pub(crate) fn word(progress: &Progress, connection: u64, target: &Target) -> Option<Word> {
+    if progress.connection > connection {
+        Some(Word::Moved)
+    } else if progress.connection == connection && progress.covers(target) {
+        Some(Word::Covered)
+    } else {
+        None
+    }
+}
+
+impl Waiters {
+    pub(crate) fn add(
+        &mut self,
+        connection: u64,
+        target: Target,
+    ) -> (Key, oneshot::Receiver<Word>) {
+        let (tell, told) = oneshot::channel();
+        let key = (target.revision(), self.next);
+        self.next += 1;
+        let waiter = Waiter {
+            connection,
+            target,
+            tell,
+        };
+        self.queue.insert(key, waiter);
+        (key, told)
+    }
+
+    pub(crate) fn remove(&mut self, key: &Key) {
+        self.queue.remove(key);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The watermark was raised.
+    pub(crate) fn raised(&mut self, progress: &Progress) {
+        let Some(watermark) = progress.watermark else {
+            return;
+        };
+        let mut early = Vec::new();
+        while let Some(first) = self.queue.first_entry() {
+            if first.key().0 > watermark {
+                break;
+            }
+            let (key, waiter) = first.remove_entry();
+            match waiter.word(progress) {
+                // Whoever has stopped waiting has left the queue, or is about to.
+                Some(word) => drop(waiter.tell.send(word)),
+                // It waits over a connection that the follower has not come to yet.
+                None => early.push((key, waiter)),
+            }
+        }
+        self.queue.extend(early);
+    }
+
+    /// The mirror of a path has changed.
+    pub(crate) fn observed(&mut self, progress: &Progress, path: &str) {
+        self.settle(progress, |target| target.path() == Some(path));
+    }
+
+    /// Anything may have changed.
+    pub(crate) fn begun(&mut self, progress: &Progress) {
+        self.settle(progress, |_| true);
+    }
+
+    fn settle(&mut self, progress: &Progress, concerned: impl Fn(&Target) -> bool) {
+        let settled: Vec<_> = self
+            .queue
+            .iter()
+            .filter(|(_, waiter)| concerned(&waiter.target))
+            .filter_map(|(key, waiter)| Some((*key, waiter.word(progress)?)))
+            .collect();
+        for (key, word) in settled {
+            if let Some(waiter) = self.queue.remove(&key) {
+                let _ = waiter.tell.send(word);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Source;
+
+    fn told(receiver: &mut oneshot::Receiver<Word>) -> Option<Word> {
+        receiver.try_recv().ok()
+    }
+
+    #[test]
+    fn a_watermark_wakes_those_that_it_satisfies_and_leaves_the_others_alone() {
+        let (mut waiters, mut progress) = (Waiters::default(), Progress::default());
+        progress.begin(1, Source::Watermark, None);
+        let mut receivers: Vec<_> = [12, 10, 11, 10]
+            .into_iter()
+            .map(|revision| waiters.add(1, Target::All(Revision(revision))).1)
+            .collect();
+        progress.raise(Revision(11));
+        waiters.raised(&progress);
+        let words: Vec<_> = receivers.iter_mut().map(told).collect();
+        let covered = Some(Word::Covered);
+        assert_eq!(words, [None, covered, covered, covered]);
+        assert_eq!(waiters.len(), 1);
+    }
+
+    #[test]
+    fn what_an_old_connection_says_does_not_count_for_a_new_one() {
+        let (mut waiters, mut progress) = (Waiters::default(), Progress::default());
+        progress.begin(1, Source::Watermark, None);
+        let (_, mut old) = waiters.add(1, Target::All(Revision(20)));
+        let (_, mut new) = waiters.add(2, Target::All(Revision(10)));
+        progress.raise(Revision(15));
+        waiters.raised(&progress);
+        assert_eq!((told(&mut old), told(&mut new)), (None, None));
+        progress.begin(2, Source::Watermark, Some(Revision(10)));
+        waiters.begun(&progress);
+        assert_eq!(told(&mut old), Some(Word::Moved));
+        assert_eq!(told(&mut new), Some(Word::Covered));
+        assert_eq!(waiters.len(), 0);
+    }
+}
