@@ -32,6 +32,8 @@ use crate::{
 /// Longest name of a timeline, in bytes: a segment's header must hold two.
 const MAX_TIMELINE_ID_BYTES: usize = 512;
 
+/// What is already more than this is not waited for to become more.
+const GATHER_BYTES: usize = 512 << 10;
 /// No gathering is worth more than this, however slow the disk is.
 const MOST_PATIENCE: Duration = Duration::from_micros(500);
 
@@ -368,7 +370,8 @@ impl Shared {
     /// and behind it, which a single writer is by itself. Where that was too much to expect it gives up
     /// after a fraction of what the last group took, and the next time expects less.
     fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        if state.queue.items.len() >= state.expected {
+        // Large records are better copied by their writers while the disk works.
+        if state.queue.items.len() >= state.expected || state.queue.bytes.len() > GATHER_BYTES {
             return state;
         }
         let patience = (state.took / 4).min(MOST_PATIENCE);
@@ -503,12 +506,7 @@ impl State {
 
     fn push(&mut self, record: &NewRecord, payload: &Payload, payload_bytes: u32) -> Sequence {
         if !self.room.fits(payload_bytes) {
-            self.queue.items.push(Item::Seal {
-                sequence: self.next,
-                tracker: Box::new(self.tracker.clone()),
-            });
-            self.next = self.next.next();
-            self.room.turn();
+            self.push_seal();
         }
         self.room.take(payload_bytes);
         let sequence = self.next;
@@ -523,6 +521,19 @@ impl State {
         self.queue.push(payload, header, self.tracker.covered);
         self.tracker.apply(record.revision, &record.entry);
         self.quiet = payload.kind == Kind::Watermark;
+        if !self.room.fits(payload_bytes) {
+            // Another one like this has no room: sealed now, the seal shares this record's sync.
+            self.push_seal();
+        }
         sequence
+    }
+
+    fn push_seal(&mut self) {
+        self.queue.items.push(Item::Seal {
+            sequence: self.next,
+            tracker: Box::new(self.tracker.clone()),
+        });
+        self.next = self.next.next();
+        self.room.turn();
     }
 }

@@ -40,20 +40,25 @@ pub(crate) struct Queue {
     pub(crate) items: Vec<Item>,
 }
 
-/// After a group larger than this the buffer is given back, so that one burst does not cost memory
-/// for ever.
-const KEEP_BYTES: usize = 4 << 20;
+/// No buffer is shrunk below this.
+const KEEP_BYTES: usize = 64 << 10;
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
+    /// Empties the queue and keeps its memory for the next group, unless that was far more than this
+    /// group needed: one burst does not cost memory for ever, and steady load allocates nothing.
     pub(crate) fn clear(&mut self) {
+        if self.bytes.len() < self.bytes.capacity() / 16 {
+            self.bytes.shrink_to((self.bytes.len() * 2).max(KEEP_BYTES));
+        }
+        if self.items.len() < self.items.capacity() / 16 {
+            self.items.shrink_to((self.items.len() * 2).max(64));
+        }
         self.bytes.clear();
-        self.bytes.shrink_to(KEEP_BYTES);
         self.items.clear();
-        self.items.shrink_to(KEEP_BYTES / size_of::<Item>());
     }
 
     /// Puts a record at the end.

@@ -25,7 +25,7 @@ pub(crate) fn create(
     create_from(storage, dir, header, file)
 }
 
-/// The same from a file of zeros that was made before.
+/// The same from a file of zeros that was made and synced before.
 pub(crate) fn create_from(
     storage: &dyn Storage,
     dir: &Path,
@@ -33,7 +33,7 @@ pub(crate) fn create_from(
     mut file: Named,
 ) -> Result<Named> {
     file.write_at(header.encode().as_slice(), 0)?;
-    file.sync_all()?;
+    file.sync_data()?;
     publish(
         storage,
         dir,

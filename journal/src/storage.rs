@@ -63,6 +63,10 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Like `sync_data`, with all metadata.
     fn sync_all(&self) -> io::Result<()>;
 
+    /// Says that this synced range is not going to be read soon, so that the memory that caches it
+    /// can be used for what is written next. Only a hint.
+    fn forget(&self, _offset: u64, _length: u64) {}
+
     /// The first `length` bytes as memory, if this storage can. The caller has checked that the
     /// file is that long, and nobody writes to or cuts that part any more.
     fn map(&self, length: u64) -> io::Result<Option<Bytes>>;
@@ -188,6 +192,10 @@ impl Named {
 
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.file.sync_all().map_err(self.err("sync"))
+    }
+
+    pub(crate) fn forget(&self, offset: u64, length: u64) {
+        self.file.forget(offset, length);
     }
 
     pub(crate) fn map(&self, length: u64) -> Result<Option<Bytes>> {

@@ -26,6 +26,10 @@ use crate::{
     tracker::Tracker,
 };
 
+/// From this size on a group's memory in the page cache is given back once it is synced. Nobody reads
+/// it soon, and new cache pages for the next group can cost more than the disk does.
+const FORGET_BYTES: u64 = 128 << 10;
+
 /// The segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -131,8 +135,12 @@ impl Tail {
             self.syncs.fetch_add(1, Ordering::Relaxed);
             self.current.file.sync_data()?;
             durable(self.current.last);
+            let written = self.current.offset - before;
+            if written >= FORGET_BYTES {
+                self.current.file.forget(before, written);
+            }
             if let Some(prepare) = &self.prepare {
-                prepare.after_sync(self.current.offset - before);
+                prepare.after_sync(written);
             }
         }
         Ok(())

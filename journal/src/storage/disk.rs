@@ -47,6 +47,14 @@ impl File for DiskFile {
         Ok(rustix::fs::fsync(&self.0)?)
     }
 
+    fn forget(&self, offset: u64, length: u64) {
+        #[cfg(target_os = "linux")]
+        if let Some(length) = std::num::NonZeroU64::new(length) {
+            let _ =
+                rustix::fs::fadvise(&self.0, offset, Some(length), rustix::fs::Advice::DontNeed);
+        }
+    }
+
     fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
         let Ok(length) = usize::try_from(length) else {
             return Ok(None);

@@ -1,0 +1,128 @@
+//! Failing system calls of the real kernel's interface, injected with `strace`; left out, and said so,
+//! where there is no `strace` or it may not trace.
+//!
+//! The process that fails is this test binary itself, started with a variable in its environment.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use cairn_journal::{
+    Change, Entry, Journal, NewRecord, Options, Reader, Revision, Sequence, Timestamp,
+};
+
+const WRITER: &str = "CAIRN_KERNEL_DIR";
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 4 << 10;
+    options.segment_bytes = 40 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+/// Not a test: the process whose calls fail. Says what was acknowledged, goes on trying after a
+/// failure, and says what it was.
+#[test]
+fn writer() {
+    let Ok(dir) = std::env::var(WRITER) else {
+        return;
+    };
+    let (journal, _) = match Journal::open(Path::new(&dir), options()) {
+        Ok(opened) => opened,
+        Err(error) => return println!("\nfailed {error}"),
+    };
+    for n in 1..80 {
+        let change = Change::set(
+            format!("/{n}"),
+            vec![1; usize::try_from(n * 53 % 1500).unwrap()],
+        );
+        match journal.append_and_commit(NewRecord::changes(Revision(n), vec![change], Timestamp(n)))
+        {
+            Ok(sequence) => println!("\nack {sequence} {n}"),
+            Err(error) => println!("\nfailed {error}"),
+        }
+    }
+}
+
+/// Runs the writer; `fault`: what `strace` is to inject. `None` if that is not possible here.
+fn run(dir: &Path, fault: &str) -> Option<Vec<String>> {
+    let output = Command::new("strace")
+        .args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("inject={fault}"),
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
+        .env(WRITER, dir)
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|l| l.starts_with("ack ") || l.starts_with("failed "))
+        .map(str::to_owned)
+        .collect();
+    (!lines.is_empty()).then_some(lines)
+}
+
+#[test]
+fn what_the_kernel_refuses_is_never_acknowledged() {
+    let mut counts = (0, 0, 0);
+    for call in ["fdatasync", "fsync", "pwrite64", "rename"] {
+        for error in ["EIO", "ENOSPC"] {
+            for when in [1, 2, 3, 5, 8, 13, 21, 34, 55] {
+                let dir = tempfile::tempdir().unwrap();
+                let fault = format!("{call}:error={error}:when={when}");
+                let Some(lines) = run(dir.path(), &fault) else {
+                    println!("left out: strace cannot trace here");
+                    return;
+                };
+                counts.0 += 1;
+                let failed = lines.iter().position(|l| l.starts_with("failed"));
+                let acks = &lines[..failed.unwrap_or(lines.len())];
+                if let Some(failed) = failed {
+                    counts.1 += 1;
+                    let after = &lines[failed..];
+                    assert!(
+                        after.iter().all(|l| l.starts_with("failed")),
+                        "{fault}: acknowledged after a failure"
+                    );
+                }
+                drop(Journal::open(dir.path(), options()).unwrap());
+                let records: Vec<_> = Reader::open(dir.path())
+                    .unwrap()
+                    .records()
+                    .map(Result::unwrap)
+                    .collect();
+                for ack in acks {
+                    let mut words = ack.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap());
+                    let (sequence, n) = (words.next().unwrap(), words.next().unwrap());
+                    let record = &records[usize::try_from(sequence).unwrap() - 1];
+                    assert_eq!(record.sequence, Sequence(sequence));
+                    assert_eq!(
+                        record.revision,
+                        Revision(i64::try_from(n).unwrap()),
+                        "{fault}"
+                    );
+                    assert!(matches!(record.entry, Entry::Changes { .. }));
+                    counts.2 += 1;
+                }
+            }
+        }
+    }
+    println!(
+        "{} runs, {} stopped by a failing call, {} acknowledgements kept",
+        counts.0, counts.1, counts.2
+    );
+    assert!(counts.1 > 30);
+}
