@@ -6,6 +6,8 @@ use cairn_client::{Revision, Uri};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::Bench;
+
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -127,6 +129,8 @@ pub enum Command {
         /// The file
         path: String,
     },
+    /// Measure writes: plain, and with --sync durable too
+    Bench(Bench),
     /// Print a script that completes this command in a shell
     Completions {
         /// The shell
@@ -149,6 +153,7 @@ Examples:
   printf hi | doozer --sync 1,2 set /a -1     return when persisters 1 and 2 have it on disk
   doozer find '/app/**'                       all files below /app
   doozer watch '/app/*' | while read path rev op len; do ...
+  doozer bench --sync 1,2,3 --require 2 --in-flight 64
   doozer completions bash > /etc/bash_completion.d/doozer
 
 Exit codes:

@@ -1,6 +1,7 @@
 //! The `doozer` command: a command-line client in the shape of the well-known one.
 
 mod args;
+mod bench;
 mod output;
 mod session;
 
@@ -13,6 +14,7 @@ use clap::CommandFactory;
 use futures::StreamExt;
 
 pub use args::{Args, Command};
+pub use bench::{Bench, Measured};
 pub use output::{Output, error_object};
 pub use session::Session;
 
@@ -98,6 +100,9 @@ async fn execute(args: &Args) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Args::command(), "doozer", &mut script);
         return Ok(io::stdout().lock().write_all(&script)?);
     }
+    if let Command::Bench(bench) = &args.command {
+        return bench::run(args, bench).await;
+    }
     let body = match &args.command {
         Command::Add { .. } | Command::Set { .. } => read_body()?,
         _ => Vec::new(),
@@ -152,7 +157,7 @@ async fn execute(args: &Args) -> Result<(), Failure> {
         }
         Command::Nop => reader.nop().await?,
         Command::Self_ => out.node(&reader.self_name().await?)?,
-        Command::Completions { .. } => {}
+        Command::Completions { .. } | Command::Bench(_) => {}
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A connection as the command line asks for it: plain, or with writes that wait for disks.
 
+use bytes::Bytes;
 use cairn_client::{Client, Options, Revision, Uri};
 use cairn_sync_client::{Client as SyncClient, Durability, Error};
 
@@ -9,7 +10,7 @@ use super::Args;
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
 
 /// A connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Session {
     /// Writes return when the cluster has them.
     Plain(Client),
@@ -21,20 +22,37 @@ impl Session {
     /// Connects.
     pub async fn connect(args: &Args) -> Result<Self, Error> {
         let uri = uri(args)?;
-        let mut options = Options {
-            boot: args.boot.clone(),
-            ..Options::default()
-        };
-        if let Some(timeout) = args.timeout {
-            options.request_timeout = timeout;
-            options.connect_timeout = timeout;
-        }
         match durability(args, &uri)? {
             Some(durability) => {
+                let options = options(args);
                 let client = SyncClient::connect_durable_with(&uri, durability, options).await?;
                 Ok(Self::Durable(client))
             }
-            None => Ok(Self::Plain(Client::connect_with(&uri, options).await?)),
+            None => Self::connect_plain(args).await,
+        }
+    }
+
+    /// Connects for writes that do not wait for disks, whatever was asked for.
+    pub async fn connect_plain(args: &Args) -> Result<Self, Error> {
+        let client = Client::connect_with(&uri(args)?, options(args)).await?;
+        Ok(Self::Plain(client))
+    }
+
+    /// Whether writes shall wait for disks.
+    pub fn asks_for_durable(args: &Args) -> Result<bool, Error> {
+        Ok(durability(args, &uri(args)?)?.is_some())
+    }
+
+    /// What its writes are, in a few words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Plain(_) => "plain".to_owned(),
+            Self::Durable(client) => {
+                let policy = client.durability();
+                let ids: Vec<String> = policy.persisters.iter().map(u32::to_string).collect();
+                format!("durable, {} of {}", policy.required, ids.join(","))
+            }
         }
     }
 
@@ -54,7 +72,12 @@ impl Session {
     }
 
     /// Writes a file.
-    pub async fn set(&self, path: &str, rev: Revision, body: Vec<u8>) -> Result<Revision, Error> {
+    pub async fn set(
+        &self,
+        path: &str,
+        rev: Revision,
+        body: impl Into<Bytes>,
+    ) -> Result<Revision, Error> {
         match self {
             Self::Plain(client) => Ok(client.set(path, rev, body).await?),
             Self::Durable(client) => client.set(path, rev, body).await,
@@ -68,6 +91,18 @@ impl Session {
             Self::Durable(client) => client.del(path, rev).await,
         }
     }
+}
+
+fn options(args: &Args) -> Options {
+    let mut options = Options {
+        boot: args.boot.clone(),
+        ..Options::default()
+    };
+    if let Some(timeout) = args.timeout {
+        options.request_timeout = timeout;
+        options.connect_timeout = timeout;
+    }
+    options
 }
 
 fn uri(args: &Args) -> Result<Uri, Error> {
