@@ -33,6 +33,8 @@ pub struct Options {
     pub start_revision: Option<i64>,
     /// The node's own name; random if absent, as on a real node.
     pub name: Option<String>,
+    /// The address that the node says it has, in `/ctl/node/<name>/addr`; its listener's if absent.
+    pub advertise: Option<String>,
 }
 
 impl Default for Options {
@@ -49,6 +51,7 @@ impl Default for Options {
             readonly: false,
             start_revision: None,
             name: None,
+            advertise: None,
         }
     }
 }
@@ -125,6 +128,7 @@ impl fmt::Debug for Options {
             .field("max_value", &self.max_value)
             .field("max_unsent", &self.max_unsent)
             .field("readonly", &self.readonly)
+            .field("advertise", &self.advertise)
             .field("start_revision", &self.start_revision)
             .field("name", &self.name)
             .finish()

@@ -26,8 +26,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections over the limit that are being told so at a time; more are closed in silence.
 const MAX_REFUSALS: usize = 64;
 
-/// A node that is ready to run.
-#[derive(Debug)]
+/// A node that is ready to run. Clones are handles of the same node.
+#[derive(Clone, Debug)]
 pub struct Server {
     options: Arc<Options>,
     hub: Arc<SharedHub>,
@@ -79,7 +79,23 @@ impl Server {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
-        self.begin(&address.to_string());
+        let advertised = self.options.advertise.clone();
+        self.begin(&advertised.unwrap_or_else(|| address.to_string()));
+        self.run_also(listener, shutdown).await
+    }
+
+    /// Serves the same node on one more listener, while it [runs](Self::run) on another.
+    ///
+    /// # Errors
+    /// As [`Server::run`].
+    pub async fn run_also(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
         info!(%address, name = self.name, "serving");
         let mut shutdown = std::pin::pin!(shutdown);
         let mut connections = JoinSet::new();

@@ -5,15 +5,16 @@
 //! been published by then.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use cairn_journal::{GapReason, Journal, NewRecord, Revision, Timestamp};
+use cairn_journal::{Entry, GapReason, Journal, NewRecord, Revision, Timestamp};
 use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, ControlKey, Expect, Followed, Session};
 use crate::difference;
 use crate::error::Error;
-use crate::identity::{self, Attach, Identity, Ours, Outcome, Theirs};
+use crate::identity::{self, Ancestor, Attach, Identity, Ours, Outcome, Refusal, Theirs};
 use crate::patience::Patience;
 
 /// A stream of everything that happens in a cluster.
@@ -34,19 +35,56 @@ pub struct Attached<S> {
 }
 
 /// What the journal knows of the cluster that it follows.
-#[must_use]
-pub fn ours(journal: &Journal) -> Ours {
+///
+/// # Errors
+/// The journal's.
+pub fn ours(journal: &Journal) -> Result<Ours, cairn_journal::Error> {
     let end = journal.end();
-    let bound_to = match end.timeline {
-        Some(timeline) => Some(timeline.id),
-        // Written by a tool: it has a history, and that history needs a name of its own.
-        None if end.revision > Revision::NONE => Some(format!("journal.{}", journal.uuid())),
-        None => None,
-    };
-    Ours {
-        bound_to,
-        newest: end.revision,
+    if !has_content(journal)? {
+        // Whatever it was bound to, it has nothing of it: it may follow any cluster.
+        return Ok(Ours::default());
     }
+    let lineage = end
+        .timeline
+        .as_ref()
+        .and_then(|timeline| timeline.parent.as_deref());
+    Ok(Ours {
+        ancestors: Ancestor::parse_all(lineage.unwrap_or_default()),
+        bound_to: Some(match end.timeline {
+            Some(timeline) => timeline.id,
+            // Written by a tool: it has a history, and that history needs a name of its own.
+            None => format!("journal.{}", journal.uuid()),
+        }),
+        newest: end.revision,
+    })
+}
+
+/// Whether the journal holds anything that is not bookkeeping. The first change is found soon.
+fn has_content(journal: &Journal) -> Result<bool, cairn_journal::Error> {
+    for record in journal.reader()?.records() {
+        match record?.entry {
+            Entry::Timeline(_) | Entry::Watermark { .. } | Entry::Seal { .. } => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// How many changes the journal holds beyond `common`, which are not in the restored cluster.
+fn changes_beyond(journal: &Journal, common: Revision) -> Result<u64, cairn_journal::Error> {
+    let mut beyond = 0;
+    for record in journal.reader()?.records() {
+        let record = record?;
+        match record.entry {
+            // What was counted belongs to an older life; only the newest is compared.
+            Entry::Timeline(_) => beyond = 0,
+            Entry::Changes { changes, .. } if record.revision > common => {
+                beyond += changes.len() as u64;
+            }
+            _ => {}
+        }
+    }
+    Ok(beyond)
 }
 
 /// What the cluster says of itself, and a revision that was current before it said it.
@@ -65,8 +103,9 @@ pub async fn theirs<S: Session>(session: &S) -> Result<(Theirs, Revision), Error
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored.
 ///
-/// `take_state` says why following from the journal's end is not enough: the history there is
-/// discarded, or the journal lost records to a repair. The cluster's state is then taken.
+/// `take_state` says why following from the journal's end is not enough. The cluster's state is then
+/// taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go of
+/// changes that the journal holds and a restored cluster does not.
 ///
 /// `None` if cancelled.
 ///
@@ -76,19 +115,29 @@ pub async fn attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
     take_state: Option<GapReason>,
+    accept_loss: bool,
     cancel: &CancellationToken,
 ) -> Result<Option<Attached<C::Session>>, Error> {
     let mut patience = Patience::new();
+    let mut nameless_since: Option<Instant> = None;
     loop {
         let tried = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(None),
-            tried = try_attach(cluster, journal, take_state) => tried,
+            tried = try_attach(cluster, journal, take_state, accept_loss) => tried,
         };
         let why = match tried {
             Ok(Tried::Attached(attached)) => return Ok(Some(attached)),
             Ok(Tried::Again) => continue,
             Ok(Tried::Wait(why)) => why,
+            // Every node of our cluster has its name, except one that is so far behind that it has
+            // not heard it yet. A fresh cluster looks just the same, so this is not waited for long.
+            Ok(Tried::Nameless(refused))
+                if nameless_since.get_or_insert_with(Instant::now).elapsed() < NAMELESS_FOR =>
+            {
+                format!("{refused}, or this node lags far behind")
+            }
+            Ok(Tried::Nameless(refused)) => return Err(refused),
             Err(error) if error.is_unavailable() => error.to_string(),
             // The state was being taken, and the cluster forgot faster than we read.
             Err(error @ Error::Cluster(cluster::Error::HistoryDiscarded)) => error.to_string(),
@@ -109,25 +158,36 @@ enum Tried<S> {
     Again,
     /// Not yet, and why.
     Wait(String),
+    /// The node is behind the journal, and its cluster has no name: the refusal, if that stays so.
+    Nameless(Error),
 }
+
+/// How long a node without a name, and behind the journal, is given to catch up.
+const NAMELESS_FOR: Duration = Duration::from_secs(10);
 
 async fn try_attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
     take_state: Option<GapReason>,
+    accept_loss: bool,
 ) -> Result<Tried<C::Session>, Error> {
     let session = cluster.open().await?;
     let (theirs, identified_at) = theirs(&session).await?;
-    let ours = ours(journal);
+    let ours = tokio::task::block_in_place(|| ours(journal))?;
     let bind = |identity: &Identity, revision: Revision| {
         NewRecord::timeline(revision, identity.timeline(Timestamp::now()))
     };
     let identity = match identity::decide(&ours, &theirs) {
         Attach::Refuse(refusal) => {
-            return Err(Error::Refused {
-                refusal,
+            let nameless = matches!(refusal, Refusal::Reset { .. });
+            let refused = Error::Refused {
+                refusal: Box::new(refusal),
                 journal: Path::to_owned(journal.dir()),
-            });
+            };
+            if nameless && theirs.newest < ours.newest {
+                return Ok(Tried::Nameless(refused));
+            }
+            return Err(refused);
         }
         Attach::Behind => {
             return Ok(Tried::Wait(format!(
@@ -166,22 +226,21 @@ async fn try_attach<C: Cluster>(
             commit(journal, bind(&identity, ours.newest))?;
             identity
         }
-        Attach::Rebase(identity) => {
-            let first = first_unknown(&identity, ours.newest);
-            let taken = difference::take(
-                &session,
-                journal,
-                first,
-                GapReason::HistoryDiscarded,
-                |revision| Some(bind(&identity, revision)),
-            )
-            .await?;
-            return Ok(Tried::Attached(after(
-                session,
-                identity,
-                identified_at,
-                taken,
-            )));
+        Attach::Rebase { identity, common } => {
+            let beyond = tokio::task::block_in_place(|| changes_beyond(journal, common))?;
+            if beyond > 0 && !accept_loss {
+                return Err(Error::WouldLose(format!(
+                    "this journal holds {beyond} changes, up to revision {}, that the cluster was not restored \
+                     with ({identity}): it has older values, or nothing, in their place. Following it would \
+                     record those older values as the newest",
+                    ours.newest
+                )));
+            }
+            let first = first_unknown(&identity, ours.newest, common);
+            let marker = |revision| Some(bind(&identity, revision));
+            let reason = GapReason::HistoryDiscarded;
+            let taken = difference::take(&session, journal, first, reason, marker).await?;
+            return after(session, identity, taken).await;
         }
         Attach::Resume => theirs
             .identity
@@ -189,19 +248,18 @@ async fn try_attach<C: Cluster>(
     };
     let end = journal.end();
     let next = end.revision.next();
-    let incomplete = match end.open_gap {
-        // A difference was not completed, by us or by an earlier life of this journal.
+    let lacking = match end.open_gap {
+        // Damage, or a difference that was not completed. Damage is made good by a difference like
+        // any other, so the new gap is not called damage again.
+        Some(gap) if gap.reason == GapReason::Damage => {
+            Some((gap.first, GapReason::HistoryDiscarded))
+        }
         Some(gap) => Some((gap.first, gap.reason)),
         None => take_state.map(|reason| (next, reason)),
     };
-    if let Some((first, reason)) = incomplete {
+    if let Some((first, reason)) = lacking {
         let taken = difference::take(&session, journal, first, reason, |_| None).await?;
-        return Ok(Tried::Attached(after(
-            session,
-            identity,
-            identified_at,
-            taken,
-        )));
+        return after(session, identity, taken).await;
     }
     let stream: Changes = Box::new(session.follow(next));
     Ok(Tried::Attached(Attached {
@@ -213,28 +271,36 @@ async fn try_attach<C: Cluster>(
     }))
 }
 
-/// The first revision of a restored cluster that the journal knows nothing of.
-fn first_unknown(identity: &Identity, newest: Revision) -> Revision {
+/// The first revision of a restored cluster that the journal knows nothing of. `common`: the
+/// newest revision of ours that it was restored with.
+fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Revision {
     match &identity.origin {
-        Some(origin) if origin.outcome == Outcome::Kept => newest.min(origin.at).next(),
+        Some(origin) if origin.outcome == Outcome::Kept && origin.at == common => {
+            newest.min(common).next()
+        }
         // The numbers mean something else there: nothing is known.
         _ => Revision(1),
     }
 }
 
-fn after<S>(
+/// Looks once more whether the cluster is still the one whose state was taken: what was written to
+/// its identity meanwhile is not among the events that follow.
+async fn after<S: Session>(
     session: S,
     identity: Identity,
-    identified_at: Revision,
     taken: difference::Taken,
-) -> Attached<S> {
-    Attached {
+) -> Result<Tried<S>, Error> {
+    let (now, identified_at) = theirs(&session).await?;
+    if now.identity.is_none_or(|now| now.id != identity.id) {
+        return Ok(Tried::Again);
+    }
+    Ok(Tried::Attached(Attached {
         session,
         cluster: identity.id,
         identified_at,
         next: taken.at.next(),
         stream: taken.stream,
-    }
+    }))
 }
 
 fn commit(journal: &Journal, record: NewRecord) -> Result<(), cairn_journal::Error> {

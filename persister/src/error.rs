@@ -26,7 +26,7 @@ pub enum Error {
     )]
     Refused {
         /// How the two differ.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
         /// Where the journal is.
         journal: PathBuf,
     },
@@ -35,7 +35,7 @@ pub enum Error {
     Identity(#[from] crate::identity::ParseError),
     /// Another live persister holds the id.
     #[error(
-        "persister {id} is already running: its owner key is being refreshed by {holder:?} (journal, process, pid). \
+        "persister {id} is already running: its owner key is being refreshed by {holder:?} (journal, process, place, pid). \
          Stop that one first, or choose another --id"
     )]
     IdTaken {
@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// Another persister took the id over while this one ran.
     #[error(
-        "another persister took over id {id}: {holder:?} (journal, process, pid). This one stops"
+        "another persister took over id {id}: {holder:?} (journal, process, place, pid). This one stops"
     )]
     Replaced {
         /// The id.
@@ -65,6 +65,9 @@ pub enum Error {
         /// What the cluster says.
         found: String,
     },
+    /// Going on would let go of changes that are, or may be, nowhere else.
+    #[error("{0}.\n  Nothing was changed. If that is what you want, run with --accept-loss")]
+    WouldLose(String),
     /// A follower was handed a revision out of order: a defect of the cluster or of the client.
     #[error(
         "the cluster answered with revision {got} where {expected} was due; nothing after {expected} was journaled"
@@ -105,6 +108,7 @@ impl Error {
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
             Self::RestoreDiffers { .. } => 24,
+            Self::WouldLose(_) => 25,
             Self::Listen { .. } => 2,
             Self::Panicked(_) => 1,
         }

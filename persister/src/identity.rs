@@ -12,8 +12,9 @@ use std::fmt;
 
 use cairn_journal::{Revision, Timeline};
 
-/// A cluster's identity, as it stands in the cluster: `UUID`, and after a restore
-/// `UUID from OLD-UUID at REVISION kept` (or `shifted`, or `restoring` until it is complete).
+/// A cluster's identity, as it stands in the cluster: `ID`, and after a restore
+/// `ID from OLD at REVISION kept` (or `shifted`, or `restoring JOURNAL` until it is complete),
+/// followed by ` after OLDER@REVISION ...` if that cluster had been restored in its turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Names one life of one cluster.
@@ -31,13 +32,55 @@ pub struct Origin {
     pub at: Revision,
     /// How the restore went.
     pub outcome: Outcome,
+    /// Where the parent came from, newest first: at most [`ANCESTORS`].
+    pub ancestors: Vec<Ancestor>,
+}
+
+/// A cluster from which others descend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its identity.
+    pub id: String,
+    /// Its newest revision that was restored.
+    pub at: Revision,
+}
+
+/// How many generations an identity names. A journal that was away for more restores than this is
+/// refused, not harmed.
+pub const ANCESTORS: usize = 16;
+
+impl fmt::Display for Ancestor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.id, self.at)
+    }
+}
+
+impl Ancestor {
+    /// Reads the form that [`Display`](fmt::Display) writes.
+    fn parse(text: &str) -> Option<Self> {
+        let (id, at) = text.rsplit_once('@')?;
+        let at = Revision(at.parse().ok()?);
+        (!id.is_empty()).then(|| Self {
+            id: id.to_owned(),
+            at,
+        })
+    }
+
+    /// Reads any number of them, separated by spaces.
+    #[must_use]
+    pub fn parse_all(text: &str) -> Vec<Self> {
+        text.split(' ').filter_map(Self::parse).collect()
+    }
 }
 
 /// How far a restore came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Still running, or interrupted: the state is incomplete.
-    Restoring,
+    Restoring {
+        /// The UUID of the journal that it is restored from.
+        by: String,
+    },
     /// Complete, and every key is at the revision that it had.
     Kept,
     /// Complete, but some keys are at newer revisions than they had.
@@ -48,12 +91,15 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.id)?;
         if let Some(origin) = &self.origin {
-            let outcome = match origin.outcome {
-                Outcome::Restoring => "restoring",
-                Outcome::Kept => "kept",
-                Outcome::Shifted => "shifted",
-            };
-            write!(f, " from {} at {} {outcome}", origin.parent, origin.at)?;
+            write!(f, " from {} at {}", origin.parent, origin.at)?;
+            match &origin.outcome {
+                Outcome::Restoring { by } => write!(f, " restoring {by}")?,
+                Outcome::Kept => f.write_str(" kept")?,
+                Outcome::Shifted => f.write_str(" shifted")?,
+            }
+            for (n, ancestor) in origin.ancestors.iter().enumerate() {
+                write!(f, "{} {ancestor}", if n == 0 { " after" } else { "" })?;
+            }
         }
         Ok(())
     }
@@ -63,7 +109,7 @@ impl fmt::Display for Identity {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the cluster's identity is {value:?}, which is not of the form \
-     `ID` or `ID from OLD-ID at REVISION kept|shifted|restoring`"
+     `ID` or `ID from OLD at REVISION kept|shifted|restoring ... [after OLDER@REVISION ...]`"
 )]
 pub struct ParseError {
     value: String,
@@ -79,17 +125,38 @@ impl Identity {
         }
     }
 
-    /// A new identity for a cluster that is being restored from a journal bound to `parent`.
+    /// A new identity for a cluster that is being restored from the journal `by`, which holds the
+    /// history of `ours`.
     #[must_use]
-    pub fn restored(parent: &str, at: Revision, outcome: Outcome) -> Self {
+    pub fn restoring(ours: &Ours, by: String) -> Self {
         Self {
             origin: Some(Origin {
-                parent: parent.to_owned(),
-                at,
-                outcome,
+                parent: ours.bound_to.clone().unwrap_or_default(),
+                at: ours.newest,
+                outcome: Outcome::Restoring { by },
+                ancestors: ours.ancestors.iter().take(ANCESTORS).cloned().collect(),
             }),
             ..Self::generate()
         }
+    }
+
+    /// The same, its restore over.
+    #[must_use]
+    pub fn finished(mut self, outcome: Outcome) -> Self {
+        if let Some(origin) = &mut self.origin {
+            origin.outcome = outcome;
+        }
+        self
+    }
+
+    /// The revision of the cluster `id` whose state lives on in this one, if it descends from it.
+    fn descends_from(&self, id: &str) -> Option<Revision> {
+        let origin = self.origin.as_ref()?;
+        if origin.parent == id {
+            return Some(origin.at);
+        }
+        let ancestor = origin.ancestors.iter().find(|ancestor| ancestor.id == id)?;
+        Some(ancestor.at)
     }
 
     /// Reads the form that [`Display`](fmt::Display) writes.
@@ -101,40 +168,58 @@ impl Identity {
             value: String::from_utf8_lossy(value).into_owned(),
         };
         let text = std::str::from_utf8(value).map_err(|_| refuse())?;
+        let (text, ancestors) = match text.split_once(" after ") {
+            Some((text, ancestors)) => (text, Ancestor::parse_all(ancestors)),
+            None => (text, Vec::new()),
+        };
         let words: Vec<&str> = text.split(' ').collect();
-        let named = |id: &str| !id.is_empty();
-        match words[..] {
-            [id] if named(id) => Ok(Self {
-                id: id.to_owned(),
-                origin: None,
-            }),
-            [id, "from", parent, "at", at, outcome] if named(id) && named(parent) => {
-                let outcome = match outcome {
-                    "restoring" => Outcome::Restoring,
-                    "kept" => Outcome::Kept,
-                    "shifted" => Outcome::Shifted,
+        let (id, origin) = match words[..] {
+            [id] => (id, None),
+            [id, "from", parent, "at", at, ref outcome @ ..] if !parent.is_empty() => {
+                let outcome = match *outcome {
+                    ["restoring", by] => Outcome::Restoring { by: by.to_owned() },
+                    ["kept"] => Outcome::Kept,
+                    ["shifted"] => Outcome::Shifted,
                     _ => return Err(refuse()),
                 };
-                let at = at.parse().map_err(|_| refuse())?;
-                Ok(Self {
-                    id: id.to_owned(),
-                    origin: Some(Origin {
-                        parent: parent.to_owned(),
-                        at: Revision(at),
+                let at = Revision(at.parse().map_err(|_| refuse())?);
+                let parent = parent.to_owned();
+                (
+                    id,
+                    Some(Origin {
+                        parent,
+                        at,
                         outcome,
+                        ancestors,
                     }),
-                })
+                )
             }
-            _ => Err(refuse()),
+            _ => return Err(refuse()),
+        };
+        if id.is_empty() {
+            return Err(refuse());
         }
+        Ok(Self {
+            id: id.to_owned(),
+            origin,
+        })
     }
 
-    /// The journal's record of this identity.
+    /// The journal's record of this identity. Its parent is the whole lineage, newest first, as
+    /// [`Ancestor`]s.
     #[must_use]
     pub fn timeline(&self, observed_at: cairn_journal::Timestamp) -> Timeline {
+        let lineage = self.origin.as_ref().map(|origin| {
+            let parent = Ancestor {
+                id: origin.parent.clone(),
+                at: origin.at,
+            };
+            let all = std::iter::once(&parent).chain(&origin.ancestors);
+            all.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        });
         Timeline {
             id: self.id.clone(),
-            parent: self.origin.as_ref().map(|o| o.parent.clone()),
+            parent: lineage,
             at: self.origin.as_ref().map_or(Revision(0), |o| o.at),
             kept: self
                 .origin
@@ -146,12 +231,14 @@ impl Identity {
 }
 
 /// What the journal knows when it attaches.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ours {
     /// The identity of the cluster it followed; `None` if it never followed one.
     pub bound_to: Option<String>,
     /// The newest revision that it covers; 0 in an empty journal.
     pub newest: Revision,
+    /// Where that cluster came from, newest first.
+    pub ancestors: Vec<Ancestor>,
 }
 
 /// What the cluster says when we attach.
@@ -181,7 +268,12 @@ pub enum Attach {
     /// Also when we hold *less* than was restored: a restore brings back live keys only, so the
     /// deletes between our newest revision and the restored one are not in its history, and
     /// following it would keep those keys alive in our journal for ever.
-    Rebase(Identity),
+    Rebase {
+        /// The restored cluster's.
+        identity: Identity,
+        /// Our revision up to which its state is ours. What we hold beyond it is not in the cluster.
+        common: Revision,
+    },
     /// A restore of our cluster that is not complete yet: wait for it.
     Unfinished(Identity),
     /// Not our cluster.
@@ -242,17 +334,23 @@ pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
             Attach::Resume
         };
     }
-    match &identity.origin {
-        Some(origin) if origin.parent == *bound_to => match origin.outcome {
-            Outcome::Restoring => Attach::Unfinished(identity.clone()),
-            Outcome::Kept if ours.newest == origin.at => Attach::Continue(identity.clone()),
-            Outcome::Kept | Outcome::Shifted => Attach::Rebase(identity.clone()),
-        },
-        _ => Attach::Refuse(Refusal::Foreign {
+    let Some(common) = identity.descends_from(bound_to) else {
+        return Attach::Refuse(Refusal::Foreign {
             ours: bound_to.clone(),
             newest: ours.newest,
             theirs: identity.clone(),
-        }),
+        });
+    };
+    let identity = identity.clone();
+    let is_parent = |origin: &Origin| origin.parent == *bound_to;
+    match &identity.origin {
+        _ if is_unfinished(&identity) => Attach::Unfinished(identity),
+        Some(origin)
+            if is_parent(origin) && origin.outcome == Outcome::Kept && ours.newest == common =>
+        {
+            Attach::Continue(identity)
+        }
+        _ => Attach::Rebase { identity, common },
     }
 }
 
@@ -260,7 +358,7 @@ fn is_unfinished(identity: &Identity) -> bool {
     identity
         .origin
         .as_ref()
-        .is_some_and(|origin| origin.outcome == Outcome::Restoring)
+        .is_some_and(|origin| matches!(origin.outcome, Outcome::Restoring { .. }))
 }
 
 #[cfg(test)]
@@ -271,6 +369,7 @@ mod tests {
         Ours {
             bound_to: bound_to.map(str::to_owned),
             newest: Revision(newest),
+            ancestors: Vec::new(),
         }
     }
 
@@ -288,7 +387,9 @@ mod tests {
             "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
             "b from a at 90 kept",
             "b from a at 90 shifted",
-            "b from a at 90 restoring",
+            "b from a at 90 restoring j",
+            "c from b at 120 kept after a@90",
+            "d from c at 150 restoring j after b@120 a@90",
         ] {
             let identity = Identity::parse(text.as_bytes()).expect("a valid form");
             assert_eq!(identity.to_string(), text);
@@ -305,6 +406,9 @@ mod tests {
             b"b from a at 9 maybe",
             b"b from a at 9",
             b"b from  at 9 kept",
+            b"b from a at 9 restoring",
+            b"b from a at 9 kept kept",
+            b" from a at 9 kept",
             b"\xff",
         ] {
             assert!(Identity::parse(value).is_err(), "{value:?}");
@@ -356,15 +460,15 @@ mod tests {
         for newest in [99, 101] {
             assert!(matches!(
                 decide(&ours(Some("a"), newest), &kept),
-                Attach::Rebase(_)
+                Attach::Rebase { .. }
             ));
         }
         let shifted = theirs(Some("b from a at 100 shifted"), 200);
         assert!(matches!(
             decide(&ours(Some("a"), 60), &shifted),
-            Attach::Rebase(_)
+            Attach::Rebase { .. }
         ));
-        let restoring = theirs(Some("b from a at 100 restoring"), 80);
+        let restoring = theirs(Some("b from a at 100 restoring j"), 80);
         assert!(matches!(
             decide(&ours(Some("a"), 60), &restoring),
             Attach::Unfinished(_)
@@ -384,5 +488,46 @@ mod tests {
             decide(&us, &theirs(Some("b from a at 100 kept"), 200)),
             Attach::Resume
         );
+    }
+
+    /// A standby that was away for two restores has not become a stranger.
+    #[test]
+    fn a_descendant_of_any_generation_is_recognised() {
+        let grandchild = theirs(Some("c from b at 200 kept after a@100 z@50"), 300);
+        for (bound_to, known) in [("b", 200), ("a", 100), ("z", 50)] {
+            let Attach::Rebase { common, .. } = decide(&ours(Some(bound_to), 250), &grandchild)
+            else {
+                panic!("{bound_to} is an ancestor");
+            };
+            assert_eq!(common, Revision(known));
+        }
+        assert!(matches!(
+            decide(&ours(Some("y"), 250), &grandchild),
+            Attach::Refuse(Refusal::Foreign { .. })
+        ));
+        // Even at the very revision: what happened in between is not known.
+        assert!(matches!(
+            decide(&ours(Some("a"), 100), &grandchild),
+            Attach::Rebase { .. }
+        ));
+    }
+
+    #[test]
+    fn a_journal_remembers_the_whole_lineage() {
+        let identity = Identity::parse(b"c from b at 200 kept after a@100").expect("a valid form");
+        let timeline = identity.timeline(cairn_journal::Timestamp(0));
+        let ancestors = Ancestor::parse_all(&timeline.parent.expect("it has a parent"));
+        let ours = Ours {
+            bound_to: Some(timeline.id),
+            newest: Revision(300),
+            ancestors,
+        };
+        let next = Identity::restoring(&ours, "j".to_owned());
+        let (_, lineage) = next
+            .to_string()
+            .split_once(' ')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .expect("it has an origin");
+        assert_eq!(lineage, "from c at 300 restoring j after b@200 a@100");
     }
 }

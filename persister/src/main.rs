@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::observe::report;
-use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -19,29 +18,27 @@ const USAGE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let line = CommandLine::parse();
+    let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let file = match config::read_file(line.config.as_deref()) {
         Ok(file) => file,
         Err(error) => return fail(&error, USAGE),
     };
-    let settings = line.settings.clone().or(file);
+    let format = line.settings.log_format.or(file.log_format);
     match line.command {
         Some(Command::Status { json }) => {
-            let uri = config::cluster(&settings);
+            let uri = config::cluster(&line.settings.or(file));
             report(look(&uri, json).await)
         }
-        Some(Command::Config(ConfigCommand::Check)) => {
-            match Config::new(&settings, line.embedded, line.restore, line.repair) {
-                Ok(config) => {
-                    println!("{config:#?}");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => fail(&error, USAGE),
+        Some(Command::Config(ConfigCommand::Check)) => match Config::new(line, file) {
+            Ok(config) => {
+                println!("{config:#?}");
+                ExitCode::SUCCESS
             }
-        }
+            Err(error) => fail(&error, USAGE),
+        },
         None => {
-            log(line.verbose, settings.log_format.unwrap_or_default());
-            match Config::new(&settings, line.embedded, line.restore, line.repair) {
+            log(line.verbose, format.unwrap_or_default());
+            match Config::new(line, file) {
                 Ok(config) => persist(config).await,
                 Err(error) => fail(&error, USAGE),
             }

@@ -3,13 +3,16 @@
 //! The holder's key says which journal it writes and which process it is, and is refreshed by
 //! compare-and-set. Whoever finds the key held asks two questions:
 //!
-//! * Is it held for *this* journal? Then the holder is dead: we hold the journal's lock. Take over
-//!   at once, so that a restart costs no waiting.
+//! * Is it held for *this* journal, in this very directory of this very machine? Then the holder is
+//!   dead: we hold the journal's lock. Take over at once, so that a restart costs no waiting. (The
+//!   directory counts, because a copy of a journal has the same UUID and a lock of its own.)
 //! * Otherwise: is the key refreshed while we look? Then its holder lives, and we are refused. A
 //!   key that stays as it is for [`STALE_AFTER`] is taken over.
 //!
 //! Time is only ever measured on our own clock, between two looks; clocks need not agree.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,27 +30,38 @@ pub const STALE_AFTER: Duration = Duration::from_secs(16);
 /// How often a contender looks whether the key was refreshed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// This process, as it stands in the owner key: `JOURNAL-UUID PROCESS-UUID PID`.
+/// This process, as it stands in the owner key: `JOURNAL-UUID PROCESS-UUID PLACE PID`.
 #[derive(Clone, Debug)]
 pub struct Holder {
     journal: Uuid,
     process: Uuid,
+    /// The machine, and the device and inode of the journal's directory on it.
+    place: String,
 }
 
 impl Holder {
-    /// This process, holding `journal`.
+    /// This process, holding `journal`, which lies in `directory`.
     #[must_use]
-    pub fn new(journal: Uuid) -> Self {
+    pub fn new(journal: Uuid, directory: &Path) -> Self {
+        let machine = rustix::system::uname();
+        let machine = machine.nodename().to_string_lossy().replace(' ', "-");
+        let place = match std::fs::metadata(directory) {
+            Ok(metadata) => format!("{machine}:{:x}:{:x}", metadata.dev(), metadata.ino()),
+            // Nobody's place: then the heartbeats decide.
+            Err(_) => format!("{machine}:{}", Uuid::new_v4()),
+        };
         Self {
             journal,
             process: Uuid::new_v4(),
+            place,
         }
     }
 
     /// The value of the owner key.
     #[must_use]
     pub fn value(&self) -> Bytes {
-        format!("{} {} {}", self.journal, self.process, std::process::id()).into()
+        let pid = std::process::id();
+        format!("{} {} {} {pid}", self.journal, self.process, self.place).into()
     }
 
     /// Whether `value` was written by this very process.
@@ -56,9 +70,10 @@ impl Holder {
         word(value, 1) == Some(self.process.to_string().as_str())
     }
 
-    /// Whether `value` was written by a process that held the same journal.
-    fn is_my_journal(&self, value: &[u8]) -> bool {
+    /// Whether `value` was written by a process that held the lock which we hold now.
+    fn had_my_lock(&self, value: &[u8]) -> bool {
         word(value, 0) == Some(self.journal.to_string().as_str())
+            && word(value, 2) == Some(self.place.as_str())
     }
 }
 
@@ -76,7 +91,7 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
     loop {
         let expect = match session.read(&key).await? {
             None => Expect::Absent,
-            Some(held) if me.is_me(&held.value) || me.is_my_journal(&held.value) => {
+            Some(held) if me.is_me(&held.value) || me.had_my_lock(&held.value) => {
                 Expect::At(held.revision)
             }
             Some(held) => {
@@ -158,7 +173,10 @@ pub async fn release<S: Session>(session: &S, id: Id, me: &Holder) -> Result<(),
 }
 
 /// The error for an id that is no longer ours.
-async fn replaced<S: Session>(session: &S, id: Id) -> Result<Error, Error> {
+///
+/// # Errors
+/// The cluster's, if it cannot say who has it.
+pub async fn replaced<S: Session>(session: &S, id: Id) -> Result<Error, Error> {
     let holder = session
         .read(&ControlKey::Owner(id))
         .await?
@@ -173,17 +191,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_holder_knows_itself_and_its_journal() {
+    fn a_holder_knows_itself_and_its_lock() {
+        let (here, there) = (tempfile::tempdir(), tempfile::tempdir());
+        let (here, there) = (here.expect("a directory"), there.expect("a directory"));
         let journal = Uuid::new_v4();
-        let (me, earlier_me) = (Holder::new(journal), Holder::new(journal));
-        let other = Holder::new(Uuid::new_v4());
+        let me = Holder::new(journal, here.path());
+        let earlier_me = Holder::new(journal, here.path());
+        let copy = Holder::new(journal, there.path());
+        let other = Holder::new(Uuid::new_v4(), here.path());
         assert!(me.is_me(&me.value()));
         assert!(!me.is_me(&earlier_me.value()));
-        assert!(me.is_my_journal(&earlier_me.value()));
-        assert!(!me.is_my_journal(&other.value()));
+        assert!(me.had_my_lock(&earlier_me.value()));
+        assert!(!me.had_my_lock(&copy.value()), "its lock is another");
+        assert!(!me.had_my_lock(&other.value()));
         for garbage in [&b""[..], b" ", b"\xff \xff \xff"] {
             assert!(!me.is_me(garbage));
-            assert!(!me.is_my_journal(garbage));
+            assert!(!me.had_my_lock(garbage));
         }
     }
 }

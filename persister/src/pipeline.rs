@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::observe::Vitals;
 use crate::owner::{self, Holder};
 use crate::stage::follow::{Ended, Follower};
-use crate::stage::owed::Owed;
+use crate::stage::owed::{Owed, Progress};
 use crate::stage::{self, IN_FLIGHT_MESSAGES, Reached, publish};
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
@@ -57,7 +57,10 @@ pub async fn run<S: Session>(
         next,
         stream,
     } = attached;
-    let claimed_at = owner::claim(&session, id, me).await?;
+    let claimed_at = tokio::select! {
+        claimed = owner::claim(&session, id, me) => claimed?,
+        () = cancel.cancelled() => return Ok(Ended::Cancelled),
+    };
     let end = journal.end();
     tracing::info!(cluster, from = %next, durable = %end.revision, "following");
 
@@ -84,6 +87,7 @@ pub async fn run<S: Session>(
     };
 
     let follower = Follower {
+        session: &session,
         me,
         cluster: &cluster,
         identified_at,
@@ -100,7 +104,11 @@ pub async fn run<S: Session>(
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
-        error = publishers.failure() => Err(error.into()),
+        error = publishers.failure() => Err(match error {
+            // Somebody else writes what only the holder of the id may write.
+            cluster::Error::Conflict => owner::replaced(&session, id).await?,
+            other => other.into(),
+        }),
         result = &mut journaling => {
             journaled = Some(result);
             Ok(Ended::JournalGone)
@@ -158,8 +166,9 @@ impl Publishers {
         let mut tasks = JoinSet::new();
         let (session, vitals) = (session.clone(), Arc::clone(vitals));
         tasks.spawn(async move {
-            let told = |reached: Reached| vitals.published(reached.revision, reached.at.elapsed());
-            publish::announce(&session, key, watermark, Duration::ZERO, told).await
+            let say = |reached: &Reached| reached.revision.to_string();
+            let told = |reached: &Reached| vitals.published(reached.revision, reached.at.elapsed());
+            publish::announce(&session, key, watermark, Duration::ZERO, say, told).await
         });
         Ok(Self { tasks })
     }
@@ -174,8 +183,8 @@ impl Publishers {
         durable: watch::Receiver<Sequence>,
         vitals: &Arc<Vitals>,
     ) -> Result<(), Error> {
-        let owed = Owed::read(session, id, journal.end().revision).await?;
-        let (complete, completions) = watch::channel(Reached::now(owed.complete_to()));
+        let owed = Owed::read(session, id, journal).await?;
+        let (complete, completions) = watch::channel(owed.progress);
         let (to, batches) = mpsc::channel(MIRROR_BATCHES);
         let journal = Arc::clone(journal);
         let reading = tokio::task::spawn_blocking(move || owed.hand_on(&journal, durable, &to));
@@ -196,8 +205,9 @@ impl Publishers {
             let (session, vitals) = (session.clone(), Arc::clone(vitals));
             let (key, every) = (ControlKey::Mirrored(id), publish::MIRRORED_EVERY);
             async move {
-                let told = |reached: Reached| vitals.mirrored(reached.revision);
-                publish::announce(&session, key, completions, every, told).await
+                let told = |progress: &Progress| vitals.mirrored(progress.revision);
+                publish::announce(&session, key, completions, every, Progress::to_string, told)
+                    .await
             }
         });
         Ok(())

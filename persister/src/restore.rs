@@ -13,6 +13,7 @@
 //!   no persister follows it.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_journal::{Journal, Revision};
@@ -23,10 +24,14 @@ use crate::cluster::{self, Control, ControlKey, Expect, Session};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::identity::{Identity, Ours, Outcome, Theirs};
+use crate::owner::STALE_AFTER;
 use crate::progress::Progress;
 
 /// How many no-operations are in flight at most.
 const WINDOW: usize = 512;
+
+/// How often another restore's progress is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What a restore came to.
 #[derive(Debug)]
@@ -48,7 +53,7 @@ pub enum Reason {
     AlreadyRestored(Identity),
     /// The cluster has keys: the first few of them.
     NotEmpty(Vec<Bytes>),
-    /// Another journal's restore is under way, or was interrupted.
+    /// The restore of another state is under way, or was interrupted.
     OthersRestore(Identity),
 }
 
@@ -71,7 +76,7 @@ impl std::fmt::Display for Reason {
             }
             Self::OthersRestore(identity) => write!(
                 f,
-                "another journal's restore has begun ({identity}): let it finish, or start the cluster anew"
+                "another state is being restored ({identity}): let that finish, or start the cluster anew"
             ),
         }
     }
@@ -94,90 +99,123 @@ enum Plan {
     Nothing(Reason),
     /// Begin: the identity key is as expected.
     Begin,
-    /// Take up an interrupted restore of the same state.
-    Resume(Identity),
+    /// Take up a restore of the same state. Unless it is our own it may be alive: look first.
+    TakeUp {
+        identity: Identity,
+        own: bool,
+    },
 }
 
-/// Pure: whether these two ask for a restore. Emptiness is looked at afterwards.
-fn plan(ours: &Ours, theirs: &Theirs) -> Plan {
+/// Pure: whether these two ask for a restore by `journal`. Emptiness is looked at afterwards.
+fn plan(ours: &Ours, theirs: &Theirs, journal: &str) -> Plan {
     let Some(bound_to) = &ours.bound_to else {
         return Plan::Nothing(Reason::EmptyJournal);
     };
-    match &theirs.identity {
-        None => Plan::Begin,
-        Some(identity) => match &identity.origin {
-            Some(origin) if origin.outcome == Outcome::Restoring => {
-                if origin.parent == *bound_to && origin.at == ours.newest {
-                    Plan::Resume(identity.clone())
-                } else {
-                    Plan::Nothing(Reason::OthersRestore(identity.clone()))
+    let Some(identity) = &theirs.identity else {
+        return Plan::Begin;
+    };
+    match &identity.origin {
+        Some(origin) if let Outcome::Restoring { by } = &origin.outcome => {
+            if origin.parent == *bound_to && origin.at == ours.newest {
+                Plan::TakeUp {
+                    identity: identity.clone(),
+                    own: by == journal,
                 }
+            } else {
+                Plan::Nothing(Reason::OthersRestore(identity.clone()))
             }
-            _ if identity.id == *bound_to => Plan::Nothing(Reason::Alive),
-            Some(origin) if origin.parent == *bound_to => {
-                Plan::Nothing(Reason::AlreadyRestored(identity.clone()))
-            }
-            // Named by a persister that attached first. If it is empty it is ours to fill.
-            _ => Plan::Begin,
-        },
+        }
+        _ if identity.id == *bound_to => Plan::Nothing(Reason::Alive),
+        Some(origin) if origin.parent == *bound_to => {
+            Plan::Nothing(Reason::AlreadyRestored(identity.clone()))
+        }
+        // Named by a persister that attached first. If it is empty it is ours to fill.
+        _ => Plan::Begin,
     }
 }
 
 /// Restores the journal's newest state into the cluster, if that is called for.
 ///
 /// # Errors
-/// The cluster's, the journal's; [`Error::RestoreDiffers`] if the result does not compare equal.
-pub async fn restore<S: Session>(session: &S, journal: &Journal) -> Result<Restored, Error> {
+/// The cluster's, the journal's; [`cluster::Error::Conflict`] if somebody else was faster, and it
+/// is worth looking again; [`Error::WouldLose`] if the journal itself lacks something and
+/// `accept_loss` is not given; [`Error::RestoreDiffers`] if the result does not compare equal.
+pub async fn restore<S: Session>(
+    session: &S,
+    journal: &Journal,
+    accept_loss: bool,
+) -> Result<Restored, Error> {
     let (theirs, at_start) = theirs(session).await?;
-    let ours = ours(journal);
-    let parent = ours.bound_to.clone().unwrap_or_default();
-    let (identity, resumed) = match plan(&ours, &theirs) {
+    let ours = tokio::task::block_in_place(|| ours(journal))?;
+    let by = journal.uuid().to_string();
+    let identity = match plan(&ours, &theirs, &by) {
         Plan::Nothing(reason) => return Ok(Restored::Nothing(reason)),
-        Plan::Resume(identity) => (identity, true),
+        Plan::TakeUp { identity, own } => {
+            if !own && !stands_still(session, at_start).await? {
+                return Err(cluster::Error::Conflict.into());
+            }
+            Identity {
+                id: identity.id,
+                ..Identity::restoring(&ours, by)
+            }
+        }
         Plan::Begin => {
             let paths = first_keys(session, at_start).await?;
             if !paths.is_empty() {
                 return Ok(Restored::Nothing(Reason::NotEmpty(paths)));
             }
-            (
-                Identity::restored(&parent, ours.newest, Outcome::Restoring),
-                false,
-            )
+            Identity::restoring(&ours, by)
         }
     };
+    if let Some(gap) = journal.end().open_gap {
+        let lacks = format!(
+            "this journal itself lacks changes of revisions {} to {} ({}). Another persister's journal may have \
+             them: restore from that one",
+            gap.first, gap.last, gap.reason
+        );
+        if !accept_loss {
+            return Err(Error::WouldLose(lacks));
+        }
+        tracing::error!("{lacks}. Restoring what there is, as you asked for");
+    }
     let state = tokio::task::block_in_place(|| cairn_journal::state(&journal.reader()?, None))?;
     let wanted = Digest::of(state.files.iter().map(|(path, (_, value))| (path, value)));
-    tracing::info!(keys = wanted.keys, hash = %wanted, at = %ours.newest, resumed, "restoring");
+    tracing::info!(keys = wanted.keys, hash = %wanted, at = %ours.newest, "restoring");
 
-    let mut marked_at = mark(session, &theirs, &identity, resumed).await?;
+    let marked_at = mark(session, &theirs, &identity).await?;
     let shifted = fill(session, &state.files, ours.newest).await?;
     compare(session, &state.files, &wanted).await?;
 
-    let outcome = if shifted.is_empty() {
+    let finished = identity.finished(if shifted.is_empty() {
         Outcome::Kept
     } else {
         Outcome::Shifted
-    };
-    let finished = Identity {
-        origin: identity.origin.map(|mut origin| {
-            origin.outcome = outcome;
-            origin
-        }),
-        ..identity
-    };
-    marked_at = session
-        .write(
-            &ControlKey::Identity,
-            Expect::At(marked_at),
-            finished.to_string().into(),
-        )
+    });
+    let value = finished.to_string().into();
+    let finished_at = session
+        .write(&ControlKey::Identity, Expect::At(marked_at), value)
         .await?;
-    tracing::info!(cluster = %finished, revision = %marked_at, "restored");
+    tracing::info!(cluster = %finished, revision = %finished_at, "restored");
     Ok(Restored::Done(Summary {
         digest: wanted,
         at: ours.newest,
         shifted,
     }))
+}
+
+/// Whether nobody has written anything since `at`, for as long as a living restore would not pause.
+/// A restore writes all the time, so it needs no other sign of life.
+async fn stands_still<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
+    tracing::info!("another persister restores the same state; looking whether it is at work");
+    let start = Instant::now();
+    while start.elapsed() < STALE_AFTER {
+        if session.revision().await? > at {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tracing::warn!("it has not written for {STALE_AFTER:?}: taking its work up");
+    Ok(true)
 }
 
 /// The first few keys outside the control area.
@@ -186,19 +224,18 @@ async fn first_keys<S: Session>(session: &S, at: Revision) -> Result<Vec<Bytes>,
     Ok(some.map_ok(|live| live.path).try_collect().await?)
 }
 
-/// Says in the cluster that a restore is under way; returns the revision of the mark.
+/// Says in the cluster that a restore is under way, and whose; returns the revision of the mark.
 async fn mark<S: Session>(
     session: &S,
     theirs: &Theirs,
     identity: &Identity,
-    resumed: bool,
 ) -> Result<Revision, Error> {
     let expect = match (&theirs.identity, session.read(&ControlKey::Identity).await?) {
-        (None, _) => Expect::Absent,
+        (None, None) => Expect::Absent,
         (Some(seen), Some(Control { revision, value }))
             if seen.to_string().as_bytes() == &value[..] =>
         {
-            if resumed {
+            if seen.to_string() == identity.to_string() {
                 return Ok(revision);
             }
             Expect::At(revision)
@@ -302,17 +339,16 @@ mod tests {
     use super::*;
 
     fn decided(bound_to: Option<&str>, newest: i64, identity: Option<&str>) -> Plan {
-        plan(
-            &Ours {
-                bound_to: bound_to.map(str::to_owned),
-                newest: Revision(newest),
-            },
-            &Theirs {
-                identity: identity
-                    .map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
-                newest: Revision(58),
-            },
-        )
+        let ours = Ours {
+            bound_to: bound_to.map(str::to_owned),
+            newest: Revision(newest),
+            ancestors: Vec::new(),
+        };
+        let theirs = Theirs {
+            identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
+            newest: Revision(58),
+        };
+        plan(&ours, &theirs, "mine")
     }
 
     #[test]
@@ -337,14 +373,19 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_restore_is_taken_up_by_the_same_state_only() {
-        let restoring = Some("b from a at 9 restoring");
-        assert!(matches!(decided(Some("a"), 9, restoring), Plan::Resume(_)));
-        for (bound_to, newest) in [("a", 8), ("a", 10), ("x", 9)] {
-            assert!(matches!(
-                decided(Some(bound_to), newest, restoring),
-                Plan::Nothing(Reason::OthersRestore(_))
-            ));
+    fn a_restore_of_the_same_state_is_taken_up_and_no_other() {
+        for (by, is_own) in [("mine", true), ("another", false)] {
+            let restoring = format!("b from a at 9 restoring {by}");
+            let Plan::TakeUp { own, .. } = decided(Some("a"), 9, Some(&restoring)) else {
+                panic!("the same state");
+            };
+            assert_eq!(own, is_own);
+            for (bound_to, newest) in [("a", 8), ("a", 10), ("x", 9)] {
+                assert!(matches!(
+                    decided(Some(bound_to), newest, Some(&restoring)),
+                    Plan::Nothing(Reason::OthersRestore(_))
+                ));
+            }
         }
     }
 }

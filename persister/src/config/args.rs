@@ -1,12 +1,15 @@
 //! The command line, as it is typed: flags and environment variables, nothing filled in yet.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use cairn_client::Uri;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use super::DEFAULT_ADDRESS;
@@ -34,7 +37,8 @@ use crate::cluster::Id;
         persister status                         who persists this cluster, and how far\n\n\
         Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
         11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
-        followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal."
+        followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal,\n\
+        25 changes would be lost (--accept-loss)."
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
@@ -66,9 +70,35 @@ pub struct CommandLine {
     #[arg(short = 'r', long, global = true)]
     pub restore: bool,
 
+    /// Go on even if that lets go of changes which are nowhere else; a refusal names them
+    #[arg(long, global = true)]
+    pub accept_loss: bool,
+
     /// Everything that may also stand in the configuration file.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl CommandLine {
+    /// Parses a command line.
+    ///
+    /// # Errors
+    /// Wrong usage; among it a cluster given beside the embedded one. Only if it is given here: an
+    /// environment variable that other programs use as well is no contradiction.
+    pub fn read<T: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(args)?;
+        let line = Self::from_arg_matches(&matches)?;
+        if line.embedded && matches.value_source("cluster") == Some(ValueSource::CommandLine) {
+            return Err(command.error(
+                ErrorKind::ArgumentConflict,
+                "--embedded brings its own cluster: leave out --cluster",
+            ));
+        }
+        Ok(line)
+    }
 }
 
 /// What to do instead of persisting.

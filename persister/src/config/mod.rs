@@ -35,6 +35,8 @@ pub struct Config {
     pub restore: bool,
     /// Whether to repair a damaged journal first.
     pub repair: bool,
+    /// Whether to go on when that lets go of changes.
+    pub accept_loss: bool,
     /// What to write into the cluster.
     pub mirror: Mirror,
     /// Whether to wait for room on a full disk.
@@ -76,9 +78,6 @@ pub enum ConfigError {
     /// No id was given anywhere.
     #[error("which persister is this? Give --id N, CAIRN_ID, or `id` in the configuration file")]
     NoId,
-    /// Two settings exclude each other.
-    #[error("{0}")]
-    Conflict(&'static str),
     /// A setting of the journal cannot work.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),
@@ -112,28 +111,25 @@ pub fn cluster(settings: &Settings) -> Uri {
 }
 
 impl Config {
-    /// What was asked for, with every default in place. `settings` are those of the command line
-    /// with the file's filled in.
+    /// What was asked for, with every default in place.
     ///
     /// # Errors
     /// What is missing or cannot be.
-    pub fn new(
-        settings: &Settings,
-        embedded: bool,
-        restore: bool,
-        repair: bool,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(line: CommandLine, file: Settings) -> Result<Self, ConfigError> {
+        let CommandLine {
+            embedded,
+            restore,
+            repair,
+            accept_loss,
+            ..
+        } = line;
+        let settings = line.settings.or(file);
         let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
-        if embedded && settings.cluster.is_some() {
-            return Err(ConfigError::Conflict(
-                "--embedded brings its own cluster: leave out -a, DOOZER_URI and `cluster`",
-            ));
-        }
         let target = if embedded {
             let default = DEFAULT_ADDRESS.parse().expect("the default address is one");
             Target::Embedded(settings.embedded_listen.unwrap_or(default))
         } else {
-            Target::Remote(cluster(settings))
+            Target::Remote(cluster(&settings))
         };
         let mut options = cairn_journal::Options::default();
         options.idle_watermark = Some(IDLE_WATERMARK);
@@ -152,6 +148,7 @@ impl Config {
             // An embedded cluster is empty at every start: its durable state is the journal.
             restore: restore || embedded,
             repair,
+            accept_loss,
             mirror: match settings.mirror {
                 None | Some(MirrorArg::Paths) => Mirror::Paths,
                 Some(MirrorArg::Watermark) => Mirror::Watermark,
@@ -171,13 +168,12 @@ const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::{CommandFactory, Parser};
+    use clap::CommandFactory;
 
     fn config(line: &[&str], file: &str) -> Result<Config, ConfigError> {
-        let line = CommandLine::try_parse_from(line).expect("a valid command line");
+        let line = CommandLine::read(line).expect("a valid command line");
         let file: Settings = toml::from_str(file).expect("a valid file");
-        let settings = line.settings.or(file);
-        Config::new(&settings, line.embedded, line.restore, line.repair)
+        Config::new(line, file)
     }
 
     #[test]
@@ -216,18 +212,17 @@ mod tests {
             &["persister", "--id", "1", "-l", "127.0.0.1:1"],
             &["persister", "--id", "1", "-a", "http://example"],
             &["persister", "--id", "1", "--mirror", "all"],
+            &[
+                "persister",
+                "--id",
+                "1",
+                "--embedded",
+                "-a",
+                "doozer:?ca=127.0.0.1:1",
+            ],
         ] {
-            assert!(CommandLine::try_parse_from(wrong).is_err(), "{wrong:?}");
+            assert!(CommandLine::read(wrong).is_err(), "{wrong:?}");
         }
-        let both = [
-            "persister",
-            "--id",
-            "1",
-            "--embedded",
-            "-a",
-            "doozer:?ca=127.0.0.1:1",
-        ];
-        assert!(matches!(config(&both, ""), Err(ConfigError::Conflict(_))));
         let tiny = ["persister", "--id", "1", "--segment-bytes", "1KiB"];
         assert!(matches!(config(&tiny, ""), Err(ConfigError::Journal(_))));
     }
@@ -254,7 +249,7 @@ mod tests {
                 "--json",
             ],
         ] {
-            assert!(CommandLine::try_parse_from(line).is_ok(), "{line:?}");
+            assert!(CommandLine::read(line).is_ok(), "{line:?}");
         }
     }
 

@@ -77,7 +77,14 @@ pub async fn look(uri: &Uri) -> Result<Report> {
                 .watermark
                 .map(|watermark| (revision - watermark).max(0));
         } else if file.path == keys::mirror_progress(id) {
-            seen.mirrored = Some(text);
+            // The revision comes first; the rest is for the persister itself.
+            let incomplete = text.ends_with("incomplete");
+            let revision = text.split(' ').next().unwrap_or_default();
+            seen.mirrored = Some(if incomplete {
+                "in the making".to_owned()
+            } else {
+                revision.to_owned()
+            });
         }
     }
     Ok(Report {
@@ -119,7 +126,7 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "{:>4}  {:8}  {:>12}  {:>8}  {:>12}",
+            "{:>4}  {:8}  {:>12}  {:>8}  {:>13}",
             "ID", "STATE", "WATERMARK", "BEHIND", "MIRRORED"
         );
         let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
@@ -131,7 +138,7 @@ impl Report {
             };
             let _ = writeln!(
                 text,
-                "{:>4}  {state:8}  {:>12}  {:>8}  {:>12}",
+                "{:>4}  {state:8}  {:>12}  {:>8}  {:>13}",
                 seen.id,
                 number(seen.watermark),
                 number(seen.behind),

@@ -5,14 +5,16 @@
 //! and nothing is dropped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_journal::{Change, NewRecord, Op, Revision, Timestamp};
 use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{IN_FLIGHT_BYTES, Seen};
-use crate::cluster::{self, Followed, Touched};
+use crate::cluster::{self, Followed, Session, Touched};
 use crate::error::Error;
 use crate::identity::Identity;
 use crate::observe::Vitals;
@@ -23,9 +25,14 @@ use crate::owner::Holder;
 /// restart does not find its place forgotten.
 const POSITION_EVERY: i64 = 500;
 
+/// How long an orderly end follows what had already happened.
+const FINISH: Duration = Duration::from_secs(5);
+
 /// Who is following what, for as long as a session lasts.
 #[derive(Debug)]
-pub struct Follower<'a> {
+pub struct Follower<'a, S> {
+    /// The session that is followed.
+    pub session: &'a S,
     /// The persister itself, to notice when somebody else takes its place.
     pub me: &'a Holder,
     /// The identity of the cluster that the session was opened to.
@@ -56,7 +63,7 @@ pub enum Ended {
     IdentityChanged,
 }
 
-impl Follower<'_> {
+impl<S: Session> Follower<'_, S> {
     /// Follows until told to stop, or until something ends.
     ///
     /// # Errors
@@ -68,12 +75,28 @@ impl Follower<'_> {
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
         let room = Arc::new(Semaphore::new(IN_FLIGHT_BYTES));
+        let mut goal: Option<Revision> = None;
+        let mut deadline = Instant::now();
         loop {
+            if goal.is_some_and(|goal| self.next > goal) {
+                self.note_position(&to, 1).await;
+                return Ok(Ended::Cancelled);
+            }
             let followed = tokio::select! {
                 biased;
-                () = cancel.cancelled() => {
-                    self.note_position(&to, 1).await;
-                    return Ok(Ended::Cancelled);
+                () = cancel.cancelled(), if goal.is_none() => {
+                    // What the cluster had answered when we were asked to end is journaled first.
+                    deadline = Instant::now() + FINISH;
+                    goal = Some(self.session.revision().await.unwrap_or(Revision::NONE));
+                    continue;
+                }
+                () = sleep_until(deadline), if goal.is_some() => {
+                    tracing::warn!(
+                        seen = %self.next.previous(),
+                        "not everything that had happened was seen within {FINISH:?}; the next start does it"
+                    );
+                    goal = Some(Revision::NONE);
+                    continue;
                 }
                 followed = stream.next() => followed,
             };

@@ -2,15 +2,21 @@
 //!
 //! Promise: only what is durable is handed on; everything that is, in order. A part of the journal
 //! may be handed on again after a restart, but nothing is left out.
+//!
+//! Places in the journal are named by sequences, never by revisions: after a restore a journal may
+//! hold the same revision twice, of two lives of its cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use bytes::Bytes;
-use cairn_journal::{Change, Entry, Journal, Revision, Sequence};
+use cairn_journal::{
+    Change, Entry, GapPhase, GapReason, Journal, Record, Records, Revision, Sequence, Uuid,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use crate::cluster::{self, Control, ControlKey, Expect, Id, Session};
+use crate::cluster::{self, ControlKey, Expect, Id, Session};
 use crate::mirror::{Kind, Op};
 
 /// How many operations are handed on at a time.
@@ -19,61 +25,103 @@ const BATCH_OPS: usize = 4096;
 /// Mirror operations that have become true, in order.
 #[derive(Debug)]
 pub struct Batch {
-    /// Once they are written, the mirror is complete up to this revision.
-    pub complete_to: Revision,
     /// The operations.
     pub ops: Vec<Op>,
+    /// How far the mirror is complete once they are written; `None`: no further than before.
+    pub complete: Option<Progress>,
+}
+
+/// How far the mirror has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The newest revision that it shows.
+    pub revision: Revision,
+    /// The journal it was told from.
+    pub journal: Uuid,
+    /// The record of that journal up to which it was told.
+    pub sequence: Sequence,
+    /// It was never complete: this is where its making began.
+    pub incomplete: bool,
+}
+
+/// `REVISION JOURNAL SEQUENCE`, and ` incomplete` while the mirror is being made for the first time.
+/// Only so can an interrupted first time be told from none: entries that it wrote may have been
+/// deleted since.
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.revision, self.journal, self.sequence)?;
+        f.write_str(if self.incomplete { " incomplete" } else { "" })
+    }
+}
+
+impl Progress {
+    fn parse(value: &[u8]) -> Option<Self> {
+        let words: Vec<&str> = std::str::from_utf8(value).ok()?.split(' ').collect();
+        let (revision, journal, sequence, incomplete) = match words[..] {
+            [revision, journal, sequence] => (revision, journal, sequence, false),
+            [revision, journal, sequence, "incomplete"] => (revision, journal, sequence, true),
+            _ => return None,
+        };
+        Some(Self {
+            revision: Revision(revision.parse().ok()?),
+            journal: journal.parse().ok()?,
+            sequence: Sequence(sequence.parse().ok()?),
+            incomplete,
+        })
+    }
 }
 
 /// Where the per-path mirror has to be taken up.
-///
-/// Its progress stands in the cluster: a revision, or `REVISION incomplete` while the state at that
-/// revision is being mirrored for the first time. Only so can an interrupted first time be told
-/// from none: entries that it wrote may have been deleted since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owed {
-    /// The state at this revision, then what came after it.
-    State(Revision),
-    /// What came after this revision.
-    After(Revision),
+enum From {
+    /// With the state, and the deletes of all records after this one.
+    State(Sequence),
+    /// After this record.
+    Record(Sequence),
 }
 
-/// See [`Owed`].
-const INCOMPLETE: &str = " incomplete";
+/// What the mirror is owed.
+#[derive(Debug)]
+pub struct Owed {
+    from: From,
+    /// How far the mirror is complete as it is.
+    pub progress: Progress,
+}
 
 impl Owed {
-    /// Reads the progress; where there is none, begins with the state at `end` and says so.
+    /// Reads the progress from the cluster; where there is none that helps, begins with the state
+    /// and says so.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn read<S: Session>(session: &S, id: Id, end: Revision) -> cluster::Result<Self> {
+    pub async fn read<S: Session>(session: &S, id: Id, journal: &Journal) -> cluster::Result<Self> {
         let key = ControlKey::Mirrored(id);
-        let control = session.read(&key).await?;
-        if let Some(known) = control.as_ref().and_then(Self::parse) {
-            return Ok(known);
+        let known = session.read(&key).await?;
+        let known = known.and_then(|control| Progress::parse(&control.value));
+        let end = journal.end().durable;
+        // Of another journal, or of one that had more than this one: of no use.
+        let usable = known.filter(|known| known.journal == journal.uuid() && known.sequence <= end);
+        if let Some(progress) = usable {
+            let from = if progress.incomplete {
+                From::State(progress.sequence)
+            } else {
+                From::Record(progress.sequence)
+            };
+            return Ok(Self { from, progress });
         }
-        if end > Revision::NONE {
-            let value = format!("{end}{INCOMPLETE}");
-            session.write(&key, Expect::Any, value.into()).await?;
-        }
-        Ok(Self::State(end))
-    }
-
-    fn parse(control: &Control) -> Option<Self> {
-        let text = std::str::from_utf8(&control.value).ok()?;
-        match text.strip_suffix(INCOMPLETE) {
-            Some(number) => Some(Self::State(Revision(number.parse().ok()?))),
-            None => Some(Self::After(Revision(text.parse().ok()?))),
-        }
-    }
-
-    /// The revision up to which the mirror is complete as it is.
-    #[must_use]
-    pub fn complete_to(self) -> Revision {
-        match self {
-            Self::State(_) => Revision::NONE,
-            Self::After(revision) => revision,
-        }
+        let progress = Progress {
+            revision: Revision::NONE,
+            journal: journal.uuid(),
+            sequence: if known.is_some() { Sequence::NONE } else { end },
+            incomplete: true,
+        };
+        session
+            .write(&key, Expect::Any, progress.to_string().into())
+            .await?;
+        Ok(Self {
+            from: From::State(progress.sequence),
+            progress,
+        })
     }
 
     /// Hands on what is owed and what comes to be, until `durable` or `to` is gone. Blocks.
@@ -88,47 +136,36 @@ impl Owed {
     ) -> Result<(), cairn_journal::Error> {
         let reader = journal.reader()?;
         let mut pending = Pending {
+            progress: self.progress,
             ops: Vec::new(),
             to,
         };
-        let done = match self {
-            Self::After(done) => done,
-            Self::State(at) => {
-                for (revision, path) in paths_by_revision(&reader, at)? {
-                    let kind = Kind::Set;
-                    pending.push([Op {
-                        path,
-                        revision,
-                        kind,
-                    }]);
-                    if !pending.send_full(Revision::NONE) {
+        let mut source = match self.from {
+            From::Record(sequence) => Source::after(reader.records_from(sequence.next()), sequence),
+            From::State(since) => {
+                let mut source = Source::after(reader.records(), Sequence::NONE);
+                let limit = *durable.borrow();
+                for op in state(&mut source, since, limit)? {
+                    pending.ops.push(op);
+                    if pending.is_full() && !pending.send(None) {
                         return Ok(());
                     }
                 }
-                at
+                if !pending.send(Some(source.place)) {
+                    return Ok(());
+                }
+                source
             }
         };
-        let mut records = reader.records_from_revision(done.next());
-        let mut read = Sequence::NONE;
-        let mut complete_to = done;
         loop {
             let limit = *durable.borrow_and_update();
-            // Never looks beyond what is durable: it would find records that are being written.
-            while read < limit {
-                let Some(record) = records.next().transpose()? else {
-                    break;
-                };
-                read = record.sequence;
-                if let Entry::Changes { changes, .. } = &record.entry {
-                    // Further records may belong to the same revision.
-                    if !pending.send_full(record.revision.previous()) {
-                        return Ok(());
-                    }
-                    pending.push(ops(record.revision, changes));
+            while let Some(ops) = source.next(limit)? {
+                pending.ops.extend(ops);
+                if pending.is_full() && !pending.send(source.settled()) {
+                    return Ok(());
                 }
-                complete_to = complete_to.max(record.revision);
             }
-            if !pending.send(complete_to) {
+            if !pending.ops.is_empty() && !pending.send(source.settled()) {
                 return Ok(());
             }
             if Handle::current().block_on(durable.changed()).is_err() {
@@ -138,21 +175,122 @@ impl Owed {
     }
 }
 
-fn paths_by_revision(
-    reader: &cairn_journal::Reader,
-    at: Revision,
-) -> Result<BTreeSet<(Revision, Bytes)>, cairn_journal::Error> {
-    let files = cairn_journal::state(reader, Some(at))?.files;
-    Ok(files
-        .into_iter()
-        .map(|(path, (revision, _))| (revision, path))
-        .collect())
+/// The mirror operations that lead from anything written after `since` to the state at `limit`:
+/// deletes first, then every live key in the order of revisions.
+fn state(
+    source: &mut Source,
+    since: Sequence,
+    limit: Sequence,
+) -> Result<Vec<Op>, cairn_journal::Error> {
+    let mut live: BTreeMap<Bytes, Revision> = BTreeMap::new();
+    let mut deleted: BTreeMap<Bytes, Revision> = BTreeMap::new();
+    while let Some(ops) = source.next(limit)? {
+        for Op {
+            path,
+            revision,
+            kind,
+        } in ops
+        {
+            match kind {
+                Kind::Set => {
+                    deleted.remove(&path);
+                    live.insert(path, revision);
+                }
+                Kind::Delete => {
+                    live.remove(&path);
+                    if source.place.0 > since {
+                        deleted.insert(path, revision);
+                    }
+                }
+            }
+        }
+    }
+    let deletes = deleted.into_iter().map(|(path, revision)| Op {
+        path,
+        revision,
+        kind: Kind::Delete,
+    });
+    let in_order: BTreeSet<(Revision, Bytes)> =
+        live.into_iter().map(|(path, at)| (at, path)).collect();
+    let sets = in_order.into_iter().map(|(revision, path)| Op {
+        path,
+        revision,
+        kind: Kind::Set,
+    });
+    Ok(deletes.chain(sets).collect())
 }
 
-/// The mirror operations that `changes` of `revision` ask for.
-fn ops(revision: Revision, changes: &[Change]) -> impl Iterator<Item = Op> + '_ {
-    changes.iter().map(move |change| Op {
-        path: change.path.clone(),
+/// A record's sequence, and the revision covered with it.
+type Place = (Sequence, Revision);
+
+/// The journal's records as mirror operations.
+struct Source {
+    records: Records,
+    /// The last record that was read.
+    place: Place,
+    /// The difference of a gap that is not closed yet. It is told as a whole or, if it was begun
+    /// anew, not at all.
+    difference: Option<Vec<Op>>,
+}
+
+impl Source {
+    fn after(records: Records, sequence: Sequence) -> Self {
+        Self {
+            records,
+            place: (sequence, Revision::NONE),
+            difference: None,
+        }
+    }
+
+    /// The operations of the next record up to `limit`; `None`: there is none.
+    ///
+    /// Never looks beyond what is durable: it would find records that are being written.
+    fn next(&mut self, limit: Sequence) -> Result<Option<Vec<Op>>, cairn_journal::Error> {
+        if self.place.0 >= limit {
+            return Ok(None);
+        }
+        let Some(record) = self.records.next().transpose()? else {
+            return Ok(None);
+        };
+        self.place = (record.sequence, record.revision);
+        Ok(Some(self.settle(record)))
+    }
+
+    /// What has become true with `record`.
+    fn settle(&mut self, record: Record) -> Vec<Op> {
+        match record.entry {
+            Entry::Changes { changes, .. } => {
+                let ops = ops(record.revision, changes);
+                match &mut self.difference {
+                    Some(difference) => difference.extend(ops),
+                    None => return ops.collect(),
+                }
+                Vec::new()
+            }
+            Entry::Gap {
+                phase: GapPhase::Opened,
+                reason,
+                ..
+            } => {
+                self.difference = (reason != GapReason::Damage).then(Vec::new);
+                Vec::new()
+            }
+            // If a part of the difference was lost, what there is of it is better than nothing.
+            Entry::Gap { .. } | Entry::Lost { .. } => self.difference.take().unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The place up to which all is told; `None` within a difference.
+    fn settled(&self) -> Option<Place> {
+        self.difference.is_none().then_some(self.place)
+    }
+}
+
+/// The mirror operations that the changes of `revision` ask for.
+fn ops(revision: Revision, changes: Vec<Change>) -> impl Iterator<Item = Op> {
+    changes.into_iter().map(move |change| Op {
+        path: change.path,
         revision: change.revision.unwrap_or(revision),
         kind: match change.op {
             cairn_journal::Op::Set(_) => Kind::Set,
@@ -162,26 +300,26 @@ fn ops(revision: Revision, changes: &[Change]) -> impl Iterator<Item = Op> + '_ 
 }
 
 struct Pending<'a> {
+    progress: Progress,
     ops: Vec<Op>,
     to: &'a mpsc::Sender<Batch>,
 }
 
 impl Pending<'_> {
-    fn push(&mut self, ops: impl IntoIterator<Item = Op>) {
-        self.ops.extend(ops);
+    fn is_full(&self) -> bool {
+        self.ops.len() >= BATCH_OPS
     }
 
-    /// Sends if there is enough; `false` if nobody takes it any more.
-    fn send_full(&mut self, complete_to: Revision) -> bool {
-        self.ops.len() < BATCH_OPS || self.send(complete_to)
-    }
-
-    fn send(&mut self, complete_to: Revision) -> bool {
-        if self.ops.is_empty() {
-            return true;
-        }
+    /// Hands on; `false` if nobody takes it any more.
+    fn send(&mut self, place: Option<Place>) -> bool {
+        let complete = place.map(|(sequence, revision)| Progress {
+            revision,
+            sequence,
+            incomplete: false,
+            ..self.progress
+        });
         let ops = std::mem::take(&mut self.ops);
-        self.to.blocking_send(Batch { complete_to, ops }).is_ok()
+        self.to.blocking_send(Batch { ops, complete }).is_ok()
     }
 }
 
@@ -189,19 +327,20 @@ impl Pending<'_> {
 mod tests {
     use super::*;
 
-    fn parsed(value: &'static str) -> Option<Owed> {
-        Owed::parse(&Control {
-            revision: Revision(1),
-            value: Bytes::from_static(value.as_bytes()),
-        })
-    }
-
     #[test]
     fn progress_is_read_back() {
-        assert_eq!(parsed("17"), Some(Owed::After(Revision(17))));
-        assert_eq!(parsed("17 incomplete"), Some(Owed::State(Revision(17))));
-        for garbage in ["", "x", " incomplete", "17 complete"] {
-            assert_eq!(parsed(garbage), None, "{garbage:?}");
+        for incomplete in [false, true] {
+            let progress = Progress {
+                revision: Revision(17),
+                journal: Uuid::from_u128(5),
+                sequence: Sequence(9),
+                incomplete,
+            };
+            let said = progress.to_string();
+            assert_eq!(Progress::parse(said.as_bytes()), Some(progress), "{said}");
+        }
+        for garbage in ["", "17", "x y z", "17 incomplete"] {
+            assert_eq!(Progress::parse(garbage.as_bytes()), None, "{garbage:?}");
         }
     }
 }

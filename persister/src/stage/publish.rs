@@ -13,8 +13,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Reached;
-use super::owed::Batch;
+use super::owed::{Batch, Progress};
 use crate::cluster::{self, ControlKey, Expect, Id, Session};
 use crate::mirror::{Families, Kind, Op, coalesce};
 
@@ -30,21 +29,27 @@ const AHEAD: i64 = 256;
 /// How often the progress of the mirror is noted. A restart repeats at most this much of it.
 pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes `key` whenever `value` has changed, at most once in `every`, one write at a time, and
-/// calls `told` after each.
+/// Says in `key` what `value` is whenever that has changed, at most once in `every`, one write at a
+/// time, and calls `told` after each.
 ///
-/// One write at a time keeps the key from ever going back. Returns once the sender is gone and
-/// the last value is written.
+/// One write at a time keeps the key from ever going back, and each is a compare-and-set on the one
+/// before: a persister that was replaced cannot overwrite what its successor says. Returns once the
+/// sender is gone and the last value is written.
 ///
 /// # Errors
-/// The cluster's.
-pub async fn announce<S: Session>(
+/// The cluster's; [`cluster::Error::Conflict`] if somebody else writes the key.
+pub async fn announce<S: Session, T: Clone + Send + Sync>(
     session: &S,
     key: ControlKey,
-    mut value: watch::Receiver<Reached>,
+    mut value: watch::Receiver<T>,
     every: Duration,
-    told: impl Fn(Reached),
+    say: impl Fn(&T) -> String,
+    told: impl Fn(&T),
 ) -> cluster::Result<()> {
+    let mut expect = match session.read(&key).await? {
+        Some(control) => Expect::At(control.revision),
+        None => Expect::Absent,
+    };
     let mut next = Instant::now();
     // `changed` reports an unseen value even after the sender is gone, so the last word is said.
     while value.changed().await.is_ok() {
@@ -55,17 +60,16 @@ pub async fn announce<S: Session>(
             }
             next = Instant::now() + every;
         }
-        let reached = *value.borrow_and_update();
-        session
-            .write(&key, Expect::Any, reached.revision.to_string().into())
-            .await?;
-        told(reached);
+        let reached = value.borrow_and_update().clone();
+        let said = say(&reached).into();
+        expect = Expect::At(session.write(&key, expect, said).await?);
+        told(&reached);
     }
     Ok(())
 }
 
 /// Returns once the sender is gone.
-async fn closed(mut value: watch::Receiver<Reached>) {
+async fn closed<T>(mut value: watch::Receiver<T>) {
     while value.changed().await.is_ok() {}
 }
 
@@ -104,18 +108,13 @@ impl<S: Session> Mirror<S> {
     pub async fn run(
         mut self,
         mut batches: mpsc::Receiver<Batch>,
-        complete: watch::Sender<Reached>,
+        complete: watch::Sender<Progress>,
     ) -> cluster::Result<()> {
-        while let Some(Batch { complete_to, ops }) = batches.recv().await {
+        while let Some(Batch { ops, complete: now }) = batches.recv().await {
             self.write(coalesce(ops)).await?;
-            // A part of a first, incomplete mirror is no progress yet.
-            complete.send_if_modified(|done| {
-                let further = complete_to > done.revision;
-                if further {
-                    *done = Reached::now(complete_to);
-                }
-                further
-            });
+            if let Some(now) = now {
+                complete.send_replace(now);
+            }
         }
         Ok(())
     }
@@ -142,10 +141,11 @@ impl<S: Session> Mirror<S> {
     }
 
     /// Counts a write that was answered.
-    fn landed(&mut self, (path, revision): (Bytes, Option<Revision>)) -> Bytes {
-        self.written = match revision {
-            Some(revision) => self.written.max(revision),
-            None => self.written.max(*self.seen.borrow()).next(),
+    fn landed(&mut self, (path, got): (Bytes, Got)) -> Bytes {
+        self.written = match got {
+            Got::Revision(revision) => self.written.max(revision),
+            Got::Some => self.written.max(*self.seen.borrow()).next(),
+            Got::None => self.written,
         };
         path
     }
@@ -160,29 +160,38 @@ impl<S: Session> Mirror<S> {
     }
 }
 
-/// Writes one entry; its path, and its revision if it was set.
-async fn write_one<S: Session>(
-    session: S,
-    id: Id,
-    op: Op,
-) -> cluster::Result<(Bytes, Option<Revision>)> {
+/// Which revision a mirror write got.
+#[derive(Clone, Copy, Debug)]
+enum Got {
+    Revision(Revision),
+    /// Some revision: the answer to a delete does not tell which.
+    Some,
+    /// The cluster refused it.
+    None,
+}
+
+/// Writes one entry; its path, and what revision that got.
+async fn write_one<S: Session>(session: S, id: Id, op: Op) -> cluster::Result<(Bytes, Got)> {
     let key = ControlKey::Mirror(id, op.path.clone());
     let written = match op.kind {
         Kind::Set => {
             let value = op.revision.to_string().into();
-            session.write(&key, Expect::Any, value).await.map(Some)
+            session
+                .write(&key, Expect::Any, value)
+                .await
+                .map(Got::Revision)
         }
-        Kind::Delete => session.delete(&key, Expect::Any).await.map(|()| None),
+        Kind::Delete => session.delete(&key, Expect::Any).await.map(|()| Got::Some),
     };
     match written {
-        Ok(revision) => Ok((op.path, revision)),
+        Ok(got) => Ok((op.path, got)),
         Err(error @ cluster::Error::Unavailable(_)) => Err(error),
         Err(error) => {
             tracing::warn!(
                 path = %String::from_utf8_lossy(&op.path), revision = %op.revision, %error,
                 "the cluster refuses this mirror entry; the change is on disk and the watermark covers it"
             );
-            Ok((op.path, None))
+            Ok((op.path, Got::None))
         }
     }
 }

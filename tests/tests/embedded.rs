@@ -1,0 +1,138 @@
+//! The cluster in the persister's own process: durable across kills and orderly ends alike, for
+//! clients that know nothing of either.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cairn_client::{Client, Revision, Uri};
+use cairn_tests::{Process, eventually, tree};
+
+fn start(journal: &Path, address: &str) -> Result<Process> {
+    let journal = journal.to_str().context("a test directory is UTF-8")?;
+    Process::start(
+        "persister",
+        ["--id", "1", "--embedded", "-l", address, "-j", journal],
+    )
+}
+
+/// A port that was free a moment ago. Unlike port 0 it stays the same across restarts.
+fn free_address() -> Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+/// Writes its own keys, one after the other, and returns those that were acknowledged.
+async fn write_plainly(client: Client, writer: usize, stop: Arc<AtomicBool>) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let path = format!("/{writer}/{n}");
+        if client.set(&path, Revision::MISSING, "x").await.is_ok() {
+            acknowledged.push(path);
+        }
+    }
+    acknowledged
+}
+
+/// The story: every write that was answered before an orderly end was promised to be journaled, yet
+/// the server went on answering while the persister had already stopped to look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_loses_nothing_that_was_answered() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let address = free_address()?;
+    let uri = Uri::from_address(&address)?;
+    let mut expected = Vec::new();
+    for round in 0..5 {
+        let mut process = start(&journal, &address)?;
+        let client = eventually("the cluster answers", || async {
+            Ok(Client::connect(&uri).await.ok())
+        })
+        .await
+        .with_context(|| process.log())?;
+        let found = tree(&client).await?;
+        for path in &expected {
+            ensure!(
+                found.contains_key(path),
+                "{path} was answered, and is gone: {}",
+                process.log()
+            );
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..4)
+            .map(|n| {
+                let writer = round * 4 + n;
+                tokio::spawn(write_plainly(client.clone(), writer, Arc::clone(&stop)))
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let status = process.terminate()?;
+        ensure!(status.success(), "{status}: {}", process.log());
+        stop.store(true, Ordering::Relaxed);
+        for writer in writers {
+            expected.extend(writer.await?);
+        }
+    }
+    println!(
+        "{} writes were answered before five orderly ends",
+        expected.len()
+    );
+    ensure!(expected.len() > 100, "too few to show anything");
+    Ok(())
+}
+
+/// The story: clients that reconnect by themselves wrote into the fresh node before the journal's
+/// state was back, and the restore found a cluster that was not empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_reconnect_do_not_get_in_before_the_state_is_back() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let address = free_address()?;
+    let uri = Uri::from_address(&address)?;
+    let mut process = start(&journal, &address)?;
+    let client = eventually("the cluster answers", || async {
+        Ok(Client::connect(&uri).await.ok())
+    })
+    .await?;
+    let durable = cairn_sync_client::Client::connect(&uri).await?;
+    for n in 0..200 {
+        durable
+            .set(&format!("/kept/{n}"), Revision::MISSING, "x")
+            .await?;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..8)
+        .map(|writer| tokio::spawn(write_plainly(client.clone(), writer, Arc::clone(&stop))))
+        .collect();
+    for _ in 0..5 {
+        process.kill()?;
+        process = start(&journal, &address)?;
+        let watermark = cairn_sync_client::keys::watermark(1);
+        eventually("it is back", || async {
+            Ok(client.get(&watermark, None).await.ok().flatten())
+        })
+        .await
+        .with_context(|| process.log())?;
+        if let Some(status) = process.ended()? {
+            anyhow::bail!("it ended, {status}: {}", process.log());
+        }
+        let found = tree(&client).await?;
+        for n in 0..200 {
+            ensure!(
+                found.contains_key(&format!("/kept/{n}")),
+                "/kept/{n} is gone"
+            );
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await?;
+    }
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    Ok(())
+}
