@@ -46,6 +46,7 @@
 //! SIGKILL of real processes; bytes from anywhere into the decoders. And a disk that lies, to see that
 //! these tests can fail.
 
+mod checkpoint;
 mod directory;
 mod entry;
 mod error;
