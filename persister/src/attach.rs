@@ -217,8 +217,11 @@ async fn try_attach<C: Cluster>(
             }
         }
         Attach::Bind(identity) => {
-            tracing::info!(cluster = %identity.id, "following this cluster from now on");
-            commit(journal, bind(&identity, Revision::NONE))?;
+            let bound = journal.end().timeline;
+            if bound.is_none_or(|bound| bound.id != identity.id) {
+                tracing::info!(cluster = %identity.id, "following this cluster from now on");
+                commit(journal, bind(&identity, Revision::NONE))?;
+            }
             identity
         }
         Attach::Continue(identity) => {

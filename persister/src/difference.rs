@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 
 use crate::cluster::{self, Followed, Live, Session};
 use crate::error::Error;
+use crate::stage::Room;
 
-/// How many revisions are buffered while a snapshot is taken. With more, reading stops, and if the
-/// cluster then forgets them, there is another gap.
+/// How many revisions are buffered while a snapshot is taken, and with the bytes that [`Room`] has.
+/// With more, reading stops, and if the cluster then forgets them, there is another gap.
 const BUFFERED_REVISIONS: usize = 65_536;
 
 /// How many bytes of changes go into one record of the difference, and how many changes.
@@ -161,11 +162,17 @@ fn buffered(
 ) -> impl Stream<Item = cluster::Result<Followed>> + Send + Unpin {
     let (to, mut from) = mpsc::channel(BUFFERED_REVISIONS);
     tokio::spawn(async move {
+        let room = Room::new();
         while let Some(item) = stream.next().await {
-            if to.send(item).await.is_err() {
+            let changes = item.as_ref().map_or(&[][..], |followed| &followed.changes);
+            let held = room.take(changes).await;
+            if to.send((item, held)).await.is_err() {
                 break;
             }
         }
     });
-    futures::stream::poll_fn(move |context| from.poll_recv(context))
+    futures::stream::poll_fn(move |context| {
+        let next = from.poll_recv(context);
+        next.map(|item| item.map(|(item, _held)| item))
+    })
 }

@@ -4,16 +4,15 @@
 //! persister rather than being believed. Memory is bounded: without room the stage stops reading,
 //! and nothing is dropped.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_journal::{Change, NewRecord, Op, Revision, Timestamp};
+use cairn_journal::{NewRecord, Revision, Timestamp};
 use futures::{Stream, StreamExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{IN_FLIGHT_BYTES, Seen};
+use super::{Room, Seen};
 use crate::cluster::{self, Followed, Session, Touched};
 use crate::error::Error;
 use crate::identity::Identity;
@@ -74,7 +73,7 @@ impl<S: Session> Follower<'_, S> {
         to: mpsc::Sender<Seen>,
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
-        let room = Arc::new(Semaphore::new(IN_FLIGHT_BYTES));
+        let room = Room::new();
         let mut goal: Option<Revision> = None;
         let mut deadline = Instant::now();
         loop {
@@ -129,16 +128,11 @@ impl<S: Session> Follower<'_, S> {
     }
 
     /// Hands one revision to the journal; `false` if the journal is gone.
-    async fn hand_on(
-        &mut self,
-        room: &Arc<Semaphore>,
-        to: &mpsc::Sender<Seen>,
-        followed: Followed,
-    ) -> bool {
+    async fn hand_on(&mut self, room: &Room, to: &mpsc::Sender<Seen>, followed: Followed) -> bool {
         let Followed {
             revision, changes, ..
         } = followed;
-        let permit = reserve(room, &changes).await;
+        let permit = room.take(&changes).await;
         self.journaled = revision;
         let record = NewRecord::changes(revision, changes, Timestamp::now());
         to.send(Seen::Record(record, permit)).await.is_ok()
@@ -175,24 +169,4 @@ impl<S: Session> Follower<'_, S> {
             Touched::Owner(..) | Touched::Identity(_) => Ok(None),
         }
     }
-}
-
-/// Waits until there is room for the bytes of `changes`.
-async fn reserve(room: &Arc<Semaphore>, changes: &[Change]) -> OwnedSemaphorePermit {
-    let bytes: usize = changes
-        .iter()
-        .map(|change| {
-            change.path.len()
-                + match &change.op {
-                    Op::Set(value) => value.len(),
-                    Op::Delete => 0,
-                }
-        })
-        .sum();
-    // What is larger than all the room there is goes alone.
-    let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
-    Arc::clone(room)
-        .acquire_many_owned(permits)
-        .await
-        .expect("the room is never closed")
 }

@@ -21,10 +21,11 @@
 //! connection ends the pipeline ends: what was followed is journaled, what was not published is
 //! left in the journal, and the next one resumes from there, just as after a restart of the process.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use cairn_journal::{NewRecord, Revision};
-use tokio::sync::OwnedSemaphorePermit;
+use cairn_journal::{Change, NewRecord, Op, Revision};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub mod follow;
 pub mod journal;
@@ -68,4 +69,42 @@ pub enum Seen {
     /// Everything up to this revision was seen, and none of it since the last record needed
     /// journaling. Lets a restart resume here, even if the cluster forgot what was before.
     Position(Revision),
+}
+
+/// Room for the bytes of changes that are on their way: [`IN_FLIGHT_BYTES`].
+#[derive(Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// All of it is free.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(IN_FLIGHT_BYTES)))
+    }
+
+    /// Waits until there is room for `changes`, and takes it until the permit is dropped.
+    pub async fn take(&self, changes: &[Change]) -> OwnedSemaphorePermit {
+        let bytes: usize = changes
+            .iter()
+            .map(|change| {
+                change.path.len()
+                    + match &change.op {
+                        Op::Set(value) => value.len(),
+                        Op::Delete => 0,
+                    }
+            })
+            .sum();
+        // What is larger than all the room there is goes alone.
+        let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0)
+            .acquire_many_owned(permits)
+            .await
+            .expect("the room is never closed")
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
 }
