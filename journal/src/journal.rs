@@ -215,7 +215,9 @@ impl Journal {
     /// If the queue is full ([`Options::max_queued_bytes`]) this writes it, or waits until it was
     /// written.
     pub fn append(&self, record: NewRecord) -> Result<Sequence> {
-        self.shared.append(record)
+        let (state, sequence) = self.shared.append(&record)?;
+        drop(state);
+        Ok(sequence)
     }
 
     /// Returns once everything up to `sequence` is durable, with the newest durable sequence.
@@ -223,13 +225,13 @@ impl Journal {
     /// # Panics
     /// If `sequence` was never returned by [`Journal::append`].
     pub fn commit(&self, sequence: Sequence) -> Result<Sequence> {
-        self.shared.commit(sequence)
+        self.shared.commit(self.shared.state(), sequence)
     }
 
     /// [`Journal::append`] and [`Journal::commit`]; returns the record's sequence.
     pub fn append_and_commit(&self, record: NewRecord) -> Result<Sequence> {
-        let sequence = self.append(record)?;
-        self.commit(sequence)?;
+        let (state, sequence) = self.shared.append(&record)?;
+        self.shared.commit(state, sequence)?;
         Ok(sequence)
     }
 
@@ -300,8 +302,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, record: NewRecord) -> Result<Sequence> {
-        check(&record)?;
+    fn append(&self, record: &NewRecord) -> Result<(MutexGuard<'_, State>, Sequence)> {
+        check(record)?;
         let payload = Payload::new(&record.entry);
         let payload_bytes = self.payload_bytes(&payload)?;
         let length = usize::try_from(record_length(payload_bytes)).expect("bounded by an option");
@@ -321,7 +323,8 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner)
             };
         }
-        Ok(state.push(&record, &payload, payload_bytes))
+        let sequence = state.push(record, &payload, payload_bytes);
+        Ok((state, sequence))
     }
 
     fn payload_bytes(&self, payload: &Payload) -> Result<u32> {
@@ -336,8 +339,11 @@ impl Shared {
             })
     }
 
-    fn commit(&self, sequence: Sequence) -> Result<Sequence> {
-        let mut state = self.state();
+    fn commit<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        sequence: Sequence,
+    ) -> Result<Sequence> {
         assert!(
             sequence < state.next,
             "only what was appended can be committed"
@@ -454,8 +460,8 @@ impl Shared {
                 closed,
             },
         };
-        let sequence = self.append(record)?;
-        self.commit(sequence).map(drop)
+        let (state, sequence) = self.append(&record)?;
+        self.commit(state, sequence).map(drop)
     }
 
     /// Called by the idle thread: writes a watermark if everything is durable, has been so since

@@ -29,7 +29,7 @@ const STEP_BYTES: u64 = 256 << 10;
 const AHEAD_BYTES: u64 = 4 << 20;
 
 /// From this size of a group on the data itself is the work. Zeros would only take bandwidth from it.
-const LARGE_BYTES: u64 = 256 << 10;
+const LARGE_BYTES: u64 = 128 << 10;
 
 /// As good as filled: nothing is going to be.
 const NEVER: u64 = u64::MAX;
