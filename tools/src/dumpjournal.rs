@@ -1,57 +1,24 @@
-//! The `dumpjournal` command: arguments, messages and exit codes around [`crate::dump`].
+//! The `dumpjournal` command: messages and exit codes around [`crate::dump`] and its siblings.
 
-use std::io::{self, Write};
-use std::path::PathBuf;
+mod args;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use cairn_journal::{EndState, Reader};
+use cairn_journal::EndState;
+
+pub use args::Args;
 
 use crate::dump::{self, DumpError, GapSeen, Summary};
 use crate::exit;
-
-/// The command line.
-#[derive(Clone, Debug, clap::Parser)]
-#[command(
-    name = "dumpjournal",
-    version,
-    about = "Prints a journal as text, one change a line",
-    long_about = "Prints a journal as text, one change a line: REV:PATH=BODY for a set, REV:PATH for \
-        a delete.\n\n\
-        Reading takes no lock and writes nothing, so a journal may be read while its persister runs, \
-        when it is damaged, and on a full disk. What is valid is printed before what is wrong is \
-        reported.",
-    after_long_help = LONG_HELP
-)]
-pub struct Args {
-    /// The journal's directory
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
-    /// Print no changes; verify everything and tell the result by the exit code
-    #[arg(long)]
-    pub check: bool,
-}
-
-const LONG_HELP: &str = "\
-Text form:
-  Ordinary text stays as it is. Escaped are backslash (\\\\), newline (\\n), carriage return (\\r),
-  and as \\xHH: other control characters, bytes that are not UTF-8, and in a path ':' and '='.
-  So the first ':' of a line always ends the revision and the first '=' ends the path.
-  Changes found after a gap are printed with the revision they really have, in no particular
-  order; gaps themselves are told on standard error.
-
-Examples:
-  dumpjournal /var/lib/cairn/1                            everything
-  dumpjournal /var/lib/cairn/1 | grep ':/app/db'          the life of one file
-  dumpjournal /var/lib/cairn/1 | writejournal copy        a copy, without what was damaged
-  dumpjournal --check /var/lib/cairn/1 || echo see above  is it whole?
-
-Exit codes:
-  0   whole (without --check: everything was printed; a torn tail is only mentioned)
-  1   --check: a torn tail, left by a crash; nothing acknowledged is missing
-  2   corrupt: the error names file, offset and revision
-  3   --check: whole, but with gaps: revisions that the persister could not see
-  4   not readable: no journal there, or the disk failed
-  64  wrong command line";
+use crate::follow::follow;
+use crate::headers::headers;
+use crate::json;
+use crate::source::{Source, SourceError};
+use crate::stats::Counter;
+use crate::tree::{TreeError, tree, write_tree};
 
 /// Runs the command.
 #[must_use]
@@ -59,35 +26,121 @@ pub fn run(args: &Args) -> ExitCode {
     ExitCode::from(code(args))
 }
 
+/// Why it ends with another code than 0.
+enum Failure {
+    Dump(DumpError),
+    Tree(TreeError),
+}
+
+impl From<DumpError> for Failure {
+    fn from(error: DumpError) -> Self {
+        Self::Dump(error)
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::Dump(error.into())
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        Self::Tree(error)
+    }
+}
+
 fn code(args: &Args) -> u8 {
-    let reader = match Reader::open(&args.path) {
-        Ok(reader) => reader,
-        Err(error) => return failed(&error),
-    };
-    let result = if args.check {
-        dump::check(&reader, tell_gap)
-    } else {
-        dump::dump(&reader, &mut io::stdout().lock(), tell_gap)
-    };
-    match result {
-        Ok(summary) => {
-            tell_end(&summary);
-            if args.check {
-                verdict(&summary)
-            } else {
-                exit::OK
-            }
+    match look(args) {
+        Ok(code) => code,
+        Err(Failure::Dump(error)) if error.is_closed_pipe() => exit::OK,
+        Err(Failure::Dump(DumpError::Source(error)) | Failure::Tree(TreeError::Source(error))) => {
+            failed(&error)
         }
-        Err(error) if error.is_closed_pipe() => exit::OK,
-        Err(DumpError::Journal(error)) => failed(&error),
-        Err(error) => {
+        Err(Failure::Dump(error)) => {
             tell(format_args!("{error}"));
             exit::UNUSABLE
+        }
+        Err(Failure::Tree(error)) => {
+            tell(format_args!("{error}"));
+            exit::USAGE
         }
     }
 }
 
-fn failed(error: &cairn_journal::Error) -> u8 {
+fn look(args: &Args) -> Result<u8, Failure> {
+    let source = Source::open(&args.path)?;
+    if let Some(wrong) = args.misfit(&source) {
+        tell(format_args!("{wrong}"));
+        return Ok(exit::USAGE);
+    }
+    let filter = args.filter();
+    let form = args.form();
+    if args.headers {
+        return list_headers(args, &source);
+    }
+    if args.state {
+        let state = tree(&source, args.at())?;
+        let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+        write_tree(&state, form, &filter, &mut out)?;
+        return Ok(exit::OK);
+    }
+    let mut records = source.records(filter.begin())?;
+    if args.check {
+        let summary = dump::check(&mut records, tell_gap)?;
+        tell_end(&summary.end);
+        return Ok(verdict(&summary));
+    }
+    if args.stats {
+        let mut counter = Counter::default();
+        let mut damage = None;
+        for record in records.by_ref() {
+            match record {
+                Ok(record) => {
+                    if let Some(record) = filter.apply(record) {
+                        counter.add(&record);
+                    }
+                }
+                Err(error) => damage = Some(error),
+            }
+        }
+        let stats = counter.finish(&records.end_state(), args.top);
+        let mut text = Vec::new();
+        if args.json {
+            json::write_object(&mut text, &stats);
+        } else {
+            text.extend_from_slice(stats.to_string().as_bytes());
+        }
+        io::stdout().write_all(&text).map_err(DumpError::Output)?;
+        return damage.map_or(Ok(exit::OK), |error| Err(error.into()));
+    }
+    let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
+    if args.follow {
+        follow(&mut records, form, &filter, &mut out, tell_gap)?;
+        return Ok(exit::OK);
+    }
+    let summary = dump::dump(&mut records, form, &filter, &mut out, tell_gap)?;
+    tell_end(&summary.end);
+    Ok(exit::OK)
+}
+
+/// Standard output without a buffer of its own: what is written is large already, and the standard
+/// handle looks for newlines in it, to flush there.
+fn unbuffered_stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+fn list_headers(args: &Args, source: &Source) -> Result<u8, Failure> {
+    let mut code = exit::OK;
+    let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+    let end = headers(source, args.json, &args.filter(), &mut out, |error| {
+        code = failed(error);
+    })?;
+    tell_end(&end);
+    Ok(code)
+}
+
+fn failed(error: &SourceError) -> u8 {
     tell(format_args!("{error}"));
     if error.is_corruption() {
         exit::CORRUPT
@@ -98,10 +151,13 @@ fn failed(error: &cairn_journal::Error) -> u8 {
 
 fn verdict(summary: &Summary) -> u8 {
     let gaps = summary.gaps;
-    let (code, word) = match &summary.end {
-        EndState::TornTail { .. } => (exit::TORN_TAIL, "whole but for its torn tail"),
-        _ if gaps > 0 => (exit::GAPS, "whole, with gaps"),
-        _ => (exit::OK, "whole"),
+    let is_torn = matches!(summary.end, EndState::TornTail { .. });
+    // A gap is history that is missing, a torn tail is not: the worse of the two decides.
+    let (code, word) = match (gaps > 0, is_torn) {
+        (true, true) => (exit::GAPS, "whole but for its torn tail, with gaps"),
+        (true, false) => (exit::GAPS, "whole, with gaps"),
+        (false, true) => (exit::TORN_TAIL, "whole but for its torn tail"),
+        (false, false) => (exit::OK, "whole"),
     };
     tell(format_args!(
         "{word}: {} records, {} changes, {gaps} gaps",
@@ -123,12 +179,12 @@ fn tell_gap(gap: GapSeen) {
     }
 }
 
-fn tell_end(summary: &Summary) {
+fn tell_end(end: &EndState) {
     if let EndState::TornTail {
         file,
         offset,
         bytes,
-    } = &summary.end
+    } = end
     {
         tell(format_args!(
             "{}: torn tail: {bytes} bytes from offset {offset} on are no record, left by a crash or \

@@ -59,6 +59,14 @@ pub fn write_line(out: &mut Vec<u8>, revision: Revision, path: &[u8], op: &Op) {
     out.push(b'\n');
 }
 
+/// A path as it stands in a line.
+#[must_use]
+pub fn escaped_path(path: &[u8]) -> String {
+    let mut out = Vec::new();
+    escape(&mut out, path, &IN_PATH);
+    String::from_utf8(out).expect("the form is text, whatever the bytes")
+}
+
 /// Reads one line, given without its newline.
 ///
 /// More is accepted than is ever written: bytes that need no escape to be understood may come

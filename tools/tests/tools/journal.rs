@@ -9,10 +9,7 @@ use cairn_journal::{Change, GapReason, Journal, NewRecord, Options, Revision, Ti
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::run::{code, command, run, stderr, stdout};
-
-const DUMP: &str = env!("CARGO_BIN_EXE_dumpjournal");
-const WRITE: &str = env!("CARGO_BIN_EXE_writejournal");
+use crate::run::{DUMP, WRITE, code, command, run, stderr, stdout};
 
 fn dump(dir: &Path) -> Output {
     let mut command = command(DUMP);

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod diff;
 mod doozer;
+mod foreign;
+mod inspect;
 mod journal;
 mod run;

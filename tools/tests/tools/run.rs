@@ -3,6 +3,10 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+pub(crate) const DUMP: &str = env!("CARGO_BIN_EXE_dumpjournal");
+pub(crate) const DIFF: &str = env!("CARGO_BIN_EXE_diffjournal");
+pub(crate) const WRITE: &str = env!("CARGO_BIN_EXE_writejournal");
+
 /// A binary with nothing of the developer's environment that would change what it does.
 pub(crate) fn command(binary: &str) -> Command {
     let mut command = Command::new(binary);
@@ -46,4 +50,11 @@ pub(crate) fn stderr(output: &Output) -> String {
 
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Runs a binary with these arguments to the end.
+pub(crate) fn with(binary: &str, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = command(binary);
+    command.args(arguments);
+    run(command, input)
 }

@@ -1,0 +1,264 @@
+//! Where two journals of the same cluster differ, in one merged pass over both.
+//!
+//! Compared is what both saw: every revision that both cover, one by one. Revisions that one of them
+//! could not see are left out and told, because there the journals hold a difference between two
+//! states, not events; [`states`] compares what came of them.
+
+use std::collections::VecDeque;
+
+use cairn_journal::{Change, Entry, GapPhase, GapReason, Revision, Sequence, State, Timeline};
+
+use crate::filter::{Filter, Point};
+use crate::source::{Source, SourceError, SourceRecords};
+use crate::tree::{TreeError, tree};
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+/// What a journal can be compared by: its newest history in which revisions mean the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Events with higher revisions than this are there.
+    pub after: Revision,
+    /// The newest revision covered.
+    pub newest: Revision,
+    /// Revisions in between that were not seen one by one, both ends included.
+    pub unseen: Vec<(Revision, Revision)>,
+    /// The cluster that is followed.
+    pub timeline: Option<Timeline>,
+    /// The record with which it begins.
+    begin: Sequence,
+}
+
+impl History {
+    /// Reads a journal for it.
+    pub fn of(source: &Source) -> Result<Self, SourceError> {
+        let mut history = Self::default();
+        for record in source.records(None)? {
+            let record = record?;
+            match &record.entry {
+                Entry::Timeline(timeline) => {
+                    if !timeline.kept {
+                        history = Self {
+                            after: record.revision,
+                            newest: record.revision,
+                            begin: record.sequence,
+                            ..Self::default()
+                        };
+                    }
+                    history.timeline = Some(timeline.clone());
+                }
+                Entry::Gap { first, last, .. } | Entry::Lost { first, last, .. } => {
+                    if first <= last && history.unseen.last() != Some(&(*first, *last)) {
+                        history.unseen.push((*first, *last));
+                    }
+                    history.newest = history.newest.max(record.revision);
+                }
+                Entry::Changes { .. } | Entry::Watermark { .. } => {
+                    if record.revision < history.newest {
+                        history.unseen.push((record.revision, history.newest));
+                    }
+                    history.newest = history.newest.max(record.revision);
+                }
+                _ => {}
+            }
+        }
+        Ok(history)
+    }
+
+    fn has_seen(&self, revision: Revision) -> bool {
+        let unseen = |(first, last): &(Revision, Revision)| *first <= revision && revision <= *last;
+        self.after < revision && revision <= self.newest && !self.unseen.iter().any(unseen)
+    }
+
+    /// Whether both are about the same history, as far as they say.
+    #[must_use]
+    pub fn is_related_to(&self, other: &Self) -> bool {
+        let (Some(a), Some(b)) = (&self.timeline, &other.timeline) else {
+            return true;
+        };
+        let descends =
+            |child: &Timeline, of: &Timeline| child.kept && child.parent.as_ref() == Some(&of.id);
+        a.id == b.id || descends(a, b) || descends(b, a)
+    }
+}
+
+/// What was compared, and the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// Changes that both have.
+    pub same: u64,
+    /// Changes that only the first has.
+    pub only_a: u64,
+    /// Changes that only the second has.
+    pub only_b: u64,
+}
+
+/// Compares the changes that both histories saw. `tell` gets each difference; what it returns as an
+/// error ends the comparison.
+pub fn changes<E: From<SourceError>>(
+    (a, in_a): (&Source, &History),
+    (b, in_b): (&Source, &History),
+    filter: &Filter,
+    mut tell: impl FnMut(Side, Revision, &Change) -> Result<(), E>,
+) -> Result<Compared, E> {
+    let seen = |revision| in_a.has_seen(revision) && in_b.has_seen(revision);
+    let mut a = Events::new(a, in_a.begin)?;
+    let mut b = Events::new(b, in_b.begin)?;
+    let mut compared = Compared::default();
+    let (mut of_a, mut of_b) = (a.next(&seen, filter)?, b.next(&seen, filter)?);
+    loop {
+        match (&of_a, &of_b) {
+            (None, None) => return Ok(compared),
+            (Some(x), Some(y)) if x.revision == y.revision => {
+                for change in x
+                    .changes
+                    .iter()
+                    .filter(|change| !y.changes.contains(change))
+                {
+                    compared.only_a += 1;
+                    tell(Side::A, x.revision, change)?;
+                }
+                for change in &y.changes {
+                    if x.changes.contains(change) {
+                        compared.same += 1;
+                    } else {
+                        compared.only_b += 1;
+                        tell(Side::B, y.revision, change)?;
+                    }
+                }
+                of_a = a.next(&seen, filter)?;
+                of_b = b.next(&seen, filter)?;
+            }
+            (Some(x), y) if y.as_ref().is_none_or(|y| x.revision < y.revision) => {
+                for change in &x.changes {
+                    compared.only_a += 1;
+                    tell(Side::A, x.revision, change)?;
+                }
+                of_a = a.next(&seen, filter)?;
+            }
+            (_, Some(y)) => {
+                for change in &y.changes {
+                    compared.only_b += 1;
+                    tell(Side::B, y.revision, change)?;
+                }
+                of_b = b.next(&seen, filter)?;
+            }
+            (Some(_), None) => unreachable!("taken by the arm for a revision that only A has"),
+        }
+    }
+}
+
+/// Compares the states at a revision; `tell` as for [`changes`].
+pub fn states<E: From<TreeError>>(
+    a: &Source,
+    b: &Source,
+    at: Revision,
+    filter: &Filter,
+    mut tell: impl FnMut(Side, Revision, &Change) -> Result<(), E>,
+) -> Result<Compared, E> {
+    let at = Some(Point::Revision(at));
+    let (a, b) = (tree(a, at)?, tree(b, at)?);
+    let mut compared = Compared::default();
+    let only_in = |x: &State, y: &State| {
+        x.files
+            .iter()
+            .filter(|(path, file)| filter.is_path_wanted(path) && y.files.get(*path) != Some(file))
+            .map(|(path, (revision, value))| (*revision, Change::set(path.clone(), value.clone())))
+            .collect::<Vec<_>>()
+    };
+    for (revision, change) in only_in(&a, &b) {
+        compared.only_a += 1;
+        tell(Side::A, revision, &change)?;
+    }
+    for (revision, change) in only_in(&b, &a) {
+        compared.only_b += 1;
+        tell(Side::B, revision, &change)?;
+    }
+    let wanted = a.files.keys().filter(|path| filter.is_path_wanted(path));
+    compared.same = wanted.count() as u64 - compared.only_a;
+    Ok(compared)
+}
+
+/// All changes of one revision.
+struct Event {
+    revision: Revision,
+    changes: Vec<Change>,
+}
+
+/// The events of a history: what was seen one by one.
+struct Events {
+    records: SourceRecords,
+    begin: Sequence,
+    in_gap: bool,
+    newest: Revision,
+    ahead: VecDeque<Event>,
+}
+
+impl Events {
+    fn new(source: &Source, begin: Sequence) -> Result<Self, SourceError> {
+        Ok(Self {
+            records: source.records(None)?,
+            begin,
+            in_gap: false,
+            newest: Revision::NONE,
+            ahead: VecDeque::new(),
+        })
+    }
+
+    /// The next event that counts, with all its changes, whether they are in one record or, being
+    /// large, in several.
+    fn next(
+        &mut self,
+        seen: &impl Fn(Revision) -> bool,
+        filter: &Filter,
+    ) -> Result<Option<Event>, SourceError> {
+        while self.ahead.len() < 2 {
+            let Some(event) = self.read()? else { break };
+            if !seen(event.revision) {
+                continue;
+            }
+            let Event {
+                revision,
+                mut changes,
+            } = event;
+            changes.retain(|change| filter.is_path_wanted(&change.path));
+            match self.ahead.back_mut() {
+                _ if changes.is_empty() => {}
+                Some(last) if last.revision == revision => last.changes.append(&mut changes),
+                _ => self.ahead.push_back(Event { revision, changes }),
+            }
+        }
+        Ok(self.ahead.pop_front())
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, SourceError> {
+        for record in self.records.by_ref() {
+            let record = record?;
+            match record.entry {
+                Entry::Gap { phase, reason, .. } => {
+                    self.in_gap = phase == GapPhase::Opened && reason != GapReason::Damage;
+                }
+                Entry::Changes { changes, .. }
+                    if record.sequence > self.begin
+                        && !self.in_gap
+                        && record.revision >= self.newest =>
+                {
+                    self.newest = record.revision;
+                    return Ok(Some(Event {
+                        revision: record.revision,
+                        changes,
+                    }));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,206 @@
+//! The `diffjournal` command: arguments, messages and exit codes around [`crate::diff`].
+
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cairn_journal::{Change, Revision};
+
+use crate::diff::{Compared, History, Side, changes, states};
+use crate::dump::{DumpError, Form};
+use crate::exit;
+use crate::filter::{Filter, Prefix};
+use crate::source::{Source, SourceError};
+use crate::tree::TreeError;
+
+/// The command line.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    name = "diffjournal",
+    version,
+    about = "Prints where two journals of the same cluster differ",
+    long_about = "Prints where two journals of the same cluster differ: a line that begins with '<' is \
+        a change that only A has, one with '>' a change that only B has. Nothing is printed where \
+        both have the same.\n\n\
+        Compared are the revisions that both saw. Those that one of them could not see (before it \
+        began, after its end, within a gap) are told on standard error and left out; --state \
+        compares what came of them. Times, and how changes are grouped on disk, are not compared.",
+    after_long_help = LONG_HELP
+)]
+pub struct Args {
+    /// A journal's directory, a segment, or another program's journal
+    #[arg(value_name = "A")]
+    pub a: PathBuf,
+    /// The one to compare it with
+    #[arg(value_name = "B")]
+    pub b: PathBuf,
+    /// Compare the files that exist, at the newest revision that both cover, instead of the changes
+    #[arg(long)]
+    pub state: bool,
+    /// With --state: at this revision
+    #[arg(
+        long,
+        value_name = "REV",
+        requires = "state",
+        allow_negative_numbers = true
+    )]
+    pub at_revision: Option<i64>,
+    /// Only the file PATH and what is below it; with a slash at the end only what is below it
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Option<String>,
+}
+
+const LONG_HELP: &str = "\
+Examples:
+  diffjournal /var/lib/cairn/1 /mnt/other/cairn/2
+  diffjournal --state --prefix /app /var/lib/cairn/1 /mnt/other/cairn/2
+
+Exit codes:
+  0   no difference in what was compared
+  1   they differ
+  2   one of them is corrupt: the error names file, offset and revision
+  3   nothing to compare: no revision that both saw, or two different clusters
+  4   one of them is not readable
+  64  wrong command line, or a revision that one of them does not know";
+
+/// Runs the command.
+#[must_use]
+pub fn run(args: &Args) -> ExitCode {
+    let code = compare(args).unwrap_or_else(|failure| match failure {
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DIFFERENT,
+        Failure::Output(error) => {
+            tell(format_args!("cannot write the output: {error}"));
+            exit::UNUSABLE
+        }
+        Failure::Source(error) => {
+            tell(format_args!("{error}"));
+            if error.is_corruption() {
+                exit::CORRUPT
+            } else {
+                exit::UNUSABLE
+            }
+        }
+        Failure::Unknown(message) => {
+            tell(format_args!("{message}"));
+            exit::USAGE
+        }
+    });
+    ExitCode::from(code)
+}
+
+enum Failure {
+    Source(SourceError),
+    Output(io::Error),
+    Unknown(String),
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl From<TreeError> for Failure {
+    fn from(error: TreeError) -> Self {
+        match error {
+            TreeError::Source(error) => Self::Source(error),
+            other => Self::Unknown(other.to_string()),
+        }
+    }
+}
+
+impl From<DumpError> for Failure {
+    fn from(error: DumpError) -> Self {
+        match error {
+            DumpError::Source(error) => Self::Source(error),
+            DumpError::Output(error) => Self::Output(error),
+        }
+    }
+}
+
+fn compare(args: &Args) -> Result<u8, Failure> {
+    let (a, b) = (Source::open(&args.a)?, Source::open(&args.b)?);
+    let (in_a, in_b) = (History::of(&a)?, History::of(&b)?);
+    if !in_a.is_related_to(&in_b) {
+        let id = |history: &History| {
+            history
+                .timeline
+                .as_ref()
+                .map_or("?".into(), |t| t.id.clone())
+        };
+        tell(format_args!(
+            "nothing to compare: A follows the cluster {}, B follows {}",
+            id(&in_a),
+            id(&in_b)
+        ));
+        return Ok(exit::NOTHING_IN_COMMON);
+    }
+    let after = in_a.after.max(in_b.after);
+    let newest = in_a.newest.min(in_b.newest);
+    tell_span("A", &in_a);
+    tell_span("B", &in_b);
+    if after >= newest {
+        tell(format_args!("nothing to compare: no revision is in both"));
+        return Ok(exit::NOTHING_IN_COMMON);
+    }
+    let filter = Filter {
+        prefix: args.prefix.as_deref().map(Prefix::new),
+        ..Filter::default()
+    };
+    let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+    let mut line = Vec::new();
+    let mut print = |side, revision: Revision, change: &Change| -> Result<(), Failure> {
+        line.clear();
+        line.extend_from_slice(match side {
+            Side::A => b"< ",
+            Side::B => b"> ",
+        });
+        Form::Text.write_change(&mut line, revision, &change.path, &change.op);
+        out.write_all(&line).map_err(Failure::Output)
+    };
+    let (compared, what) = if args.state {
+        let at = args.at_revision.map_or(newest, Revision);
+        let compared = states(&a, &b, at, &filter, &mut print)?;
+        (compared, format!("files at revision {at}"))
+    } else {
+        let compared = changes((&a, &in_a), (&b, &in_b), &filter, &mut print)?;
+        let what = format!("changes of revisions {} to {newest}", after.next());
+        (compared, what)
+    };
+    out.flush().map_err(Failure::Output)?;
+    Ok(verdict(compared, &what))
+}
+
+fn verdict(compared: Compared, what: &str) -> u8 {
+    let Compared {
+        same,
+        only_a,
+        only_b,
+    } = compared;
+    tell(format_args!(
+        "{what}: {same} in both, {only_a} only in A, {only_b} only in B"
+    ));
+    if only_a + only_b == 0 {
+        exit::OK
+    } else {
+        exit::DIFFERENT
+    }
+}
+
+fn tell_span(name: &str, history: &History) {
+    tell(format_args!(
+        "{name}: revisions {} to {}",
+        history.after.next(),
+        history.newest
+    ));
+    for (first, last) in &history.unseen {
+        tell(format_args!(
+            "{name}: not compared: revisions {first} to {last} were not seen one by one"
+        ));
+    }
+}
+
+fn tell(message: std::fmt::Arguments<'_>) {
+    // Nothing is left to be done about a closed standard error.
+    let _ = writeln!(io::stderr().lock(), "diffjournal: {message}");
+}

@@ -1,0 +1,155 @@
+//! The command line of `dumpjournal`.
+
+use std::path::PathBuf;
+
+use cairn_journal::{Revision, Timestamp};
+
+use crate::dump::Form;
+use crate::filter::{Filter, Point, Prefix, parse_time};
+use crate::source::Source;
+
+/// The command line.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(
+    name = "dumpjournal",
+    version,
+    about = "Prints a journal as text, one change a line",
+    long_about = "Prints a journal as text, one change a line: REV:PATH=BODY for a set, REV:PATH for \
+        a delete.\n\n\
+        Reading takes no lock and writes nothing, so a journal may be read while its persister runs, \
+        when it is damaged, and on a full disk. What is valid is printed before what is wrong is \
+        reported.",
+    after_long_help = LONG_HELP
+)]
+pub struct Args {
+    /// A journal's directory, one of its segments, a journal file of the original Go program, or a
+    /// text log of doozer-journal
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Print records as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Print changes exactly as the original Go program does: nothing is escaped
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+    /// Print where each record lies: offset, sequences, revision, sizes, checksums
+    #[arg(long, conflicts_with = "raw")]
+    pub headers: bool,
+    /// Print the files that exist at the end, or at another point, by their path
+    #[arg(long, conflicts_with_all = ["headers", "from", "to"])]
+    pub state: bool,
+    /// With --state: at this revision
+    #[arg(
+        long,
+        value_name = "REV",
+        requires = "state",
+        allow_negative_numbers = true
+    )]
+    pub at_revision: Option<i64>,
+    /// With --state: at this moment, as --from takes it
+    #[arg(long, value_name = "TIME", requires = "state", conflicts_with = "at_revision",
+          value_parser = parse_time)]
+    pub at_time: Option<Timestamp>,
+    /// Print counts, sizes, spans and the paths that change most
+    #[arg(long, conflicts_with_all = ["headers", "state", "raw"])]
+    pub stats: bool,
+    /// With --stats: so many paths
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Print no changes; verify everything and tell the result by the exit code
+    #[arg(long, conflicts_with_all = ["json", "raw", "headers", "state", "stats", "from", "to", "prefix"])]
+    pub check: bool,
+    /// Go on with what is being written, until the output is closed
+    #[arg(long, conflicts_with_all = ["headers", "state", "stats", "check"])]
+    pub follow: bool,
+    /// Only from here on: a revision, or a time (2026-01-31T10:00:00Z, "10 minutes ago", now)
+    #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
+    pub from: Option<Point>,
+    /// Only up to here, as --from takes it
+    #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
+    pub to: Option<Point>,
+    /// Only the file PATH and what is below it; with a slash at the end only what is below it
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Option<String>,
+}
+
+const LONG_HELP: &str = "\
+Text form:
+  Ordinary text stays as it is. Escaped are backslash (\\\\), newline (\\n), carriage return (\\r),
+  and as \\xHH: other control characters, bytes that are not UTF-8, and in a path ':' and '='.
+  So the first ':' of a line always ends the revision and the first '=' ends the path.
+  Changes found after a gap are printed with the revision they really have, in no particular
+  order; gaps themselves are told on standard error.
+
+JSON form:
+  Every record is an object: revision, type, and what the type has; gaps, timelines and watermarks
+  too. A path or value that is UTF-8 is text in \"path\" or \"value\", any other is in
+  \"path_base64\" or \"value_base64\". Times are Unix milliseconds.
+
+Selection:
+  --from and --to are inclusive, and select by the revision that is printed. Where a cluster was
+  replaced and its revisions began anew, --from REV means the newest one that reached REV.
+
+Examples:
+  dumpjournal /var/lib/cairn/1                            everything
+  dumpjournal /var/lib/cairn/1 --prefix /app/db           the life of one file
+  dumpjournal /var/lib/cairn/1 --from '10 minutes ago'    what just happened
+  dumpjournal /var/lib/cairn/1 --follow | grep /app       what is happening
+  dumpjournal /var/lib/cairn/1 --state --at-revision 900  the tree as it was then
+  dumpjournal /var/lib/cairn/1 | writejournal copy        a copy, without what was damaged
+  dumpjournal --check /var/lib/cairn/1 || echo see above  is it whole?
+
+Exit codes:
+  0   whole (without --check: everything was printed; a torn tail is only mentioned)
+  1   --check: a torn tail, left by a crash; nothing acknowledged is missing
+  2   corrupt: the error names file, offset and revision; what is valid before it was printed
+  3   --check: whole, but with gaps: revisions that the persister could not see (and perhaps a
+      torn tail as well)
+  4   not readable: no journal there, or the disk failed
+  64  wrong command line, or a point in time that the journal does not know";
+
+impl Args {
+    /// How records are printed.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        match (self.json, self.raw) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Raw,
+            _ => Form::Text,
+        }
+    }
+
+    /// What is printed.
+    #[must_use]
+    pub fn filter(&self) -> Filter {
+        Filter {
+            from: self.from,
+            to: self.to,
+            prefix: self.prefix.as_deref().map(Prefix::new),
+        }
+    }
+
+    /// Of when the state is printed.
+    #[must_use]
+    pub fn at(&self) -> Option<Point> {
+        let revision = self.at_revision.map(|at| Point::Revision(Revision(at)));
+        revision.or(self.at_time.map(Point::Time))
+    }
+
+    /// Why this cannot be asked of that source.
+    #[must_use]
+    pub fn misfit(&self, source: &Source) -> Option<String> {
+        let path = self.path.display();
+        match source {
+            Source::Journal(_) => None,
+            _ if self.follow => Some(format!(
+                "{path}: --follow needs a journal's directory: the tail moves on to new segments"
+            )),
+            Source::Foreign(file) if self.filter().needs_times() => Some(format!(
+                "{path}: a {} has no times; give revisions",
+                file.format().name()
+            )),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The live tail of a journal: prints what there is, then what is written, until nobody reads it.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::dump::{DumpError, Form, GapSeen, dump};
+use crate::filter::Filter;
+use crate::source::SourceRecords;
+
+/// How long after a record was written it is printed, at most: short for people, and ten looks at
+/// a directory a second cost nothing that can be measured.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Prints without end. Returns when the reader of `out` has gone away, also if nothing is written
+/// then, or when the journal cannot be read further.
+///
+/// An incomplete end is a write under way here, and waited for.
+pub fn follow(
+    records: &mut SourceRecords,
+    form: Form,
+    filter: &Filter,
+    out: &mut (impl Write + AsFd),
+    mut on_gap: impl FnMut(GapSeen),
+) -> Result<(), DumpError> {
+    loop {
+        dump(records, form, filter, out, &mut on_gap)?;
+        if is_closed_within(out, LOOK_EVERY)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits so long, or until the other end of `out` is closed; returns whether it is.
+fn is_closed_within(out: &impl AsFd, wait: Duration) -> Result<bool, DumpError> {
+    let mut watched = [PollFd::new(out, PollFlags::empty())];
+    let wait = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(wait.subsec_nanos()),
+    };
+    match poll(&mut watched, Some(&wait)) {
+        Ok(_) => Ok(watched[0]
+            .revents()
+            .intersects(PollFlags::ERR | PollFlags::HUP)),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(DumpError::Output(error.into())),
+    }
+}

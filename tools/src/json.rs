@@ -1,0 +1,351 @@
+//! The JSON form of a journal: one object a record, one record a line.
+//!
+//! Unlike the text form it has everything that a record says, times, gaps and timelines too, so what
+//! was dumped in it can be written again without a loss. `docs/text-form.md` is its description.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use cairn_journal::{
+    Change, Entry, GapPhase, GapReason, Op, Record, Revision, Sequence, Timeline, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A record, as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct JsonRecord<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    synced: Option<u64>,
+    revision: i64,
+    #[serde(flatten)]
+    entry: JsonEntry<'a>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum JsonEntry<'a> {
+    Changes {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        observed_at_ms: Option<i64>,
+        changes: Vec<JsonChange<'a>>,
+    },
+    Gap {
+        first: i64,
+        last: i64,
+        phase: JsonPhase,
+        reason: JsonReason,
+        observed_at_ms: i64,
+    },
+    Timeline {
+        id: String,
+        parent: Option<String>,
+        at: i64,
+        kept: bool,
+        observed_at_ms: i64,
+    },
+    Watermark {
+        observed_at_ms: i64,
+        closed: bool,
+    },
+    Seal {
+        records: u64,
+        digest: u32,
+    },
+    Lost {
+        first_sequence: u64,
+        first: i64,
+        last: i64,
+        observed_at_ms: i64,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+enum JsonChange<'a> {
+    Set {
+        #[serde(flatten)]
+        path: JsonPath<'a>,
+        #[serde(flatten)]
+        value: JsonValue<'a>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<i64>,
+    },
+    Delete {
+        #[serde(flatten)]
+        path: JsonPath<'a>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<i64>,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum JsonPath<'a> {
+    #[serde(rename = "path")]
+    Text(Cow<'a, str>),
+    #[serde(rename = "path_base64")]
+    Base64(Cow<'a, str>),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum JsonValue<'a> {
+    #[serde(rename = "value")]
+    Text(Cow<'a, str>),
+    #[serde(rename = "value_base64")]
+    Base64(Cow<'a, str>),
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JsonPhase {
+    Opened,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum JsonReason {
+    HistoryDiscarded,
+    Baseline,
+    Damage,
+}
+
+/// Appends the object of one record, its newline included.
+pub fn write_record(out: &mut Vec<u8>, record: &Record) {
+    let entry = entry_to_json(&record.entry);
+    let json = JsonRecord {
+        sequence: Some(record.sequence.0),
+        synced: Some(record.synced.0),
+        revision: record.revision.0,
+        entry,
+    };
+    write_object(out, &json);
+}
+
+/// Appends a set that is no record of its own, but part of a state, in the form of one.
+pub fn write_file(out: &mut Vec<u8>, revision: Revision, path: &[u8], value: &[u8]) {
+    let json = JsonRecord {
+        sequence: None,
+        synced: None,
+        revision: revision.0,
+        entry: JsonEntry::Changes {
+            observed_at_ms: None,
+            changes: vec![JsonChange::Set {
+                path: path_to_json(path),
+                value: value_to_json(value),
+                revision: None,
+            }],
+        },
+    };
+    write_object(out, &json);
+}
+
+/// Appends any object, its newline included.
+pub fn write_object(out: &mut Vec<u8>, object: &impl Serialize) {
+    serde_json::to_writer(&mut *out, object).expect("memory takes everything, and keys are text");
+    out.push(b'\n');
+}
+
+/// What a line says: a record's revision and entry. Seals and sequences are the journal's own and
+/// are given anew when it is written.
+pub fn parse_record(line: &[u8]) -> Result<(Revision, Entry), String> {
+    let record: JsonRecord<'_> =
+        serde_json::from_slice(line).map_err(|error| format!("no record in JSON: {error}"))?;
+    Ok((Revision(record.revision), entry_from_json(record.entry)?))
+}
+
+fn path_to_json(path: &[u8]) -> JsonPath<'_> {
+    match str::from_utf8(path) {
+        Ok(text) => JsonPath::Text(text.into()),
+        Err(_) => JsonPath::Base64(BASE64.encode(path).into()),
+    }
+}
+
+fn value_to_json(value: &[u8]) -> JsonValue<'_> {
+    match str::from_utf8(value) {
+        Ok(text) => JsonValue::Text(text.into()),
+        Err(_) => JsonValue::Base64(BASE64.encode(value).into()),
+    }
+}
+
+fn entry_to_json(entry: &Entry) -> JsonEntry<'_> {
+    match entry {
+        Entry::Changes {
+            changes,
+            observed_at,
+        } => JsonEntry::Changes {
+            observed_at_ms: Some(observed_at.0),
+            changes: changes.iter().map(change_to_json).collect(),
+        },
+        Entry::Gap {
+            first,
+            last,
+            phase,
+            reason,
+            observed_at,
+        } => JsonEntry::Gap {
+            first: first.0,
+            last: last.0,
+            phase: match phase {
+                GapPhase::Opened => JsonPhase::Opened,
+                GapPhase::Closed => JsonPhase::Closed,
+            },
+            reason: match reason {
+                GapReason::Baseline => JsonReason::Baseline,
+                GapReason::Damage => JsonReason::Damage,
+                _ => JsonReason::HistoryDiscarded,
+            },
+            observed_at_ms: observed_at.0,
+        },
+        Entry::Timeline(timeline) => JsonEntry::Timeline {
+            id: timeline.id.clone(),
+            parent: timeline.parent.clone(),
+            at: timeline.at.0,
+            kept: timeline.kept,
+            observed_at_ms: timeline.observed_at.0,
+        },
+        Entry::Watermark {
+            observed_at,
+            closed,
+        } => JsonEntry::Watermark {
+            observed_at_ms: observed_at.0,
+            closed: *closed,
+        },
+        Entry::Seal {
+            records, digest, ..
+        } => JsonEntry::Seal {
+            records: *records,
+            digest: *digest,
+        },
+        Entry::Lost {
+            first_sequence,
+            first,
+            last,
+            observed_at,
+        } => JsonEntry::Lost {
+            first_sequence: first_sequence.0,
+            first: first.0,
+            last: last.0,
+            observed_at_ms: observed_at.0,
+        },
+        other => unreachable!("this program and its journal library are built together: {other:?}"),
+    }
+}
+
+fn change_to_json(change: &Change) -> JsonChange<'_> {
+    let path = path_to_json(&change.path);
+    let revision = change.revision.map(|revision| revision.0);
+    match &change.op {
+        Op::Set(value) => JsonChange::Set {
+            path,
+            value: value_to_json(value),
+            revision,
+        },
+        Op::Delete => JsonChange::Delete { path, revision },
+    }
+}
+
+fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
+    Ok(match entry {
+        JsonEntry::Changes {
+            observed_at_ms,
+            changes,
+        } => Entry::Changes {
+            changes: changes
+                .into_iter()
+                .map(change_from_json)
+                .collect::<Result<_, _>>()?,
+            observed_at: observed_at_ms.map_or_else(Timestamp::now, Timestamp),
+        },
+        JsonEntry::Gap {
+            first,
+            last,
+            phase,
+            reason,
+            observed_at_ms,
+        } => Entry::Gap {
+            first: Revision(first),
+            last: Revision(last),
+            phase: match phase {
+                JsonPhase::Opened => GapPhase::Opened,
+                JsonPhase::Closed => GapPhase::Closed,
+            },
+            reason: match reason {
+                JsonReason::HistoryDiscarded => GapReason::HistoryDiscarded,
+                JsonReason::Baseline => GapReason::Baseline,
+                JsonReason::Damage => GapReason::Damage,
+            },
+            observed_at: Timestamp(observed_at_ms),
+        },
+        JsonEntry::Timeline {
+            id,
+            parent,
+            at,
+            kept,
+            observed_at_ms,
+        } => Entry::Timeline(Timeline {
+            id,
+            parent,
+            at: Revision(at),
+            kept,
+            observed_at: Timestamp(observed_at_ms),
+        }),
+        JsonEntry::Watermark {
+            observed_at_ms,
+            closed,
+        } => Entry::Watermark {
+            observed_at: Timestamp(observed_at_ms),
+            closed,
+        },
+        JsonEntry::Seal { records, digest } => Entry::Seal {
+            records,
+            digest,
+            index: Vec::new(),
+        },
+        JsonEntry::Lost {
+            first_sequence,
+            first,
+            last,
+            observed_at_ms,
+        } => Entry::Lost {
+            first_sequence: Sequence(first_sequence),
+            first: Revision(first),
+            last: Revision(last),
+            observed_at: Timestamp(observed_at_ms),
+        },
+    })
+}
+
+fn change_from_json(change: JsonChange<'_>) -> Result<Change, String> {
+    let (path, op, revision) = match change {
+        JsonChange::Set {
+            path,
+            value,
+            revision,
+        } => {
+            let value = match value {
+                JsonValue::Text(text) => text.into_owned().into_bytes(),
+                JsonValue::Base64(text) => decode("value_base64", &text)?,
+            };
+            (path, Op::Set(value.into()), revision)
+        }
+        JsonChange::Delete { path, revision } => (path, Op::Delete, revision),
+    };
+    let path = match path {
+        JsonPath::Text(text) => text.into_owned().into_bytes(),
+        JsonPath::Base64(text) => decode("path_base64", &text)?,
+    };
+    Ok(Change {
+        path: path.into(),
+        op,
+        revision: revision.map(Revision),
+    })
+}
+
+fn decode(field: &str, text: &str) -> Result<Vec<u8>, String> {
+    BASE64
+        .decode(text)
+        .map_err(|error| format!("{field}: {error}"))
+}

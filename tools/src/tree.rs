@@ -1,0 +1,181 @@
+//! The state that a journal holds: every file at a revision or a moment, in the order of the paths.
+
+use std::io::Write;
+
+use cairn_journal::{
+    Entry, GapPhase, Op, Record, Revision, SegmentFile, Sequence, State, Timestamp, state,
+};
+
+use crate::dump::{DumpError, Form};
+use crate::filter::{Filter, Point, show_time};
+use crate::source::{Source, SourceError, time_of};
+
+/// Why a state cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// The journal could not be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It does not know that state.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl From<cairn_journal::Error> for TreeError {
+    fn from(error: cairn_journal::Error) -> Self {
+        match error {
+            error @ cairn_journal::Error::NotInHistory { .. } => Self::Unknown(format!(
+                "{error}; revisions within a gap have no known state either"
+            )),
+            other => Self::Source(other.into()),
+        }
+    }
+}
+
+/// The state at a point; `None`: the newest.
+pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
+    match source {
+        Source::Journal(reader) => {
+            let at = match at {
+                Some(Point::Time(time)) => Some(revision_at(source, time)?),
+                Some(Point::Revision(revision)) => Some(revision),
+                None => None,
+            };
+            Ok(state(reader, at)?)
+        }
+        Source::Segment(segment) => {
+            require_first(segment)?;
+            fold(source, at)
+        }
+        Source::Foreign(_) => {
+            if matches!(at, Some(Point::Time(_))) {
+                return Err(TreeError::Unknown(
+                    "this journal has no times; give a revision".to_owned(),
+                ));
+            }
+            fold(source, at)
+        }
+    }
+}
+
+/// Prints the files that `filter` wants by their path.
+pub fn write_tree(
+    state: &State,
+    form: Form,
+    filter: &Filter,
+    out: &mut impl Write,
+) -> Result<(), DumpError> {
+    let mut text = Vec::new();
+    for (path, (revision, value)) in &state.files {
+        if filter.is_path_wanted(path) {
+            text.clear();
+            form.write_change(&mut text, *revision, path, &Op::Set(value.clone()));
+            out.write_all(&text).map_err(DumpError::Output)?;
+        }
+    }
+    out.flush().map_err(DumpError::Output)
+}
+
+fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
+    let facts = segment.facts();
+    if facts.predecessor_last == Sequence::NONE {
+        return Ok(());
+    }
+    Err(TreeError::Unknown(format!(
+        "the segment begins with sequence {}, after revision {}: the state before it is in the \
+         segments before it. Give the directory",
+        facts.first, facts.covered
+    )))
+}
+
+/// The newest revision that was covered before anything was observed later than `time`.
+fn revision_at(source: &Source, time: Timestamp) -> Result<Revision, TreeError> {
+    let mut found = None;
+    let mut over = false;
+    let mut in_difference = false;
+    for record in source.records(None)? {
+        let record = record?;
+        let is_later = time_of(&record.entry).is_some_and(|observed| observed > time);
+        if is_later && matches!(record.entry, Entry::Watermark { .. }) {
+            // That nothing had changed until later does not end the search.
+            continue;
+        }
+        over |= is_later;
+        if let Entry::Gap { phase, .. } = &record.entry {
+            in_difference = *phase == GapPhase::Opened;
+        }
+        match &record.entry {
+            Entry::Changes { .. } if in_difference => {}
+            Entry::Timeline(timeline) if over && found.is_some() && !timeline.kept => {
+                return Err(TreeError::Unknown(format!(
+                    "at {} another cluster was followed, at its revision {}; revisions began anew \
+                     at {}. Its history is printed by --to, its state can no longer be asked for",
+                    show_time(time),
+                    found.unwrap_or_default(),
+                    show_time(timeline.observed_at),
+                )));
+            }
+            Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Gap { .. } if !over => {
+                found = Some(record.revision);
+            }
+            _ => {}
+        }
+    }
+    found.ok_or_else(|| {
+        TreeError::Unknown(format!("the journal begins later than {}", show_time(time)))
+    })
+}
+
+/// Applies all records up to a point, by their revisions or times.
+fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
+    let mut state = State::default();
+    let mut difference: Vec<Record> = Vec::new();
+    let mut in_gap = false;
+    for record in source.records(None)? {
+        let record = record?;
+        let is_beyond = match at {
+            None => false,
+            Some(Point::Revision(at)) => record.revision > at,
+            Some(Point::Time(at)) => time_of(&record.entry).is_some_and(|time| time > at),
+        };
+        if is_beyond {
+            continue;
+        }
+        state.revision = state.revision.max(record.revision);
+        match &record.entry {
+            Entry::Gap { phase, reason, .. } => {
+                in_gap = *phase == GapPhase::Opened && *reason != cairn_journal::GapReason::Damage;
+                for record in difference.drain(..) {
+                    if *phase == GapPhase::Closed {
+                        apply(&mut state, &record);
+                    }
+                }
+            }
+            Entry::Changes { .. } if in_gap => difference.push(record),
+            _ => apply(&mut state, &record),
+        }
+    }
+    if let Some(Point::Revision(at)) = at {
+        if at > state.revision
+            && source
+                .records(None)?
+                .all(|r| r.is_ok_and(|r| r.revision < at))
+        {
+            return Err(TreeError::Unknown(format!(
+                "revision {at} is not in this journal, which ends at {}",
+                state.revision
+            )));
+        }
+        state.revision = at;
+    }
+    Ok(state)
+}
+
+fn apply(state: &mut State, record: &Record) {
+    if let Entry::Changes { changes, .. } = &record.entry {
+        for change in changes {
+            state.apply(record.revision, change);
+        }
+    }
+}

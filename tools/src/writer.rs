@@ -1,0 +1,323 @@
+//! Changes to records: groups what belongs together, and keeps the disk busy while the rest is read.
+//!
+//! Whatever the order of the revisions, a dump of what was written gives the same changes in the
+//! same order.
+
+use std::fmt;
+use std::io;
+
+use cairn_journal::{
+    Change, Entry, GapPhase, GapReason, Journal, NewRecord, Op, Revision, Sequence, Timestamp,
+};
+
+use crate::text::Line;
+
+/// Bounds of what can be written, from the options that the journal was opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The largest payload of a record, in bytes.
+    pub max_payload_bytes: usize,
+}
+
+/// How much is appended before it is asked to be durable: keeps the disk busy while more is
+/// parsed, at a cost of one sync per so many bytes.
+const COMMIT_BYTES: usize = 8 << 20;
+
+/// An upper bound of what the journal's encoding adds to the bytes of one change.
+const CHANGE_OVERHEAD_BYTES: usize = 64;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Changes that were read.
+    pub changes: u64,
+    /// Records written for them.
+    pub records: u64,
+    /// Losses of the journal that was read. In this one each is a gap of its own.
+    pub losses: u64,
+}
+
+/// Where in the input something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line, counted from 1.
+    Line(u64),
+    /// An offset in bytes.
+    Offset(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Offset(offset) => write!(f, "offset {offset}"),
+        }
+    }
+}
+
+/// Why a load ended early. Everything before it is in the journal, and on disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// What stands there is not in the form that it should have.
+    #[error("{place}: {detail}")]
+    Bad {
+        /// Where.
+        place: Place,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The journal did not take the change.
+    #[error("{place}: {source}")]
+    Journal {
+        /// The last change of the record.
+        place: Place,
+        /// Why.
+        source: cairn_journal::Error,
+    },
+    /// The input could not be read.
+    #[error("after {place}: cannot read: {source}")]
+    Input {
+        /// The last that was read.
+        place: Place,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl LoadError {
+    /// Whether the input is at fault, not the journal or the machine.
+    #[must_use]
+    pub fn is_bad_input(&self) -> bool {
+        match self {
+            Self::Bad { .. } => true,
+            Self::Journal { source, .. } => {
+                matches!(source, cairn_journal::Error::TooLarge { .. })
+            }
+            Self::Input { .. } => false,
+        }
+    }
+}
+
+/// Collects the changes of one record and appends it when the next one begins.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    journal: &'a Journal,
+    limits: Limits,
+    loaded: Loaded,
+    /// The newest revision so far: what the journal covers once `pending` is written.
+    newest: Revision,
+    /// Whether the changes of `pending` are older than `newest`: part of a gap's difference.
+    falling: bool,
+    /// Whether a gap that the input spoke of is open.
+    in_gap: bool,
+    pending: Vec<Change>,
+    pending_bytes: usize,
+    pending_at: Timestamp,
+    place: Place,
+    uncommitted_bytes: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes to the end of a journal.
+    #[must_use]
+    pub fn new(journal: &'a Journal, limits: Limits) -> Self {
+        Self {
+            journal,
+            limits,
+            loaded: Loaded::default(),
+            newest: Revision::NONE,
+            falling: false,
+            in_gap: false,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pending_at: Timestamp(0),
+            place: Place::Line(0),
+            uncommitted_bytes: 0,
+        }
+    }
+
+    /// Takes one change. Those of the same revision, one after another, become one record.
+    pub fn push(&mut self, place: Place, line: Line, at: Timestamp) -> Result<(), LoadError> {
+        let bytes = size_of(&line.path, &line.op);
+        let falling = line.revision < self.newest;
+        let same_record = falling == self.falling && (falling || line.revision == self.newest);
+        let full = self.pending_bytes.saturating_add(bytes) > self.limits.max_payload_bytes;
+        if !same_record || full {
+            self.write_pending()?;
+        }
+        if self.pending.is_empty() {
+            self.pending_at = at;
+        }
+        self.falling = falling;
+        self.newest = self.newest.max(line.revision);
+        self.pending.push(Change {
+            path: line.path,
+            op: line.op,
+            revision: falling.then_some(line.revision),
+        });
+        self.pending_bytes += bytes;
+        self.place = place;
+        self.loaded.changes += 1;
+        Ok(())
+    }
+
+    /// Takes one record as it stands in another journal. What only that journal's own files are
+    /// about (seals, the marker of an orderly end) is left out.
+    pub fn push_record(
+        &mut self,
+        place: Place,
+        revision: Revision,
+        entry: Entry,
+    ) -> Result<(), LoadError> {
+        let record = match entry {
+            Entry::Changes {
+                changes,
+                observed_at,
+            } if !self.in_gap => {
+                for change in changes {
+                    let line = Line {
+                        revision: change.revision.unwrap_or(revision),
+                        path: change.path,
+                        op: change.op,
+                    };
+                    self.push(place, line, observed_at)?;
+                }
+                return Ok(());
+            }
+            Entry::Changes {
+                changes,
+                observed_at,
+            } => {
+                self.loaded.changes += changes.len() as u64;
+                self.loaded.records += 1;
+                self.uncommitted_bytes += changes
+                    .iter()
+                    .map(|change| size_of(&change.path, &change.op))
+                    .sum::<usize>();
+                NewRecord::changes(revision, changes, observed_at)
+            }
+            Entry::Gap {
+                first,
+                last,
+                phase,
+                reason,
+                observed_at,
+            } => match phase {
+                GapPhase::Opened => {
+                    // Damage is no difference: what follows it are ordinary events.
+                    self.in_gap = reason != GapReason::Damage;
+                    NewRecord::gap_opened(first, last, reason, observed_at)
+                }
+                GapPhase::Closed => {
+                    self.in_gap = false;
+                    NewRecord::gap_closed(first, last, reason, observed_at)
+                }
+            },
+            Entry::Lost {
+                first,
+                last,
+                observed_at,
+                ..
+            } if first <= last => {
+                self.loaded.losses += 1;
+                NewRecord::gap_opened(first, last, GapReason::Damage, observed_at)
+            }
+            Entry::Timeline(timeline) => NewRecord::timeline(revision, timeline),
+            Entry::Watermark {
+                observed_at,
+                closed,
+            } if !closed || revision > self.newest => NewRecord::watermark(revision, observed_at),
+            _ => return Ok(()),
+        };
+        self.write_pending()?;
+        self.place = place;
+        // A timeline is where revisions may begin anew.
+        let begins_anew = matches!(record.entry(), Entry::Timeline(_));
+        let covered = match record.entry() {
+            Entry::Gap {
+                phase: GapPhase::Opened,
+                ..
+            } => self.newest,
+            _ => record.revision(),
+        };
+        self.newest = if begins_anew {
+            covered
+        } else {
+            self.newest.max(covered)
+        };
+        self.append(record)?;
+        self.commit_if_due()
+    }
+
+    /// Returns once everything is on disk.
+    pub fn finish(mut self) -> Result<Loaded, LoadError> {
+        self.write_pending()?;
+        self.commit()?;
+        Ok(self.loaded)
+    }
+
+    fn write_pending(&mut self) -> Result<(), LoadError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let changes = std::mem::take(&mut self.pending);
+        let at = self.pending_at;
+        let record = NewRecord::changes(self.newest, changes, at);
+        if self.falling {
+            // A gap of no revisions (the first is beyond the last): nothing is missing, but what it
+            // encloses is a difference, in which keys have revisions of their own.
+            let (first, last) = (self.newest.next(), self.newest);
+            let reason = GapReason::HistoryDiscarded;
+            self.append(NewRecord::gap_opened(first, last, reason, at))?;
+            self.append(record)?;
+            self.append(NewRecord::gap_closed(first, last, reason, at))?;
+        } else {
+            self.append(record)?;
+        }
+        self.loaded.records += 1;
+        self.uncommitted_bytes += std::mem::take(&mut self.pending_bytes);
+        self.commit_if_due()
+    }
+
+    fn append(&mut self, record: NewRecord) -> Result<(), LoadError> {
+        self.journal
+            .append(record)
+            .map(drop)
+            .map_err(|source| self.failed(source))
+    }
+
+    fn commit_if_due(&mut self) -> Result<(), LoadError> {
+        if self.uncommitted_bytes >= COMMIT_BYTES {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), LoadError> {
+        let newest = self.journal.end().next_sequence.previous();
+        if newest == Sequence::NONE {
+            return Ok(());
+        }
+        self.journal
+            .commit(newest)
+            .map_err(|source| self.failed(source))?;
+        self.uncommitted_bytes = 0;
+        Ok(())
+    }
+
+    fn failed(&self, source: cairn_journal::Error) -> LoadError {
+        LoadError::Journal {
+            place: self.place,
+            source,
+        }
+    }
+}
+
+fn size_of(path: &[u8], op: &Op) -> usize {
+    let value = match op {
+        Op::Set(body) => body.len(),
+        Op::Delete => 0,
+    };
+    path.len() + value + CHANGE_OVERHEAD_BYTES
+}
