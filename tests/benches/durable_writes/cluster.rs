@@ -1,0 +1,171 @@
+//! `doozer-lite` with persisters as processes of their own, and a client in this one.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use cairn_client::{Client as Regular, Revision};
+use cairn_sync_client::{Client, Durability, keys};
+use cairn_tests::{Lite, Process, attached, persister};
+use futures::{StreamExt, TryStreamExt, stream};
+use tempfile::TempDir;
+
+use crate::{Row, VALUE};
+
+struct Cluster {
+    lite: Lite,
+    _persisters: Vec<Process>,
+    _journals: TempDir,
+}
+
+impl Cluster {
+    async fn start(persisters: u32) -> Result<Self> {
+        let lite = Lite::start()?;
+        let journals = tempfile::tempdir()?;
+        let mut processes = Vec::new();
+        for id in 1..=persisters {
+            let journal = journals.path().join(id.to_string());
+            let args = ["--mirror", "watermark"];
+            processes.push(persister(id, &lite.uri, &journal, &args)?);
+        }
+        for id in 1..=persisters {
+            attached(&lite.client().await?, id).await?;
+        }
+        Ok(Self {
+            lite,
+            _persisters: processes,
+            _journals: journals,
+        })
+    }
+}
+
+/// Calls `write` so often, so many at once, and times each call.
+pub(crate) async fn timed<F: Future<Output = Result<()>>>(
+    what: String,
+    in_flight: usize,
+    writes: usize,
+    write: impl Fn(usize) -> F,
+) -> Result<Row> {
+    let started = Instant::now();
+    let latencies = stream::iter(0..writes)
+        .map(|number| {
+            let write = &write;
+            async move {
+                let called = Instant::now();
+                write(number).await?;
+                anyhow::Ok(called.elapsed())
+            }
+        })
+        .buffer_unordered(in_flight)
+        .try_collect()
+        .await?;
+    Ok(Row::new(what, in_flight, started.elapsed(), latencies))
+}
+
+fn path(number: usize) -> String {
+    format!("/bench/{}", number % 1000)
+}
+
+/// Plain writes, or with so many persisters, so many of them required.
+pub(crate) async fn measure(
+    policy: Option<(u32, usize)>,
+    in_flight: usize,
+    writes: usize,
+) -> Result<Row> {
+    let value = Bytes::from(vec![b'x'; VALUE]);
+    let Some((persisters, required)) = policy else {
+        let cluster = Cluster::start(0).await?;
+        let client = cluster.lite.client().await?;
+        let set = |number| {
+            let (client, value) = (&client, value.clone());
+            async move {
+                Ok(client
+                    .set(&path(number), Revision::ANY, value)
+                    .await
+                    .map(drop)?)
+            }
+        };
+        timed(String::new(), in_flight, writes / 10, set).await?;
+        return timed("plain SET".into(), in_flight, writes, set).await;
+    };
+    let cluster = Cluster::start(persisters).await?;
+    let durability = Durability {
+        timeout: Duration::from_secs(60),
+        ..Durability::new((1..=persisters).collect::<Vec<_>>(), required)
+    };
+    let client = Client::connect_durable(&cluster.lite.uri, durability).await?;
+    let set = |number| {
+        let (client, value) = (&client, value.clone());
+        async move {
+            Ok(client
+                .set(&path(number), Revision::ANY, value)
+                .await
+                .map(drop)?)
+        }
+    };
+    timed(String::new(), in_flight, writes / 10, set).await?;
+    let what = format!("sync SET, {required} of {persisters}");
+    timed(what, in_flight, writes, set).await
+}
+
+/// When something about one write became known, from its call on.
+#[derive(Default)]
+struct Seen(Vec<Duration>);
+
+impl Seen {
+    fn median(mut self) -> Duration {
+        self.0.sort_unstable();
+        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
+    }
+}
+
+/// Follows single writes through all stages, and says where the time goes.
+pub(crate) async fn trace(writes: usize, disk: &Row) -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let writer = cluster.lite.client().await?;
+    // As the persister watches, and as a sync client does, each over a connection of its own.
+    let follower: Regular = cluster.lite.client().await?;
+    let client: Regular = cluster.lite.client().await?;
+    let start = writer.rev().await?;
+    let mut changes = follower.watch("/**", start.next());
+    let mut watermarks = client.watch(&keys::about(1), start.next());
+    let (mut answered, mut followed, mut durable) =
+        (Seen::default(), Seen::default(), Seen::default());
+    for number in 0..writes {
+        let called = Instant::now();
+        let path = path(number);
+        let set = async {
+            let revision = writer.set(&path, Revision::ANY, vec![b'x'; VALUE]).await?;
+            answered.0.push(called.elapsed());
+            anyhow::Ok(revision)
+        };
+        let follow = async {
+            while changes.next().await.context("it is endless")??.path != path {}
+            followed.0.push(called.elapsed());
+            anyhow::Ok(())
+        };
+        let (revision, ()) = tokio::try_join!(set, follow)?;
+        loop {
+            let event = watermarks.next().await.context("it is endless")??;
+            let newest = std::str::from_utf8(&event.value)
+                .unwrap_or_default()
+                .parse();
+            if event.path == keys::watermark(1)
+                && newest.is_ok_and(|newest: i64| newest >= revision.0)
+            {
+                break;
+            }
+        }
+        durable.0.push(called.elapsed());
+    }
+    let (answered, followed, durable) = (answered.median(), followed.median(), durable.median());
+    let sync = disk.percentile(50);
+    println!("one write through all stages, one in flight, medians:");
+    println!("{answered:>10.0?}  the cluster has it and has answered");
+    println!("{followed:>10.0?}  a follower has seen it, such as the persister");
+    println!("{durable:>10.0?}  the persister's watermark has come back");
+    println!("between the last two: fdatasync {sync:.0?}, a SET and its event {followed:.0?}, and");
+    let rest = durable.saturating_sub(followed * 2).saturating_sub(sync);
+    println!("{rest:>10.0?}  for the rest: the persister's threads, its records, waking up");
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! What does it cost to have a write on disk? A table, all of it from one run on one disk.
+//!
+//! Plain writes, sync writes by several policies, the disk alone, and where their programs are
+//! installed (`apt-get install redis-server etcd-server`), redis with `appendfsync always` and a
+//! single etcd through its HTTP gateway. A peer that is absent is passed over and named.
+//!
+//! ```sh
+//! cargo bench -p cairn-tests --bench durable_writes
+//! ```
+//!
+//! `CAIRN_WRITES` scales how many writes stand behind each row; the journals and the peers' files
+//! are in the directory for temporary files (`TMPDIR`), so that is the disk that is measured.
+
+mod cluster;
+mod disk;
+mod etcd;
+mod redis;
+mod row;
+
+use anyhow::{Context, Result};
+use row::Row;
+
+/// Writes in flight.
+const IN_FLIGHT: [usize; 4] = [1, 8, 64, 256];
+
+/// Bytes in a value.
+const VALUE: usize = 100;
+
+/// How many writes stand behind a row with one in flight; with more it is up to fifty times as many.
+const WRITES: usize = 2_000;
+
+fn main() -> Result<()> {
+    // `cargo test --benches` asks for a trial run only.
+    if std::env::args().any(|arg| arg == "--test") {
+        return Ok(());
+    }
+    tokio::runtime::Runtime::new()?.block_on(run())
+}
+
+fn count(in_flight: usize) -> Result<usize> {
+    let base = match std::env::var("CAIRN_WRITES") {
+        Ok(text) => text.parse().context("CAIRN_WRITES is a number")?,
+        Err(_) => WRITES,
+    };
+    Ok(base * in_flight.min(50))
+}
+
+async fn run() -> Result<()> {
+    println!("{VALUE} bytes a value; one connection, except etcd: one for each write in flight\n");
+    println!("{}", row::HEADING);
+    let disk = disk::fdatasync(count(1)?)?;
+    disk.print();
+    for in_flight in IN_FLIGHT {
+        println!();
+        let writes = count(in_flight)?;
+        let plain = cluster::measure(None, in_flight, writes).await?;
+        plain.print();
+        for (persisters, required) in [(1, 1), (3, 1), (3, 2)] {
+            let policy = Some((persisters, required));
+            let sync = cluster::measure(policy, in_flight, writes).await?;
+            sync.print();
+            if in_flight == 1 && persisters == 1 {
+                let goal = 2 * plain.percentile(50) + disk.percentile(50) * 12 / 10;
+                println!("  two plain SETs and 1.2 fdatasync: {goal:.0?} at p50");
+            }
+            if in_flight == 64 {
+                println!("  {:.2} of plain", sync.rate() / plain.rate());
+            }
+        }
+        for peer in [
+            redis::measure(in_flight, writes).await?,
+            etcd::measure(in_flight, writes.min(count(1)? * 4)).await?,
+        ] {
+            match peer {
+                Ok(row) => row.print(),
+                Err(absent) => println!("{absent}"),
+            }
+        }
+    }
+    println!();
+    cluster::trace(count(1)?, &disk).await
+}
+
+/// Where a peer's program is; the words to say where it is not.
+fn peer(program: &str, package: &str) -> Result<std::path::PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+        .ok_or_else(|| format!("{program}: not here; apt-get install {package}"))
+}
+
+/// A port that was free a moment ago, for programs that cannot be told to choose one.
+fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A peer's process, killed when dropped.
+struct Peer(std::process::Child);
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Connects to a peer that is starting.
+async fn connect(port: u16) -> Result<tokio::net::TcpStream> {
+    cairn_tests::eventually("a peer that listens", || async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        Ok(stream
+            .ok()
+            .filter(|stream| stream.set_nodelay(true).is_ok()))
+    })
+    .await
+}
