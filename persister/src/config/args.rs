@@ -132,7 +132,7 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "N", env = "CAIRN_ID", value_parser = clap::value_parser!(u32).range(1..))]
     pub id: Option<Id>,
 
-    /// The cluster, doozer:?ca=HOST:PORT[&ca=HOST:PORT...][&sk=SECRET] [default: doozer:?ca=127.0.0.1:8046]
+    /// The cluster: doozer:?ca=HOST:PORT, with &ca=HOST:PORT for each further node, and &sk=SECRET [default: doozer:?ca=127.0.0.1:8046]
     #[arg(
         short = 'a',
         long,
