@@ -7,7 +7,6 @@ use std::io::{self, Write};
 
 use cairn_journal::{EndState, Entry, GapPhase, GapReason, Op, Record, Revision};
 
-use crate::ahead;
 use crate::filter::Filter;
 use crate::json;
 use crate::source::{SourceError, SourceRecords};
@@ -196,7 +195,8 @@ fn read(
     mut each: impl FnMut(Item) -> Result<(), DumpError>,
 ) -> Result<Summary, DumpError> {
     let (mut count, mut changes, mut gaps) = (0, 0, 0);
-    ahead::for_each(records, |record| {
+    for record in records.by_ref() {
+        let record = record?;
         count += 1;
         if let Entry::Changes { changes: some, .. } = &record.entry {
             changes += some.len() as u64;
@@ -205,8 +205,8 @@ fn read(
             gaps += u64::from(gap.is_loss());
             each(Item::Gap(gap))?;
         }
-        each(Item::Record(record))
-    })?;
+        each(Item::Record(record))?;
+    }
     Ok(Summary {
         records: count,
         changes,

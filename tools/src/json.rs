@@ -60,6 +60,9 @@ enum JsonEntry<'a> {
         last: i64,
         observed_at_ms: i64,
     },
+    /// A type that the journal has learnt and this form has not.
+    #[serde(skip_deserializing)]
+    Unknown {},
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -110,6 +113,9 @@ enum JsonReason {
     HistoryDiscarded,
     Baseline,
     Damage,
+    /// A reason that the journal has learnt and this form has not.
+    #[serde(skip_deserializing)]
+    Unknown,
 }
 
 /// Appends the object of one record, its newline included.
@@ -193,9 +199,10 @@ fn entry_to_json(entry: &Entry) -> JsonEntry<'_> {
                 GapPhase::Closed => JsonPhase::Closed,
             },
             reason: match reason {
+                GapReason::HistoryDiscarded => JsonReason::HistoryDiscarded,
                 GapReason::Baseline => JsonReason::Baseline,
                 GapReason::Damage => JsonReason::Damage,
-                _ => JsonReason::HistoryDiscarded,
+                _ => JsonReason::Unknown,
             },
             observed_at_ms: observed_at.0,
         },
@@ -230,7 +237,7 @@ fn entry_to_json(entry: &Entry) -> JsonEntry<'_> {
             last: last.0,
             observed_at_ms: observed_at.0,
         },
-        other => unreachable!("this program and its journal library are built together: {other:?}"),
+        _ => JsonEntry::Unknown {},
     }
 }
 
@@ -276,6 +283,7 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
                 JsonReason::HistoryDiscarded => GapReason::HistoryDiscarded,
                 JsonReason::Baseline => GapReason::Baseline,
                 JsonReason::Damage => GapReason::Damage,
+                JsonReason::Unknown => return Err("the gap's reason is unknown".to_owned()),
             },
             observed_at: Timestamp(observed_at_ms),
         },
@@ -315,6 +323,7 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
             last: Revision(last),
             observed_at: Timestamp(observed_at_ms),
         },
+        JsonEntry::Unknown {} => return Err("the record's type is unknown".to_owned()),
     })
 }
 

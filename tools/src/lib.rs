@@ -7,15 +7,13 @@
 //! of other programs).
 //!
 //! Reading: [`source`] (what a path holds), [`filter`] (which part of it), [`dump`], [`follow`],
-//! [`headers`], [`stats`], [`tree`] (the state at a point), [`mod@diff`] (two journals);
-//! [`ahead`] keeps both cores busy.
+//! [`headers`], [`stats`], [`tree`] (the state at a point), [`mod@diff`] (two journals).
 //!
 //! Writing: [`load`] (text and JSON), [`import`] (journals of other programs), both through
 //! [`writer`].
 //!
 //! [`doozer`] is the command-line client.
 
-pub mod ahead;
 pub mod diff;
 pub mod diffjournal;
 pub mod doozer;

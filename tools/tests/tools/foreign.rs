@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use cairn_tools::foreign::{ForeignFile, Format};
+use cairn_tools::text::Line;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::run::{DIFF, DUMP, WRITE, code, stderr, stdout, with};
@@ -193,4 +196,56 @@ fn a_whole_block_of_nonsense_is_an_error() {
     let output = with(DUMP, &[path.to_str().unwrap()], b"");
     assert_eq!(stdout(&output).lines().count(), 7);
     assert_eq!(code(&output), 2, "{}", stderr(&output));
+}
+
+/// What is read of these bytes, damage passed over.
+fn read_all(bytes: &[u8], format: Format) -> Vec<Line> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, bytes).unwrap();
+    let _ = ForeignFile::detect(&path);
+    ForeignFile::new(&path, format)
+        .entries(true)
+        .unwrap()
+        .map(|entry| entry.unwrap().line)
+        .collect()
+}
+
+/// Whether `some` is `all` with at most `missing` left out.
+fn is_most_of(some: &[Line], all: &[Line], missing: usize) -> bool {
+    let mut rest = all.iter();
+    some.iter().all(|line| rest.any(|other| other == line)) && some.len() + missing >= all.len()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A SHA-1 covers all of a block but its length, so damage costs the blocks that it touches and
+    /// invents none.
+    #[test]
+    fn damage_to_blocks_costs_what_it_touches(at in any::<prop::sample::Index>(), mask in 1_u8..) {
+        let mut bytes = fs::read(golden(BLOCKS)).unwrap();
+        let whole = read_all(&bytes, Format::Blocks);
+        let at = at.index(bytes.len());
+        bytes[at] ^= mask;
+        prop_assert!(is_most_of(&read_all(&bytes, Format::Blocks), &whole, 1));
+    }
+
+    #[test]
+    fn bytes_from_anywhere_are_read_without_a_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+        digits in "[0-9 |\\n/setdl]{0,200}",
+        cut in any::<prop::sample::Index>(),
+    ) {
+        for format in [Format::Blocks, Format::TextLog] {
+            read_all(&bytes, format);
+            read_all(digits.as_bytes(), format);
+        }
+        for (name, format) in [(BLOCKS, Format::Blocks), (LOG, Format::TextLog)] {
+            let mut golden = fs::read(golden(name)).unwrap();
+            let at = cut.index(golden.len());
+            golden.splice(at..at, bytes.iter().copied());
+            read_all(&golden, format);
+        }
+    }
 }
