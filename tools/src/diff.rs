@@ -55,14 +55,12 @@ impl History {
                     history.timeline = Some(timeline.clone());
                 }
                 Entry::Gap { first, last, .. } | Entry::Lost { first, last, .. } => {
-                    if first <= last && history.unseen.last() != Some(&(*first, *last)) {
-                        history.unseen.push((*first, *last));
-                    }
+                    history.miss(*first, *last);
                     history.newest = history.newest.max(record.revision);
                 }
                 Entry::Changes { .. } | Entry::Watermark { .. } => {
                     if record.revision < history.newest {
-                        history.unseen.push((record.revision, history.newest));
+                        history.miss(record.revision, history.newest);
                     }
                     history.newest = history.newest.max(record.revision);
                 }
@@ -70,6 +68,17 @@ impl History {
             }
         }
         Ok(history)
+    }
+
+    /// Takes note of revisions that were not seen, as one range with those before if they meet.
+    fn miss(&mut self, first: Revision, last: Revision) {
+        match self.unseen.last_mut() {
+            _ if first > last => {}
+            Some(known) if first <= known.1.next() && known.0 <= last.next() => {
+                *known = (known.0.min(first), known.1.max(last));
+            }
+            _ => self.unseen.push((first, last)),
+        }
     }
 
     fn has_seen(&self, revision: Revision) -> bool {

@@ -67,8 +67,12 @@ impl Source {
             detail,
         };
         let refused = |error| unusable(format!("cannot open: {error}"));
-        if std::fs::metadata(path).map_err(refused)?.is_dir() {
+        let metadata = std::fs::metadata(path).map_err(refused)?;
+        if metadata.is_dir() {
             return Ok(Self::Journal(Reader::open(path)?));
+        }
+        if !metadata.is_file() {
+            return Err(unusable("is neither a directory nor a file".to_owned()));
         }
         if path
             .extension()

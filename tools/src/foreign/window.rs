@@ -20,7 +20,15 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            // A pipe would look like an empty file.
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no regular file, and has to be read at any offset; save it to one first",
+            ));
+        }
+        let length = metadata.len();
         Ok(Self {
             file,
             length,

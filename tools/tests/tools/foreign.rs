@@ -167,6 +167,19 @@ fn a_file_that_is_none_of_these_is_refused_and_leaves_nothing_behind() {
     assert_eq!(code(&with(DUMP, &[path.to_str().unwrap()], b"")), 4);
 }
 
+/// A pipe has no length, and must not be taken for an empty file.
+#[test]
+fn a_pipe_is_refused() {
+    let (_dir, output) = import(Path::new("/dev/stdin"), &[]);
+    assert_eq!(code(&output), 1);
+    assert!(
+        stderr(&output).contains("no regular file"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(code(&with(DUMP, &["/dev/stdin"], b"")), 4);
+}
+
 /// The first entry is damaged, so nothing tells the format: it can be named.
 #[test]
 fn with_a_damaged_beginning_the_format_can_be_named() {
