@@ -66,34 +66,42 @@ fn path(number: usize) -> String {
     format!("/bench/{}", number % 1000)
 }
 
-/// Plain writes, or with so many persisters, so many of them required.
-pub(crate) async fn measure(
-    policy: Option<(u32, usize)>,
+/// Plain writes, to a cluster that so many persisters follow.
+pub(crate) async fn plain(persisters: u32, in_flight: usize, writes: usize) -> Result<Row> {
+    let cluster = Cluster::start(persisters).await?;
+    let client = cluster.lite.client().await?;
+    let value = Bytes::from(vec![b'x'; VALUE]);
+    let set = |number| {
+        let (client, value) = (&client, value.clone());
+        async move {
+            Ok(client
+                .set(&path(number), Revision::ANY, value)
+                .await
+                .map(drop)?)
+        }
+    };
+    timed(String::new(), in_flight, writes / 10, set).await?;
+    let what = match persisters {
+        0 => "plain SET, no persister".to_owned(),
+        some => format!("plain SET, {some} following"),
+    };
+    timed(what, in_flight, writes, set).await
+}
+
+/// Writes that wait for so many of so many persisters.
+pub(crate) async fn sync(
+    persisters: u32,
+    required: usize,
     in_flight: usize,
     writes: usize,
 ) -> Result<Row> {
-    let value = Bytes::from(vec![b'x'; VALUE]);
-    let Some((persisters, required)) = policy else {
-        let cluster = Cluster::start(0).await?;
-        let client = cluster.lite.client().await?;
-        let set = |number| {
-            let (client, value) = (&client, value.clone());
-            async move {
-                Ok(client
-                    .set(&path(number), Revision::ANY, value)
-                    .await
-                    .map(drop)?)
-            }
-        };
-        timed(String::new(), in_flight, writes / 10, set).await?;
-        return timed("plain SET".into(), in_flight, writes, set).await;
-    };
     let cluster = Cluster::start(persisters).await?;
     let durability = Durability {
         timeout: Duration::from_secs(60),
         ..Durability::new((1..=persisters).collect::<Vec<_>>(), required)
     };
     let client = Client::connect_durable(&cluster.lite.uri, durability).await?;
+    let value = Bytes::from(vec![b'x'; VALUE]);
     let set = |number| {
         let (client, value) = (&client, value.clone());
         async move {

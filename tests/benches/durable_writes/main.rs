@@ -53,19 +53,23 @@ async fn run() -> Result<()> {
     for in_flight in IN_FLIGHT {
         println!();
         let writes = count(in_flight)?;
-        let plain = cluster::measure(None, in_flight, writes).await?;
-        plain.print();
-        for (persisters, required) in [(1, 1), (3, 1), (3, 2)] {
-            let policy = Some((persisters, required));
-            let sync = cluster::measure(policy, in_flight, writes).await?;
-            sync.print();
-            if in_flight == 1 && persisters == 1 {
-                let goal = 2 * plain.percentile(50) + disk.percentile(50) * 12 / 10;
-                println!("  two plain SETs and 1.2 fdatasync: {goal:.0?} at p50");
+        let alone = cluster::plain(0, in_flight, writes).await?;
+        alone.print();
+        for (persisters, policies) in [(1, &[1][..]), (3, &[1, 2])] {
+            let plain = cluster::plain(persisters, in_flight, writes).await?;
+            plain.print();
+            for &required in policies {
+                let sync = cluster::sync(persisters, required, in_flight, writes).await?;
+                sync.print();
+                let (of_plain, of_alone) = (sync.rate() / plain.rate(), sync.rate() / alone.rate());
+                println!(
+                    "  {of_plain:.2} of plain here, {of_alone:.2} of plain without persisters"
+                );
             }
-            if in_flight == 64 {
-                println!("  {:.2} of plain", sync.rate() / plain.rate());
-            }
+        }
+        if in_flight == 1 {
+            let goal = 2 * alone.percentile(50) + disk.percentile(50) * 12 / 10;
+            println!("  two plain SETs and 1.2 fdatasync are {goal:.0?}");
         }
         for peer in [
             redis::measure(in_flight, writes).await?,
