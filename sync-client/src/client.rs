@@ -21,8 +21,8 @@ use crate::{Durability, DurabilityError, Listing, Walk, Watch, keys};
 ///
 /// Methods, arguments and results are those of [`cairn_client::Client`]; only
 /// [`set`](Client::set) and [`del`](Client::del) take longer, and may end with
-/// [`Error::Unconfirmed`]. A write that fails costs no wait. A future that is dropped leaves
-/// nothing behind, but what was sent may still happen.
+/// [`Error::Unconfirmed`](crate::Error::Unconfirmed). A write that fails costs no wait. A future
+/// that is dropped leaves nothing behind, but what was sent may still happen.
 #[derive(Clone, Debug)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -127,14 +127,15 @@ impl Client {
         delete(&self.shared.witnesses, path, rev).await
     }
 
-    /// Whether a write of which nobody can tell ([`Error::may_have_happened`](crate::Error)) was
-    /// done: looks for a set of `path` to exactly `value` after revision `since`, and returns its
+    /// Whether a write of which nobody can tell was done
+    /// ([`Error::may_have_happened`](crate::Error::may_have_happened)): looks for a set of `path` to exactly `value` after revision `since`, and returns its
     /// revision when it is on disk. `None`: it was not done until now, though it may still be on
     /// its way to the cluster, unless something has made it impossible since.
     ///
     /// This is a proof only if nobody else writes the same value, so put something of the
     /// writer's own into it. Ask for `since`, such as [`rev`](Client::rev), before the write; if
-    /// the cluster has discarded the history since then, this fails ([`Error::is_too_late`](crate::Error)).
+    /// the cluster has discarded the history since then, this fails
+    /// ([`Error::is_too_late`](crate::Error::is_too_late)).
     pub async fn find_set(
         &self,
         path: &str,

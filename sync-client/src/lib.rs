@@ -37,6 +37,8 @@ pub use cairn_client::{
     ErrorCode, Event, EventKind, File, Options, Revision, Secret, Stat, Status, Uri, frame, glob,
     path, uri, wire,
 };
+#[cfg(feature = "tls")]
+pub use cairn_client::{Tls, TlsError};
 pub use client::Client;
 pub use durability::{
     DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,

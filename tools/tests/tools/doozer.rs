@@ -283,3 +283,36 @@ fn find_through_a_pipe_that_closes_is_quiet() {
     drop(out);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn bench_measures_plain_and_durable_writes_and_cleans_up() {
+    let cluster = Cluster::start();
+    let client = cluster.client();
+    cluster.runtime.block_on(async {
+        // A persister that is always ahead.
+        let watermark = keys::watermark(1);
+        client
+            .set(&watermark, Revision::ANY, "1000000")
+            .await
+            .unwrap();
+    });
+    let load = ["--clients", "2", "--in-flight", "4", "--count", "101"];
+    let durable = ["bench", "--sync", "1"];
+    let text = cluster.ok(&[&durable[..], &load].concat(), b"");
+    let rows: Vec<&str> = text.lines().collect();
+    assert_eq!(rows.len(), 3, "{text}");
+    assert!(rows[1].starts_with("plain ") && rows[2].starts_with("durable, 1 of 1 "));
+    let text = cluster.ok(&[&durable[..], &load, &["--json"]].concat(), b"");
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows[0]["writes"], "plain");
+    assert_eq!(rows[1]["writes"], "durable, 1 of 1");
+    for row in rows {
+        assert_eq!(row["count"], 101);
+        assert!(row["p50_us"].as_f64() <= row["max_us"].as_f64());
+    }
+    assert_eq!(cluster.ok(&["find", "/bench/**"], b""), "");
+    cluster.fails(&["bench", "--count", "0"], 2);
+}
