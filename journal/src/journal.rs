@@ -454,7 +454,7 @@ impl Shared {
     fn watermark(&self, closed: bool) -> Result<()> {
         let observed_at = self.storage.now();
         let record = NewRecord {
-            revision: self.state().tracker.covered,
+            revision: COVERED,
             entry: Entry::Watermark {
                 observed_at,
                 closed,
@@ -479,6 +479,9 @@ impl Shared {
         Ok(self.state().durable)
     }
 }
+
+/// In a record of our own: the newest revision covered, whichever that is when it is queued.
+const COVERED: Revision = Revision(i64::MIN);
 
 fn parity(group: u64) -> usize {
     usize::from(!group.is_multiple_of(2))
@@ -517,15 +520,22 @@ impl State {
         self.room.take(payload_bytes);
         let sequence = self.next;
         self.next = sequence.next();
+        // Looked up here, under the lock: between a look and the push a timeline may have taken the
+        // revisions back.
+        let revision = if record.revision == COVERED {
+            self.tracker.covered
+        } else {
+            record.revision
+        };
         let header = RecordHeader {
             payload_bytes,
             kind: payload.kind,
             sequence,
             synced: Sequence::NONE,
-            revision: record.revision,
+            revision,
         };
         self.queue.push(payload, header, self.tracker.covered);
-        self.tracker.apply(record.revision, &record.entry);
+        self.tracker.apply(revision, &record.entry);
         self.quiet = payload.kind == Kind::Watermark;
         if !self.room.fits(payload_bytes) {
             // Another one like this has no room: sealed now, the seal shares this record's sync.

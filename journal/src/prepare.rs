@@ -65,7 +65,7 @@ pub(crate) struct Prepare {
     /// How many bytes a group has, averaged over the last few.
     typical: AtomicU64,
     current: Mutex<Current>,
-    spare: Mutex<Option<Named>>,
+    spare: Mutex<Spare>,
     /// Not tried again until the next segment.
     spare_failed: AtomicBool,
     stop: AtomicBool,
@@ -76,6 +76,18 @@ pub(crate) struct Prepare {
 struct Current {
     /// The handle of the background. `None`: there is nothing (more) to fill.
     file: Option<Named>,
+}
+
+/// The next segment's file. One state under one lock: the background may make a file of this name only
+/// while there is none, neither waiting here nor in the writer's hands. (While the writer turns it
+/// into a segment it still has the spare's name, until it is renamed. A background that made another
+/// under that name would have the writer go on in a file that nobody finds any more.)
+#[derive(Debug)]
+enum Spare {
+    None,
+    Ready(Named),
+    /// From [`Prepare::take_spare`] to [`Prepare::entered`].
+    Taken,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -92,7 +104,7 @@ impl Prepare {
             written: AtomicU64::new(0),
             typical: AtomicU64::new(0),
             current: Mutex::new(Current { file: None }),
-            spare: Mutex::new(None),
+            spare: Mutex::new(Spare::None),
             spare_failed: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             thread: Mutex::new(None),
@@ -113,6 +125,10 @@ impl Prepare {
         self.filled.store(filled, Ordering::Release);
         self.written.store(written, Ordering::Release);
         self.spare_failed.store(false, Ordering::Relaxed);
+        let mut spare = locked(&self.spare);
+        if matches!(*spare, Spare::Taken) {
+            *spare = Spare::None;
+        }
     }
 
     /// The writer is about to write up to `end`.
@@ -141,9 +157,17 @@ impl Prepare {
         }
     }
 
-    /// The spare, if it is ready.
+    /// The spare, if it is ready. None is made until the writer has [entered](Self::entered) it. If
+    /// it never does, it has failed, and the journal takes nothing any more.
     pub(crate) fn take_spare(&self) -> Option<Named> {
-        locked(&self.spare).take()
+        let mut spare = locked(&self.spare);
+        match std::mem::replace(&mut *spare, Spare::Taken) {
+            Spare::Ready(file) => Some(file),
+            other => {
+                *spare = other;
+                None
+            }
+        }
     }
 
     fn fill_due(&self) -> bool {
@@ -156,7 +180,7 @@ impl Prepare {
     fn spare_due(&self) -> bool {
         self.written.load(Ordering::Acquire) > self.segment_bytes / 2
             && !self.spare_failed.load(Ordering::Relaxed)
-            && locked(&self.spare).is_none()
+            && matches!(*locked(&self.spare), Spare::None)
     }
 
     /// Does all that there is to do now.
@@ -168,7 +192,8 @@ impl Prepare {
         }
         if self.spare_due() {
             match self.make_spare() {
-                Ok(spare) => *locked(&self.spare) = spare,
+                Ok(None) => {}
+                Ok(Some(file)) => *locked(&self.spare) = Spare::Ready(file),
                 Err(error) => {
                     tracing::warn!(%error, "no segment is prepared");
                     self.spare_failed.store(true, Ordering::Relaxed);
@@ -255,5 +280,34 @@ impl Drop for Preparer {
             thread.thread().unpark();
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
+    use super::*;
+    use crate::storage::Disk;
+
+    /// The story: while the writer made a segment of the spare, the background removed that name and
+    /// made another. The writer went on acknowledging into a file that had no name any more.
+    #[test]
+    fn no_spare_is_made_while_the_writer_has_one_in_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        let segment_bytes = 4 * STEP_BYTES;
+        let prepare = Prepare::new(Arc::new(Disk), dir.path().to_owned(), segment_bytes);
+        prepare.before_write(segment_bytes / 2 + 1);
+        prepare.work();
+        let spare = prepare.take_spare().expect("it is due, and was made");
+        let inode = || fs::metadata(&*spare.path).unwrap().ino();
+        let before = inode();
+        prepare.work();
+        assert_eq!(inode(), before, "the writer's file is still the one of that name");
+        assert!(prepare.take_spare().is_none());
+        // Once the writer has entered it (here under its old name), the next one may be made.
+        prepare.entered(&spare, segment_bytes / 2 + 1, segment_bytes);
+        prepare.work();
+        assert!(prepare.take_spare().is_some());
     }
 }

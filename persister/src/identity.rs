@@ -45,9 +45,13 @@ pub struct Ancestor {
     pub at: Revision,
 }
 
-/// How many generations an identity names. A journal that was away for more restores than this is
-/// refused, not harmed.
-pub const ANCESTORS: usize = 16;
+/// How many generations an identity names besides the parent. A journal that was away for more
+/// restores than that is refused, not harmed.
+pub const ANCESTORS: usize = 7;
+
+// Each with `@`, a revision of up to 20 digits and a space fits into the journal's record of a
+// timeline, whose lineage may have 512 bytes.
+const _: () = assert!((ANCESTORS + 1) * (36 + 1 + 20 + 1) <= 512);
 
 impl fmt::Display for Ancestor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
