@@ -303,7 +303,11 @@ mod tests {
         let inode = || fs::metadata(&*spare.path).unwrap().ino();
         let before = inode();
         prepare.work();
-        assert_eq!(inode(), before, "the writer's file is still the one of that name");
+        assert_eq!(
+            inode(),
+            before,
+            "the writer's file is still the one of that name"
+        );
         assert!(prepare.take_spare().is_none());
         // Once the writer has entered it (here under its old name), the next one may be made.
         prepare.entered(&spare, segment_bytes / 2 + 1, segment_bytes);
