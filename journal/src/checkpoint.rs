@@ -1,4 +1,118 @@
 //! Checkpoints: the whole state at a settled point of the journal, sorted by path, in a file of its own.
 //!
 //! Promises: memory depends neither on the size of the state nor on the length of history; a checkpoint
-//! has its name only once it is complete and on disk, and is believed only where its checksums match.
+//! has its name only once it is complete, on disk and read back, and is believed only where its
+//! checksums match; records are removed only behind a verified checkpoint, oldest first, so that the
+//! directory can be opened at every step. Appending never waits for any of this.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    Journal, Reader, Result, Sequence,
+    directory::{Listing, Segment},
+    recovery,
+    storage::{Disk, SharedStorage, Storage},
+};
+
+mod blocks;
+mod buffers;
+mod collect;
+mod file;
+mod history;
+mod layout;
+mod merge;
+mod retention;
+mod retire;
+mod runs;
+mod write;
+
+pub use file::{Checkpoint, CheckpointEntry, Entries};
+pub use history::Checkpoints;
+pub(crate) use history::{History, again_if_gone, is_gone};
+pub use retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide};
+pub use retire::RetentionReport;
+pub use write::{CheckpointOutcome, CheckpointReport};
+
+/// How much of the changes since the last checkpoint is sorted in memory at once. 16 MiB: runs are
+/// long enough that 16 of them, merged with a block of each in memory, are 256 MiB of changes. A
+/// difference that is held back may take as much again, twice.
+const BUFFER_BYTES: usize = 16 << 20;
+
+impl Journal {
+    /// Makes a checkpoint of what is settled and durable. Meant to be called from a thread of its own
+    /// while others append: it reads files only, and never waits for a writer or makes one wait.
+    ///
+    /// If a checkpoint or retention is under way already: [`crate::Error::Locked`].
+    pub fn checkpoint(&self) -> Result<CheckpointReport> {
+        let reader = self.reader()?;
+        let upto = self.end().durable;
+        write::write(reader.storage(), self.dir(), upto, BUFFER_BYTES)
+    }
+
+    /// Removes what is outside the window and covered by a checkpoint. May be called from any thread
+    /// while others append and read; a reader that is overtaken is told so ([`crate::Error::Retired`]).
+    pub fn retire(&self, retention: &Retention) -> Result<RetentionReport> {
+        retire::retire(&**self.reader()?.storage(), self.dir(), retention)
+    }
+}
+
+/// Removes what is outside the window and covered by a checkpoint from the journal in `dir`, which
+/// nobody has open for writing.
+pub fn retire(dir: &Path, retention: &Retention) -> Result<RetentionReport> {
+    retire_with(&Disk, dir, retention)
+}
+
+/// The same on any storage.
+pub fn retire_with(
+    storage: &dyn Storage,
+    dir: &Path,
+    retention: &Retention,
+) -> Result<RetentionReport> {
+    let listing = Listing::read(storage, dir)?;
+    if listing.segments.is_empty() {
+        return Err(listing.not_a_journal(dir));
+    }
+    let _lock = recovery::take_lock(storage, dir)?;
+    recovery::refuse_half_repaired(storage, dir)?;
+    retire::retire(storage, dir, retention)
+}
+
+/// Makes a checkpoint of the journal in `dir`, which nobody has open for writing: of all that its own
+/// records prove to be durable.
+pub fn checkpoint(dir: &Path) -> Result<CheckpointReport> {
+    checkpoint_with(Arc::new(Disk), dir, BUFFER_BYTES)
+}
+
+/// The same on any storage, with so many bytes of changes sorted in memory at once.
+pub fn checkpoint_with(
+    storage: SharedStorage,
+    dir: &Path,
+    buffer_bytes: usize,
+) -> Result<CheckpointReport> {
+    let listing = Listing::read(&*storage, dir)?;
+    if listing.segments.is_empty() {
+        return Err(listing.not_a_journal(dir));
+    }
+    let _lock = recovery::take_lock(&*storage, dir)?;
+    recovery::refuse_half_repaired(&*storage, dir)?;
+    let upto = proven_durable(&*storage, dir)?;
+    write::write(&storage, dir, upto, buffer_bytes)
+}
+
+/// The newest sequence that the journal itself proves to be durable.
+fn proven_durable(storage: &dyn Storage, dir: &Path) -> Result<Sequence> {
+    let listing = Listing::read(storage, dir)?;
+    let Some((first, path)) = listing.segments.last_key_value() else {
+        return Err(listing.not_a_journal(dir));
+    };
+    let last = Segment::open(storage, path, *first)?;
+    Ok(recovery::read_last(&last)?.scan.synced)
+}
+
+impl Reader {
+    /// The checkpoints from which on this journal can be read, newest first, and what is wrong with
+    /// the others. Looks at headers and footers; [`Checkpoint::verify`] reads all.
+    pub fn checkpoints(&self) -> Result<Checkpoints> {
+        Ok(History::read(&**self.storage(), self.dir())?.checkpoints)
+    }
+}

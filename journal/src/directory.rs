@@ -25,6 +25,17 @@ pub(crate) const TEMPORARY: &str = ".tmp";
 /// The segment prepared in advance, with [`TEMPORARY`] behind it.
 pub(crate) const SPARE: &str = "spare";
 
+/// The lock of the one who makes checkpoints or removes what they cover.
+pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
+
+/// A sorted part of a checkpoint that is being made, with [`TEMPORARY`] behind it.
+pub(crate) const RUN: &str = ".run";
+
+/// The name of the checkpoint at this revision.
+pub(crate) fn checkpoint_name(revision: Revision) -> String {
+    format!("{:020}.ckpt", revision.0)
+}
+
 /// The name of the segment that begins with this sequence.
 pub(crate) fn segment_name(first: Sequence) -> String {
     format!("{:020}.seg", first.0)
@@ -62,10 +73,13 @@ pub(crate) fn classify(name: &str) -> Name {
     if let Some(stem) = name.strip_suffix(TEMPORARY) {
         // Only what this library would write there: a stranger's file is not ours to remove.
         let ours =
-            stem == SPARE || stem.ends_with(".torn") || !matches!(classify(stem), Name::Unknown);
+            stem == SPARE
+            || stem.ends_with(".torn")
+            || stem.strip_suffix(RUN).and_then(number).is_some()
+            || !matches!(classify(stem), Name::Unknown);
         return if ours { Name::Temporary } else { Name::Unknown };
     }
-    if name == LOCK || name == REPAIR || name.ends_with(".bad") || name.ends_with(".torn") {
+    if name == LOCK || name == CHECKPOINT || name == REPAIR || name.ends_with(".bad") || name.ends_with(".torn") {
         return Name::Kept;
     }
     Name::Unknown

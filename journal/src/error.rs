@@ -29,6 +29,30 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// A checkpoint is damaged. Nothing was touched; whatever needs it uses an older one, or the whole
+    /// history, if the journal still has that.
+    #[error(
+        "{path}: the checkpoint of revision {revision} is damaged at offset {offset}: {detail}. Nothing was \
+         changed. Repair (persister -f) keeps it aside and says whether anything is lost with it", path = path.display()
+    )]
+    CheckpointDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the bad block, in bytes.
+        offset: u64,
+        /// The revision that it is of.
+        revision: Revision,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The records asked for were removed by retention; a checkpoint covers them.
+    #[error("sequence {sequence} was removed by retention; the journal's records begin with {oldest}")]
+    Retired {
+        /// What was asked for.
+        sequence: Sequence,
+        /// The oldest sequence that there still is.
+        oldest: Sequence,
+    },
     /// Another process has the journal open for writing.
     #[error("{path}: the journal is in use by {holder}. Stop that process, or give this one a directory of its own", path = path.display())]
     Locked {
@@ -135,7 +159,7 @@ impl Error {
     /// Whether this is damage that [`crate::repair`] can deal with.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. })
+        matches!(self, Self::Corrupt { .. } | Self::CheckpointDamaged { .. })
     }
 
     /// Whether the same call can succeed later without anything being done to the journal.

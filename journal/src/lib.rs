@@ -70,6 +70,11 @@ pub mod storage;
 mod tail;
 mod tracker;
 
+pub use checkpoint::{
+    Checkpoint, CheckpointEntry, CheckpointOutcome, CheckpointReport, CheckpointSpan, Checkpoints,
+    Entries, Retention, RetentionReport, Retired, SegmentSpan, checkpoint, checkpoint_with, decide,
+    retire, retire_with,
+};
 pub use entry::{
     Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
 };
@@ -81,5 +86,5 @@ pub use reader::{EndState, Reader, Records};
 pub use recovery::Recovery;
 pub use repair::{Damage, RepairReport, repair, repair_with};
 pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};
-pub use state::{State, state};
+pub use state::{State, state, state_and_damage};
 pub use uuid::Uuid;

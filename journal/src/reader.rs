@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::{
     Entry, Error, IndexPoint, Record, Result, Revision, Sequence,
+    checkpoint::{History, again_if_gone, is_gone},
     directory::{self, Extent, Listing, Segment, Tail},
-    payload,
+    payload, recovery,
     scan::{self, Scan, Stop},
     storage::{Disk, SharedStorage},
 };
@@ -68,20 +69,27 @@ impl Reader {
         &self.dir
     }
 
-    /// All records, oldest first.
+    pub(crate) fn storage(&self) -> &SharedStorage {
+        &self.storage
+    }
+
+    /// All records that there still are, oldest first. Retention may have removed older ones; then a
+    /// checkpoint covers them, else the first item is an error.
     #[must_use]
     pub fn records(&self) -> Records {
         self.start(Begin::Sequence(Sequence(1)))
     }
 
-    /// The records from this sequence on, or from the oldest that there still is.
+    /// The records from this sequence on. If retention has removed it, the first item is
+    /// [`Error::Retired`]; up to sequence 1 this is [`Reader::records`].
     #[must_use]
     pub fn records_from(&self, sequence: Sequence) -> Records {
         self.start(Begin::Sequence(sequence))
     }
 
     /// The records from the first one that covers this revision, in the newest timeline that
-    /// does, or from the oldest that there still is.
+    /// does. If retention has removed it, the first item is [`Error::NotInHistory`]; up to revision 0
+    /// this is [`Reader::records`].
     #[must_use]
     pub fn records_from_revision(&self, revision: Revision) -> Records {
         self.start(Begin::Revision(revision))
@@ -191,7 +199,7 @@ impl Records {
                 }
                 let (path, first) = (next.clone(), extent.last.next());
                 let covered = current.covered;
-                self.current = Some(self.enter(&path, first, covered)?);
+                self.current = Some(self.enter_next(&path, first, covered)?);
                 continue;
             }
             let offset = current.scan.offset;
@@ -280,6 +288,21 @@ impl Records {
         Ok(false)
     }
 
+    /// A slow reader may find that retention has gone past it.
+    fn enter_next(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
+        let result = self.enter(path, first, covered);
+        if result.as_ref().is_err_and(is_gone) {
+            let oldest = History::read(&*self.reader.storage, &self.reader.dir)?.oldest;
+            if first < oldest.first {
+                return Err(Error::Retired {
+                    sequence: first,
+                    oldest: oldest.first,
+                });
+            }
+        }
+        result
+    }
+
     fn enter(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
         let segment = Segment::open(&*self.reader.storage, path, first)
             .map_err(|e| with_revision(e, covered))?;
@@ -305,13 +328,27 @@ impl Records {
 
     /// The segment, and the place in it, at which to begin.
     fn begin_at(&self, begin: Begin) -> Result<Current> {
+        again_if_gone(|| self.begin_at_once(begin))
+    }
+
+    fn begin_at_once(&self, begin: Begin) -> Result<Current> {
         let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
         let (mut first, mut path) = listing
             .segments
             .first_key_value()
             .ok_or_else(|| listing.not_a_journal(&self.reader.dir))?;
+        let oldest = Segment::open(&*self.reader.storage, path, *first)?;
+        let is_complete = oldest.header.predecessor_last == Sequence::NONE;
         match begin {
             Begin::Sequence(from) => {
+                if from > Sequence(1) && from < *first {
+                    // Whether retention has removed it, or it is missing.
+                    History::read(&*self.reader.storage, &self.reader.dir)?;
+                    return Err(Error::Retired {
+                        sequence: from,
+                        oldest: *first,
+                    });
+                }
                 if let Some(found) = listing.segments.range(..=from).next_back() {
                     (first, path) = found;
                 }
@@ -324,11 +361,35 @@ impl Records {
                         break;
                     }
                 }
+                let oldest = oldest.header;
+                if !is_complete
+                    && from > Revision::NONE
+                    && *first == oldest.first
+                    && oldest.covered >= from
+                {
+                    return Err(Error::NotInHistory {
+                        revision: from,
+                        oldest: oldest.covered.next(),
+                        newest: self.newest(&listing)?,
+                    });
+                }
             }
+        }
+        if !is_complete && Some(first) == listing.segments.keys().next() {
+            History::read(&*self.reader.storage, &self.reader.dir)?;
         }
         let mut current = self.enter(path, *first, Revision::NONE)?;
         self.skip_ahead(&mut current, begin)?;
         Ok(current)
+    }
+
+    /// The newest revision covered.
+    fn newest(&self, listing: &Listing) -> Result<Revision> {
+        let last = listing.segments.last_key_value();
+        let (first, path) = last.ok_or_else(|| listing.not_a_journal(&self.reader.dir))?;
+        let segment = Segment::open(&*self.reader.storage, path, *first)?;
+        let read = recovery::read_last(&segment)?;
+        Ok(read.tracker.covered)
     }
 
     /// Goes to the last point of a sealed segment's index that is not beyond where to begin. Any

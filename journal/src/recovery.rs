@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Entry, Error, Options, Result, Sequence,
+    checkpoint::History,
     directory::{self, Extent, LOCK, Listing, REPAIR, Segment, Tail},
     layout::SegmentHeader,
     payload::{self, Context},
@@ -61,11 +62,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
     // 1. The directory, and nobody else in it.
     let lock = enter(storage, dir)?;
     let listing = Listing::read(storage, dir)?;
-    if listing.kept.iter().any(|n| n == REPAIR) {
-        return Err(Error::RepairInterrupted {
-            path: dir.join(REPAIR),
-        });
-    }
+    not_half_repaired(&listing, dir)?;
 
     let Some((&last_first, _)) = listing.segments.last_key_value() else {
         if !listing.is_vacant() {
@@ -85,6 +82,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
 
     // 4. The last segment, record by record, and what its end is.
     let end = read_last(last)?;
+    checkpoints_fit(storage, &listing, &chain, &end)?;
 
     // From here on the directory is changed.
     remove_temporary(storage, &listing)?;
@@ -145,6 +143,20 @@ pub(crate) fn end_segment(
         torn_bytes,
         torn_file,
     })
+}
+
+fn not_half_repaired(listing: &Listing, dir: &Path) -> Result<()> {
+    if listing.kept.iter().any(|n| n == REPAIR) {
+        return Err(Error::RepairInterrupted {
+            path: dir.join(REPAIR),
+        });
+    }
+    Ok(())
+}
+
+/// An error if a repair was interrupted.
+pub(crate) fn refuse_half_repaired(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    not_half_repaired(&Listing::read(storage, dir)?, dir)
 }
 
 /// Makes sure that the directory is there and may be ours, and locks it.
@@ -255,25 +267,43 @@ pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segm
         }
         chain.push(segment);
     }
-    if let Some(oldest) = chain.first() {
-        oldest_is_first(oldest)?;
-    }
     Ok(chain)
 }
 
-/// This version removes no segments, so history begins with the first record.
-fn oldest_is_first(oldest: &Segment) -> Result<()> {
-    let before = oldest.header.predecessor_last;
-    if before == Sequence::NONE {
-        return Ok(());
+/// History begins with the first record, or with what a checkpoint covers. And no checkpoint covers
+/// what the journal does not have: one is made of durable records only, so it is a witness for them.
+fn checkpoints_fit(
+    storage: &dyn Storage,
+    listing: &Listing,
+    chain: &[Segment],
+    end: &LastSegment,
+) -> Result<()> {
+    let (oldest, last) = match chain {
+        [oldest, .., last] => (oldest, last),
+        [only] => (only, only),
+        [] => return Ok(()),
+    };
+    let history = History::of(storage, listing, &oldest.header)?;
+    if !history.is_complete() && history.checkpoints.usable.is_empty() {
+        return Err(history.not_covered(&oldest.file.path));
     }
-    Err(Error::Corrupt {
-        path: oldest.file.path.to_path_buf(),
-        offset: 0,
-        sequence: oldest.header.first,
-        revision: oldest.header.covered,
-        detail: format!("the segments before it, up to sequence {before}, are missing"),
-    })
+    for error in &history.checkpoints.damaged {
+        tracing::warn!(%error, "a damaged checkpoint");
+    }
+    match history.checkpoints.usable.first() {
+        Some(witness) if witness.sequence() > end.scan.last() => Err(Error::Corrupt {
+            path: last.file.path.to_path_buf(),
+            offset: end.scan.offset,
+            sequence: end.scan.expected,
+            revision: end.tracker.covered,
+            detail: format!(
+                "the journal ends here; {} proves that sequence {} had been acknowledged",
+                witness.path().display(),
+                witness.sequence()
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn verify_some(chain: &[Segment], bytes: u64) -> Result<()> {

@@ -1,13 +1,16 @@
 //! The state at a revision: what a follower of all changes up to it would hold.
 //!
-//! Built by reading records in order, so memory grows with the state and not with history.
+//! Built from a checkpoint and the records after it, in order, so memory grows with the state and not
+//! with history.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::{
-    Change, Entry, Error, GapPhase, Op, Reader, Record, Result, Revision, Sequence, Timeline,
+    Change, Checkpoint, Entry, Error, GapPhase, Op, Reader, Record, Records, Result, Revision,
+    Sequence, Timeline,
+    checkpoint::{History, is_gone},
     tracker::Tracker,
 };
 
@@ -40,17 +43,99 @@ impl State {
 
 /// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
 ///
-/// A revision inside a gap cannot be told, nor one beyond the end: [`Error::NotInHistory`].
+/// Begins with the newest checkpoint that can be begun with, else with the first record.
+/// A revision inside a gap cannot be told, nor one beyond the end, nor one before the oldest checkpoint
+/// if retention has removed what was before it: [`Error::NotInHistory`].
 /// A gap whose difference is not complete is left out: the state is the one before it.
+///
+/// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
+/// that is logged as a warning. [`state_and_damage`] returns it.
 pub fn state(reader: &Reader, at: Option<Revision>) -> Result<State> {
-    let wanted = match at {
-        None => None,
-        Some(at) => Some((at, Known::read(reader)?.counted_from(at)?)),
-    };
+    let (state, damaged) = state_and_damage(reader, at)?;
+    for error in damaged {
+        tracing::warn!(%error, "a damaged checkpoint was passed over");
+    }
+    Ok(state)
+}
+
+/// The same, with what is wrong with each checkpoint that was passed over.
+pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+    // What retention removed while it was about to be read is not asked for a second time.
+    for _ in 0..RETRIES {
+        match attempt(reader, at) {
+            Err(Error::Retired { .. }) => {}
+            Err(error) if is_gone(&error) => {}
+            other => return other,
+        }
+    }
+    attempt(reader, at)
+}
+
+/// Each time retention has gone past at least one more checkpoint.
+const RETRIES: usize = 16;
+
+fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+    let history = History::read(&**reader.storage(), reader.dir())?;
+    let mut damaged = history.checkpoints.damaged.clone();
+    let bases = history.checkpoints.usable.iter().map(Some);
+    let mut bases: Vec<_> = bases.chain(history.is_complete().then_some(None)).collect();
+    let mut reach = None;
+    if let Some(at) = at {
+        let newest = bases.first().copied().flatten();
+        let mut known = Known::read(reader, newest)?;
+        known.oldest = known.oldest_from(&bases);
+        known.check(at)?;
+        bases.retain(|base| base.is_none_or(|b| known.begins_early_enough(b, at)));
+        reach = Some(known);
+    }
+    let mut found_damaged = None;
+    for base in bases {
+        let wanted = match (at, &reach) {
+            (Some(at), Some(reach)) => {
+                let mut known = Known::read(reader, base)?;
+                known.oldest = reach.oldest;
+                known.check(at)?;
+                Some((at, known.from))
+            }
+            _ => None,
+        };
+        match build(reader, base, wanted) {
+            Ok(state) => {
+                damaged.extend(found_damaged);
+                return Ok((state, damaged));
+            }
+            Err(error @ Error::CheckpointDamaged { .. }) => {
+                damaged.extend(found_damaged.replace(error));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    // The last one that could have been begun with, or there was none for this revision.
+    Err(match (found_damaged, at, reach) {
+        (None, Some(at), Some(reach)) => reach.not_in_history(at),
+        (Some(error), ..) => error,
+        (None, ..) => unreachable!("history is covered, so there is a way to begin"),
+    })
+}
+
+/// The state from `base` (or the first record) on.
+fn build(
+    reader: &Reader,
+    base: Option<&Checkpoint>,
+    wanted: Option<(Revision, Sequence)>,
+) -> Result<State> {
     let mut state = State::default();
-    let mut tracker = Tracker::default();
+    if let Some(base) = base {
+        for entry in base.entries()? {
+            let entry = entry?;
+            state
+                .files
+                .insert(entry.path, (entry.revision, entry.value));
+        }
+    }
+    let mut tracker = tracker_at(base);
     let mut difference: Vec<Record> = Vec::new();
-    for record in reader.records() {
+    for record in records_after(reader, base) {
         let record = record?;
         if let Some((at, from)) = wanted
             && record.sequence > from
@@ -73,8 +158,23 @@ pub fn state(reader: &Reader, at: Option<Revision>) -> Result<State> {
         }
     }
     state.timeline = tracker.timeline;
-    state.revision = at.unwrap_or(tracker.covered);
+    state.revision = wanted.map_or(tracker.covered, |(at, _)| at);
     Ok(state)
+}
+
+fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
+    base.map_or_else(Tracker::default, |b| Tracker {
+        covered: b.header.revision,
+        timeline: b.header.timeline.clone(),
+        open_gap: b.header.open_gap,
+    })
+}
+
+fn records_after(reader: &Reader, base: Option<&Checkpoint>) -> Records {
+    match base {
+        Some(base) => reader.records_from(base.sequence().next()),
+        None => reader.records(),
+    }
 }
 
 /// Which revisions the state can be told at.
@@ -89,10 +189,22 @@ struct Known {
 }
 
 impl Known {
-    fn read(reader: &Reader) -> Result<Self> {
-        let mut known = Self::default();
-        let mut tracker = Tracker::default();
-        for record in reader.records() {
+    /// What can be known from `base` (or the first record) on.
+    fn read(reader: &Reader, base: Option<&Checkpoint>) -> Result<Self> {
+        let mut known = base.map_or_else(Self::default, |b| Self {
+            from: b.header.counting_from,
+            oldest: b.header.counting_at,
+            newest: Revision::NONE,
+            // Of what was lost before, only what is not made good can reach beyond the checkpoint.
+            unknown: b
+                .header
+                .open_gap
+                .map(|g| (g.first, g.last))
+                .into_iter()
+                .collect(),
+        });
+        let mut tracker = tracker_at(base);
+        for record in records_after(reader, base) {
             let record = record?;
             tracker.apply(record.revision, &record.entry);
             match &record.entry {
@@ -117,16 +229,34 @@ impl Known {
         Ok(known)
     }
 
-    fn counted_from(&self, at: Revision) -> Result<Sequence> {
+    /// Whether the state at `at` can be reached from this checkpoint.
+    fn begins_early_enough(&self, base: &Checkpoint, at: Revision) -> bool {
+        base.sequence() < self.from || base.revision() <= at
+    }
+
+    /// The oldest revision that can be reached from any of these.
+    fn oldest_from(&self, bases: &[Option<&Checkpoint>]) -> Revision {
+        let reach = |base: &Option<&Checkpoint>| match base {
+            Some(base) if base.sequence() >= self.from => base.revision().max(self.oldest),
+            _ => self.oldest,
+        };
+        bases.iter().map(reach).min().unwrap_or(self.oldest)
+    }
+
+    fn not_in_history(&self, at: Revision) -> Error {
+        Error::NotInHistory {
+            revision: at,
+            oldest: self.oldest,
+            newest: self.newest,
+        }
+    }
+
+    fn check(&self, at: Revision) -> Result<()> {
         let inside = |(first, last): &(Revision, Revision)| *first <= at && at <= *last;
         if at < self.oldest || at > self.newest || self.unknown.iter().any(inside) {
-            return Err(Error::NotInHistory {
-                revision: at,
-                oldest: self.oldest,
-                newest: self.newest,
-            });
+            return Err(self.not_in_history(at));
         }
-        Ok(self.from)
+        Ok(())
     }
 }
 

@@ -1,0 +1,163 @@
+//! Reads the records since a checkpoint and sorts their changes, up to the last settled point.
+//!
+//! A point is settled where no gap's difference is under way: the state there is one that the journal
+//! can vouch for. The changes of a difference are held back until it is complete, and forgotten if it is
+//! begun anew, exactly as [`crate::state`] does.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{
+    blocks::Item,
+    file::Checkpoint,
+    runs::{Runs, Workshop},
+};
+use crate::{
+    Change, Entry, GapPhase, Op, Reader, Record, Result, Revision, Sequence, Timestamp,
+    tracker::Tracker,
+};
+
+/// A point in history.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Point {
+    pub(crate) sequence: Sequence,
+    pub(crate) tracker: Tracker,
+    /// The newest timeline record that began to count anew, and what was covered there.
+    pub(crate) counting_from: Sequence,
+    pub(crate) counting_at: Revision,
+    pub(crate) observed_at: Timestamp,
+    /// The segment of the last record; `None`: there was none since the checkpoint.
+    pub(crate) segment: Option<Arc<PathBuf>>,
+}
+
+impl Point {
+    /// Where a checkpoint was made.
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+        let h = &checkpoint.header;
+        Self {
+            sequence: h.sequence,
+            tracker: Tracker {
+                covered: h.revision,
+                timeline: h.timeline.clone(),
+                open_gap: h.open_gap,
+            },
+            counting_from: h.counting_from,
+            counting_at: h.counting_at,
+            observed_at: h.observed_at,
+            segment: None,
+        }
+    }
+
+    fn pass(&mut self, record: &Record) {
+        self.sequence = record.sequence;
+        self.tracker.apply(record.revision, &record.entry);
+        match &record.entry {
+            Entry::Timeline(t) if !t.kept => {
+                self.counting_from = record.sequence;
+                self.counting_at = self.tracker.covered;
+            }
+            _ => {}
+        }
+        if let Some(at) = observed_at(&record.entry) {
+            self.observed_at = at;
+        }
+        self.segment = Some(record.location.file.clone());
+    }
+}
+
+fn observed_at(entry: &Entry) -> Option<Timestamp> {
+    match entry {
+        Entry::Changes { observed_at, .. }
+        | Entry::Gap { observed_at, .. }
+        | Entry::Watermark { observed_at, .. } => Some(*observed_at),
+        Entry::Timeline(t) => Some(t.observed_at),
+        Entry::Seal { .. } | Entry::Lost { .. } => None,
+    }
+}
+
+/// What happened since a checkpoint.
+pub(crate) struct Collected {
+    pub(crate) runs: Runs,
+    /// The last settled point: what `runs` lead to.
+    pub(crate) point: Point,
+}
+
+/// Collects from `base` (or the first record) to the last settled point that is not beyond `upto`.
+pub(crate) fn collect(
+    reader: &Reader,
+    base: Option<&Checkpoint>,
+    upto: Sequence,
+    workshop: &Workshop,
+) -> Result<Collected> {
+    let mut at = base.map(Point::of).unwrap_or_default();
+    let mut settled = None;
+    let mut runs = Runs::new(workshop.clone());
+    let mut held = Runs::new(workshop.clone());
+    let mut partial = Runs::new(workshop.clone());
+    let records = match base {
+        Some(base) => reader.records_from(base.sequence().next()),
+        None => reader.records(),
+    };
+    for record in records {
+        let record = record?;
+        if record.sequence > upto {
+            break;
+        }
+        if is_opened(&record) && !at.tracker.in_difference() {
+            settled = Some(at.clone());
+        }
+        at.pass(&record);
+        match &record.entry {
+            // A difference that was not completed is begun anew.
+            Entry::Gap {
+                phase: GapPhase::Opened,
+                ..
+            } => held = Runs::new(workshop.clone()),
+            Entry::Gap { .. } | Entry::Lost { .. } => {
+                // If markers were lost the difference may go on; what there is of it is not
+                // forgotten any more, and counts once the point is settled.
+                partial.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
+                if !at.tracker.in_difference() {
+                    let complete = std::mem::replace(&mut partial, Runs::new(workshop.clone()));
+                    runs.absorb(complete)?;
+                }
+            }
+            Entry::Changes { changes, .. } => {
+                let into = if at.tracker.in_difference() {
+                    &mut held
+                } else {
+                    &mut runs
+                };
+                for change in changes {
+                    into.push(item(record.revision, change))?;
+                }
+            }
+            _ => {}
+        }
+    }
+    let point = match settled {
+        Some(before) if at.tracker.in_difference() => before,
+        _ => at,
+    };
+    Ok(Collected { runs, point })
+}
+
+fn is_opened(record: &Record) -> bool {
+    matches!(
+        record.entry,
+        Entry::Gap {
+            phase: GapPhase::Opened,
+            ..
+        }
+    )
+}
+
+fn item(revision: Revision, change: &Change) -> Item {
+    Item {
+        path: change.path.clone(),
+        revision: change.revision.unwrap_or(revision),
+        value: match &change.op {
+            Op::Set(value) => Some(value.clone()),
+            Op::Delete => None,
+        },
+    }
+}

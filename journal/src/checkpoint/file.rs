@@ -1,0 +1,223 @@
+//! One checkpoint file: opening it, what its header says, and its entries as a sorted stream.
+//!
+//! Opening reads header and footer, so a file that is cut short is found out at once; the entries are
+//! verified as they are read.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    blocks::{BlockReader, damaged, read_footer},
+    buffers::Meter,
+    layout::{Footer, HEADER_BYTES, Header},
+};
+use crate::{
+    Error, Result, Revision, Sequence, Timeline, Timestamp,
+    directory::{Name, classify},
+    layout::{FORMAT_VERSION, HeaderFault},
+    storage::{Access, Disk, Named, Storage},
+};
+
+/// The whole state at a settled point of a journal, in a file.
+///
+/// ```no_run
+/// # fn main() -> cairn_journal::Result<()> {
+/// let reader = cairn_journal::Reader::open("journal".as_ref())?;
+/// if let Some(newest) = reader.checkpoints()?.usable.first() {
+///     for entry in newest.entries()? {
+///         let entry = entry?; // sorted by path; one block is in memory at a time
+///         println!("{:?} has revision {}", entry.path, entry.revision);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    file: Arc<Named>,
+    pub(crate) header: Header,
+    footer: Footer,
+    bytes: u64,
+}
+
+/// One path of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointEntry {
+    /// The path.
+    pub path: Bytes,
+    /// The revision at which it was set.
+    pub revision: Revision,
+    /// Its value.
+    pub value: Bytes,
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint file, which is named by its revision.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_with(&Disk, path)
+    }
+
+    /// The same on any storage.
+    pub fn open_with(storage: &dyn Storage, path: &Path) -> Result<Self> {
+        let name = path.file_name().map(|n| n.to_string_lossy());
+        let named = match classify(name.as_deref().unwrap_or_default()) {
+            Name::Checkpoint(revision) => revision,
+            _ => {
+                return Err(Error::ForeignFile {
+                    path: path.to_owned(),
+                    detail: "it is not named like a checkpoint".to_owned(),
+                });
+            }
+        };
+        let file = Named::open(storage, path, Access::Read)?;
+        Self::read(file, named)
+    }
+
+    /// The checkpoint in this file, whatever it is called now.
+    pub(crate) fn read(file: Named, named: Revision) -> Result<Self> {
+        let mut block = vec![0; HEADER_BYTES];
+        let n = file.read_at(&mut block, 0)?;
+        let header = match Header::decode(&block[..n]) {
+            Ok(header) if header.revision == named => header,
+            Ok(header) => {
+                return Err(Error::ForeignFile {
+                    path: file.path.to_path_buf(),
+                    detail: format!("its header says that it is of revision {}", header.revision),
+                });
+            }
+            Err(HeaderFault::Future(found)) => {
+                return Err(Error::FutureFormat {
+                    path: file.path.to_path_buf(),
+                    found,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            Err(HeaderFault::Damaged(detail)) => {
+                return Err(damaged(&file.path, 0, named, detail));
+            }
+        };
+        let (footer, bytes) = read_footer(&file, &header.seed(), named)?;
+        Ok(Self {
+            file: Arc::new(file),
+            header,
+            footer,
+            bytes,
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    pub(crate) fn path_buf(&self) -> PathBuf {
+        self.file.path.to_path_buf()
+    }
+
+    /// The journal that it belongs to.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.header.uuid
+    }
+
+    /// The revision covered: its state is the one at this revision.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.header.revision
+    }
+
+    /// It takes the place of all records up to this one.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.header.sequence
+    }
+
+    /// The timeline in force at that record.
+    #[must_use]
+    pub fn timeline(&self) -> Option<&Timeline> {
+        self.header.timeline.as_ref()
+    }
+
+    /// When the newest of those records was observed, by their own account.
+    #[must_use]
+    pub fn observed_at(&self) -> Timestamp {
+        self.header.observed_at
+    }
+
+    /// How many paths there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.footer.entries
+    }
+
+    /// Whether the state is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.footer.entries == 0
+    }
+
+    /// Bytes of all paths and values.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.footer.content_bytes
+    }
+
+    /// Length of the file.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All entries, sorted by path. Holds one block in memory.
+    pub fn entries(&self) -> Result<Entries> {
+        Ok(Entries {
+            blocks: Some(self.blocks(&Arc::default())?),
+        })
+    }
+
+    pub(crate) fn blocks(&self, meter: &Arc<Meter>) -> Result<BlockReader> {
+        let seed = self.header.seed();
+        let at = HEADER_BYTES as u64;
+        BlockReader::new(self.file.clone(), seed, at, self.header.revision, meter)
+    }
+
+    /// Reads all of it.
+    pub fn verify(&self) -> Result<()> {
+        self.entries()?.try_for_each(|entry| entry.map(drop))
+    }
+}
+
+/// The entries of a checkpoint, sorted by path. After an error there is nothing more.
+#[derive(Debug)]
+pub struct Entries {
+    blocks: Option<BlockReader>,
+}
+
+impl Iterator for Entries {
+    type Item = Result<CheckpointEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let blocks = self.blocks.as_mut()?;
+        let next = blocks.next().and_then(|item| match item {
+            None => Ok(None),
+            Some(item) => match item.value {
+                Some(value) => Ok(Some(CheckpointEntry {
+                    path: item.path,
+                    revision: item.revision,
+                    value,
+                })),
+                None => Err(blocks.holds_no_value()),
+            },
+        });
+        if !matches!(next, Ok(Some(_))) {
+            self.blocks = None;
+        }
+        next.transpose()
+    }
+}

@@ -1,0 +1,172 @@
+//! What a journal's directory holds of history: where its records begin, and which checkpoints can
+//! stand for what was before.
+//!
+//! Reads headers only. A checkpoint that cannot be used is never passed over in silence: it is in
+//! `damaged`, and where nothing takes its place the journal is corrupt.
+
+use std::{io::ErrorKind, path::Path};
+
+use super::{blocks::damaged, file::Checkpoint};
+use crate::{
+    Error, Result, Revision, Sequence,
+    directory::{Listing, Segment},
+    layout::SegmentHeader,
+    storage::Storage,
+};
+
+/// How often a listing is taken again because retention removed what was in it. Each time some of it
+/// is gone for good, so this is plenty.
+const LISTINGS: usize = 16;
+
+/// The checkpoints of a journal.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Checkpoints {
+    /// Those from which on the journal can be read, newest first.
+    pub usable: Vec<Checkpoint>,
+    /// What is wrong with each of the others.
+    pub damaged: Vec<Error>,
+}
+
+/// What there is.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) checkpoints: Checkpoints,
+    /// Checkpoints whose following records are gone too: of no use any more.
+    pub(crate) stale: Vec<Checkpoint>,
+    /// The header of the oldest segment.
+    pub(crate) oldest: SegmentHeader,
+}
+
+impl History {
+    /// Reads what is in the directory, and checks that what is missing is covered.
+    pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        again_if_gone(|| Self::read_once(storage, dir))
+    }
+
+    fn read_once(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let listing = Listing::read(storage, dir)?;
+        let Some((first, path)) = listing.segments.first_key_value() else {
+            return Err(listing.not_a_journal(dir));
+        };
+        let oldest = Segment::open(storage, path, *first)?.header;
+        let history = Self::of(storage, &listing, &oldest)?;
+        if !history.is_complete() && history.checkpoints.usable.is_empty() {
+            return Err(history.not_covered(path));
+        }
+        Ok(history)
+    }
+
+    /// The checkpoints in a listing, beside a chain of segments that begins with this one.
+    pub(crate) fn of(
+        storage: &dyn Storage,
+        listing: &Listing,
+        oldest: &SegmentHeader,
+    ) -> Result<Self> {
+        let mut history = Self {
+            checkpoints: Checkpoints::default(),
+            stale: Vec::new(),
+            oldest: oldest.clone(),
+        };
+        for path in listing.checkpoints.values() {
+            let checkpoint = match Checkpoint::open_with(storage, path) {
+                Ok(checkpoint) => checkpoint,
+                Err(error @ Error::CheckpointDamaged { .. }) => {
+                    history.checkpoints.damaged.push(error);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            if checkpoint.uuid() != oldest.uuid {
+                return Err(Error::ForeignFile {
+                    path: path.clone(),
+                    detail: format!(
+                        "it belongs to the journal {}, the segments to {}",
+                        checkpoint.uuid(),
+                        oldest.uuid
+                    ),
+                });
+            }
+            if checkpoint.sequence().next() < oldest.first {
+                history.stale.push(checkpoint);
+            } else if let Some(error) = is_of_another_past(storage, listing, &checkpoint)? {
+                history.checkpoints.damaged.push(error);
+            } else {
+                history.checkpoints.usable.push(checkpoint);
+            }
+        }
+        history
+            .checkpoints
+            .usable
+            .sort_by_key(|c| std::cmp::Reverse(c.sequence()));
+        Ok(history)
+    }
+
+    /// Whether the records begin with the first.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.oldest.predecessor_last == Sequence::NONE
+    }
+
+    /// The error for segments that are missing and covered by nothing.
+    pub(crate) fn not_covered(&self, oldest: &Path) -> Error {
+        let mut detail = format!(
+            "the segments before it, up to sequence {}, are missing, and no checkpoint covers them",
+            self.oldest.predecessor_last
+        );
+        for error in &self.checkpoints.damaged {
+            detail.push_str(&format!("; {error}"));
+        }
+        Error::Corrupt {
+            path: oldest.to_owned(),
+            offset: 0,
+            sequence: self.oldest.first,
+            revision: Revision::NONE,
+            detail,
+        }
+    }
+}
+
+/// A sequence that was lost by a disk and used again lies in a segment with another salt.
+fn is_of_another_past(
+    storage: &dyn Storage,
+    listing: &Listing,
+    checkpoint: &Checkpoint,
+) -> Result<Option<Error>> {
+    let h = &checkpoint.header;
+    let Some((first, path)) = listing.segments.range(..=h.sequence).next_back() else {
+        return Ok(None);
+    };
+    let segment = match Segment::open(storage, path, *first) {
+        Ok(segment) => segment.header,
+        // Whoever reads that segment reports it.
+        Err(Error::Corrupt { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    let is_the_same = segment.first == h.segment_first && segment.salt == h.segment_salt;
+    if is_the_same || h.segment_repaired || segment.context.repaired.is_some() {
+        return Ok(None);
+    }
+    let detail = format!(
+        "it covers sequence {} of another past than the one that {} holds",
+        h.sequence,
+        path.display()
+    );
+    let path = std::sync::Arc::new(checkpoint.path_buf());
+    Ok(Some(damaged(&path, 0, h.revision, detail)))
+}
+
+/// Runs this again while a file that was just listed is gone: retention is at work.
+pub(crate) fn again_if_gone<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..LISTINGS {
+        match attempt() {
+            Err(error) if is_gone(&error) => {}
+            other => return other,
+        }
+    }
+    attempt()
+}
+
+/// Whether this says that a file does not exist.
+pub(crate) fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+}

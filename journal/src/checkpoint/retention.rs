@@ -1,0 +1,212 @@
+//! What may be removed: a pure function of what there is, what is to be kept, and the time.
+//!
+//! Guarantee: whatever the arguments, what stays begins with a checkpoint from which every record of the
+//! window can be reached, or is everything.
+
+use std::time::Duration;
+
+use crate::{Revision, Sequence, Timestamp};
+
+/// What is to be kept: history inside the window is never removed, so that every revision in it can be
+/// reconstructed. A segment is outside only if it is outside by both measures; with neither, all
+/// history is kept, which is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// A segment whose newest record is younger than this is inside. `None`: age keeps nothing.
+    pub age: Option<Duration>,
+    /// The newest segments that make up so many bytes are inside. `None`: size keeps nothing.
+    pub bytes: Option<u64>,
+}
+
+/// A segment, as far as retention is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSpan {
+    /// Its first sequence.
+    pub first: Sequence,
+    /// Its length on disk, in bytes.
+    pub bytes: u64,
+    /// When its successor was begun; `None`: it has none, and is being written.
+    pub until: Option<Timestamp>,
+}
+
+/// A checkpoint, as far as retention is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointSpan {
+    /// Its revision: its name.
+    pub revision: Revision,
+    /// The last sequence that it covers.
+    pub sequence: Sequence,
+}
+
+/// What may be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retired {
+    /// The checkpoint that history begins with then. `None`: nothing may be removed.
+    pub base: Option<Revision>,
+    /// Segments, by first sequence, oldest first: the order in which they have to go.
+    pub segments: Vec<Sequence>,
+    /// Checkpoints, oldest first: to be removed after the segments.
+    pub checkpoints: Vec<Revision>,
+}
+
+impl Retired {
+    /// Whether nothing may be removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty() && self.checkpoints.is_empty()
+    }
+}
+
+/// Decides what may be removed. `segments`: all of them, oldest first, without holes;
+/// `checkpoints`: those that are usable, in any order.
+#[must_use]
+pub fn decide(
+    segments: &[SegmentSpan],
+    checkpoints: &[CheckpointSpan],
+    retention: &Retention,
+    now: Timestamp,
+) -> Retired {
+    let Some(window) = window_begin(segments, retention, now) else {
+        return Retired::default();
+    };
+    // The state before the window's first record must be there: every revision in it is that state and
+    // what follows.
+    let before = checkpoints.iter().filter(|c| c.sequence < window);
+    let Some(base) = before.max_by_key(|c| c.sequence) else {
+        return Retired::default();
+    };
+    // A segment's last sequence is the one before its successor's first.
+    let covered = segments.windows(2).filter(|pair| {
+        let last = pair[1].first.previous();
+        last <= base.sequence
+    });
+    let mut older: Vec<_> = checkpoints
+        .iter()
+        .filter(|c| c.sequence < base.sequence)
+        .collect();
+    older.sort_by_key(|c| c.sequence);
+    Retired {
+        base: Some(base.revision),
+        segments: covered.map(|pair| pair[0].first).collect(),
+        checkpoints: older.into_iter().map(|c| c.revision).collect(),
+    }
+}
+
+/// The first sequence of the window; `None`: it holds everything.
+fn window_begin(
+    segments: &[SegmentSpan],
+    retention: &Retention,
+    now: Timestamp,
+) -> Option<Sequence> {
+    if retention.age.is_none() && retention.bytes.is_none() {
+        return None;
+    }
+    let oldest_moment = retention.age.map(|age| {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        Timestamp(now.0.saturating_sub(age))
+    });
+    let mut newer_bytes = 0_u64;
+    let mut begin = None;
+    for segment in segments.iter().rev() {
+        let Some(until) = segment.until else {
+            newer_bytes += segment.bytes;
+            begin = Some(segment.first);
+            continue;
+        };
+        let is_young = oldest_moment.is_some_and(|moment| until >= moment);
+        let is_among_newest = retention.bytes.is_some_and(|bytes| newer_bytes < bytes);
+        if !is_young && !is_among_newest {
+            break;
+        }
+        newer_bytes = newer_bytes.saturating_add(segment.bytes);
+        begin = Some(segment.first);
+    }
+    begin
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Segments of 10 sequences and 100 bytes each, ended at 1000, 2000, ...; the last one is open.
+    fn segments(n: u64) -> Vec<SegmentSpan> {
+        (0..n)
+            .map(|i| SegmentSpan {
+                first: Sequence(1 + 10 * i),
+                bytes: 100,
+                until: (i + 1 < n).then(|| Timestamp(1000 * i64::try_from(i + 1).unwrap())),
+            })
+            .collect()
+    }
+
+    fn checkpoint(sequence: u64) -> CheckpointSpan {
+        CheckpointSpan {
+            revision: Revision(i64::try_from(sequence).unwrap()),
+            sequence: Sequence(sequence),
+        }
+    }
+
+    fn firsts(n: u64) -> Vec<Sequence> {
+        segments(n + 1)[..usize::try_from(n).unwrap()]
+            .iter()
+            .map(|s| s.first)
+            .collect()
+    }
+
+    const NOW: Timestamp = Timestamp(10_000);
+
+    #[test]
+    fn everything_is_kept_unless_something_else_is_said() {
+        let all = decide(&segments(10), &[checkpoint(95)], &Retention::default(), NOW);
+        assert_eq!(all, Retired::default());
+    }
+
+    #[test]
+    fn without_a_checkpoint_before_the_window_nothing_goes() {
+        let retention = Retention {
+            age: Some(Duration::from_secs(3)),
+            bytes: None,
+        };
+        // The window begins with the segment that ended at 7000: sequence 61.
+        assert!(decide(&segments(10), &[], &retention, NOW).is_empty());
+        assert!(decide(&segments(10), &[checkpoint(61)], &retention, NOW).is_empty());
+        let d = decide(&segments(10), &[checkpoint(60)], &retention, NOW);
+        assert_eq!(d.segments, firsts(6));
+        assert_eq!(d.base, Some(Revision(60)));
+    }
+
+    #[test]
+    fn a_segment_that_the_checkpoint_covers_in_part_stays() {
+        let retention = Retention {
+            age: Some(Duration::ZERO),
+            bytes: None,
+        };
+        let d = decide(
+            &segments(10),
+            &[checkpoint(59), checkpoint(12)],
+            &retention,
+            NOW,
+        );
+        assert_eq!(d.segments, firsts(5));
+        assert_eq!(d.checkpoints, [Revision(12)]);
+    }
+
+    #[test]
+    fn a_segment_is_outside_only_by_both_measures() {
+        let by = |age: u64, bytes: u64| {
+            let retention = Retention {
+                age: Some(Duration::from_secs(age)),
+                bytes: Some(bytes),
+            };
+            let checkpoints: Vec<_> = (1..10).map(|i| checkpoint(i * 10)).collect();
+            decide(&segments(10), &checkpoints, &retention, NOW)
+                .segments
+                .len()
+        };
+        assert_eq!(by(0, 0), 9);
+        assert_eq!(by(0, 300), 7);
+        assert_eq!(by(5, 300), 4);
+        assert_eq!(by(5, 800), 2);
+        assert_eq!(by(3600, 0), 0);
+    }
+}

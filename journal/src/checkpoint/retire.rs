@@ -1,0 +1,127 @@
+//! Removes what retention allows: the checkpoint that history then begins with is read in full first,
+//! then segments go one by one, oldest first, then older checkpoints.
+//!
+//! Each removal is synced before the next, so a crash leaves a chain of segments without a hole.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    history::{History, is_gone},
+    retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
+    write::exclusive,
+};
+use crate::{
+    Error, Result, Revision,
+    directory::{self, Listing, Segment, checkpoint_name, segment_name},
+    segment,
+    storage::{Access, Named, Storage},
+};
+
+/// What was removed.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RetentionReport {
+    /// The verified checkpoint that covers what was removed. `None`: nothing was.
+    pub base: Option<Revision>,
+    /// The segments removed.
+    pub segments: Vec<PathBuf>,
+    /// The checkpoints removed.
+    pub checkpoints: Vec<PathBuf>,
+    /// Bytes that they took.
+    pub bytes: u64,
+    /// Checkpoints that were found damaged: nothing was removed on their word.
+    pub damaged: Vec<Error>,
+}
+
+pub(crate) fn retire(
+    storage: &dyn Storage,
+    dir: &Path,
+    retention: &Retention,
+) -> Result<RetentionReport> {
+    let _lock = exclusive(storage, dir)?;
+    let history = History::read(storage, dir)?;
+    let mut report = RetentionReport {
+        damaged: history.checkpoints.damaged.clone(),
+        ..RetentionReport::default()
+    };
+    let segments = segment_spans(storage, dir)?;
+    let mut usable = history.checkpoints.usable.clone();
+    let now = storage.now();
+    let retired = loop {
+        let spans: Vec<_> = usable
+            .iter()
+            .map(|c| CheckpointSpan {
+                revision: c.revision(),
+                sequence: c.sequence(),
+            })
+            .collect();
+        let retired = decide(&segments, &spans, retention, now);
+        let Some(base) = retired.base.filter(|_| !retired.is_empty()) else {
+            break Retired::default();
+        };
+        let at = usable.iter().position(|c| c.revision() == base);
+        let at = at.expect("it was decided from these");
+        match usable[at].verify() {
+            Ok(()) => break retired,
+            Err(error @ Error::CheckpointDamaged { .. }) => {
+                tracing::warn!(%error, "nothing is removed on the word of a damaged checkpoint");
+                report.damaged.push(error);
+                usable.remove(at);
+            }
+            Err(other) => return Err(other),
+        }
+    };
+    report.base = retired.base;
+    if !retired.is_empty() {
+        // The checkpoint may have been named by a process that was killed before its sync.
+        segment::sync_dir(storage, dir)?;
+    }
+    for first in retired.segments {
+        let path = dir.join(segment_name(first));
+        report.bytes += remove(storage, dir, &path)?;
+        report.segments.push(path);
+    }
+    let older = retired.checkpoints.into_iter().map(checkpoint_name);
+    let mut checkpoints: Vec<_> = older.map(|name| dir.join(name)).collect();
+    // What an interrupted run has left.
+    checkpoints.extend(history.stale.iter().map(super::file::Checkpoint::path_buf));
+    for path in checkpoints {
+        report.bytes += remove(storage, dir, &path)?;
+        report.checkpoints.push(path);
+    }
+    Ok(report)
+}
+
+fn remove(storage: &dyn Storage, dir: &Path, path: &Path) -> Result<u64> {
+    let bytes = Named::open(storage, path, Access::Read)?.len()?;
+    storage
+        .remove(path)
+        .map_err(|e| Error::io(path, "remove", e))?;
+    segment::sync_dir(storage, dir)?;
+    Ok(bytes)
+}
+
+/// All segments, oldest first. A chain with a hole is an error.
+fn segment_spans(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentSpan>> {
+    let listing = Listing::read(storage, dir)?;
+    let mut spans: Vec<SegmentSpan> = Vec::with_capacity(listing.segments.len());
+    let mut before: Option<Segment> = None;
+    for (first, path) in &listing.segments {
+        let segment = match Segment::open(storage, path, *first) {
+            // An empty last segment may be about to be replaced; nobody removes any but us.
+            Err(error) if is_gone(&error) => break,
+            other => other?,
+        };
+        if let (Some(before), Some(span)) = (&before, spans.last_mut()) {
+            directory::link(&before.header, &segment.header, path)?;
+            span.until = Some(segment.header.created_at);
+        }
+        spans.push(SegmentSpan {
+            first: *first,
+            bytes: segment.file.len()?,
+            until: None,
+        });
+        before = Some(segment);
+    }
+    Ok(spans)
+}
