@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::bracket::{Bracket, newest_set};
-use crate::confirm::Witnesses;
+use crate::confirm::{Origin, Witnesses};
 use crate::delete::delete;
 use crate::error::Result;
 use crate::follow::Persister;
@@ -70,10 +70,12 @@ impl Client {
         for persister in &persisters {
             followers.spawn(Arc::clone(persister).follow(regular.clone()));
         }
+        let origin = Origin::of(&regular).await?;
         let witnesses = Witnesses {
             regular,
             durability,
             persisters,
+            origin,
         };
         let shared = Shared {
             witnesses,
@@ -109,10 +111,12 @@ impl Client {
         let witnesses = &self.shared.witnesses;
         let _interest = witnesses.interest(path);
         let connection = witnesses.connection();
-        let revision = self.regular().set(path, rev, value).await?;
+        let value = value.into();
+        let revision = self.regular().set(path, rev, value.clone()).await?;
         let target = Target::Set {
             path: path.to_owned(),
             revision,
+            value,
         };
         witnesses
             .confirm(target, connection, Instant::now())
@@ -159,7 +163,12 @@ impl Client {
                 return Ok(None);
             };
             let path = path.to_owned();
-            let target = Target::Set { path, revision };
+            let value = Bytes::copy_from_slice(value);
+            let target = Target::Set {
+                path,
+                revision,
+                value,
+            };
             witnesses
                 .confirm(target, connection, Instant::now())
                 .await?;
@@ -169,11 +178,20 @@ impl Client {
 
     /// Returns once everything up to `revision` is on disk, for writes that were made elsewhere
     /// or ended unconfirmed. Only persisters that publish a watermark can confirm that.
+    ///
+    /// `revision` is one of the cluster that this client connected to. If that was reset or restored
+    /// since, the number means something else there, and this ends with
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) at once: connect anew to wait for
+    /// revisions of the new cluster.
     pub async fn wait_durable(&self, revision: Revision) -> Result<()> {
         let witnesses = &self.shared.witnesses;
+        let started = Instant::now();
         let connection = witnesses.connection();
+        if !witnesses.is_origin().await? {
+            return Err(witnesses.unconfirmed(revision, false, Vec::new(), started.elapsed()));
+        }
         let target = Target::All(revision);
-        witnesses.confirm(target, connection, Instant::now()).await
+        witnesses.confirm(target, connection, started).await
     }
 
     /// The newest revision up to which everything is known to be durable; `None`: fewer

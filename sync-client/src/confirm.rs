@@ -5,11 +5,11 @@
 //! cluster that is there now, and only then waited for again; so a cluster that was reset, or restored
 //! to a point before the write, confirms nothing that it does not have.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_client::{Client, EventKind, Revision, Status};
+use cairn_client::{Client, EventKind, File, Revision, Status};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,6 +31,29 @@ pub(crate) struct Witnesses {
     pub(crate) regular: Client,
     pub(crate) durability: Durability,
     pub(crate) persisters: Vec<Arc<Persister>>,
+    pub(crate) origin: Origin,
+}
+
+/// The cluster that the client connected to: the one that counted the revisions which its callers
+/// know.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    connection: u64,
+    name: OnceLock<Bytes>,
+}
+
+impl Origin {
+    /// The cluster behind the client's connection.
+    pub(crate) async fn of(regular: &Client) -> cairn_client::Result<Self> {
+        loop {
+            let connection = regular.status().borrow().generation();
+            let file = regular.get(keys::IDENTITY, None).await?;
+            if regular.status().borrow().generation() == connection {
+                let name = file.map_or_else(OnceLock::new, |file| OnceLock::from(file.value));
+                return Ok(Self { connection, name });
+            }
+        }
+    }
 }
 
 enum Round {
@@ -43,6 +66,22 @@ impl Witnesses {
     /// Which connection requests are sent over.
     pub(crate) fn connection(&self) -> u64 {
         self.regular.status().borrow().generation()
+    }
+
+    /// Whether a revision that a caller knows is one of the cluster that is there now. A cluster that
+    /// was reset or restored counts anew, and nothing but its name tells.
+    pub(crate) async fn is_origin(&self) -> cairn_client::Result<bool> {
+        let connection = self.connection();
+        let now = self.regular.get(keys::IDENTITY, None).await?;
+        let now = now.map(|file| file.value);
+        if self.connection() == connection && connection == self.origin.connection {
+            // Named by now, perhaps by the first persister ever.
+            if let Some(name) = now {
+                let _ = self.origin.name.set(name);
+            }
+            return Ok(true);
+        }
+        Ok(now.is_some() && now.as_ref() == self.origin.name.get())
     }
 
     /// Has the mirrors of a path remembered from now on.
@@ -218,9 +257,14 @@ impl Witnesses {
         name: Option<&Bytes>,
     ) -> cairn_client::Result<bool> {
         match target {
-            Target::Set { path, revision } => {
+            Target::Set {
+                path,
+                revision,
+                value,
+            } => {
                 let file = self.regular.get(path, Some(*revision)).await;
-                found(file.map(|file| file.is_some_and(|file| file.revision == *revision)))
+                let is_ours = |file: File| file.revision == *revision && file.value == *value;
+                found(file.map(|file| file.is_some_and(is_ours)))
             }
             Target::Delete { path, revision, .. } => {
                 let event = self.regular.wait("/**", *revision).await;

@@ -19,6 +19,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use cairn_client::Revision;
 
 /// A write of which it is asked whether it is on disk.
@@ -26,8 +27,13 @@ use cairn_client::Revision;
 pub(crate) enum Target {
     /// Everything up to this revision.
     All(Revision),
-    /// The set of a path.
-    Set { path: String, revision: Revision },
+    /// The set of a path. Its value tells it, in another life of the cluster, from somebody else's
+    /// set of the same path that got the same revision.
+    Set {
+        path: String,
+        revision: Revision,
+        value: Bytes,
+    },
     /// The delete of a path. `removed`: the revision of the file that it removed, 0 if there was
     /// none; `None` if that is not known (yet).
     Delete {
@@ -202,7 +208,7 @@ impl Progress {
         }
         match target {
             Target::All(_) => false,
-            Target::Set { path, revision } => self
+            Target::Set { path, revision, .. } => self
                 .mirror(path)
                 .is_some_and(|mirror| mirror.reached >= Some(*revision)),
             Target::Delete {
@@ -234,6 +240,7 @@ mod tests {
         Target::Set {
             path: "/a".into(),
             revision: Revision(revision),
+            value: Bytes::new(),
         }
     }
 
@@ -288,6 +295,7 @@ mod tests {
         let other = Target::Set {
             path: "/b".into(),
             revision: Revision(1),
+            value: Bytes::new(),
         };
         assert!(!progress.covers(&other) && !progress.covers(&Target::All(Revision(1))));
     }
