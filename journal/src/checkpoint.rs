@@ -24,13 +24,15 @@ mod merge;
 mod retention;
 mod retire;
 mod runs;
+mod vet;
 mod write;
 
 pub use file::{Checkpoint, CheckpointEntry, Entries};
 pub use history::Checkpoints;
-pub(crate) use history::{History, again_if_gone, is_gone};
+pub(crate) use history::{History, is_gone, retired, unless_changing};
 pub use retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide};
 pub use retire::RetentionReport;
+pub(crate) use vet::Vetted;
 pub use write::{CheckpointOutcome, CheckpointReport};
 
 /// How much of the changes since the last checkpoint is sorted in memory at once. 16 MiB: runs are

@@ -69,6 +69,7 @@ mod state;
 pub mod storage;
 mod tail;
 mod tracker;
+mod turn;
 
 pub use checkpoint::{
     Checkpoint, CheckpointEntry, CheckpointOutcome, CheckpointReport, CheckpointSpan, Checkpoints,

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use crate::{
     Entry, Error, IndexPoint, Record, Result, Revision, Sequence,
-    checkpoint::{History, again_if_gone, is_gone},
+    checkpoint::{self, History, unless_changing},
     directory::{self, Extent, Listing, Segment, Tail},
     payload, recovery,
     scan::{self, Scan, Stop},
     storage::{Disk, SharedStorage},
+    turn,
 };
 
 /// How far a follower looks for proof of damage behind the end each time it has caught up. The first
@@ -100,6 +101,7 @@ impl Reader {
             reader: self.clone(),
             begin: Some(begin),
             skip: Some(begin),
+            turn: Sequence::NONE,
             current: None,
             end: EndState::Clean,
             ended: false,
@@ -120,7 +122,7 @@ impl Begin {
             Self::Sequence(from) => record.sequence < from,
             Self::Revision(from) => {
                 let covers = match record.entry {
-                    Entry::Gap { last, .. } => last.max(record.revision),
+                    Entry::Gap { last, .. } | Entry::Lost { last, .. } => last.max(record.revision),
                     _ => record.revision,
                 };
                 covers < from
@@ -147,6 +149,8 @@ pub struct Records {
     begin: Option<Begin>,
     /// What to leave out, until the first record that is not.
     skip: Option<Begin>,
+    /// Records before this one are of a line of history that was left: see [`turn`].
+    turn: Sequence,
     current: Option<Current>,
     end: EndState,
     ended: bool,
@@ -199,7 +203,7 @@ impl Records {
                 }
                 let (path, first) = (next.clone(), extent.last.next());
                 let covered = current.covered;
-                self.current = Some(self.enter_next(&path, first, covered)?);
+                self.current = Some(self.enter(&path, first, covered)?);
                 continue;
             }
             let offset = current.scan.offset;
@@ -227,6 +231,13 @@ impl Records {
         }
     }
 
+    /// A slow reader may find that retention has gone past it.
+    fn overtaken(&self) -> Option<Error> {
+        let current = self.current.as_ref()?;
+        let (segment, sequence) = (current.segment.header.first, current.scan.expected);
+        checkpoint::retired(&*self.reader.storage, &self.reader.dir, segment, sequence)
+    }
+
     /// The scan of the last segment has stopped. Returns whether to try again.
     fn at_end(&mut self, stop: &Stop) -> Result<bool> {
         let storage = self.reader.storage.clone();
@@ -234,6 +245,21 @@ impl Records {
         let current = self.current.as_mut().expect("the caller has one");
         let first = current.segment.header.first;
 
+        // A writer that opens a journal whose last segment is empty replaces the file; this is looked
+        // at before anything is believed of the one that we have open.
+        if current.scan.records == 0
+            && current.whole
+            && let Some(path) = listing.segments.get(&first)
+        {
+            let now = Segment::open(&*storage, path, first)
+                .map_err(|e| with_revision(e, current.covered))?;
+            if now.header.salt != current.segment.header.salt {
+                let covered = current.covered;
+                let path = path.clone();
+                self.current = Some(self.enter(&path, first, covered)?);
+                return Ok(true);
+            }
+        }
         if let Some((next_first, path)) = listing.after(first) {
             let next = Segment::open(&*storage, path, next_first)
                 .map_err(|e| with_revision(e, current.covered))?;
@@ -242,19 +268,6 @@ impl Records {
             current.scan.source.refresh();
             current.successor = Some((extent, path.clone()));
             return Ok(true);
-        }
-        if current.scan.records == 0 && current.whole {
-            // A writer that opens a journal whose last segment is empty replaces the file.
-            if let Some(path) = listing.segments.get(&first) {
-                let now = Segment::open(&*storage, path, first)
-                    .map_err(|e| with_revision(e, current.covered))?;
-                if now.header.salt != current.segment.header.salt {
-                    let covered = current.covered;
-                    let path = path.clone();
-                    self.current = Some(self.enter(&path, first, covered)?);
-                    return Ok(true);
-                }
-            }
         }
         // What was read may have been half of a write under way.
         current.scan.source.refresh();
@@ -288,21 +301,6 @@ impl Records {
         Ok(false)
     }
 
-    /// A slow reader may find that retention has gone past it.
-    fn enter_next(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
-        let result = self.enter(path, first, covered);
-        if result.as_ref().is_err_and(is_gone) {
-            let oldest = History::read(&*self.reader.storage, &self.reader.dir)?.oldest;
-            if first < oldest.first {
-                return Err(Error::Retired {
-                    sequence: first,
-                    oldest: oldest.first,
-                });
-            }
-        }
-        result
-    }
-
     fn enter(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
         let segment = Segment::open(&*self.reader.storage, path, first)
             .map_err(|e| with_revision(e, covered))?;
@@ -327,11 +325,16 @@ impl Records {
     }
 
     /// The segment, and the place in it, at which to begin.
-    fn begin_at(&self, begin: Begin) -> Result<Current> {
-        again_if_gone(|| self.begin_at_once(begin))
+    fn begin_at(&mut self, begin: Begin) -> Result<Current> {
+        let reader = &self.reader;
+        let (current, turn) =
+            unless_changing(&*reader.storage, &reader.dir, || self.begin_at_once(begin))?;
+        self.turn = turn;
+        Ok(current)
     }
 
-    fn begin_at_once(&self, begin: Begin) -> Result<Current> {
+    fn begin_at_once(&self, begin: Begin) -> Result<(Current, Sequence)> {
+        let mut turn = Sequence::NONE;
         let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
         let (mut first, mut path) = listing
             .segments
@@ -354,10 +357,14 @@ impl Records {
                 }
             }
             Begin::Revision(from) => {
+                turn = turn::newest(&*self.reader.storage, &listing, from)?;
                 for (f, p) in listing.segments.iter().rev() {
                     (first, path) = (f, p);
                     let segment = Segment::open(&*self.reader.storage, p, *f)?;
-                    if segment.header.covered < from {
+                    // Within a difference nothing more is covered than before its gap: reading begins
+                    // with the opening, or the rest would be taken for events.
+                    let inside = recovery::tracker_before(&segment.header).in_difference();
+                    if *f <= turn || segment.header.covered < from && !inside {
                         break;
                     }
                 }
@@ -379,8 +386,8 @@ impl Records {
             History::read(&*self.reader.storage, &self.reader.dir)?;
         }
         let mut current = self.enter(path, *first, Revision::NONE)?;
-        self.skip_ahead(&mut current, begin)?;
-        Ok(current)
+        self.skip_ahead(&mut current, begin, turn)?;
+        Ok((current, turn))
     }
 
     /// The newest revision covered.
@@ -394,7 +401,7 @@ impl Records {
 
     /// Goes to the last point of a sealed segment's index that is not beyond where to begin. Any
     /// doubt about the index only means that reading begins at the segment's first record.
-    fn skip_ahead(&self, current: &mut Current, begin: Begin) -> Result<()> {
+    fn skip_ahead(&self, current: &mut Current, begin: Begin, turn: Sequence) -> Result<()> {
         let Some((
             Extent {
                 seal: Some(seal), ..
@@ -410,7 +417,19 @@ impl Records {
         let Ok(Entry::Seal { index, .. }) = payload::decode(raw.header.kind, raw.payload) else {
             return Ok(());
         };
-        let point = index.iter().rev().find(|p| begin.is_after(p));
+        let mut points = index.iter().rev();
+        let point = match begin {
+            Begin::Sequence(_) => points.find(|p| begin.is_after(p)),
+            // As much was covered at points within a difference as at its opening: only a point at
+            // which less was covered is sure to lie before it.
+            Begin::Revision(_) => {
+                let counted = |p: &&IndexPoint| p.sequence > turn && begin.is_after(p);
+                let most = index.iter().filter(counted).map(|p| p.covered).max();
+                let before = |p: &&IndexPoint| counted(p) && most.is_some_and(|most| p.covered < most);
+                let turn = index.iter().rev().find(|p| p.sequence <= turn);
+                points.find(before).or(turn)
+            }
+        };
         if let Some(point) = point
             && point.sequence > current.scan.expected
         {
@@ -433,7 +452,8 @@ impl Iterator for Records {
         loop {
             match self.advance() {
                 Ok(Some(record)) => {
-                    if self.skip.is_some_and(|s| s.skips(&record)) {
+                    let left = record.sequence < self.turn;
+                    if left || self.skip.is_some_and(|s| s.skips(&record)) {
                         continue;
                     }
                     self.skip = None;
@@ -442,7 +462,7 @@ impl Iterator for Records {
                 Ok(None) => return None,
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(error));
+                    return Some(Err(self.overtaken().unwrap_or(error)));
                 }
             }
         }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Error, Result, Revision, Sequence,
+    checkpoint::Vetted,
     directory::{self, Extent, Listing, REPAIR, Segment, Tail, segment_name},
     layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
     payload::{Context, Repaired},
@@ -32,7 +33,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
-    /// The segment.
+    /// The segment or checkpoint.
     pub file: PathBuf,
     /// Where its damaged original is kept; `None`: there was no file.
     pub bad_file: Option<PathBuf>,
@@ -130,9 +131,11 @@ pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
         },
         tracker: Tracker::default(),
         before: None,
+        checkpoints: Vetted::default(),
     };
     let files = open_all(storage, &listing)?;
     let uuid = identity(&files)?;
+    repair.vet_checkpoints(&listing, uuid)?;
     repair.oldest(&files, uuid)?;
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
@@ -229,9 +232,48 @@ struct Repair<'a> {
     report: RepairReport,
     tracker: Tracker,
     before: Option<Before>,
+    checkpoints: Vetted,
 }
 
 impl Repair<'_> {
+    /// A checkpoint that cannot be believed is kept under another name.
+    fn vet_checkpoints(&mut self, listing: &Listing, uuid: Uuid) -> Result<()> {
+        self.checkpoints = Vetted::read(self.storage, listing, uuid)?;
+        for error in std::mem::take(&mut self.checkpoints.damaged) {
+            let Error::CheckpointDamaged {
+                path,
+                offset,
+                detail,
+                ..
+            } = error
+            else {
+                unreachable!("only these are collected");
+            };
+            self.begin()?;
+            let bad = self.keep_bad(&path)?;
+            segment::remove_if_there(self.storage, &path)?;
+            segment::sync_dir(self.storage, self.dir)?;
+            self.report.damaged.push(Damage {
+                file: path,
+                bad_file: Some(bad),
+                offset,
+                lost: None,
+                revisions: None,
+                detail,
+            });
+        }
+        Ok(())
+    }
+
+    /// The newest sequence that a checkpoint proves to have been durable, and what it covers.
+    fn witness(&self) -> (Sequence, Revision) {
+        self.checkpoints
+            .newest()
+            .map_or((Sequence::NONE, Revision::NONE), |c| {
+                (c.sequence(), c.revision())
+            })
+    }
+
     /// Step 2: the marker, before the first change.
     fn begin(&mut self) -> Result<()> {
         if !self.begun {
@@ -250,19 +292,28 @@ impl Repair<'_> {
             .map_or(Sequence::NONE, |b| b.extent.last)
     }
 
-    /// What was before the oldest segment is lost.
+    /// What was before the oldest segment is lost, unless a checkpoint covers it.
     fn oldest(&mut self, files: &[Candidate], uuid: Uuid) -> Result<()> {
-        if files[0].first > Sequence(1) {
-            self.fill(&files[0], uuid)?;
+        let first = files[0].first;
+        if first == Sequence(1) || self.checkpoints.covers(first) {
+            return Ok(());
         }
-        Ok(())
+        if let Some(base) = self.checkpoints.before(first) {
+            // Only what is between the checkpoint and the segment.
+            self.tracker = Tracker {
+                covered: base.header.revision,
+                timeline: base.header.timeline.clone(),
+                open_gap: base.header.open_gap,
+            };
+        }
+        self.fill(&files[0], uuid)
     }
 
     /// One segment: keep it or replace it.
     fn segment(&mut self, files: &[Candidate], i: usize, uuid: Uuid) -> Result<()> {
         let this = &files[i];
         let next = files.get(i + 1);
-        if self.last().next() < this.first {
+        if self.before.is_some() && self.last().next() < this.first {
             self.fill(this, uuid)?;
         }
         if let Ok(header) = &this.header {
@@ -337,6 +388,13 @@ impl Repair<'_> {
                 "bytes that are no record follow, though the segment has a successor".to_owned(),
             )));
         }
+        let (witness, _) = self.witness();
+        if next.is_none() && end.scan.last() < witness {
+            return Ok(Err((
+                end.scan.offset,
+                format!("a checkpoint proves that sequence {witness} had been acknowledged"),
+            )));
+        }
         end.tracker.open_gap = self
             .tracker
             .open_gap
@@ -377,7 +435,7 @@ impl Repair<'_> {
         let bad = self.keep_bad(&path)?;
         let after = match next {
             Some(next) => self.covered_before(next, uuid),
-            None => evidence.revision,
+            None => evidence.revision.max(self.witness().1),
         };
         let job = Salvage {
             source: Some((&mut source, seed.as_ref())),
@@ -392,7 +450,10 @@ impl Repair<'_> {
     /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
     fn fill(&mut self, next: &Candidate, uuid: Uuid) -> Result<()> {
         self.begin()?;
-        let first = self.last().next();
+        let first = match (&self.before, self.checkpoints.before(next.first)) {
+            (None, Some(base)) => base.sequence().next(),
+            _ => self.last().next(),
+        };
         let path = self.dir.join(segment_name(first));
         let after = self.covered_before(next, uuid);
         let job = Salvage {
@@ -558,7 +619,7 @@ impl Repair<'_> {
         }
         let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
         let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
-        let known = evidence.last.max(by_repair);
+        let known = evidence.last.max(by_repair).max(self.witness().0);
         Ok(match &this.header {
             // Not one record is known: the loss still needs a sequence to stand in.
             Err(_) if known < this.first => this.first,
@@ -581,6 +642,9 @@ impl Repair<'_> {
             header.context.predecessor_end = before.extent.end;
             header.context.predecessor_seal = before.extent.seal;
             header.context.predecessor_salt = before.header.salt;
+        } else {
+            // What was before is covered by a checkpoint, or there was nothing.
+            header.predecessor_last = this.first.previous();
         }
         header
     }

@@ -14,9 +14,9 @@ use crate::{
     storage::Storage,
 };
 
-/// How often a listing is taken again because retention removed what was in it. Each time some of it
-/// is gone for good, so this is plenty.
-const LISTINGS: usize = 16;
+/// How often a listing is taken again because retention removed what was in it: each time there is at
+/// least one checkpoint more or one segment less, which takes it several syncs.
+const LISTINGS: usize = 64;
 
 /// The checkpoints of a journal.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +41,7 @@ pub(crate) struct History {
 impl History {
     /// Reads what is in the directory, and checks that what is missing is covered.
     pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
-        again_if_gone(|| Self::read_once(storage, dir))
+        unless_changing(storage, dir, || Self::read_once(storage, dir))
     }
 
     fn read_once(storage: &dyn Storage, dir: &Path) -> Result<Self> {
@@ -127,7 +127,7 @@ impl History {
 }
 
 /// A sequence that was lost by a disk and used again lies in a segment with another salt.
-fn is_of_another_past(
+pub(crate) fn is_of_another_past(
     storage: &dyn Storage,
     listing: &Listing,
     checkpoint: &Checkpoint,
@@ -155,15 +155,49 @@ fn is_of_another_past(
     Ok(Some(damaged(&path, 0, h.revision, detail)))
 }
 
-/// Runs this again while a file that was just listed is gone: retention is at work.
-pub(crate) fn again_if_gone<T>(mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+/// What retention changes in a directory.
+#[derive(PartialEq, Eq)]
+struct Landmarks {
+    oldest: Option<Sequence>,
+    checkpoints: Vec<Revision>,
+}
+
+impl Landmarks {
+    fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let listing = Listing::read(storage, dir)?;
+        Ok(Self {
+            oldest: listing.segments.keys().next().copied(),
+            checkpoints: listing.checkpoints.keys().copied().collect(),
+        })
+    }
+}
+
+/// Runs this again if it failed while retention was at work: a listing is no snapshot, and what is in it
+/// may be gone when it is opened.
+pub(crate) fn unless_changing<T>(
+    storage: &dyn Storage,
+    dir: &Path,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
     for _ in 1..LISTINGS {
+        let before = Landmarks::read(storage, dir)?;
         match attempt() {
-            Err(error) if is_gone(&error) => {}
+            Err(_) if Landmarks::read(storage, dir)? != before => {}
             other => return other,
         }
     }
     attempt()
+}
+
+/// The error for a reader that is at this sequence of this segment, if retention has gone past it.
+pub(crate) fn retired(
+    storage: &dyn Storage,
+    dir: &Path,
+    segment: Sequence,
+    sequence: Sequence,
+) -> Option<Error> {
+    let oldest = History::read(storage, dir).ok()?.oldest.first;
+    (segment < oldest).then_some(Error::Retired { sequence, oldest })
 }
 
 /// Whether this says that a file does not exist.

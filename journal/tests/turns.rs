@@ -1,0 +1,117 @@
+//! Reading from a revision where revisions do not simply grow: within the difference of a gap, and
+//! where a restored cluster took them back.
+
+use cairn_journal::{
+    Change, Entry, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision, Timeline,
+    Timestamp,
+};
+
+const NOW: Timestamp = Timestamp(1);
+
+/// Small segments, so that what is read lies in several.
+fn options() -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 1 << 10;
+    options.segment_bytes = 64 << 10;
+    options.preallocate = false;
+    options
+}
+
+fn set(revision: i64, path: i64) -> NewRecord {
+    let change = Change::set(format!("/{path}"), vec![b'x'; 300]);
+    NewRecord::changes(Revision(revision), vec![change], NOW)
+}
+
+fn first_from(journal: &Journal, revision: i64) -> Record {
+    let reader = journal.reader().unwrap();
+    let first = reader.records_from_revision(Revision(revision)).next();
+    first.expect("there is one").unwrap()
+}
+
+fn is_opening(record: &Record) -> bool {
+    matches!(
+        record.entry,
+        Entry::Gap {
+            phase: GapPhase::Opened,
+            ..
+        }
+    )
+}
+
+/// The story: reading from a revision within a gap began in the middle of its difference, and took
+/// the rest of it for events.
+#[test]
+fn a_difference_is_read_from_its_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), options()).unwrap();
+    journal.append(set(1, 1)).unwrap();
+    let (first, last) = (Revision(2), Revision(1000));
+    let reason = GapReason::HistoryDiscarded;
+    journal
+        .append(NewRecord::gap_opened(first, last, reason, NOW))
+        .unwrap();
+    for path in 0..600 {
+        journal.append(set(1000, path)).unwrap();
+    }
+    journal
+        .append(NewRecord::gap_closed(first, last, reason, NOW))
+        .unwrap();
+    journal.append_and_commit(set(1001, 1)).unwrap();
+    for revision in [2, 500, 1000] {
+        let record = first_from(&journal, revision);
+        assert!(is_opening(&record), "{revision}: {record:?}");
+    }
+    assert_eq!(first_from(&journal, 1001).revision, Revision(1001));
+}
+
+/// The story: a journal that held more than its cluster was restored with followed it all the same,
+/// and reading from a revision that both lives have began in the life that was left.
+#[test]
+fn revisions_taken_back_are_read_in_the_newest_life() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), options()).unwrap();
+    let timeline = |id: &str, at: i64| Timeline {
+        id: id.to_owned(),
+        parent: None,
+        at: Revision(at),
+        kept: true,
+        observed_at: NOW,
+    };
+    journal
+        .append(NewRecord::timeline(Revision(0), timeline("a", 0)))
+        .unwrap();
+    for revision in 1..=400 {
+        journal.append(set(revision, revision)).unwrap();
+    }
+    let (first, last) = (Revision(101), Revision(110));
+    let reason = GapReason::HistoryDiscarded;
+    let opened = journal
+        .append(NewRecord::gap_opened(first, last, reason, NOW))
+        .unwrap();
+    journal
+        .append(NewRecord::timeline(Revision(100), timeline("b", 100)))
+        .unwrap();
+    for path in 101..=400 {
+        let gone = Change::delete(format!("/{path}"));
+        journal
+            .append(NewRecord::changes(last, vec![gone], NOW))
+            .unwrap();
+    }
+    journal
+        .append(NewRecord::gap_closed(first, last, reason, NOW))
+        .unwrap();
+    for revision in 111..=300 {
+        journal.append_and_commit(set(revision, revision)).unwrap();
+    }
+    for revision in [101, 105, 110] {
+        let record = first_from(&journal, revision);
+        assert_eq!(record.sequence, opened, "{revision}");
+    }
+    for revision in [111, 200, 300] {
+        let record = first_from(&journal, revision);
+        assert_eq!(record.revision, Revision(revision));
+        assert!(record.sequence > opened, "{revision} of the newest life");
+    }
+    // What both lives share is still read in the first.
+    assert!(first_from(&journal, 50).sequence < opened);
+}
