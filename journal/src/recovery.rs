@@ -6,6 +6,7 @@
 //! as in `docs/format.md`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -73,12 +74,12 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
     };
 
     // 2. The headers, and that they form one chain.
-    let chain = chain(storage, &listing)?;
-    let last = chain.last().expect("there is a last segment");
+    let (chain, last) = chain(storage, &listing)?;
     debug_assert_eq!(last.header.first, last_first);
+    let last = &last;
 
     // 3. The newest sealed history, within bounds.
-    verify_some(&chain, options.verify_bytes)?;
+    verify_some(storage, &chain, options.verify_bytes)?;
 
     // 4. The last segment, record by record, and what its end is.
     let end = read_last(last)?;
@@ -105,7 +106,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
 
 /// A last segment that has been given a successor.
 pub(crate) struct Ended {
-    header: SegmentHeader,
+    pub(crate) header: SegmentHeader,
     file: Named,
     torn_bytes: u64,
     torn_file: Option<PathBuf>,
@@ -240,10 +241,20 @@ pub(crate) fn salt(storage: &dyn Storage) -> u64 {
     storage.random() as u64
 }
 
-/// All segments, oldest first, with sound headers and no segment missing between them.
-pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segment>> {
-    let mut chain: Vec<Segment> = Vec::with_capacity(listing.segments.len());
+/// A segment in the chain, by its header. Its file is not held open: there may be more segments than a
+/// process may have open files.
+pub(crate) struct Link {
+    path: PathBuf,
+    header: SegmentHeader,
+}
+
+/// All segments, oldest first, with sound headers and no segment missing between them; and the last
+/// one, open.
+fn chain(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link>, Segment)> {
+    let mut chain: Vec<Link> = Vec::with_capacity(listing.segments.len());
+    let mut last = None;
     for (first, path) in &listing.segments {
+        let before = chain.last();
         let segment = Segment::open(storage, path, *first).map_err(|e| match e {
             Error::Corrupt {
                 path,
@@ -255,19 +266,21 @@ pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segm
                 path,
                 offset,
                 sequence,
-                revision: chain
-                    .last()
-                    .map_or(crate::Revision::NONE, |s| s.header.covered),
+                revision: before.map_or(crate::Revision::NONE, |link| link.header.covered),
                 detail,
             },
             other => other,
         })?;
-        if let Some(before) = chain.last() {
+        if let Some(before) = before {
             directory::link(&before.header, &segment.header, path)?;
         }
-        chain.push(segment);
+        chain.push(Link {
+            path: path.clone(),
+            header: segment.header.clone(),
+        });
+        last = Some(segment);
     }
-    Ok(chain)
+    Ok((chain, last.expect("there is a last segment")))
 }
 
 /// History begins with the first record, or with what a checkpoint covers. And no checkpoint covers
@@ -275,7 +288,7 @@ pub(crate) fn chain(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Segm
 fn checkpoints_fit(
     storage: &dyn Storage,
     listing: &Listing,
-    chain: &[Segment],
+    chain: &[Link],
     end: &LastSegment,
 ) -> Result<()> {
     let (oldest, last) = match chain {
@@ -285,14 +298,14 @@ fn checkpoints_fit(
     };
     let history = History::of(storage, listing, &oldest.header)?;
     if !history.is_complete() && history.checkpoints.usable.is_empty() {
-        return Err(history.not_covered(&oldest.file.path));
+        return Err(history.not_covered(&oldest.path));
     }
     for error in &history.checkpoints.damaged {
         tracing::warn!(%error, "a damaged checkpoint");
     }
     match history.checkpoints.usable.first() {
         Some(witness) if witness.sequence() > end.scan.last() => Err(Error::Corrupt {
-            path: last.file.path.to_path_buf(),
+            path: last.path.clone(),
             offset: end.scan.offset,
             sequence: end.scan.expected,
             revision: end.tracker.covered,
@@ -306,14 +319,15 @@ fn checkpoints_fit(
     }
 }
 
-fn verify_some(chain: &[Segment], bytes: u64) -> Result<()> {
+fn verify_some(storage: &dyn Storage, chain: &[Link], bytes: u64) -> Result<()> {
     let mut left = bytes;
     for pair in chain.windows(2).rev() {
         if left == 0 {
             break;
         }
-        let extent = directory::link(&pair[0].header, &pair[1].header, &pair[1].file.path)?;
-        directory::verify(&pair[0], &extent, |_| Ok(()))?;
+        let extent = directory::link(&pair[0].header, &pair[1].header, &pair[1].path)?;
+        let segment = Segment::open(storage, &pair[0].path, pair[0].header.first)?;
+        directory::verify(&segment, &extent, |_| Ok(()))?;
         left = left.saturating_sub(extent.end);
     }
     Ok(())
@@ -363,7 +377,12 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
                     synced = raw.header.synced;
                     unsynced_from = raw.offset;
                 }
-                closed = matches!(entry, Entry::Watermark { closed: true, .. });
+                closed = match entry {
+                    Entry::Watermark { closed, .. } => closed,
+                    // The closing record may have filled the segment.
+                    Entry::Seal { .. } => closed,
+                    _ => false,
+                };
                 tracker.apply(raw.header.revision, &entry);
             }
             Err(stop) => break stop,
@@ -388,6 +407,56 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
     })
 }
 
+/// A name for a torn tail, which no *other* torn tail has: an empty last segment keeps its name when it
+/// is replaced, so the next tail may be torn at the same offset of a segment of the same name.
+fn torn_path(
+    storage: &dyn Storage,
+    dir: &Path,
+    last: &Segment,
+    offset: u64,
+    bytes: u64,
+) -> Result<PathBuf> {
+    for n in 1_u32.. {
+        let number = if n == 1 {
+            String::new()
+        } else {
+            format!(".{n}")
+        };
+        let path = dir.join(format!("{:020}.{offset}{number}.torn", last.header.first.0));
+        let there = match Named::open(storage, &path, Access::Read) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(path);
+            }
+            other => Arc::new(other?),
+        };
+        // An interrupted recovery has kept this very tail.
+        if there.len()? == bytes && same_bytes(&there, 0, &last.file, offset, bytes)? {
+            return Ok(path);
+        }
+    }
+    unreachable!("there are more numbers than files")
+}
+
+fn same_bytes(
+    a: &Arc<Named>,
+    from_a: u64,
+    b: &Arc<Named>,
+    from_b: u64,
+    bytes: u64,
+) -> Result<bool> {
+    let (mut a, mut b) = (Source::window(a.clone()), Source::window(b.clone()));
+    let mut done = 0;
+    while done < bytes {
+        let want = usize::try_from((bytes - done).min(COPY_BYTES as u64)).expect("bounded");
+        let (left, right) = (a.get(from_a + done, want)?, b.get(from_b + done, want)?);
+        if left != right || left.is_empty() {
+            return Ok(false);
+        }
+        done += left.len() as u64;
+    }
+    Ok(true)
+}
+
 /// Copies the bytes that are going to be cut into a file of their own, durably.
 fn keep_torn(
     storage: &dyn Storage,
@@ -396,7 +465,7 @@ fn keep_torn(
     offset: u64,
     bytes: u64,
 ) -> Result<PathBuf> {
-    let path = dir.join(format!("{:020}.{offset}.torn", last.header.first.0));
+    let path = torn_path(storage, dir, last, offset, bytes)?;
     let mut kept = segment::create_temporary(storage, &path)?;
     let mut source = Source::window(last.file.clone());
     let mut done = 0;

@@ -140,6 +140,7 @@ pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
     }
+    repair.end_at_witness()?;
     repair.finish()?;
     Ok(repair.report)
 }
@@ -265,15 +266,6 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// The newest sequence that a checkpoint proves to have been durable, and what it covers.
-    fn witness(&self) -> (Sequence, Revision) {
-        self.checkpoints
-            .newest()
-            .map_or((Sequence::NONE, Revision::NONE), |c| {
-                (c.sequence(), c.revision())
-            })
-    }
-
     /// Step 2: the marker, before the first change.
     fn begin(&mut self) -> Result<()> {
         if !self.begun {
@@ -388,13 +380,6 @@ impl Repair<'_> {
                 "bytes that are no record follow, though the segment has a successor".to_owned(),
             )));
         }
-        let (witness, _) = self.witness();
-        if next.is_none() && end.scan.last() < witness {
-            return Ok(Err((
-                end.scan.offset,
-                format!("a checkpoint proves that sequence {witness} had been acknowledged"),
-            )));
-        }
         end.tracker.open_gap = self
             .tracker
             .open_gap
@@ -435,7 +420,7 @@ impl Repair<'_> {
         let bad = self.keep_bad(&path)?;
         let after = match next {
             Some(next) => self.covered_before(next, uuid),
-            None => evidence.revision.max(self.witness().1),
+            None => evidence.revision,
         };
         let job = Salvage {
             source: Some((&mut source, seed.as_ref())),
@@ -444,7 +429,8 @@ impl Repair<'_> {
             after,
         };
         let at = (path.clone(), Some(bad), *offset, detail.clone());
-        self.write(job, &path, this, next, uuid, at)
+        let header = self.header_for(this, uuid);
+        self.write(job, &path, header, next, at)
     }
 
     /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
@@ -470,19 +456,50 @@ impl Repair<'_> {
             header: Err(String::new()),
             guesses: Vec::new(),
         };
-        self.write(job, &path, &this, Some(next), uuid, at)
+        let header = self.header_for(&this, uuid);
+        self.write(job, &path, header, Some(next), at)
+    }
+
+    /// A checkpoint is a witness that what it covers had been there: if the journal ends before, the rest
+    /// is recorded as lost in a segment behind it.
+    fn end_at_witness(&mut self) -> Result<()> {
+        let Some(witness) = self.checkpoints.newest().cloned() else {
+            return Ok(());
+        };
+        if self.last() >= witness.sequence() {
+            return Ok(());
+        }
+        self.begin()?;
+        let before = self.before.take().expect("there is at least one segment");
+        let (segment, mut end) = before.end.expect("the last segment was read");
+        end.tracker = self.tracker.clone();
+        let ended = recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
+        let mut header = ended.header;
+        header.salt = recovery::salt(self.storage);
+        let path = self.dir.join(segment_name(header.first));
+        let job = Salvage {
+            source: None,
+            first: header.first,
+            known_last: witness.sequence(),
+            after: witness.revision(),
+        };
+        let detail = format!(
+            "the journal ends before it; {} proves that sequence {} had been acknowledged, and has the \
+             state there",
+            witness.path().display(),
+            witness.sequence()
+        );
+        self.write(job, &path.clone(), header, None, (path, None, 0, detail))
     }
 
     fn write(
         &mut self,
         job: Salvage<'_>,
         path: &Path,
-        this: &Candidate,
+        mut header: SegmentHeader,
         next: Option<&Candidate>,
-        uuid: Uuid,
         (file, bad_file, offset, detail): (PathBuf, Option<PathBuf>, u64, String),
     ) -> Result<()> {
-        let mut header = self.header_for(this, uuid);
         let mut temporary = segment::create_temporary(self.storage, path)?;
         let Rewritten {
             extent,
@@ -619,7 +636,7 @@ impl Repair<'_> {
         }
         let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
         let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
-        let known = evidence.last.max(by_repair).max(self.witness().0);
+        let known = evidence.last.max(by_repair);
         Ok(match &this.header {
             // Not one record is known: the loss still needs a sequence to stand in.
             Err(_) if known < this.first => this.first,

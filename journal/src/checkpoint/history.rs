@@ -11,6 +11,7 @@ use crate::{
     Error, Result, Revision, Sequence,
     directory::{Listing, Segment},
     layout::SegmentHeader,
+    recovery,
     storage::Storage,
 };
 
@@ -137,13 +138,19 @@ pub(crate) fn is_of_another_past(
         return Ok(None);
     };
     let segment = match Segment::open(storage, path, *first) {
-        Ok(segment) => segment.header,
+        Ok(segment) => segment,
         // Whoever reads that segment reports it.
         Err(Error::Corrupt { .. }) => return Ok(None),
         Err(other) => return Err(other),
     };
-    let is_the_same = segment.first == h.segment_first && segment.salt == h.segment_salt;
-    if is_the_same || h.segment_repaired || segment.context.repaired.is_some() {
+    let header = &segment.header;
+    let is_the_same = header.first == h.segment_first && header.salt == h.segment_salt;
+    if is_the_same || h.segment_repaired || header.context.repaired.is_some() {
+        return Ok(None);
+    }
+    // If the sequence is not there at all, the checkpoint is the witness that it was.
+    let is_last = listing.after(*first).is_none();
+    if is_last && recovery::read_last(&segment)?.scan.last() < h.sequence {
         return Ok(None);
     }
     let detail = format!(

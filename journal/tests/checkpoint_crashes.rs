@@ -1,0 +1,399 @@
+//! Power failures while checkpoints are made and history is retired, and damage to checkpoints.
+//!
+//! In every state: the journal opens, the newest state is the model's, every revision that was
+//! retained can still be told, and checkpoint and retention can be run again to the end.
+//! A failure prints the seed; `CAIRN_SEED` runs it again, `CAIRN_CHECKPOINT_STATES` runs more states.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cairn_journal::{
+    Change, Error, Journal, NewRecord, Options, Reader, Retention, Revision, State, Timestamp,
+    checkpoint_with, repair_with, retire_with, state, state_and_damage,
+    storage::simulated::{Fault, Simulated, Survival},
+};
+use fastrand::Rng;
+
+const DIR: &str = "/journal";
+const NOTHING: Retention = Retention {
+    age: None,
+    bytes: Some(0),
+};
+
+fn options() -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 1 << 10;
+    options.segment_bytes = 22 << 10;
+    options.max_queued_bytes = 64 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |v| v.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    let seed = variable("CAIRN_SEED", fastrand::u64(..));
+    println!("CAIRN_SEED={seed}");
+    seed
+}
+
+fn open(disk: &Simulated) -> Result<Journal, Error> {
+    Ok(Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options())?.0)
+}
+
+fn reader(disk: &Simulated) -> Reader {
+    Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap()
+}
+
+/// The change of this revision: follows from its number.
+fn change(revision: i64) -> Change {
+    let mut rng = Rng::with_seed(u64::try_from(revision).unwrap());
+    let path = format!("/{}", rng.u8(..30));
+    if rng.u8(..4) == 0 {
+        Change::delete(path)
+    } else {
+        Change::set(path, vec![rng.u8(..); rng.usize(..700)])
+    }
+}
+
+fn append(journal: &Journal, revision: i64) -> Result<(), Error> {
+    let record = NewRecord::changes(
+        Revision(revision),
+        vec![change(revision)],
+        Timestamp(revision),
+    );
+    journal.append_and_commit(record).map(drop)
+}
+
+fn expected(revision: i64) -> State {
+    let mut state = State::default();
+    for r in 1..=revision {
+        state.apply(Revision(r), &change(r));
+    }
+    state
+}
+
+/// What was acknowledged, and from where on everything has to be there.
+#[derive(Clone, Copy, Default)]
+struct Promise {
+    acknowledged: i64,
+    retained_from: i64,
+}
+
+fn check(disk: &Simulated, promise: Promise, rng: &mut Rng) {
+    let journal = open(disk).unwrap();
+    let newest = journal.end().revision.0;
+    assert!(newest >= promise.acknowledged);
+    let reader = reader(disk);
+    let told = state(&reader, None).unwrap();
+    assert_eq!(told.files, expected(newest).files, "the newest state");
+    let at = rng.i64(promise.retained_from..=newest);
+    let told = state(&reader, Some(Revision(at))).unwrap();
+    assert_eq!(told.files, expected(at).files, "at {at}");
+    // And once more to the end.
+    append(&journal, newest + 1).unwrap();
+    let made = journal.checkpoint().unwrap();
+    assert!(made.damaged.is_empty());
+    assert_eq!(made.newest.unwrap().revision(), Revision(newest + 1));
+    journal.retire(&NOTHING).unwrap();
+    drop(journal);
+    let told = state(&reader, None).unwrap();
+    assert_eq!(told.files, expected(newest + 1).files);
+    let temporary = |p: &PathBuf| p.extension().is_some_and(|e| e == "tmp");
+    assert_eq!(disk.paths().iter().find(|p| temporary(p)), None);
+}
+
+fn survival(rng: &mut Rng) -> Survival {
+    Survival::ALL[rng.usize(..Survival::ALL.len())]
+}
+
+/// One state, perhaps crashed twice more while it is opened, checkpointed and retired.
+fn crash(disk: &Simulated, promise: Promise, seed: u64) -> u64 {
+    let mut rng = Rng::with_seed(seed);
+    let mut disk = disk.after_crash(survival(&mut rng), rng.u64(..));
+    let mut states = 1;
+    if rng.u8(..3) == 0 {
+        for _ in 0..2 {
+            disk.fail_at(rng.u64(1..=40), Fault::Crash);
+            let life = || -> Result<(), Error> {
+                let journal = open(&disk)?;
+                append(&journal, journal.end().revision.0 + 1)?;
+                journal.checkpoint()?;
+                journal.retire(&Retention {
+                    age: None,
+                    bytes: Some(100_000),
+                })?;
+                Ok(())
+            };
+            match life() {
+                Ok(()) | Err(Error::Io { .. } | Error::Latched { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+            disk = disk.after_crash(survival(&mut rng), rng.u64(..));
+            states += 1;
+        }
+    }
+    let retained_from = if states == 1 {
+        promise.retained_from
+    } else {
+        // Retired by the lives above: the newest is what matters.
+        i64::MAX
+    };
+    let newest = promise.acknowledged;
+    let promise = Promise {
+        retained_from: retained_from.min(newest),
+        ..promise
+    };
+    check(&disk, promise, &mut rng);
+    states
+}
+
+#[test]
+fn no_crash_in_checkpoint_or_retention_loses_anything() {
+    let seed = seed();
+    let wanted = variable("CAIRN_CHECKPOINT_STATES", 20_000);
+    let mut rng = Rng::with_seed(seed);
+    let disk = Simulated::new(rng.u64(..));
+    let promise = Arc::new(Mutex::new(Promise::default()));
+    let (states, calls) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let per_call = Arc::new(AtomicU64::new(0));
+    {
+        let (promise, states, calls) = (promise.clone(), states.clone(), calls.clone());
+        let per_call = per_call.clone();
+        disk.observe(move |disk| {
+            let n = calls.fetch_add(1, Ordering::Relaxed);
+            let promise = *promise.lock().unwrap();
+            for i in 0..per_call.load(Ordering::Relaxed) {
+                let seed = seed ^ (n * 1_000 + i).wrapping_mul(0xD134_2543_DE82_EF95);
+                let one = || crash(&disk.fork(), promise, seed);
+                match std::panic::catch_unwind(std::panic::AssertUnwindSafe(one)) {
+                    Ok(n) => states.fetch_add(n, Ordering::Relaxed),
+                    Err(e) => {
+                        eprintln!("failed: crash state with seed {seed}, call {n}");
+                        std::panic::resume_unwind(e);
+                    }
+                };
+            }
+        });
+    }
+    let journal = open(&disk).unwrap();
+    let mut revision = 0;
+    let mut rounds = 0;
+    while states.load(Ordering::Relaxed) < wanted {
+        // History grows unobserved.
+        per_call.store(0, Ordering::Relaxed);
+        for _ in 0..rng.i64(1..120) {
+            revision += 1;
+            append(&journal, revision).unwrap();
+        }
+        let before = {
+            let mut promise = promise.lock().unwrap();
+            promise.acknowledged = revision;
+            promise.retained_from
+        };
+        per_call.store(30, Ordering::Relaxed);
+        journal.checkpoint().unwrap();
+        let retention = Retention {
+            age: None,
+            bytes: Some(rng.u64(0..120_000)),
+        };
+        // While it is under way the older promise is not kept any more; the new one is.
+        let preview = disk.fork();
+        let base = {
+            let dry = preview.after_exit();
+            let base = retire_with(&dry, Path::new(DIR), &retention).unwrap().base;
+            base.map_or(before, |b| b.0)
+        };
+        promise.lock().unwrap().retained_from = before.max(base);
+        journal.retire(&retention).unwrap();
+        rounds += 1;
+    }
+    println!(
+        "{rounds} rounds, {} calls, {} crash states: all open, nothing lost",
+        calls.load(Ordering::Relaxed),
+        states.load(Ordering::Relaxed)
+    );
+}
+
+/// A small journal with two checkpoints; without its first segments, or with all.
+fn small(is_retired: bool) -> (Simulated, i64) {
+    let disk = Simulated::new(11);
+    let journal = open(&disk).unwrap();
+    for r in 1..=60 {
+        append(&journal, r).unwrap();
+    }
+    journal.checkpoint().unwrap();
+    for r in 61..=130 {
+        append(&journal, r).unwrap();
+    }
+    journal.checkpoint().unwrap();
+    for r in 131..=140 {
+        append(&journal, r).unwrap();
+    }
+    if is_retired {
+        let report = journal.retire(&NOTHING).unwrap();
+        assert_eq!(report.base, Some(Revision(130)));
+        assert!(!report.segments.is_empty());
+    }
+    journal.close().unwrap();
+    (disk.after_exit(), 140)
+}
+
+fn newest_checkpoint(disk: &Simulated) -> PathBuf {
+    let path = Path::new(DIR).join("00000000000000000130.ckpt");
+    assert!(disk.content(&path).is_some());
+    path
+}
+
+/// All ways of damaging a file: bytes flipped, zeroed, set; cut; longer; sectors zeroed and swapped.
+fn damages(content: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    // The zeros behind the context of the header are all alike.
+    let bytes = (0..160)
+        .chain((160..4088).step_by(97))
+        .chain(4088..content.len());
+    for at in bytes {
+        for new in [content[at] ^ 1 << (at % 8), 0, 0xFF] {
+            if new != content[at] {
+                let mut c = content.to_vec();
+                c[at] = new;
+                all.push(c);
+            }
+        }
+    }
+    for at in (0..content.len()).step_by(509) {
+        all.push(content[..at].to_vec());
+    }
+    for more in [1, 8, 64, 512] {
+        let mut c = content.to_vec();
+        c.resize(c.len() + more, 0);
+        all.push(c);
+    }
+    let sectors = content.len() / 512;
+    for s in 0..sectors {
+        let mut c = content.to_vec();
+        c[s * 512..(s + 1) * 512].fill(0);
+        all.push(c);
+        if s > 0 {
+            let mut c = content.to_vec();
+            let (a, b) = c.split_at_mut(s * 512);
+            a[(s - 1) * 512..].swap_with_slice(&mut b[..512]);
+            all.push(c);
+        }
+    }
+    all.retain(|c| c != content);
+    all
+}
+
+#[test]
+fn a_damaged_checkpoint_is_reported_and_passed_over() {
+    let (disk, newest) = small(false);
+    let path = newest_checkpoint(&disk);
+    let content = disk.content(&path).unwrap();
+    let damages = damages(&content);
+    println!("{} bytes, {} damages", content.len(), damages.len());
+    let right = expected(newest);
+    for (i, damage) in damages.into_iter().enumerate() {
+        disk.overwrite(&path, damage);
+        let (told, damaged) = state_and_damage(&reader(&disk), None).unwrap();
+        assert_eq!(told.files, right.files);
+        assert!(
+            matches!(&damaged[..], [Error::CheckpointDamaged { path: p, .. }] if *p == path),
+            "{damaged:?}"
+        );
+        if i % 16 == 0 {
+            let damaged = disk.fork();
+            let report = repair_with(&damaged, Path::new(DIR)).unwrap();
+            assert!(matches!(&report.damaged[..], [d] if d.lost.is_none() && d.file == path));
+            assert!(report.damaged[0].bad_file.is_some());
+            assert!(damaged.content(&path).is_none());
+            let (told, damage) = state_and_damage(&reader(&damaged), None).unwrap();
+            assert_eq!((told.files, damage.len()), (right.files.clone(), 0));
+            drop(open(&damaged).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
+    let (disk, newest) = small(true);
+    let path = newest_checkpoint(&disk);
+    let content = disk.content(&path).unwrap();
+    let mut lost = 0;
+    for (i, damage) in damages(&content).into_iter().enumerate() {
+        disk.overwrite(&path, damage);
+        let error = state(&reader(&disk), None).unwrap_err();
+        assert!(error.is_corruption(), "{error}");
+        assert!(error.to_string().contains(".ckpt"), "{error}");
+        let error = retire_with(&disk.fork(), Path::new(DIR), &NOTHING).err();
+        assert!(error.is_none_or(|e| e.is_corruption()));
+        if i % 16 == 0 {
+            let damaged = disk.fork();
+            let report = repair_with(&damaged, Path::new(DIR)).unwrap();
+            assert_eq!(report.damaged[0].file, path, "{report}");
+            assert!(report.damaged[1].lost.is_some(), "{report}");
+            let journal = open(&damaged).unwrap();
+            assert!(journal.end().open_gap.is_some());
+            assert_eq!(journal.end().revision, Revision(newest));
+            lost += 1;
+        }
+    }
+    println!("{lost} repaired, each saying what is lost");
+}
+
+/// A checkpoint is a witness: of what it covers nothing can disappear unnoticed.
+#[test]
+fn a_last_segment_that_disappeared_is_noticed() {
+    let (disk, _) = small(false);
+    let mut segments = disk.paths();
+    segments.retain(|p| p.extension().is_some_and(|e| e == "seg"));
+    let storage: &dyn cairn_journal::storage::Storage = &disk;
+    for path in segments.iter().rev().take(4) {
+        storage.remove(path).unwrap();
+    }
+    storage.sync_dir(Path::new(DIR)).unwrap();
+    let error = open(&disk).unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+    assert!(error.to_string().contains("130.ckpt"), "{error}");
+    let report = repair_with(&disk, Path::new(DIR)).unwrap();
+    println!("{report}");
+    let journal = open(&disk).unwrap();
+    assert!(journal.end().open_gap.is_some());
+    let told = state(&reader(&disk), None).unwrap();
+    assert_eq!(told.files, expected(130).files, "the checkpoint has it");
+    drop(journal);
+    checkpoint_with(Arc::new(disk.clone()), Path::new(DIR), 1 << 20).unwrap();
+}
+
+/// What is missing before the oldest segment is damage unless a checkpoint covers it.
+#[test]
+fn missing_segments_are_damage_unless_covered() {
+    let (disk, newest) = small(false);
+    let mut segments = disk.paths();
+    segments.retain(|p| p.extension().is_some_and(|e| e == "seg"));
+    let storage: &dyn cairn_journal::storage::Storage = &disk;
+    storage.remove(&segments[0]).unwrap();
+    storage.sync_dir(Path::new(DIR)).unwrap();
+    let told = state(&reader(&disk), None).unwrap();
+    assert_eq!(told.files, expected(newest).files);
+    drop(open(&disk).unwrap());
+    for path in disk.paths() {
+        if path.extension().is_some_and(|e| e == "ckpt") {
+            storage.remove(&path).unwrap();
+        }
+    }
+    let error = open(&disk).unwrap_err();
+    assert!(error.to_string().contains("are missing"), "{error}");
+    let error = reader(&disk).records().next().unwrap().unwrap_err();
+    assert!(error.is_corruption(), "{error}");
+}
