@@ -23,9 +23,9 @@ fn set(revision: i64, path: i64) -> NewRecord {
 }
 
 fn first_from(journal: &Journal, revision: i64) -> Record {
-    let reader = journal.reader().unwrap();
+    let reader = journal.reader().expect("the journal is there");
     let first = reader.records_from_revision(Revision(revision)).next();
-    first.expect("there is one").unwrap()
+    first.expect("there is one").expect("it is whole")
 }
 
 fn is_opening(record: &Record) -> bool {

@@ -86,6 +86,13 @@ impl Lock for DiskLock {
     }
 }
 
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
 impl Storage for Disk {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let mut missing: Vec<PathBuf> = Vec::new();
@@ -97,16 +104,20 @@ impl Storage for Disk {
                 None => break,
             }
         }
+        if missing.is_empty() {
+            // It may have been made a moment ago, by a process that was killed before its sync.
+            match self.sync_dir(parent_of(dir)) {
+                // Then it is not ours to make, either.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
         for path in missing.iter().rev() {
             match fs::create_dir(path) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
-            let parent = match path.parent() {
-                Some(p) if !p.as_os_str().is_empty() => p,
-                _ => Path::new("."),
-            };
-            self.sync_dir(parent)?;
+            self.sync_dir(parent_of(path))?;
         }
         if dir.is_dir() {
             Ok(())
