@@ -1,0 +1,126 @@
+//! A checkpoint of format version 1 as a file: today's code must read it, and write the same bytes.
+//!
+//! To write it anew after a change of format that is meant (and has a new version number):
+//! `CAIRN_GOLDEN=write cargo test -p cairn-journal --test golden_checkpoint`.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cairn_journal::{
+    Change, Checkpoint, GapReason, Journal, NewRecord, Options, Reader, Revision, Sequence,
+    Timeline, Timestamp, state, storage::simulated::Simulated,
+};
+
+const DIR: &str = "/journal";
+const NAME: &str = "00000000000000000062.ckpt";
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoint-v1")
+}
+
+fn timeline() -> Timeline {
+    Timeline {
+        id: "timeline".to_owned(),
+        parent: None,
+        at: Revision(58),
+        kept: false,
+        observed_at: Timestamp(1_700_000_000_000),
+    }
+}
+
+/// Every field of the header but the flag, two blocks, and a difference behind it that is not complete.
+fn written() -> Simulated {
+    let disk = Simulated::new(0xCA2);
+    let mut options = Options::default();
+    options.max_payload_bytes = 40 << 10;
+    options.segment_bytes = 64 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    let (journal, _) = Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options).unwrap();
+    let t = Timestamp(1_700_000_000_001);
+    let append = |record| journal.append_and_commit(record).unwrap();
+
+    append(NewRecord::timeline(Revision(0), timeline()));
+    let (a, b) = (Revision(1), Revision(60));
+    append(NewRecord::gap_opened(a, b, GapReason::Baseline, t));
+    let old = Change::set("/old", "value").at(Revision(12));
+    append(NewRecord::changes(b, vec![old], t));
+    append(NewRecord::gap_closed(a, b, GapReason::Baseline, t));
+    let changes = vec![
+        Change::set("/bin", &b"\x00\xff\n="[..]),
+        Change::set("/empty", ""),
+        Change::set("/gone", "soon"),
+        Change::set("/large", vec![b'l'; 39 << 10]),
+    ];
+    append(NewRecord::changes(Revision(61), changes, t));
+    let changes = vec![
+        Change::delete("/gone"),
+        Change::set("/larger", vec![b'L'; 39 << 10]),
+    ];
+    append(NewRecord::changes(Revision(62), changes, t));
+    let (a, b) = (Revision(63), Revision(70));
+    append(NewRecord::gap_opened(a, b, GapReason::HistoryDiscarded, t));
+    append(NewRecord::changes(b, vec![Change::delete("/old")], t));
+    let report = journal.checkpoint().unwrap();
+    assert!(report.newest.unwrap().path().ends_with(NAME));
+    journal.close().unwrap();
+    disk
+}
+
+#[test]
+fn the_same_bytes_are_written() {
+    let disk = written();
+    let dir = golden();
+    if std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write") {
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        for path in disk.paths() {
+            let name = path.file_name().unwrap();
+            fs::write(dir.join(name), disk.content(&path).unwrap()).unwrap();
+        }
+    }
+    let mut compared = 0;
+    for path in disk.paths() {
+        let name = path.file_name().unwrap();
+        let golden = fs::read(dir.join(name)).unwrap();
+        let is_same = golden == disk.content(&path).unwrap();
+        assert!(is_same, "{} differs", name.display());
+        compared += 1;
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), compared);
+    println!("{compared} files are the same, byte for byte");
+}
+
+#[test]
+fn the_golden_file_is_read() {
+    let checkpoint = Checkpoint::open(&golden().join(NAME)).unwrap();
+    assert_eq!(checkpoint.revision(), Revision(62));
+    assert_eq!(checkpoint.timeline(), Some(&timeline()));
+    assert_eq!(checkpoint.observed_at(), Timestamp(1_700_000_000_001));
+    let entries = checkpoint.entries().unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.path, entry.revision.0, entry.value.len())
+    });
+    let expected = [
+        ("/bin", 61, 4),
+        ("/empty", 61, 0),
+        ("/large", 61, 39 << 10),
+        ("/larger", 62, 39 << 10),
+        ("/old", 12, 5),
+    ];
+    let expected = expected.map(|(path, revision, length)| (path.into(), revision, length));
+    assert_eq!(entries.collect::<Vec<_>>(), expected);
+    assert_eq!(checkpoint.len(), 5);
+
+    let reader = Reader::open(&golden()).unwrap();
+    let usable = reader.checkpoints().unwrap().usable;
+    assert_eq!(usable.len(), 1);
+    assert!(usable[0].sequence() > Sequence(6));
+    let told = state(&reader, None).unwrap();
+    assert_eq!((told.files.len(), told.revision), (5, Revision(62)));
+}
