@@ -12,6 +12,7 @@ use crate::{
     Sequence, Timeline,
     checkpoint::{History, is_gone},
     tracker::Tracker,
+    turn,
 };
 
 /// Every path that exists at a revision.
@@ -206,12 +207,13 @@ impl Known {
         let mut tracker = tracker_at(base);
         for record in records_after(reader, base) {
             let record = record?;
+            let covered = tracker.covered;
             tracker.apply(record.revision, &record.entry);
             match &record.entry {
-                Entry::Timeline(t) if !t.kept => {
+                Entry::Timeline(t) if turn::counts_anew(t, record.revision, covered) => {
                     known = Self {
                         from: record.sequence,
-                        oldest: tracker.covered,
+                        oldest: turn::first_told(record.revision, covered),
                         ..Self::default()
                     };
                 }

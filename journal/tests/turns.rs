@@ -1,8 +1,11 @@
 //! Reading from a revision where revisions do not simply grow: within the difference of a gap, and
 //! where a restored cluster took them back.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use cairn_journal::{
-    Change, Entry, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision, Timeline,
+    Change, Entry, Error, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision, Timeline,
     Timestamp,
 };
 
@@ -112,6 +115,22 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
         assert_eq!(record.revision, Revision(revision));
         assert!(record.sequence > opened, "{revision} of the newest life");
     }
+    // The state is told of the newest life, or not at all; and never a mixture.
+    let reader = journal.reader().expect("the journal is there");
+    for revision in [110, 111, 200, 300] {
+        let state = cairn_journal::state(&reader, Some(Revision(revision))).expect("it is known");
+        let expected: BTreeSet<_> = (1..=100)
+            .chain(111..=revision)
+            .map(|path| Bytes::from(format!("/{path}")))
+            .collect();
+        assert!(state.files.keys().eq(&expected), "at {revision}");
+        assert_eq!(state.timeline.expect("it has one").id, "b");
+    }
+    for revision in [50, 100, 105, 301, 400] {
+        let told = cairn_journal::state(&reader, Some(Revision(revision)));
+        assert!(matches!(told, Err(Error::NotInHistory { .. })), "at {revision}");
+    }
+
     // What both lives share is still read in the first.
     assert!(first_from(&journal, 50).sequence < opened);
 }

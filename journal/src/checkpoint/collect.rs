@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Change, Entry, GapPhase, Op, Reader, Record, Result, Revision, Sequence, Timestamp,
     tracker::Tracker,
+    turn,
 };
 
 /// A point in history.
@@ -49,11 +50,12 @@ impl Point {
 
     fn pass(&mut self, record: &Record) {
         self.sequence = record.sequence;
+        let covered = self.tracker.covered;
         self.tracker.apply(record.revision, &record.entry);
         match &record.entry {
-            Entry::Timeline(t) if !t.kept => {
+            Entry::Timeline(t) if turn::counts_anew(t, record.revision, covered) => {
                 self.counting_from = record.sequence;
-                self.counting_at = self.tracker.covered;
+                self.counting_at = turn::first_told(record.revision, covered);
             }
             _ => {}
         }
