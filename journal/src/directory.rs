@@ -72,14 +72,18 @@ pub(crate) fn classify(name: &str) -> Name {
     }
     if let Some(stem) = name.strip_suffix(TEMPORARY) {
         // Only what this library would write there: a stranger's file is not ours to remove.
-        let ours =
-            stem == SPARE
+        let ours = stem == SPARE
             || stem.ends_with(".torn")
             || stem.strip_suffix(RUN).and_then(number).is_some()
             || !matches!(classify(stem), Name::Unknown);
         return if ours { Name::Temporary } else { Name::Unknown };
     }
-    if name == LOCK || name == CHECKPOINT || name == REPAIR || name.ends_with(".bad") || name.ends_with(".torn") {
+    if name == LOCK
+        || name == CHECKPOINT
+        || name == REPAIR
+        || name.ends_with(".bad")
+        || name.ends_with(".torn")
+    {
         return Name::Kept;
     }
     Name::Unknown

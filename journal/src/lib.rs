@@ -39,6 +39,8 @@
 //! 6. Corruption is reported before anything is changed; only repair touches a damaged journal.
 //! 7. Reading writes nothing, takes no lock, and takes an incomplete end for "not yet" unless a witness
 //!    proves that it had been complete.
+//! 8. Records are removed only by retention, and only behind a checkpoint that was read in full; every
+//!    revision in the window can still be told ([`Journal::checkpoint`], [`Journal::retire`]).
 //!
 //! How this is attacked: a simulated disk (`storage::simulated`, feature `faulty`) that keeps any subset
 //! of unsynced sectors, lengths and names, at every call of a long life, crashing again in recovery and in
