@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     Change, Entry, GapPhase, Op, Reader, Record, Result, Revision, Sequence, Timestamp,
-    tracker::Tracker,
-    turn,
+    tracker::Tracker, turn,
 };
 
 /// A point in history.
