@@ -46,7 +46,9 @@ pub enum Error {
         detail: String,
     },
     /// The records asked for were removed by retention; a checkpoint covers them.
-    #[error("sequence {sequence} was removed by retention; the journal's records begin with {oldest}")]
+    #[error(
+        "sequence {sequence} was removed by retention; the journal's records begin with {oldest}"
+    )]
     Retired {
         /// What was asked for.
         sequence: Sequence,
@@ -154,6 +156,15 @@ impl Error {
             op,
             source: Arc::new(source),
         }
+    }
+
+    /// The same, with the newest revision covered before it, where damage was met by a look at one
+    /// segment alone.
+    pub(crate) fn after(mut self, covered: Revision) -> Self {
+        if let Self::Corrupt { revision, .. } = &mut self {
+            *revision = covered;
+        }
+        self
     }
 
     /// Whether this is damage that [`crate::repair`] can deal with.

@@ -251,8 +251,8 @@ impl Records {
             && current.whole
             && let Some(path) = listing.segments.get(&first)
         {
-            let now = Segment::open(&*storage, path, first)
-                .map_err(|e| with_revision(e, current.covered))?;
+            let now =
+                Segment::open(&*storage, path, first).map_err(|e| e.after(current.covered))?;
             if now.header.salt != current.segment.header.salt {
                 let covered = current.covered;
                 let path = path.clone();
@@ -261,8 +261,8 @@ impl Records {
             }
         }
         if let Some((next_first, path)) = listing.after(first) {
-            let next = Segment::open(&*storage, path, next_first)
-                .map_err(|e| with_revision(e, current.covered))?;
+            let next =
+                Segment::open(&*storage, path, next_first).map_err(|e| e.after(current.covered))?;
             let extent = directory::link(&current.segment.header, &next.header, path)?;
             // What looked like the end may have been a write under way: it is complete now.
             current.scan.source.refresh();
@@ -302,8 +302,8 @@ impl Records {
     }
 
     fn enter(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
-        let segment = Segment::open(&*self.reader.storage, path, first)
-            .map_err(|e| with_revision(e, covered))?;
+        let segment =
+            Segment::open(&*self.reader.storage, path, first).map_err(|e| e.after(covered))?;
         let scan = segment.scan_live();
         let mut current = Current {
             covered: segment.header.covered,
@@ -316,7 +316,7 @@ impl Records {
         let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
         if let Some((next_first, path)) = listing.after(first) {
             let next = Segment::open(&*self.reader.storage, path, next_first)
-                .map_err(|e| with_revision(e, current.covered))?;
+                .map_err(|e| e.after(current.covered))?;
             let extent = directory::link(&current.segment.header, &next.header, path)?;
             current.scan = current.segment.scan_whole(&extent)?;
             current.successor = Some((extent, path.to_owned()));
@@ -425,7 +425,8 @@ impl Records {
             Begin::Revision(_) => {
                 let counted = |p: &&IndexPoint| p.sequence > turn && begin.is_after(p);
                 let most = index.iter().filter(counted).map(|p| p.covered).max();
-                let before = |p: &&IndexPoint| counted(p) && most.is_some_and(|most| p.covered < most);
+                let before =
+                    |p: &&IndexPoint| counted(p) && most.is_some_and(|most| p.covered < most);
                 let turn = index.iter().rev().find(|p| p.sequence <= turn);
                 points.find(before).or(turn)
             }
@@ -466,24 +467,5 @@ impl Iterator for Records {
                 }
             }
         }
-    }
-}
-
-fn with_revision(error: Error, covered: Revision) -> Error {
-    match error {
-        Error::Corrupt {
-            path,
-            offset,
-            sequence,
-            detail,
-            ..
-        } => Error::Corrupt {
-            path,
-            offset,
-            sequence,
-            revision: covered,
-            detail,
-        },
-        other => other,
     }
 }

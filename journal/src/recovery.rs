@@ -255,22 +255,8 @@ fn chain(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link>, Segment
     let mut last = None;
     for (first, path) in &listing.segments {
         let before = chain.last();
-        let segment = Segment::open(storage, path, *first).map_err(|e| match e {
-            Error::Corrupt {
-                path,
-                offset,
-                sequence,
-                detail,
-                ..
-            } => Error::Corrupt {
-                path,
-                offset,
-                sequence,
-                revision: before.map_or(crate::Revision::NONE, |link| link.header.covered),
-                detail,
-            },
-            other => other,
-        })?;
+        let covered = before.map_or(crate::Revision::NONE, |link| link.header.covered);
+        let segment = Segment::open(storage, path, *first).map_err(|e| e.after(covered))?;
         if let Some(before) = before {
             directory::link(&before.header, &segment.header, path)?;
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cairn_journal::{
-    Change, Entry, Error, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision, Timeline,
-    Timestamp,
+    Change, Entry, Error, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision,
+    Timeline, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1);
@@ -128,7 +128,10 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
     }
     for revision in [50, 100, 105, 301, 400] {
         let told = cairn_journal::state(&reader, Some(Revision(revision)));
-        assert!(matches!(told, Err(Error::NotInHistory { .. })), "at {revision}");
+        assert!(
+            matches!(told, Err(Error::NotInHistory { .. })),
+            "at {revision}"
+        );
     }
 
     // What both lives share is still read in the first.
