@@ -10,13 +10,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cairn_journal::{Change, GapReason, Journal, NewRecord, Op, Revision, Timestamp};
+use cairn_journal::{Change, GapReason, Journal, NewRecord, Revision, Timestamp};
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::cluster::{self, Followed, Live, Session};
 use crate::error::Error;
-use crate::stage::Room;
+use crate::stage::{Room, bytes_of};
 
 /// How many revisions are buffered while a snapshot is taken, and with the bytes that [`Room`] has.
 /// With more, reading stops, and if the cluster then forgets them, there is another gap.
@@ -131,11 +131,7 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn push(&mut self, change: Change) -> Result<(), cairn_journal::Error> {
-        self.bytes += change.path.len()
-            + match &change.op {
-                Op::Set(value) => value.len(),
-                Op::Delete => 0,
-            };
+        self.bytes += bytes_of(&change);
         self.changes.push(change);
         self.total += 1;
         if self.bytes >= RECORD_BYTES || self.changes.len() >= RECORD_CHANGES {

@@ -94,12 +94,6 @@ impl Families {
             }
         }
     }
-
-    /// Whether nothing is in flight.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.in_flight.is_empty()
-    }
 }
 
 /// Every proper prefix of `path` that ends before a slash, without the root.
@@ -186,7 +180,7 @@ mod tests {
         assert!(families.start(&path("/a")));
         families.finish(&path("/a"));
         families.finish(&path("/ab"));
-        assert!(families.is_empty());
+        assert!(families.in_flight.is_empty());
         assert!(families.above.is_empty());
     }
 }

@@ -22,9 +22,8 @@ use uuid::Uuid;
 use crate::cluster::{self, Control, ControlKey, Expect, Id, Session};
 use crate::error::Error;
 use cairn_journal::Revision;
+use cairn_sync_client::keys::HEARTBEAT;
 
-/// How often a holder refreshes its key.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a key must stay untouched before its holder counts as dead: three missed heartbeats.
 pub const STALE_AFTER: Duration = Duration::from_secs(16);
 /// How often a contender looks whether the key was refreshed.

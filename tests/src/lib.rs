@@ -137,5 +137,27 @@ pub fn records(journal: &Path) -> Result<Vec<cairn_journal::Record>> {
     Ok(reader.records().collect::<Result<_, _>>()?)
 }
 
+/// Waits until the per-path mirror of persister `id` is the image of `live`: an entry for every key,
+/// with its revision, and no other.
+pub async fn mirrored(client: &Client, id: u32, live: &Tree) -> Result<()> {
+    let expected: BTreeMap<_, _> = live
+        .iter()
+        .map(|(path, (revision, _))| (path.clone(), revision.0))
+        .collect();
+    let glob = format!("{}/**", cairn_sync_client::keys::directory(id));
+    eventually("the mirror is the image of the state", || async {
+        let entries: Vec<_> = client.walk(&glob, None).try_collect().await?;
+        let found: BTreeMap<_, i64> = entries
+            .iter()
+            .filter_map(|entry| {
+                let path = cairn_sync_client::keys::mirrored(id, &entry.path)?.to_owned();
+                Some((path, std::str::from_utf8(&entry.value).ok()?.parse().ok()?))
+            })
+            .collect();
+        Ok((found == expected).then_some(()))
+    })
+    .await
+}
+
 /// Live keys with their revisions and values.
 pub type Tree = BTreeMap<String, (Revision, Bytes)>;

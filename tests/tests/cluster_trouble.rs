@@ -4,7 +4,9 @@ use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Entry, GapPhase};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, attached, durable, eventually, journaled, persister, records, tree};
+use cairn_tests::{
+    Lite, attached, durable, eventually, journaled, mirrored, persister, records, tree,
+};
 
 /// The exit statuses of `docs/operations.md`.
 const NOT_OUR_CLUSTER: i32 = 20;
@@ -149,28 +151,9 @@ async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Resu
     ensure!(gaps == 2, "{gaps} gaps are recorded");
 
     // The per-path mirror has become the image of the state too.
-    let paths = tree(&client).await?;
-    eventually("mirror equal to the state", || async {
-        use futures::TryStreamExt;
-        let entries: Vec<_> = client
-            .walk("/ctl/persistence/1/**", None)
-            .try_collect()
-            .await?;
-        let mirrored: Vec<_> = entries
-            .iter()
-            .filter_map(|entry| {
-                let path = keys::mirrored(1, &entry.path)?;
-                let revision = std::str::from_utf8(&entry.value).ok()?.parse().ok()?;
-                Some((path.to_owned(), Revision(revision)))
-            })
-            .collect();
-        let same = mirrored.len() == paths.len()
-            && mirrored
-                .iter()
-                .all(|(path, revision)| paths.get(path).is_some_and(|(at, _)| at == revision));
-        Ok(same.then_some(()))
-    })
-    .await?;
+    mirrored(&client, 1, &tree(&client).await?)
+        .await
+        .with_context(|| process.log())?;
     ensure!(process.terminate()?.success(), "{}", process.log());
     Ok(())
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, EventKind, Revision};
 use cairn_journal::Entry;
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, durable, eventually, journaled, persister, records, tree};
+use cairn_tests::{Lite, durable, journaled, mirrored, persister, records, tree};
 use futures::TryStreamExt;
 
 /// How often the persister is killed, unless the environment says otherwise.
@@ -147,24 +147,9 @@ async fn killed_again_and_again_it_journals_everything_once_and_releases_everybo
     );
     let live = tree(&client).await?;
     ensure!(journaled(&journal)? == live);
-    eventually("the mirror is the image of the state", || async {
-        let glob = format!("{}/**", keys::directory(1));
-        let entries: Vec<_> = client.walk(&glob, None).try_collect().await?;
-        let mirrored: BTreeMap<_, _> = entries
-            .iter()
-            .filter_map(|entry| {
-                let path = keys::mirrored(1, &entry.path)?.to_owned();
-                Some((path, std::str::from_utf8(&entry.value).ok()?.parse().ok()?))
-            })
-            .collect();
-        let expected: BTreeMap<_, _> = live
-            .iter()
-            .map(|(path, (revision, _))| (path.clone(), revision.0))
-            .collect();
-        Ok((mirrored == expected).then_some(()))
-    })
-    .await
-    .with_context(|| process.log())?;
+    mirrored(&client, 1, &live)
+        .await
+        .with_context(|| process.log())?;
     ensure!(process.terminate()?.success(), "{}", process.log());
     println!(
         "{} changes journaled exactly once over {kills} kills; {released} waiters released",

@@ -10,8 +10,6 @@ use cairn_sync_client::keys;
 use futures::TryStreamExt;
 use serde::Serialize;
 
-use crate::owner::HEARTBEAT;
-
 /// One persister, as the cluster shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Seen {
@@ -51,7 +49,7 @@ pub async fn look(uri: &Uri) -> Result<Report> {
         .context("no cluster to look at")?;
     let before = owners(&client).await?;
     if !before.is_empty() {
-        tokio::time::sleep(HEARTBEAT + Duration::from_millis(500)).await;
+        tokio::time::sleep(keys::HEARTBEAT + Duration::from_millis(500)).await;
     }
     let after = owners(&client).await?;
     let revision = client.rev().await?.0;

@@ -84,16 +84,7 @@ impl Room {
 
     /// Waits until there is room for `changes`, and takes it until the permit is dropped.
     pub async fn take(&self, changes: &[Change]) -> OwnedSemaphorePermit {
-        let bytes: usize = changes
-            .iter()
-            .map(|change| {
-                change.path.len()
-                    + match &change.op {
-                        Op::Set(value) => value.len(),
-                        Op::Delete => 0,
-                    }
-            })
-            .sum();
+        let bytes: usize = changes.iter().map(bytes_of).sum();
         // What is larger than all the room there is goes alone.
         let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
         Arc::clone(&self.0)
@@ -107,4 +98,14 @@ impl Default for Room {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// How many bytes of path and value a change carries.
+#[must_use]
+pub fn bytes_of(change: &Change) -> usize {
+    let value = match &change.op {
+        Op::Set(value) => value.len(),
+        Op::Delete => 0,
+    };
+    change.path.len() + value
 }
