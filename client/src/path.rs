@@ -56,6 +56,33 @@ pub fn compare(a: &str, b: &str) -> Ordering {
     a.split('/').cmp(b.split('/'))
 }
 
+/// A file and everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// `/app`: the file `/app` and all files below `/app/`, but not `/apple`. `/app/`: only those
+    /// below. `/`: everything.
+    #[must_use]
+    pub fn new(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// As it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a path lies in it.
+    #[must_use]
+    pub fn contains(&self, path: &[u8]) -> bool {
+        path.strip_prefix(self.0.as_bytes()).is_some_and(|rest| {
+            rest.is_empty() || rest[0] == b'/' || self.0.is_empty() || self.0.ends_with('/')
+        })
+    }
+}
+
 /// What is wrong, without the text: kept small, because most checks pass or only ask whether.
 pub(crate) enum Fault {
     NotAbsolute,
@@ -101,4 +128,19 @@ pub(crate) fn check(text: &str, extra: &[u8]) -> Result<(), Fault> {
         return Err(Fault::EmptyName(text.len()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_file_and_what_is_below_it() {
+        let app = Prefix::new("/app");
+        assert!(app.contains(b"/app") && app.contains(b"/app/db"));
+        assert!(!app.contains(b"/apple") && !app.contains(b"/ap"));
+        let below = Prefix::new("/app/");
+        assert!(below.contains(b"/app/db") && !below.contains(b"/app"));
+        assert!(Prefix::new("/").contains(b"/x") && Prefix::new("").contains(b"/x"));
+    }
 }

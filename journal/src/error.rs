@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{Revision, Sequence};
+use crate::{Revision, Sequence, Timestamp};
 
 /// The journal's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -146,6 +146,14 @@ pub enum Error {
         oldest: Revision,
         /// The newest.
         newest: Revision,
+    },
+    /// The state at a moment cannot be told.
+    #[error("the state at {} is not in this journal: {detail}", time.show())]
+    MomentNotInHistory {
+        /// What was asked for.
+        time: Timestamp,
+        /// Why not.
+        detail: String,
     },
 }
 

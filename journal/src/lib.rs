@@ -56,6 +56,8 @@ mod idle;
 mod ids;
 mod journal;
 mod layout;
+mod lock;
+mod moment;
 mod options;
 mod payload;
 mod prepare;
@@ -84,6 +86,8 @@ pub use entry::{
 pub use error::{Error, Result};
 pub use ids::{Revision, Sequence, Timestamp};
 pub use journal::{End, Journal};
+pub use lock::DirectoryLock;
+pub use moment::{NoMoment, revision_at};
 pub use options::Options;
 pub use reader::{EndState, Reader, Records};
 pub use recovery::Recovery;

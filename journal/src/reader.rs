@@ -70,6 +70,11 @@ impl Reader {
         &self.dir
     }
 
+    /// The journal's identity, given when it was created.
+    pub fn uuid(&self) -> Result<uuid::Uuid> {
+        Ok(History::read(&*self.storage, &self.dir)?.oldest.uuid)
+    }
+
     pub(crate) fn storage(&self) -> &SharedStorage {
         &self.storage
     }

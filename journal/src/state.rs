@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    Change, Checkpoint, Entry, Error, GapPhase, Op, Reader, Record, Records, Result, Revision,
+    Change, Checkpoint, Entry, Error, Gap, GapPhase, Op, Reader, Record, Records, Result, Revision,
     Sequence, Timeline,
     checkpoint::{History, is_gone},
     tracker::Tracker,
@@ -25,6 +25,9 @@ pub struct State {
     pub revision: Revision,
     /// The timeline it belongs to.
     pub timeline: Option<Timeline>,
+    /// What is missing from it: a gap whose difference is not complete, or what damage has cost and
+    /// nothing has made good since.
+    pub open_gap: Option<Gap>,
 }
 
 impl State {
@@ -159,6 +162,7 @@ fn build(
         }
     }
     state.timeline = tracker.timeline;
+    state.open_gap = tracker.open_gap;
     state.revision = wanted.map_or(tracker.covered, |(at, _)| at);
     Ok(state)
 }

@@ -10,7 +10,7 @@ use cairn_journal::{EndState, Entry, Record, SegmentFacts, SegmentFile, StoredRe
 use serde::Serialize;
 
 use crate::dump::DumpError;
-use crate::filter::{Filter, show_time};
+use crate::filter::Filter;
 use crate::foreign::ForeignFile;
 use crate::json::write_object;
 use crate::source::{Source, SourceError};
@@ -143,7 +143,7 @@ impl<W: Write> Printer<'_, W> {
             facts.predecessor_last,
             facts.predecessor_digest,
             facts.covered,
-            show_time(facts.created_at),
+            facts.created_at.show(),
             if facts.repaired { ", repaired" } else { "" },
             "offset",
             "sequence",

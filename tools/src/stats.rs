@@ -10,7 +10,6 @@ use cairn_journal::{EndState, Entry, Op, Record, Revision, Timestamp};
 use serde::Serialize;
 
 use crate::dump::GapSeen;
-use crate::filter::show_time;
 use crate::source::time_of;
 use crate::text::escaped_path;
 
@@ -176,8 +175,7 @@ fn widen(first: &mut Option<i64>, last: &mut Option<i64>, value: i64) {
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let revision = |r: Option<i64>| r.map_or_else(|| "none".to_owned(), |r| r.to_string());
-        let time =
-            |t: Option<i64>| t.map_or_else(|| "unknown".to_owned(), |t| show_time(Timestamp(t)));
+        let time = |t: Option<i64>| t.map_or_else(|| "unknown".to_owned(), |t| Timestamp(t).show());
         writeln!(
             f,
             "records    {} ({} bytes in {} files)",

@@ -3,11 +3,11 @@
 use std::io::Write;
 
 use cairn_journal::{
-    Entry, GapPhase, Op, Record, Revision, SegmentFile, Sequence, State, Timestamp, state,
+    Entry, GapPhase, Op, Record, SegmentFile, Sequence, State, revision_at, state,
 };
 
 use crate::dump::{DumpError, Form};
-use crate::filter::{Filter, Point, show_time};
+use crate::filter::{Filter, Point};
 use crate::source::{Source, SourceError, time_of};
 
 /// Why a state cannot be told.
@@ -28,6 +28,9 @@ impl From<cairn_journal::Error> for TreeError {
             error @ cairn_journal::Error::NotInHistory { .. } => Self::Unknown(format!(
                 "{error}; revisions within a gap have no known state either"
             )),
+            error @ cairn_journal::Error::MomentNotInHistory { .. } => {
+                Self::Unknown(error.to_string())
+            }
             other => Self::Source(other.into()),
         }
     }
@@ -38,7 +41,7 @@ pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
     match source {
         Source::Journal(reader) => {
             let at = match at {
-                Some(Point::Time(time)) => Some(revision_at(source, time)?),
+                Some(Point::Time(time)) => Some(revision_at(reader, time)?),
                 Some(Point::Revision(revision)) => Some(revision),
                 None => None,
             };
@@ -87,44 +90,6 @@ fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
          segments before it. Give the directory",
         facts.first, facts.covered
     )))
-}
-
-/// The newest revision that was covered before anything was observed later than `time`.
-fn revision_at(source: &Source, time: Timestamp) -> Result<Revision, TreeError> {
-    let mut found = None;
-    let mut over = false;
-    let mut in_difference = false;
-    for record in source.records(None)? {
-        let record = record?;
-        let is_later = time_of(&record.entry).is_some_and(|observed| observed > time);
-        if is_later && matches!(record.entry, Entry::Watermark { .. }) {
-            // That nothing had changed until later does not end the search.
-            continue;
-        }
-        over |= is_later;
-        if let Entry::Gap { phase, .. } = &record.entry {
-            in_difference = *phase == GapPhase::Opened;
-        }
-        match &record.entry {
-            Entry::Changes { .. } if in_difference => {}
-            Entry::Timeline(timeline) if over && found.is_some() && !timeline.kept => {
-                return Err(TreeError::Unknown(format!(
-                    "at {} another cluster was followed, at its revision {}; revisions began anew \
-                     at {}. Its history is printed by --to, its state can no longer be asked for",
-                    show_time(time),
-                    found.unwrap_or_default(),
-                    show_time(timeline.observed_at),
-                )));
-            }
-            Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Gap { .. } if !over => {
-                found = Some(record.revision);
-            }
-            _ => {}
-        }
-    }
-    found.ok_or_else(|| {
-        TreeError::Unknown(format!("the journal begins later than {}", show_time(time)))
-    })
 }
 
 /// Applies all records up to a point, by their revisions or times.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_journal::{Revision, Timestamp};
 
 use crate::dump::Form;
-use crate::filter::{Filter, Point, Prefix, parse_time};
+use crate::filter::{Filter, Point, Prefix};
 use crate::source::Source;
 
 /// The command line.
@@ -47,8 +47,12 @@ pub struct Args {
     )]
     pub at_revision: Option<i64>,
     /// With --state: at this moment, as --from takes it
-    #[arg(long, value_name = "TIME", requires = "state", conflicts_with = "at_revision",
-          value_parser = parse_time)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "state",
+        conflicts_with = "at_revision"
+    )]
     pub at_time: Option<Timestamp>,
     /// Print counts, sizes, spans and the paths that change most
     #[arg(long, conflicts_with_all = ["headers", "state", "raw"])]
