@@ -24,14 +24,16 @@ mod merge;
 mod retention;
 mod retire;
 mod runs;
+mod stored;
 mod vet;
 mod write;
 
 pub use file::{Checkpoint, CheckpointEntry, Entries};
 pub use history::Checkpoints;
-pub(crate) use history::{History, is_gone, retired, unless_changing};
+pub(crate) use history::{History, retired, unless_changing};
 pub use retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide};
 pub use retire::RetentionReport;
+pub use stored::{CheckpointFacts, StoredBlock, StoredBlocks};
 pub(crate) use vet::Vetted;
 pub use write::{CheckpointOutcome, CheckpointReport};
 

@@ -181,6 +181,12 @@ impl Error {
         matches!(self, Self::Corrupt { .. } | Self::CheckpointDamaged { .. })
     }
 
+    /// Whether a file does not exist. One that was listed a moment ago may have been removed by retention.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the same call can succeed later without anything being done to the journal.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

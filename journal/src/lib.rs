@@ -76,9 +76,9 @@ mod tracker;
 mod turn;
 
 pub use checkpoint::{
-    Checkpoint, CheckpointEntry, CheckpointOutcome, CheckpointReport, CheckpointSpan, Checkpoints,
-    Entries, Retention, RetentionReport, Retired, SegmentSpan, checkpoint, checkpoint_with, decide,
-    retire, retire_with,
+    Checkpoint, CheckpointEntry, CheckpointFacts, CheckpointOutcome, CheckpointReport,
+    CheckpointSpan, Checkpoints, Entries, Retention, RetentionReport, Retired, SegmentSpan,
+    StoredBlock, StoredBlocks, checkpoint, checkpoint_with, decide, retire, retire_with,
 };
 pub use entry::{
     Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
@@ -89,7 +89,7 @@ pub use journal::{End, Journal};
 pub use lock::DirectoryLock;
 pub use moment::{NoMoment, revision_at};
 pub use options::Options;
-pub use reader::{EndState, Reader, Records};
+pub use reader::{Beginning, EndState, Reader, Records};
 pub use recovery::Recovery;
 pub use repair::{Damage, RepairReport, repair, repair_with};
 pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};

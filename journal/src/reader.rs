@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    Entry, Error, IndexPoint, Record, Result, Revision, Sequence,
+    Entry, Error, IndexPoint, Record, Result, Revision, Sequence, Timeline,
     checkpoint::{self, History, unless_changing},
     directory::{self, Extent, Listing, Segment, Tail},
     payload, recovery,
@@ -46,6 +46,26 @@ pub enum EndState {
     },
 }
 
+/// Where the records of a journal begin.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Beginning {
+    /// The sequence of the oldest record.
+    pub sequence: Sequence,
+    /// The newest revision covered before it: 0, unless retention has removed what was there.
+    pub covered: Revision,
+    /// The timeline in force before it.
+    pub timeline: Option<Timeline>,
+}
+
+impl Beginning {
+    /// Whether retention has removed older records; a checkpoint covers them.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.sequence > Sequence(1)
+    }
+}
+
 impl Reader {
     /// Opens the journal in `dir` for reading.
     pub fn open(dir: &Path) -> Result<Self> {
@@ -73,6 +93,16 @@ impl Reader {
     /// The journal's identity, given when it was created.
     pub fn uuid(&self) -> Result<uuid::Uuid> {
         Ok(History::read(&*self.storage, &self.dir)?.oldest.uuid)
+    }
+
+    /// Where its records begin.
+    pub fn beginning(&self) -> Result<Beginning> {
+        let oldest = History::read(&*self.storage, &self.dir)?.oldest;
+        Ok(Beginning {
+            sequence: oldest.first,
+            covered: oldest.covered,
+            timeline: oldest.context.timeline,
+        })
     }
 
     pub(crate) fn storage(&self) -> &SharedStorage {

@@ -53,13 +53,18 @@ impl Source {
 
     /// The bytes at `offset`: `length` of them, or as many as there are.
     pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        Ok(self.get_within(offset, length)?.0)
+    }
+
+    /// The same, with the map that they are a part of.
+    fn get_within(&mut self, offset: u64, length: usize) -> Result<(&[u8], Option<&Bytes>)> {
         match self {
             Self::Mapped(bytes) => {
                 let start = usize::try_from(offset)
                     .unwrap_or(usize::MAX)
                     .min(bytes.len());
                 let end = start.saturating_add(length).min(bytes.len());
-                Ok(&bytes[start..end])
+                Ok((&bytes[start..end], Some(bytes)))
             }
             Self::Window {
                 file,
@@ -77,7 +82,7 @@ impl Source {
                 }
                 let from = usize::try_from(offset - *start).expect("inside the buffer");
                 let to = (from + length).min(buffer.len());
-                Ok(&buffer[from..to])
+                Ok((&buffer[from..to], None))
             }
         }
     }
@@ -125,6 +130,8 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) checksums: Checksums,
     pub(crate) offset: u64,
     pub(crate) payload: &'a [u8],
+    /// What the payload is a part of, if that stays.
+    map: Option<&'a Bytes>,
 }
 
 /// Why there is no record at an offset.
@@ -173,7 +180,7 @@ pub(crate) fn look<'a>(
         Err(detail) => return Ok(Err(Stop::Bad(detail))),
     };
     let padded = (header.payload_bytes as usize).next_multiple_of(ALIGNMENT);
-    let whole = source.get(offset, RECORD_HEADER_BYTES + padded)?;
+    let (whole, map) = source.get_within(offset, RECORD_HEADER_BYTES + padded)?;
     if whole.len() < RECORD_HEADER_BYTES + padded {
         return Ok(Err(Stop::Bad(
             "the file ends inside a record's payload".to_owned(),
@@ -190,6 +197,7 @@ pub(crate) fn look<'a>(
         checksums,
         offset,
         payload: &body[..header.payload_bytes as usize],
+        map,
     }))
 }
 
@@ -255,13 +263,20 @@ impl Scan {
         Ok(Ok(raw))
     }
 
-    /// Decodes what [`Scan::step`] returned.
+    /// Decodes what [`Scan::step`] returned. Its paths and values are parts of one buffer: the map, or
+    /// a copy of the payload.
     pub(crate) fn decode(path: &Arc<PathBuf>, raw: &RawRecord<'_>) -> Result<Record, String> {
         Ok(Record {
             sequence: raw.header.sequence,
             synced: raw.header.synced,
             revision: raw.header.revision,
-            entry: payload::decode(raw.header.kind, raw.payload)?,
+            entry: match raw.map {
+                Some(map) => payload::decode_within(raw.header.kind, raw.payload, map)?,
+                None => {
+                    let copy = Bytes::copy_from_slice(raw.payload);
+                    payload::decode_within(raw.header.kind, &copy, &copy)?
+                }
+            },
             location: Location {
                 file: path.clone(),
                 offset: raw.offset,

@@ -9,10 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     Change, Checkpoint, Entry, Error, Gap, GapPhase, Op, Reader, Record, Records, Result, Revision,
-    Sequence, Timeline,
-    checkpoint::{History, is_gone},
-    tracker::Tracker,
-    turn,
+    Sequence, Timeline, checkpoint::History, tracker::Tracker, turn,
 };
 
 /// Every path that exists at a revision.
@@ -31,12 +28,20 @@ pub struct State {
 }
 
 impl State {
-    /// Takes in one change that happened at `revision`.
+    /// Takes in one change that happened at `revision`. Path and value are copied: those of a record that
+    /// was read may be parts of a larger buffer, which a state must not keep.
     pub fn apply(&mut self, revision: Revision, change: &Change) {
         match &change.op {
             Op::Set(value) => {
                 let at = change.revision.unwrap_or(revision);
-                self.files.insert(change.path.clone(), (at, value.clone()));
+                let file = (at, Bytes::copy_from_slice(value));
+                match self.files.get_mut(&change.path) {
+                    Some(known) => *known = file,
+                    None => {
+                        let path = Bytes::copy_from_slice(&change.path);
+                        self.files.insert(path, file);
+                    }
+                }
             }
             Op::Delete => {
                 self.files.remove(&change.path);
@@ -68,7 +73,7 @@ pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State,
     for _ in 0..RETRIES {
         match attempt(reader, at) {
             Err(Error::Retired { .. }) => {}
-            Err(error) if is_gone(&error) => {}
+            Err(error) if error.is_gone() => {}
             other => return other,
         }
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     Error, Result, Revision,
-    layout::{ALIGNMENT, Digest, Seed, payload_matches},
+    layout::{ALIGNMENT, Checksums, Digest, Seed, payload_matches},
     storage::Named,
 };
 
@@ -111,6 +111,14 @@ impl<'a> BlockWriter<'a> {
     }
 }
 
+/// Where a block lies and what its header says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    pub(crate) offset: u64,
+    pub(crate) header: BlockHeader,
+    pub(crate) checksums: Checksums,
+}
+
 /// Reads blocks.
 #[derive(Debug)]
 pub(crate) struct BlockReader {
@@ -120,6 +128,8 @@ pub(crate) struct BlockReader {
     offset: u64,
     length: u64,
     block: Bytes,
+    /// Of the block that was read last.
+    frame: Option<Frame>,
     left: u32,
     last: Option<Bytes>,
     seen: Footer,
@@ -145,6 +155,7 @@ impl BlockReader {
             offset,
             length,
             block: Bytes::new(),
+            frame: None,
             left: 0,
             last: None,
             seen: Footer::default(),
@@ -192,11 +203,27 @@ impl BlockReader {
         Ok(Some(item))
     }
 
+    /// The next whole block, between blocks; the footer, which has no entries, is the last.
+    pub(crate) fn next_block(&mut self) -> Result<Option<(Frame, Vec<Item>)>> {
+        if self.ended {
+            return Ok(None);
+        }
+        let mut items = Vec::from_iter(self.next()?);
+        while self.left > 0 {
+            items.extend(self.next()?);
+        }
+        Ok(self.frame.map(|frame| (frame, items)))
+    }
+
     fn advance(&mut self) -> Result<()> {
-        let (header, body) = read_block(&self.file, &self.seed, self.offset, self.length)
-            .map_err(|e| e.into_error(|d| self.damaged(d)))?;
-        let checksums = header.1;
-        let header = header.0;
+        let ((header, checksums), body) =
+            read_block(&self.file, &self.seed, self.offset, self.length)
+                .map_err(|e| e.into_error(|d| self.damaged(d)))?;
+        self.frame = Some(Frame {
+            offset: self.offset,
+            header,
+            checksums,
+        });
         if header.before != self.seen.entries {
             return Err(self.damaged(format!(
                 "the block says that {} entries are before it, there are {}",
@@ -269,7 +296,7 @@ impl Unreadable {
     }
 }
 
-type Block = ((BlockHeader, crate::layout::Checksums), Bytes);
+type Block = ((BlockHeader, Checksums), Bytes);
 
 fn read_block(
     file: &Named,

@@ -6,6 +6,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{
     blocks::Item,
     file::Checkpoint,
@@ -152,12 +154,13 @@ fn is_opened(record: &Record) -> bool {
     )
 }
 
+/// A copy: what is sorted in memory must not keep the segments that it was read from.
 fn item(revision: Revision, change: &Change) -> Item {
     Item {
-        path: change.path.clone(),
+        path: Bytes::copy_from_slice(&change.path),
         revision: change.revision.unwrap_or(revision),
         value: match &change.op {
-            Op::Set(value) => Some(value.clone()),
+            Op::Set(value) => Some(Bytes::copy_from_slice(value)),
             Op::Delete => None,
         },
     }

@@ -15,10 +15,11 @@ use super::{
     blocks::{BlockReader, damaged, read_footer},
     buffers::Meter,
     layout::{Footer, HEADER_BYTES, Header},
+    stored::entry,
 };
 use crate::{
     Error, Result, Revision, Sequence, Timeline, Timestamp,
-    directory::{Name, classify},
+    directory::{Listing, Name, classify},
     layout::{FORMAT_VERSION, HeaderFault},
     storage::{Access, Disk, Named, Storage},
 };
@@ -41,7 +42,7 @@ use crate::{
 pub struct Checkpoint {
     file: Arc<Named>,
     pub(crate) header: Header,
-    footer: Footer,
+    pub(crate) footer: Footer,
     bytes: u64,
 }
 
@@ -57,7 +58,14 @@ pub struct CheckpointEntry {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint file, which is named by its revision.
+    /// The checkpoints in the journal at `dir`, oldest first, whatever is in them.
+    pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+        let listing = Listing::read(&Disk, dir)?;
+        Ok(listing.checkpoints.into_values().collect())
+    }
+
+    /// Opens a checkpoint file. Under a name like that of a checkpoint it must be of that revision; any
+    /// other name will do too, as that of a damaged one which repair has set aside.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(&Disk, path)
     }
@@ -65,16 +73,11 @@ impl Checkpoint {
     /// The same on any storage.
     pub fn open_with(storage: &dyn Storage, path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy());
+        let file = Named::open(storage, path, Access::Read)?;
         let named = match classify(name.as_deref().unwrap_or_default()) {
             Name::Checkpoint(revision) => revision,
-            _ => {
-                return Err(Error::ForeignFile {
-                    path: path.to_owned(),
-                    detail: "it is not named like a checkpoint".to_owned(),
-                });
-            }
+            _ => named_within(&file)?,
         };
-        let file = Named::open(storage, path, Access::Read)?;
         Self::read(file, named)
     }
 
@@ -193,6 +196,13 @@ impl Checkpoint {
     }
 }
 
+/// The revision that a file itself claims; 0 if it is no checkpoint, which is then found out.
+fn named_within(file: &Named) -> Result<Revision> {
+    let mut block = vec![0; HEADER_BYTES];
+    let n = file.read_at(&mut block, 0)?;
+    Ok(Header::decode(&block[..n]).map_or(Revision::NONE, |header| header.revision))
+}
+
 /// The entries of a checkpoint, sorted by path. After an error there is nothing more.
 #[derive(Debug)]
 pub struct Entries {
@@ -204,17 +214,8 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         let blocks = self.blocks.as_mut()?;
-        let next = blocks.next().and_then(|item| match item {
-            None => Ok(None),
-            Some(item) => match item.value {
-                Some(value) => Ok(Some(CheckpointEntry {
-                    path: item.path,
-                    revision: item.revision,
-                    value,
-                })),
-                None => Err(blocks.holds_no_value()),
-            },
-        });
+        let next = blocks.next();
+        let next = next.and_then(|item| item.map(|item| entry(item, blocks)).transpose());
         if !matches!(next, Ok(Some(_))) {
             self.blocks = None;
         }

@@ -4,7 +4,7 @@
 //! Reads headers only. A checkpoint that cannot be used is never passed over in silence: it is in
 //! `damaged`, and where nothing takes its place the journal is corrupt.
 
-use std::{io::ErrorKind, path::Path};
+use std::path::Path;
 
 use super::{blocks::damaged, file::Checkpoint};
 use crate::{
@@ -205,9 +205,4 @@ pub(crate) fn retired(
 ) -> Option<Error> {
     let oldest = History::read(storage, dir).ok()?.oldest.first;
     (segment < oldest).then_some(Error::Retired { sequence, oldest })
-}
-
-/// Whether this says that a file does not exist.
-pub(crate) fn is_gone(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }

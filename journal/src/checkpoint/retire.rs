@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    history::{History, is_gone},
+    history::History,
     retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
     write::exclusive,
 };
@@ -109,7 +109,7 @@ fn segment_spans(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentSpan>> 
     for (first, path) in &listing.segments {
         let segment = match Segment::open(storage, path, *first) {
             // An empty last segment may be about to be replaced; nobody removes any but us.
-            Err(error) if is_gone(&error) => break,
+            Err(error) if error.is_gone() => break,
             other => other?,
         };
         if let (Some(before), Some(span)) = (&before, spans.last_mut()) {

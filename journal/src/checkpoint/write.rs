@@ -14,7 +14,7 @@ use super::{
     buffers::Meter,
     collect::{Collected, Point, collect},
     file::Checkpoint,
-    history::{History, is_gone},
+    history::History,
     layout::{HEADER_BYTES, Header},
     merge::{Input, Merge},
     runs::Workshop,
@@ -176,7 +176,7 @@ impl Job<'_> {
         match Checkpoint::open_with(self.storage(), path) {
             Ok(other) => Ok(other.header.counting_from != point.counting_from),
             Err(Error::CheckpointDamaged { .. }) => Ok(false),
-            Err(error) if is_gone(&error) => Ok(false),
+            Err(error) if error.is_gone() => Ok(false),
             Err(other) => Err(other),
         }
     }

@@ -1,0 +1,159 @@
+//! A checkpoint as it lies in its file: what its header says, and its blocks one by one, for those who
+//! look into files.
+
+use uuid::Uuid;
+
+use super::{
+    blocks::{BlockReader, Item},
+    file::{Checkpoint, CheckpointEntry},
+    layout::Kind,
+};
+use crate::{Gap, Result, Revision, Sequence, Timeline, Timestamp};
+
+/// What the header and the footer of a checkpoint say.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct CheckpointFacts {
+    /// The journal that it belongs to.
+    pub uuid: Uuid,
+    /// What its checksums are seeded with.
+    pub salt: u64,
+    /// The revision whose state it holds.
+    pub revision: Revision,
+    /// It takes the place of all records up to this one.
+    pub sequence: Sequence,
+    /// When the newest of these records was observed, by their own account.
+    pub observed_at: Timestamp,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// First sequence of the segment in which that record lay.
+    pub segment_first: Sequence,
+    /// The salt of that segment.
+    pub segment_salt: u64,
+    /// Whether a repair wrote that segment.
+    pub segment_repaired: bool,
+    /// The record from which on revisions are counted as at the end; 0: the first.
+    pub counting_from: Sequence,
+    /// The first revision that can be told behind it.
+    pub counting_at: Revision,
+    /// The timeline in force.
+    pub timeline: Option<Timeline>,
+    /// What damage had cost by then and nothing had made good.
+    pub open_gap: Option<Gap>,
+    /// How many paths there are.
+    pub entries: u64,
+    /// In how many blocks.
+    pub blocks: u64,
+    /// Bytes of all paths and values.
+    pub content_bytes: u64,
+    /// Over the checksums of all blocks.
+    pub digest: u32,
+    /// Length of the file.
+    pub file_bytes: u64,
+}
+
+/// One block with what frames it in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoredBlock {
+    /// Offset of its header in the file, in bytes.
+    pub offset: u64,
+    /// Length on disk, in bytes: header, entries and padding.
+    pub length: u64,
+    /// Length of the entries (of the footer: of what it says), in bytes.
+    pub body_bytes: u32,
+    /// Whether it is the footer, which ends the file.
+    pub is_footer: bool,
+    /// How many entries are in the blocks before it.
+    pub before: u64,
+    /// Its entries, sorted by path.
+    pub entries: Vec<CheckpointEntry>,
+    /// The checksum of the entries.
+    pub body_crc: u32,
+    /// The checksum of the header.
+    pub header_crc: u32,
+}
+
+impl Checkpoint {
+    /// What its header and its footer say.
+    #[must_use]
+    pub fn facts(&self) -> CheckpointFacts {
+        let (h, f) = (&self.header, &self.footer);
+        CheckpointFacts {
+            uuid: h.uuid,
+            salt: h.salt,
+            revision: h.revision,
+            sequence: h.sequence,
+            observed_at: h.observed_at,
+            created_at: h.created_at,
+            segment_first: h.segment_first,
+            segment_salt: h.segment_salt,
+            segment_repaired: h.segment_repaired,
+            counting_from: h.counting_from,
+            counting_at: h.counting_at,
+            timeline: h.timeline.clone(),
+            open_gap: h.open_gap,
+            entries: f.entries,
+            blocks: f.blocks,
+            content_bytes: f.content_bytes,
+            digest: f.digest,
+            file_bytes: self.file_bytes(),
+        }
+    }
+
+    /// Its blocks, in order, the footer last. Each is verified before it is returned.
+    pub fn stored_blocks(&self) -> Result<StoredBlocks> {
+        Ok(StoredBlocks {
+            blocks: Some(self.blocks(&std::sync::Arc::default())?),
+        })
+    }
+}
+
+/// The blocks of a checkpoint. After an error there is nothing more.
+#[derive(Debug)]
+pub struct StoredBlocks {
+    blocks: Option<BlockReader>,
+}
+
+impl StoredBlocks {
+    fn advance(blocks: &mut BlockReader) -> Result<Option<StoredBlock>> {
+        let Some((frame, items)) = blocks.next_block()? else {
+            return Ok(None);
+        };
+        let entries = items.into_iter().map(|item| entry(item, blocks));
+        Ok(Some(StoredBlock {
+            offset: frame.offset,
+            length: frame.header.length() as u64,
+            body_bytes: frame.header.body_bytes,
+            is_footer: frame.header.kind == Kind::Footer,
+            before: frame.header.before,
+            entries: entries.collect::<Result<_>>()?,
+            body_crc: frame.checksums.payload,
+            header_crc: frame.checksums.header,
+        }))
+    }
+}
+
+/// What a checkpoint says of a path: never that it is gone.
+pub(crate) fn entry(item: Item, blocks: &BlockReader) -> Result<CheckpointEntry> {
+    match item.value {
+        Some(value) => Ok(CheckpointEntry {
+            path: item.path,
+            revision: item.revision,
+            value,
+        }),
+        None => Err(blocks.holds_no_value()),
+    }
+}
+
+impl Iterator for StoredBlocks {
+    type Item = Result<StoredBlock>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = Self::advance(self.blocks.as_mut()?);
+        if !matches!(next, Ok(Some(_))) {
+            self.blocks = None;
+        }
+        next.transpose()
+    }
+}
