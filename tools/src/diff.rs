@@ -40,6 +40,25 @@ impl History {
     /// Reads a journal for it.
     pub fn of(source: &Source) -> Result<Self, SourceError> {
         let mut history = Self::default();
+        match source {
+            Source::Checkpoint(checkpoint) => {
+                let newest = checkpoint.revision();
+                return Ok(Self {
+                    after: newest.previous(),
+                    newest,
+                    timeline: checkpoint.timeline().cloned(),
+                    ..history
+                });
+            }
+            // Retention may have removed what was before.
+            Source::Journal(reader) => {
+                let beginning = reader.beginning()?;
+                history.after = beginning.covered;
+                history.newest = beginning.covered;
+                history.timeline = beginning.timeline;
+            }
+            Source::Segment(_) | Source::Foreign(_) => {}
+        }
         for record in source.records(None)? {
             let record = record?;
             match &record.entry {

@@ -28,7 +28,7 @@ use crate::tree::TreeError;
     after_long_help = LONG_HELP
 )]
 pub struct Args {
-    /// A journal's directory, a segment, or another program's journal
+    /// A journal's directory, a segment, another program's journal, or with --state a checkpoint
     #[arg(value_name = "A")]
     pub a: PathBuf,
     /// The one to compare it with
@@ -120,6 +120,11 @@ impl From<DumpError> for Failure {
 
 fn compare(args: &Args) -> Result<u8, Failure> {
     let (a, b) = (Source::open(&args.a)?, Source::open(&args.b)?);
+    if !args.state && [&a, &b].iter().any(|s| matches!(s, Source::Checkpoint(_))) {
+        return Err(Failure::Unknown(
+            "a checkpoint is one state and has no history: compare it with --state".to_owned(),
+        ));
+    }
     let (in_a, in_b) = (History::of(&a)?, History::of(&b)?);
     if !in_a.is_related_to(&in_b) {
         let id = |history: &History| {

@@ -9,12 +9,9 @@ use cairn_journal::{EndState, Entry, GapPhase, GapReason, Op, Record, Revision};
 
 use crate::filter::Filter;
 use crate::json;
-use crate::source::{SourceError, SourceRecords};
-use crate::text::write_line;
-
-/// Bytes of text collected before they are written: large enough that the cost of a write to a pipe
-/// (64 KiB on Linux) is spread, small enough to stay in a cache.
-const CHUNK_BYTES: usize = 256 << 10;
+use crate::output::Output;
+use crate::source::{Skipped, SourceError, SourceRecords};
+use crate::text::{write_line, write_revision};
 
 /// How a record is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +44,7 @@ impl Form {
             (Self::Text, _) => write_line(out, revision, path, op),
             (Self::Json, Op::Set(value)) => json::write_file(out, revision, path, value),
             (Self::Raw | Self::Json, _) => {
-                write!(out, "{revision}:").expect("memory takes everything");
+                write_revision(out, revision);
                 out.extend_from_slice(path);
                 if let Op::Set(body) = op {
                     out.push(b'=');
@@ -136,74 +133,92 @@ impl DumpError {
     }
 }
 
-/// Prints what `filter` wants of the records to `out` and tells `on_gap` of every gap, where it
+/// What a reader meets between records that are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Revisions that were not seen one by one.
+    Gap(GapSeen),
+    /// Records that retention removed before they could be read.
+    Skipped(Skipped),
+}
+
+/// Prints what `filter` wants of the records to `out` and tells `on_seen` of every gap, where it
 /// stands.
 ///
-/// Lines before a gap are written before `on_gap` is called.
+/// Lines before a gap are written before `on_seen` is called.
 pub fn dump(
     records: &mut SourceRecords,
     form: Form,
     filter: &Filter,
-    out: &mut impl Write,
-    mut on_gap: impl FnMut(GapSeen),
+    out: &mut (impl Write + Send),
+    mut on_seen: impl FnMut(Seen),
 ) -> Result<Summary, DumpError> {
-    let mut text = Vec::with_capacity(CHUNK_BYTES + (CHUNK_BYTES >> 2));
-    let result = read(records, |item| {
-        match item {
-            Item::Record(record) => {
-                if let Some(record) = filter.apply(record) {
-                    form.write(&mut text, &record);
+    std::thread::scope(|scope| {
+        let mut out = Output::new(scope, out);
+        let is_all_wanted = filter.is_all();
+        let result = read(records, |item| {
+            match item {
+                Item::Record(record) if is_all_wanted => form.write(&mut out.text, &record),
+                Item::Record(record) => {
+                    if let Some(record) = filter.apply(record) {
+                        form.write(&mut out.text, &record);
+                    }
+                }
+                Item::Seen(seen) => {
+                    out.flush().map_err(DumpError::Output)?;
+                    on_seen(seen);
                 }
             }
-            Item::Gap(gap) => {
-                flush(&mut text, out)?;
-                on_gap(gap);
-            }
+            out.offer().map_err(DumpError::Output)
+        });
+        if matches!(result, Ok(_) | Err(DumpError::Source(_))) {
+            out.flush().map_err(DumpError::Output)?;
         }
-        if text.len() >= CHUNK_BYTES {
-            flush(&mut text, out)?;
-        }
-        Ok(())
-    });
-    if matches!(result, Ok(_) | Err(DumpError::Source(_))) {
-        flush(&mut text, out)?;
-        out.flush().map_err(DumpError::Output)?;
-    }
-    result
+        result
+    })
 }
 
 /// Reads and verifies everything, and prints nothing.
 pub fn check(
     records: &mut SourceRecords,
-    mut on_gap: impl FnMut(GapSeen),
+    mut on_seen: impl FnMut(Seen),
 ) -> Result<Summary, DumpError> {
     read(records, |item| {
-        if let Item::Gap(gap) = item {
-            on_gap(gap);
+        if let Item::Seen(seen) = item {
+            on_seen(seen);
         }
         Ok(())
     })
 }
 
-enum Item {
+/// What is read, one after another.
+pub(crate) enum Item {
     Record(Record),
-    Gap(GapSeen),
+    Seen(Seen),
 }
 
-fn read(
+/// Reads to the end, or to the first damage.
+pub(crate) fn read(
     records: &mut SourceRecords,
     mut each: impl FnMut(Item) -> Result<(), DumpError>,
 ) -> Result<Summary, DumpError> {
     let (mut count, mut changes, mut gaps) = (0, 0, 0);
-    for record in records.by_ref() {
-        let record = record?;
+    while let Some(record) = records.next() {
+        let record = match record {
+            Ok(record) => record,
+            Err(error) => {
+                let skipped = records.resume(&error).ok_or(error)?;
+                each(Item::Seen(Seen::Skipped(skipped)))?;
+                continue;
+            }
+        };
         count += 1;
         if let Entry::Changes { changes: some, .. } = &record.entry {
             changes += some.len() as u64;
         }
         if let Some(gap) = GapSeen::of(&record.entry) {
             gaps += u64::from(gap.is_loss());
-            each(Item::Gap(gap))?;
+            each(Item::Seen(Seen::Gap(gap)))?;
         }
         each(Item::Record(record))?;
     }
@@ -213,10 +228,4 @@ fn read(
         gaps,
         end: records.end_state(),
     })
-}
-
-fn flush(text: &mut Vec<u8>, out: &mut impl Write) -> Result<(), DumpError> {
-    out.write_all(text).map_err(DumpError::Output)?;
-    text.clear();
-    Ok(())
 }

@@ -7,18 +7,20 @@ use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use cairn_journal::EndState;
+use cairn_journal::{Checkpoint, EndState, Error, Reader};
+use serde::Serialize;
 
 pub use args::Args;
 
-use crate::dump::{self, DumpError, GapSeen, Summary};
+use crate::checkpoint;
+use crate::dump::{self, DumpError, GapSeen, Item, Seen, Summary};
 use crate::exit;
 use crate::follow::follow;
 use crate::headers::headers;
 use crate::json;
-use crate::source::{Source, SourceError};
+use crate::source::{Skipped, Source, SourceError};
 use crate::stats::Counter;
-use crate::tree::{TreeError, tree, write_tree};
+use crate::tree::{TreeError, require_point, tree, write_tree};
 
 /// Runs the command.
 #[must_use]
@@ -76,6 +78,14 @@ fn look(args: &Args) -> Result<u8, Failure> {
     }
     let filter = args.filter();
     let form = args.form();
+    if let Source::Checkpoint(checkpoint) = &source {
+        return look_at_checkpoint(args, checkpoint);
+    }
+    if let Source::Journal(reader) = &source
+        && !args.state
+    {
+        tell_beginning(reader);
+    }
     if args.headers {
         return list_headers(args, &source);
     }
@@ -87,41 +97,77 @@ fn look(args: &Args) -> Result<u8, Failure> {
     }
     let mut records = source.records(filter.begin())?;
     if args.check {
-        let summary = dump::check(&mut records, tell_gap)?;
+        let summary = dump::check(&mut records, tell_seen)?;
         tell_end(&summary.end);
         return Ok(verdict(&summary));
     }
     if args.stats {
-        let mut counter = Counter::default();
-        let mut damage = None;
-        for record in records.by_ref() {
-            match record {
-                Ok(record) => {
+        let mut counter = Counter::of(&source)?;
+        let read = dump::read(&mut records, |item| {
+            match item {
+                Item::Record(record) => {
                     if let Some(record) = filter.apply(record) {
-                        counter.add(&record);
+                        counter.add(&record, &filter)?;
                     }
                 }
-                Err(error) => damage = Some(error),
+                // Gaps are counted.
+                Item::Seen(seen @ Seen::Skipped(_)) => tell_seen(seen),
+                Item::Seen(Seen::Gap(_)) => {}
             }
-        }
-        let stats = counter.finish(&records.end_state(), args.top);
-        let mut text = Vec::new();
-        if args.json {
-            json::write_object(&mut text, &stats);
-        } else {
-            text.extend_from_slice(stats.to_string().as_bytes());
-        }
-        io::stdout().write_all(&text).map_err(DumpError::Output)?;
-        return damage.map_or(Ok(exit::OK), |error| Err(error.into()));
+            Ok(())
+        });
+        print_stats(
+            args,
+            &counter.finish(&records.end_state(), &filter, args.top)?,
+        )?;
+        return Ok(read.map(|_| exit::OK)?);
     }
     let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
     if args.follow {
-        follow(&mut records, form, &filter, &mut out, tell_gap)?;
+        follow(&mut records, form, &filter, &mut out, tell_seen)?;
         return Ok(exit::OK);
     }
-    let summary = dump::dump(&mut records, form, &filter, &mut out, tell_gap)?;
+    let summary = dump::dump(&mut records, form, &filter, &mut out, tell_seen)?;
     tell_end(&summary.end);
     Ok(exit::OK)
+}
+
+fn look_at_checkpoint(args: &Args, checkpoint: &Checkpoint) -> Result<u8, Failure> {
+    let filter = args.filter();
+    require_point(checkpoint, args.at())?;
+    if args.check {
+        checkpoint.verify().map_err(SourceError::from)?;
+        tell(format_args!(
+            "whole: the state at revision {}, {} keys",
+            checkpoint.revision(),
+            checkpoint.len()
+        ));
+        return Ok(exit::OK);
+    }
+    if args.stats {
+        print_stats(args, &checkpoint::stats(checkpoint, &filter, args.top)?)?;
+        return Ok(exit::OK);
+    }
+    let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
+    if args.headers {
+        let mut out = BufWriter::with_capacity(256 << 10, out);
+        checkpoint::headers(checkpoint, args.json, &filter, &mut out)?;
+    } else {
+        checkpoint::write_state(checkpoint, args.form(), &filter, &mut out)?;
+    }
+    Ok(exit::OK)
+}
+
+fn print_stats(args: &Args, stats: &(impl Serialize + ToString)) -> Result<(), DumpError> {
+    let mut text = Vec::new();
+    if args.json {
+        json::write_object(&mut text, stats);
+    } else {
+        text.extend_from_slice(stats.to_string().as_bytes());
+    }
+    let mut out = io::stdout().lock();
+    let written = out.write_all(&text).and_then(|()| out.flush());
+    written.map_err(DumpError::Output)
 }
 
 /// Standard output without a buffer of its own: what is written is large already, and the standard
@@ -141,6 +187,12 @@ fn list_headers(args: &Args, source: &Source) -> Result<u8, Failure> {
 }
 
 fn failed(error: &SourceError) -> u8 {
+    if let SourceError::Journal(Error::NotInHistory { .. }) = error {
+        tell(format_args!(
+            "{error}. Without --from all that there is is printed"
+        ));
+        return exit::USAGE;
+    }
     tell(format_args!("{error}"));
     if error.is_corruption() {
         exit::CORRUPT
@@ -166,16 +218,43 @@ fn verdict(summary: &Summary) -> u8 {
     code
 }
 
-fn tell_gap(gap: GapSeen) {
-    if gap.first <= gap.last {
-        let GapSeen {
+/// Says where history begins, if retention has shortened it.
+fn tell_beginning(reader: &Reader) {
+    // Damage is told where it is met.
+    let (Ok(beginning), Ok(checkpoints)) = (reader.beginning(), reader.checkpoints()) else {
+        return;
+    };
+    if let Some(oldest) = checkpoints.usable.last()
+        && beginning.is_retired()
+    {
+        tell(format_args!(
+            "history begins after revision {}, with sequence {}: retention has removed what was before. \
+             What came of it is in the state, which can be told from revision {} on (--state --at-revision)",
+            beginning.covered,
+            beginning.sequence,
+            oldest.revision()
+        ));
+    }
+}
+
+fn tell_seen(seen: Seen) {
+    match seen {
+        Seen::Gap(GapSeen {
             first,
             last,
             reason,
-        } = gap;
-        tell(format_args!(
-            "gap: revisions {first} to {last} were not seen one by one ({reason})"
-        ));
+        }) => {
+            if first <= last {
+                tell(format_args!(
+                    "gap: revisions {first} to {last} were not seen one by one ({reason})"
+                ));
+            }
+        }
+        Seen::Skipped(Skipped { first, next }) => tell(format_args!(
+            "retention was faster: it removed sequences {first} to {} before they could be read. What came of \
+             them is in the state (--state)",
+            next.previous()
+        )),
     }
 }
 

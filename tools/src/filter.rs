@@ -78,12 +78,17 @@ impl Filter {
         }
         if let Entry::Changes { changes, .. } = &mut record.entry {
             changes.retain(|change| {
-                self.is_revision_wanted(change.revision.unwrap_or(record.revision))
-                    && self.is_path_wanted(&change.path)
+                self.is_change_wanted(change.revision.unwrap_or(record.revision), &change.path)
             });
             return (!changes.is_empty()).then_some(record);
         }
         (self.prefix.is_none() && self.is_revision_wanted(record.revision)).then_some(record)
+    }
+
+    /// Whether a change of this path is wanted that is printed with this revision.
+    #[must_use]
+    pub fn is_change_wanted(&self, revision: Revision, path: &[u8]) -> bool {
+        self.is_revision_wanted(revision) && self.is_path_wanted(path)
     }
 
     /// Whether a path is wanted.

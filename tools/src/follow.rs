@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::dump::{DumpError, Form, GapSeen, dump};
+use crate::dump::{DumpError, Form, Seen, dump};
 use crate::filter::Filter;
 use crate::source::SourceRecords;
 
@@ -22,11 +22,11 @@ pub fn follow(
     records: &mut SourceRecords,
     form: Form,
     filter: &Filter,
-    out: &mut (impl Write + AsFd),
-    mut on_gap: impl FnMut(GapSeen),
+    out: &mut (impl Write + AsFd + Send),
+    mut on_seen: impl FnMut(Seen),
 ) -> Result<(), DumpError> {
     loop {
-        dump(records, form, filter, out, &mut on_gap)?;
+        dump(records, form, filter, out, &mut on_seen)?;
         if is_closed_within(out, LOOK_EVERY)? {
             return Ok(());
         }

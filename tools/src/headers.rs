@@ -1,14 +1,17 @@
 //! Where every record lies, in which file, and what frames it: offsets, sequences, sizes, checksums.
 //!
 //! Segments are read one by one, so that damage in one does not hide the next: the frames before it
-//! are printed, the damage is told, and the next segment follows.
+//! are printed, the damage is told, and the next segment follows. Of a journal's checkpoints only what
+//! their headers and footers say is printed; one that is given by itself is printed block by block
+//! ([`crate::checkpoint::headers`]).
 
 use std::io::Write;
 
 use bytes::Bytes;
-use cairn_journal::{EndState, Entry, Record, SegmentFacts, SegmentFile, StoredRecord};
+use cairn_journal::{Checkpoint, EndState, Entry, Record, SegmentFacts, SegmentFile, StoredRecord};
 use serde::Serialize;
 
+use crate::checkpoint::write_facts;
 use crate::dump::DumpError;
 use crate::filter::Filter;
 use crate::foreign::ForeignFile;
@@ -32,18 +35,30 @@ pub fn headers(
     let end = match source {
         Source::Journal(reader) => {
             let mut end = EndState::Clean;
+            for path in Checkpoint::list(reader.dir()).map_err(SourceError::from)? {
+                match Checkpoint::open(&path) {
+                    Ok(checkpoint) => printer.checkpoint(&checkpoint)?,
+                    // Retention was at work since they were listed.
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => on_damage(&error.into()),
+                }
+            }
             for path in SegmentFile::list(reader.dir()).map_err(SourceError::from)? {
-                let segment = SegmentFile::open(&path).map_err(SourceError::from);
-                match segment {
+                match SegmentFile::open(&path) {
                     Ok(segment) => {
                         end = printer.segment(&segment, filter, &mut on_damage)?;
                     }
-                    Err(error) => on_damage(&error),
+                    Err(error) if error.is_gone() => {}
+                    Err(error) => on_damage(&error.into()),
                 }
             }
             end
         }
         Source::Segment(segment) => printer.segment(segment, filter, &mut on_damage)?,
+        Source::Checkpoint(checkpoint) => {
+            crate::checkpoint::headers(checkpoint, json, filter, printer.out)?;
+            EndState::Clean
+        }
         Source::Foreign(file) => printer.foreign(file, &mut on_damage)?,
     };
     printer.out.flush().map_err(DumpError::Output)?;
@@ -96,6 +111,12 @@ struct EntryRow<'a> {
 }
 
 impl<W: Write> Printer<'_, W> {
+    fn checkpoint(&mut self, checkpoint: &Checkpoint) -> Result<(), DumpError> {
+        self.line.clear();
+        write_facts(&mut self.line, &checkpoint.facts(), self.json);
+        self.out.write_all(&self.line).map_err(DumpError::Output)
+    }
+
     fn segment(
         &mut self,
         segment: &SegmentFile,

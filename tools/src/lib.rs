@@ -7,13 +7,15 @@
 //! of other programs).
 //!
 //! Reading: [`source`] (what a path holds), [`filter`] (which part of it), [`dump`], [`follow`],
-//! [`headers`], [`stats`], [`tree`] (the state at a point), [`mod@diff`] (two journals).
+//! [`headers`], [`stats`], [`tree`] (the state at a point), [`checkpoint`] (one checkpoint file),
+//! [`mod@diff`] (two journals).
 //!
 //! Writing: [`load`] (text and JSON), [`import`] (journals of other programs), both through
 //! [`writer`].
 //!
 //! [`doozer`] is the command-line client.
 
+pub mod checkpoint;
 pub mod diff;
 pub mod diffjournal;
 pub mod doozer;
@@ -27,6 +29,7 @@ pub mod headers;
 pub mod import;
 pub mod json;
 pub mod load;
+mod output;
 pub mod source;
 pub mod stats;
 pub mod text;

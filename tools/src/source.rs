@@ -1,20 +1,23 @@
-//! What a path holds: a journal, one of its segments, or the journal of another program. Whichever it
-//! is, reading it yields records, so that everything above need not know.
+//! What a path holds: a journal, one of its segments or checkpoints, or the journal of another program.
+//! Whichever of the journals it is, reading it yields records, so that everything above need not know.
 //!
-//! Reading takes no lock and writes nothing.
+//! Reading takes no lock and writes nothing. Retention may go past a slow reader: that ends the records with
+//! an error, behind which [`SourceRecords::resume`] goes on with what is still there.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cairn_journal::{
-    EndState, Entry, Location, Reader, Record, Revision, SegmentFile, Sequence, StoredRecords,
-    Timestamp,
+    Checkpoint, EndState, Entry, Location, Reader, Record, Revision, SegmentFile, Sequence,
+    StoredRecords, Timestamp,
 };
 
 use crate::foreign::{ForeignEntries, ForeignError, ForeignFile};
 
 /// With what a segment begins.
 const SEGMENT_MAGIC: &[u8; 8] = b"CAIRNSEG";
+/// With what a checkpoint begins.
+const CHECKPOINT_MAGIC: &[u8; 8] = b"CAIRNCKP";
 
 /// What a path holds.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub enum Source {
     Journal(Reader),
     /// One segment alone.
     Segment(Box<SegmentFile>),
+    /// One checkpoint alone: a state, and no records.
+    Checkpoint(Box<Checkpoint>),
     /// A journal that another program wrote.
     Foreign(ForeignFile),
 }
@@ -74,21 +79,16 @@ impl Source {
         if !metadata.is_file() {
             return Err(unusable("is neither a directory nor a file".to_owned()));
         }
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "ckpt")
-        {
-            return Err(unusable(
-                "a checkpoint is read as part of its journal: give the directory".to_owned(),
-            ));
-        }
         let mut magic = Vec::new();
         std::fs::File::open(path)
             .and_then(|file| file.take(8).read_to_end(&mut magic))
             .map_err(refused)?;
         // A damaged header must not turn a segment into something unknown.
-        let named = path.extension().is_some_and(|extension| extension == "seg");
-        if magic == SEGMENT_MAGIC || named {
+        let is_named = |name| path.extension().is_some_and(|extension| extension == name);
+        if magic == CHECKPOINT_MAGIC || is_named("ckpt") {
+            return Ok(Self::Checkpoint(Box::new(Checkpoint::open(path)?)));
+        }
+        if magic == SEGMENT_MAGIC || is_named("seg") {
             return Ok(Self::Segment(Box::new(SegmentFile::open(path)?)));
         }
         Ok(Self::Foreign(ForeignFile::detect(path)?))
@@ -98,11 +98,21 @@ impl Source {
     /// left out; where revisions began anew, the newest timeline that covers it is meant.
     pub fn records(&self, from: Option<Revision>) -> Result<SourceRecords, SourceError> {
         Ok(match (self, from) {
-            (Self::Journal(reader), None) => SourceRecords::Journal(reader.records()),
-            (Self::Journal(reader), Some(from)) => {
-                SourceRecords::Journal(reader.records_from_revision(from))
-            }
+            (Self::Journal(reader), from) => SourceRecords::Journal {
+                reader: reader.clone(),
+                records: match from {
+                    None => reader.records(),
+                    Some(from) => reader.records_from_revision(from),
+                },
+            },
             (Self::Segment(segment), _) => SourceRecords::Segment(segment.records()),
+            (Self::Checkpoint(checkpoint), _) => {
+                return Err(SourceError::Unusable {
+                    path: checkpoint.path().to_owned(),
+                    detail: "a checkpoint is one state, and has no history: give the directory"
+                        .to_owned(),
+                });
+            }
             (Self::Foreign(file), _) => SourceRecords::Foreign {
                 entries: file.entries(false)?,
                 file: file.clone(),
@@ -116,7 +126,12 @@ impl Source {
 #[derive(Debug)]
 pub enum SourceRecords {
     /// Of a journal: after `None`, what was written since may follow.
-    Journal(cairn_journal::Records),
+    Journal {
+        /// The journal.
+        reader: Reader,
+        /// Its records.
+        records: cairn_journal::Records,
+    },
     /// Of a segment.
     Segment(StoredRecords),
     /// Of another program's journal: every entry is given a sequence, and no time is known.
@@ -130,12 +145,37 @@ pub enum SourceRecords {
     },
 }
 
+/// Records that retention removed while they were about to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The first of them.
+    pub first: Sequence,
+    /// The oldest record that is still there.
+    pub next: Sequence,
+}
+
 impl SourceRecords {
+    /// Goes on behind an error, if it says no more than that retention has removed what was to be read
+    /// next: a checkpoint holds what came of it.
+    pub fn resume(&mut self, error: &SourceError) -> Option<Skipped> {
+        let (Self::Journal { reader, records }, SourceError::Journal(error)) = (self, error) else {
+            return None;
+        };
+        let cairn_journal::Error::Retired { sequence, oldest } = *error else {
+            return None;
+        };
+        *records = reader.records_from(oldest);
+        Some(Skipped {
+            first: sequence,
+            next: oldest,
+        })
+    }
+
     /// What is behind the last record.
     #[must_use]
     pub fn end_state(&self) -> EndState {
         match self {
-            Self::Journal(records) => records.end_state(),
+            Self::Journal { records, .. } => records.end_state(),
             Self::Segment(records) => records.end_state(),
             Self::Foreign { entries, .. } => entries.end_state(),
         }
@@ -147,7 +187,7 @@ impl Iterator for SourceRecords {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Self::Journal(records) => Some(records.next()?.map_err(Into::into)),
+            Self::Journal { records, .. } => Some(records.next()?.map_err(Into::into)),
             Self::Segment(records) => Some(
                 records
                     .next()?

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
-use cairn_journal::{EndState, Entry, Op, Record, Revision, Timestamp};
+use cairn_journal::{Checkpoint, EndState, Entry, Op, Record, Revision, Timestamp};
 use serde::Serialize;
 
 use crate::dump::GapSeen;
-use crate::source::time_of;
+use crate::filter::Filter;
+use crate::source::{Source, SourceError, time_of};
 use crate::text::escaped_path;
 
 /// What was counted.
@@ -48,6 +49,12 @@ pub struct Stats {
     pub timelines: u64,
     /// Bytes at the end that are no record.
     pub torn_bytes: u64,
+    /// Checkpoints from which the journal can be read.
+    pub checkpoints: u64,
+    /// The revision of the newest.
+    pub newest_checkpoint: Option<i64>,
+    /// Where retention has removed history: the newest revision that was covered before what is left of it.
+    pub history_after: Option<i64>,
     /// The paths that changed most often, the first the most.
     pub hottest: Vec<Hot>,
 }
@@ -68,6 +75,8 @@ pub struct Hot {
 pub struct Counter {
     stats: Stats,
     paths: HashMap<Bytes, PathCount>,
+    /// The state that retention has left of what it removed, until it was taken in.
+    base: Option<Checkpoint>,
     file: Option<std::sync::Arc<std::path::PathBuf>>,
 }
 
@@ -80,8 +89,31 @@ struct PathCount {
 }
 
 impl Counter {
-    /// Takes in one record.
-    pub fn add(&mut self, record: &Record) {
+    /// For the records of this source.
+    pub fn of(source: &Source) -> Result<Self, SourceError> {
+        let mut counter = Self::default();
+        if let Source::Journal(reader) = source {
+            let beginning = reader.beginning()?;
+            let usable = reader.checkpoints()?.usable;
+            counter.stats.checkpoints = usable.len() as u64;
+            counter.stats.newest_checkpoint = usable.first().map(|c| c.revision().0);
+            if beginning.is_retired() {
+                counter.stats.history_after = Some(beginning.covered.0);
+                counter.base = usable.into_iter().next_back();
+            }
+        }
+        Ok(counter)
+    }
+
+    /// Takes in one record; `filter` is what it was selected by.
+    pub fn add(&mut self, record: &Record, filter: &Filter) -> Result<(), SourceError> {
+        if self
+            .base
+            .as_ref()
+            .is_some_and(|base| base.sequence() < record.sequence)
+        {
+            self.take_base(filter)?;
+        }
         let stats = &mut self.stats;
         stats.records += 1;
         stats.record_bytes += record.location.length;
@@ -109,40 +141,69 @@ impl Counter {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// From here on what exists is what the checkpoint says, and what happened since.
+    fn take_base(&mut self, filter: &Filter) -> Result<(), SourceError> {
+        // With a later beginning only what happened since then counts.
+        let Some(base) = self.base.take().filter(|_| filter.from.is_none()) else {
+            return Ok(());
+        };
+        self.paths.values_mut().for_each(|count| count.now = None);
+        for entry in base.entries()? {
+            let entry = entry?;
+            if filter.is_path_wanted(&entry.path) {
+                self.count_of(&entry.path).now = Some(entry.value.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn count_of(&mut self, path: &Bytes) -> &mut PathCount {
+        if !self.paths.contains_key(path) {
+            // A copy: a part of a larger buffer would keep all of that alive.
+            let key = Bytes::copy_from_slice(path);
+            self.paths.insert(key, PathCount::default());
+        }
+        self.paths.get_mut(path).expect("inserted above")
     }
 
     fn add_change(&mut self, revision: i64, path: &Bytes, op: &Op) {
+        let now = match op {
+            Op::Set(value) => Some(value.len() as u64),
+            Op::Delete => None,
+        };
+        let count = self.count_of(path);
+        count.changes += 1;
+        count.value_bytes += now.unwrap_or(0);
+        count.now = now;
         let stats = &mut self.stats;
         widen(
             &mut stats.first_revision,
             &mut stats.last_revision,
             revision,
         );
-        if !self.paths.contains_key(path) {
-            // A copy: a part of a larger buffer would keep all of that alive.
-            let key = Bytes::copy_from_slice(path);
-            self.paths.insert(key, PathCount::default());
-        }
-        let count = self.paths.get_mut(path).expect("inserted above");
-        count.changes += 1;
-        count.now = match op {
-            Op::Set(value) => {
-                let bytes = value.len() as u64;
+        match now {
+            Some(bytes) => {
                 stats.sets += 1;
                 stats.value_bytes += bytes;
-                count.value_bytes += bytes;
-                Some(bytes)
             }
-            Op::Delete => {
-                stats.deletes += 1;
-                None
-            }
-        };
+            None => stats.deletes += 1,
+        }
     }
 
     /// The result, with so many of the hottest paths.
-    #[must_use]
-    pub fn finish(self, end: &EndState, top: usize) -> Stats {
+    pub fn finish(
+        mut self,
+        end: &EndState,
+        filter: &Filter,
+        top: usize,
+    ) -> Result<Stats, SourceError> {
+        // Nothing happened since; unless only what was before is asked for.
+        if filter.to.is_none() {
+            self.take_base(filter)?;
+        }
         let mut stats = self.stats;
         stats.paths = self.paths.len() as u64;
         let live = || self.paths.values().filter_map(|count| count.now);
@@ -151,7 +212,8 @@ impl Counter {
         if let EndState::TornTail { bytes, .. } = end {
             stats.torn_bytes = *bytes;
         }
-        let mut paths: Vec<_> = self.paths.iter().collect();
+        let changed = self.paths.iter().filter(|(_, count)| count.changes > 0);
+        let mut paths: Vec<_> = changed.collect();
         // By path where equal, so that the same journal always gives the same answer.
         paths.sort_unstable_by(|(a, x), (b, y)| y.changes.cmp(&x.changes).then(a.cmp(b)));
         stats.hottest = paths
@@ -163,7 +225,7 @@ impl Counter {
                 value_bytes: count.value_bytes,
             })
             .collect();
-        stats
+        Ok(stats)
     }
 }
 
@@ -211,6 +273,18 @@ impl fmt::Display for Stats {
             "gaps       {}, timelines {}, torn bytes {}",
             self.gaps, self.timelines, self.torn_bytes
         )?;
+        if self.checkpoints > 0 || self.history_after.is_some() {
+            write!(
+                f,
+                "state      {} checkpoints, the newest of revision {}",
+                self.checkpoints,
+                revision(self.newest_checkpoint)
+            )?;
+            match self.history_after {
+                Some(after) => writeln!(f, "; history before revision {after} is gone")?,
+                None => writeln!(f)?,
+            }
+        }
         if !self.hottest.is_empty() {
             writeln!(f, "hottest    changes      bytes  path")?;
         }

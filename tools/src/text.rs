@@ -14,8 +14,6 @@
 //! and the first `=` ends the path, because neither occurs in an escaped path; and a written line
 //! holds no control character but tabs, so showing it cannot disturb a terminal.
 
-use std::io::Write;
-
 use bytes::Bytes;
 use cairn_journal::{Op, Revision};
 
@@ -50,13 +48,19 @@ pub enum LineError {
 
 /// Appends the line of one change, its newline included.
 pub fn write_line(out: &mut Vec<u8>, revision: Revision, path: &[u8], op: &Op) {
-    write!(out, "{revision}:").expect("memory takes everything");
+    write_revision(out, revision);
     escape(out, path, &IN_PATH);
     if let Op::Set(body) = op {
         out.push(b'=');
         escape(out, body, &IN_BODY);
     }
     out.push(b'\n');
+}
+
+/// Appends the revision with which a line begins, and its colon.
+pub(crate) fn write_revision(out: &mut Vec<u8>, revision: Revision) {
+    out.extend_from_slice(itoa::Buffer::new().format(revision.0).as_bytes());
+    out.push(b':');
 }
 
 /// A path as it stands in a line.
@@ -132,11 +136,17 @@ static IN_PATH: [Class; 256] = classes(true);
 static IN_BODY: [Class; 256] = classes(false);
 
 fn escape(out: &mut Vec<u8>, bytes: &[u8], table: &[Class; 256]) {
-    // Nearly everything is valid, and to find that out in one go is several times faster.
-    if str::from_utf8(bytes).is_ok() {
-        return escape_valid(out, bytes, table);
+    // Nearly everything is plain ASCII: found out and moved in one go, which is all that the speed of a
+    // dump needs. What follows may be anything.
+    let (plain, rest) = bytes.split_at(plain_ascii(bytes, table));
+    out.extend_from_slice(plain);
+    if rest.is_empty() {
+        return;
     }
-    for chunk in bytes.utf8_chunks() {
+    if str::from_utf8(rest).is_ok() {
+        return escape_valid(out, rest, table);
+    }
+    for chunk in rest.utf8_chunks() {
         escape_valid(out, chunk.valid().as_bytes(), table);
         for byte in chunk.invalid() {
             push_hex(out, *byte);
@@ -144,14 +154,24 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8], table: &[Class; 256]) {
     }
 }
 
-/// Bytes looked at together: two or four vector registers, whatever the machine has.
+/// Bytes looked at together: one or two vector registers, whatever the machine has.
 const BLOCK: usize = 32;
 
-/// Whether every byte of a block is printable ASCII and no backslash. Without a branch for each
-/// byte, so that the compiler makes vector instructions of it.
-fn is_plain(block: &[u8; BLOCK]) -> bool {
-    let special = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'\\');
-    !block.iter().fold(false, |any, byte| any | special(*byte))
+/// How many bytes at the beginning are ASCII that stands for itself.
+fn plain_ascii(bytes: &[u8], table: &[Class; 256]) -> usize {
+    let in_path = table[usize::from(b'=')] == Class::Escaped;
+    // Without a branch for each byte, so that the compiler makes vector instructions of it.
+    let is_special = |byte: u8| {
+        !(0x20..0x7f).contains(&byte)
+            | (byte == b'\\')
+            | (in_path & ((byte == b':') | (byte == b'=')))
+    };
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let plain = |block: &&[u8; BLOCK]| !block.iter().fold(false, |any, b| any | is_special(*b));
+    let begin = blocks.iter().take_while(plain).count() * BLOCK;
+    let rest = &bytes[begin..];
+    let is_plain = |byte: &u8| byte.is_ascii() && table[usize::from(*byte)] == Class::Plain;
+    begin + rest.iter().position(|b| !is_plain(b)).unwrap_or(rest.len())
 }
 
 fn escape_valid(out: &mut Vec<u8>, text: &[u8], table: &[Class; 256]) {
@@ -160,16 +180,15 @@ fn escape_valid(out: &mut Vec<u8>, text: &[u8], table: &[Class; 256]) {
     let mut copied = 0;
     let mut at = 0;
     let mut look_at = 0;
-    // In a path more is escaped than a block is looked through for; and paths are short.
-    let blocks = table[usize::from(b'=')] == Class::Plain;
     while let Some(&byte) = text.get(at) {
         if at >= look_at {
-            if blocks && text[at..].first_chunk().is_some_and(is_plain) {
-                at += BLOCK;
+            let plain = plain_ascii(&text[at..], table);
+            // After a short piece, byte after byte for a while: looking ahead has a price.
+            look_at = at + plain + BLOCK;
+            if plain > 0 {
+                at += plain;
                 continue;
             }
-            // One byte after the other through this block, before looking again.
-            look_at = at + BLOCK;
         }
         let length = match table[usize::from(byte)] {
             Class::Plain => 0,

@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use cairn_journal::{
-    Entry, GapPhase, Op, Record, SegmentFile, Sequence, State, revision_at, state,
+    Checkpoint, Entry, GapPhase, Op, Record, SegmentFile, Sequence, State, revision_at, state,
 };
 
+use crate::checkpoint::state_of;
 use crate::dump::{DumpError, Form};
 use crate::filter::{Filter, Point};
 use crate::source::{Source, SourceError, time_of};
@@ -26,7 +27,8 @@ impl From<cairn_journal::Error> for TreeError {
     fn from(error: cairn_journal::Error) -> Self {
         match error {
             error @ cairn_journal::Error::NotInHistory { .. } => Self::Unknown(format!(
-                "{error}; revisions within a gap have no known state either"
+                "{error}; what was before may have been removed by retention, and revisions within a gap \
+                 have no known state"
             )),
             error @ cairn_journal::Error::MomentNotInHistory { .. } => {
                 Self::Unknown(error.to_string())
@@ -50,6 +52,10 @@ pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
         Source::Segment(segment) => {
             require_first(segment)?;
             fold(source, at)
+        }
+        Source::Checkpoint(checkpoint) => {
+            require_point(checkpoint, at)?;
+            Ok(state_of(checkpoint)?)
         }
         Source::Foreign(_) => {
             if matches!(at, Some(Point::Time(_))) {
@@ -78,6 +84,17 @@ pub fn write_tree(
         }
     }
     out.flush().map_err(DumpError::Output)
+}
+
+/// A checkpoint holds one state.
+pub(crate) fn require_point(checkpoint: &Checkpoint, at: Option<Point>) -> Result<(), TreeError> {
+    let revision = checkpoint.revision();
+    if at.is_none_or(|at| at == Point::Revision(revision)) {
+        return Ok(());
+    }
+    Err(TreeError::Unknown(format!(
+        "this checkpoint holds the state at revision {revision} and no other. Give the directory"
+    )))
 }
 
 fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {

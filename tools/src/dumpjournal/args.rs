@@ -22,8 +22,8 @@ use crate::source::Source;
     after_long_help = LONG_HELP
 )]
 pub struct Args {
-    /// A journal's directory, one of its segments, a journal file of the original Go program, or a
-    /// text log of doozer-journal
+    /// A journal's directory, one of its segments or checkpoints, a journal file of the original Go
+    /// program, or a text log of doozer-journal
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Print records as JSON, one object a line
@@ -90,6 +90,13 @@ JSON form:
   too. A path or value that is UTF-8 is text in \"path\" or \"value\", any other is in
   \"path_base64\" or \"value_base64\". Times are Unix milliseconds.
 
+Checkpoints:
+  A checkpoint is the state at one revision. Its file is printed as --state prints it, and has
+  --headers (its blocks), --stats and --check. Where retention has removed old segments, the
+  history of a directory begins behind them, and standard error says where; --state begins with a
+  checkpoint. If retention removes records while they are about to be read, the rest is printed and
+  standard error says what was left out.
+
 Selection:
   --from and --to are inclusive, and select by the revision that is printed. Where a cluster was
   replaced and its revisions began anew, --from REV means the newest one that reached REV.
@@ -100,6 +107,7 @@ Examples:
   dumpjournal /var/lib/cairn/1 --from '10 minutes ago'    what just happened
   dumpjournal /var/lib/cairn/1 --follow | grep /app       what is happening
   dumpjournal /var/lib/cairn/1 --state --at-revision 900  the tree as it was then
+  dumpjournal --check /var/lib/cairn/1/*900.ckpt          is this checkpoint whole?
   dumpjournal /var/lib/cairn/1 | writejournal copy        a copy, without what was damaged
   dumpjournal --check /var/lib/cairn/1 || echo see above  is it whole?
 
@@ -110,7 +118,7 @@ Exit codes:
   3   --check: whole, but with gaps: revisions that the persister could not see (and perhaps a
       torn tail as well)
   4   not readable: no journal there, or the disk failed
-  64  wrong command line, or a point in time that the journal does not know";
+  64  wrong command line, or a point in history that the journal does not know (any more)";
 
 impl Args {
     /// How records are printed.
@@ -146,6 +154,11 @@ impl Args {
         let path = self.path.display();
         match source {
             Source::Journal(_) => None,
+            Source::Checkpoint(_) if self.filter().needs_times() || self.at_time.is_some() => {
+                Some(format!(
+                    "{path}: a checkpoint has no times of its keys; give revisions, or the directory"
+                ))
+            }
             _ if self.follow => Some(format!(
                 "{path}: --follow needs a journal's directory: the tail moves on to new segments"
             )),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use cairn_journal::{
@@ -10,7 +10,7 @@ use cairn_journal::{
 };
 use tempfile::TempDir;
 
-use crate::run::{DUMP, WRITE, code, command, stderr, stdout, with};
+use crate::run::{DIFF, DUMP, VIEWS, WRITE, code, command, dumped, segments, stderr, stdout, with};
 
 /// 2026-01-31T10:00:00Z and so many minutes.
 fn minute(minutes: i64) -> Timestamp {
@@ -71,22 +71,6 @@ fn sampled() -> (TempDir, String) {
     sample(dir.path());
     let path = dir.path().to_str().unwrap().to_owned();
     (dir, path)
-}
-
-fn dumped(arguments: &[&str]) -> String {
-    let output = with(DUMP, arguments, b"");
-    assert_eq!(code(&output), 0, "{arguments:?}: {}", stderr(&output));
-    stdout(&output)
-}
-
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut segments: Vec<PathBuf> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
-        .collect();
-    segments.sort();
-    segments
 }
 
 #[test]
@@ -349,27 +333,41 @@ fn every_form_ends_quietly_when_its_pipe_is_closed() {
             .append(changes(revision, 0, many.collect()))
             .unwrap();
     }
+    journal
+        .commit(journal.end().next_sequence.previous())
+        .unwrap();
+    let checkpoint = journal.checkpoint().unwrap().newest.unwrap();
     journal.close().unwrap();
-    let path = dir.path().to_str().unwrap();
-    for arguments in [
-        &["--json"][..],
-        &["--raw"],
-        &["--state"],
-        &["--headers"],
-        &["--headers", "--json"],
-        &["--stats"],
-        &["--follow"],
-    ] {
-        let mut child = command(DUMP)
+    let other = TempDir::new().unwrap();
+    drop(Journal::open(other.path(), Options::default()).unwrap());
+    let ends_quietly = |binary: &str, arguments: &[&str], paths: &[&Path], expected: i32| {
+        let mut child = command(binary)
             .args(arguments)
-            .arg(path)
+            .args(paths)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
-        assert_eq!(stderr(&output), "", "{arguments:?}");
-        assert_eq!(code(&output), 0, "{arguments:?}");
+        let told = stderr(&output);
+        assert!(
+            !told.contains("panick") && !told.contains("cannot write"),
+            "{arguments:?}: {told}"
+        );
+        assert_eq!(code(&output), expected, "{arguments:?}: {told}");
+    };
+    for view in VIEWS {
+        for path in [dir.path(), checkpoint.path()] {
+            ends_quietly(DUMP, view, &[path], 0);
+        }
+    }
+    ends_quietly(DUMP, &["--follow"], &[dir.path()], 0);
+    let text = dumped(&[dir.path().to_str().unwrap()]);
+    let copy = other.path().join("copy");
+    let half: String = text.split_inclusive('\n').step_by(2).collect();
+    with(WRITE, &[copy.to_str().unwrap()], half.as_bytes());
+    for view in [&[][..], &["--state"]] {
+        ends_quietly(DIFF, view, &[dir.path(), &copy], 1);
     }
 }

@@ -9,7 +9,7 @@ use cairn_journal::{Change, GapReason, Journal, NewRecord, Options, Revision, Ti
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::run::{DUMP, WRITE, code, command, run, stderr, stdout};
+use crate::run::{DUMP, WRITE, code, command, run, segments, stderr, stdout};
 
 fn dump(dir: &Path) -> Output {
     let mut command = command(DUMP);
@@ -65,13 +65,7 @@ fn round(dir: &Path) -> Vec<u8> {
 }
 
 fn segment(dir: &Path) -> PathBuf {
-    let mut segments: Vec<PathBuf> = fs::read_dir(dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
-        .collect();
-    segments.sort();
-    segments.remove(0)
+    segments(dir).remove(0)
 }
 
 #[test]
@@ -282,13 +276,7 @@ fn a_torn_tail_is_mentioned_and_only_a_check_calls_it_out() {
     let record = changes(4, vec![set("/a", "torn".repeat(100))]);
     journal.append_and_commit(record).unwrap();
     drop(journal);
-    let mut files: Vec<PathBuf> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
-        .collect();
-    files.sort();
-    let torn = files
+    let torn = segments(dir.path())
         .iter()
         .rev()
         .find_map(|file| {

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+mod checkpoint;
 mod diff;
 mod doozer;
 mod foreign;
 mod inspect;
 mod journal;
+mod live;
 mod run;

@@ -1,7 +1,11 @@
-//! Running a binary of this crate.
+//! Running a binary of this crate, and what there is to run it on.
 
+use std::fs;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
 
 pub(crate) const DUMP: &str = env!("CARGO_BIN_EXE_dumpjournal");
 pub(crate) const DIFF: &str = env!("CARGO_BIN_EXE_diffjournal");
@@ -57,4 +61,85 @@ pub(crate) fn with(binary: &str, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = command(binary);
     command.args(arguments);
     run(command, input)
+}
+
+/// What it prints when it succeeds.
+pub(crate) fn dumped(arguments: &[&str]) -> String {
+    let output = with(DUMP, arguments, b"");
+    assert_eq!(code(&output), 0, "{arguments:?}: {}", stderr(&output));
+    stdout(&output)
+}
+
+/// Every way of looking at a journal or a checkpoint that ends by itself.
+pub(crate) const VIEWS: &[&[&str]] = &[
+    &[],
+    &["--json"],
+    &["--raw"],
+    &["--state"],
+    &["--state", "--json"],
+    &["--headers"],
+    &["--headers", "--json"],
+    &["--stats"],
+    &["--check"],
+];
+
+/// The segments of a journal, oldest first.
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut segments: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "seg"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+/// A small file system in memory; unmounted when dropped.
+pub(crate) struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    pub(crate) fn mount() -> Self {
+        let disk = Self(TempDir::new().unwrap());
+        let is_mounted = disk.mounted(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
+        assert!(
+            is_mounted,
+            "cannot mount a small file system. Run the tests as root, or in a namespace of their own: \
+             unshare --map-root-user --mount cargo test"
+        );
+        disk
+    }
+
+    fn mounted(&self, arguments: &[&str]) -> bool {
+        let mut mount = Command::new("mount");
+        mount
+            .args(arguments)
+            .arg(self.path())
+            .status()
+            .unwrap()
+            .success()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Leaves no room for anything.
+    pub(crate) fn fill(&self) {
+        let mut ballast = fs::File::create(self.path().join("ballast")).unwrap();
+        while ballast.write_all(&[1; 4096]).is_ok() {}
+    }
+
+    pub(crate) fn make_read_only(&self) {
+        assert!(self.mounted(&["-o", "remount,ro"]));
+        fs::write(self.path().join("anything"), "x").unwrap_err();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(self.path()).status();
+        if !unmounted.is_ok_and(|status| status.success()) {
+            eprintln!("{} is still mounted", self.path().display());
+        }
+    }
 }
