@@ -8,10 +8,10 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    Journal, Reader, Result, Sequence,
+    Journal, Reader, Result, Sequence, Stop,
     directory::{Listing, Segment},
     recovery,
-    storage::{Disk, SharedStorage, Storage},
+    storage::{Access, Disk, Named, SharedStorage, Storage},
 };
 
 mod blocks;
@@ -24,6 +24,7 @@ mod merge;
 mod retention;
 mod retire;
 mod runs;
+mod sorted;
 mod stored;
 mod vet;
 mod write;
@@ -33,6 +34,7 @@ pub use history::Checkpoints;
 pub(crate) use history::{History, retired, unless_changing};
 pub use retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide};
 pub use retire::RetentionReport;
+pub use sorted::{SettledState, SortedEntries, Sorter};
 pub use stored::{CheckpointFacts, StoredBlock, StoredBlocks};
 pub(crate) use vet::Vetted;
 pub use write::{CheckpointOutcome, CheckpointReport};
@@ -48,9 +50,29 @@ impl Journal {
     ///
     /// If a checkpoint or retention is under way already: [`crate::Error::Locked`].
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
+        self.checkpoint_unless(&Stop::new())
+    }
+
+    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked.
+    pub fn checkpoint_unless(&self, stop: &Stop) -> Result<CheckpointReport> {
         let reader = self.reader()?;
         let upto = self.end().durable;
-        write::write(reader.storage(), self.dir(), upto, BUFFER_BYTES)
+        write::write(reader.storage(), self.dir(), upto, BUFFER_BYTES, stop)
+    }
+
+    /// How long the segments are that begin behind this record. What is behind it in the record's own
+    /// segment is not counted, nor the segment being written: see [`Journal::appended_bytes`].
+    pub fn segment_bytes_after(&self, sequence: Sequence) -> Result<u64> {
+        let reader = self.reader()?;
+        let listing = Listing::read(&**reader.storage(), self.dir())?;
+        let last = listing.segments.keys().next_back().copied();
+        let mut bytes = 0;
+        for (first, path) in listing.segments.range(sequence.next()..) {
+            if Some(*first) != last {
+                bytes += Named::open(&**reader.storage(), path, Access::Read)?.len()?;
+            }
+        }
+        Ok(bytes)
     }
 
     /// Removes what is outside the window and covered by a checkpoint. May be called from any thread
@@ -100,7 +122,7 @@ pub fn checkpoint_with(
     let _lock = recovery::take_lock(&*storage, dir)?;
     recovery::refuse_half_repaired(&*storage, dir)?;
     let upto = proven_durable(&*storage, dir)?;
-    write::write(&storage, dir, upto, buffer_bytes)
+    write::write(&storage, dir, upto, buffer_bytes, &Stop::new())
 }
 
 /// The newest sequence that the journal itself proves to be durable.

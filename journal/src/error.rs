@@ -137,6 +137,9 @@ pub enum Error {
     /// An assertion of this library failed in the thread that was writing.
     #[error("the journal's writer panicked; this is a bug in it")]
     Bug,
+    /// The caller asked for an early end ([`crate::Stop`]). Nothing was changed.
+    #[error("stopped early, as was asked for")]
+    Stopped,
     /// The revision asked for is not in the journal (any more, or yet).
     #[error("revision {revision} is not in this journal, which holds {oldest} to {newest}")]
     NotInHistory {

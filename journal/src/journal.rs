@@ -79,6 +79,7 @@ pub(crate) struct Shared {
     /// Where callers wait who found the queue full.
     room: Condvar,
     syncs: Arc<AtomicU64>,
+    appended: AtomicU64,
     prepare: Option<Arc<Prepare>>,
     // Last, so that it is released last.
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -198,6 +199,7 @@ impl Journal {
             waiting: [Condvar::new(), Condvar::new()],
             room: Condvar::new(),
             syncs,
+            appended: AtomicU64::new(0),
             prepare,
             lock: Mutex::new(Some(opened.lock)),
             options,
@@ -272,6 +274,12 @@ impl Journal {
         self.shared.syncs.load(Ordering::Relaxed)
     }
 
+    /// How many bytes of records were appended since opening.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.shared.appended.load(Ordering::Relaxed)
+    }
+
     /// A reader of the same directory.
     pub fn reader(&self) -> Result<Reader> {
         Reader::open_with(self.shared.storage.clone(), &self.shared.dir)
@@ -324,6 +332,7 @@ impl Shared {
             };
         }
         let sequence = state.push(record, &payload, payload_bytes);
+        self.appended.fetch_add(length as u64, Ordering::Relaxed);
         Ok((state, sequence))
     }
 

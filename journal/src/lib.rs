@@ -70,6 +70,7 @@ mod scan;
 mod segment;
 mod segment_file;
 mod state;
+mod stop;
 pub mod storage;
 mod tail;
 mod tracker;
@@ -78,7 +79,8 @@ mod turn;
 pub use checkpoint::{
     Checkpoint, CheckpointEntry, CheckpointFacts, CheckpointOutcome, CheckpointReport,
     CheckpointSpan, Checkpoints, Entries, Retention, RetentionReport, Retired, SegmentSpan,
-    StoredBlock, StoredBlocks, checkpoint, checkpoint_with, decide, retire, retire_with,
+    SettledState, SortedEntries, Sorter, StoredBlock, StoredBlocks, checkpoint, checkpoint_with,
+    decide, retire, retire_with,
 };
 pub use entry::{
     Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
@@ -94,4 +96,5 @@ pub use recovery::Recovery;
 pub use repair::{Damage, RepairReport, repair, repair_with};
 pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};
 pub use state::{State, state, state_and_damage};
+pub use stop::Stop;
 pub use uuid::Uuid;

@@ -4,6 +4,7 @@
 //! its stream begins with the revision after the newest one that the journal covers. Nothing has
 //! been published by then.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub struct Attached<S> {
     pub next: Revision,
     /// Everything from `next` on.
     pub stream: Changes,
+    /// Whether the cluster's state was taken, as its history could not be followed.
+    pub state_taken: bool,
 }
 
 /// What the journal knows of the cluster that it follows.
@@ -59,9 +62,14 @@ pub fn ours(journal: &Journal) -> Result<Ours, cairn_journal::Error> {
     })
 }
 
-/// Whether the journal holds anything that is not bookkeeping. The first change is found soon.
+/// Whether the journal holds anything that is not bookkeeping. The first change is found soon; a
+/// checkpoint, which may stand for records that are gone, is made only after there were changes.
 fn has_content(journal: &Journal) -> Result<bool, cairn_journal::Error> {
-    for record in journal.reader()?.records() {
+    let reader = journal.reader()?;
+    if !reader.checkpoints()?.usable.is_empty() {
+        return Ok(true);
+    }
+    for record in reader.records() {
         match record?.entry {
             Entry::Timeline(_) | Entry::Watermark { .. } | Entry::Seal { .. } => {}
             _ => return Ok(true),
@@ -70,16 +78,53 @@ fn has_content(journal: &Journal) -> Result<bool, cairn_journal::Error> {
     Ok(false)
 }
 
-/// How many changes the journal holds beyond `common`, which are not in the restored cluster.
-fn changes_beyond(journal: &Journal, common: Revision) -> Result<u64, cairn_journal::Error> {
-    let mut beyond = 0;
-    for record in journal.reader()?.records() {
-        let record = record?;
+/// The changes that the journal holds and a restored cluster does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Beyond {
+    changes: u64,
+    /// Whether there may be more, in records that were retired.
+    or_more: bool,
+}
+
+impl fmt::Display for Beyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.or_more {
+            write!(
+                f,
+                "{} changes, and perhaps others in records that were retired",
+                self.changes
+            )
+        } else {
+            write!(f, "{} changes", self.changes)
+        }
+    }
+}
+
+/// How many changes the journal holds beyond `common`, which are not in the restored cluster. Reads
+/// no more than the records after it.
+fn changes_beyond(journal: &Journal, common: Revision) -> Result<Beyond, cairn_journal::Error> {
+    let reader = journal.reader()?;
+    let mut beyond = Beyond {
+        changes: 0,
+        or_more: false,
+    };
+    let mut records = reader.records_from_revision(common.next());
+    while let Some(record) = records.next() {
+        let record = match record {
+            Err(
+                cairn_journal::Error::NotInHistory { .. } | cairn_journal::Error::Retired { .. },
+            ) if !beyond.or_more => {
+                beyond.or_more = true;
+                records = reader.records();
+                continue;
+            }
+            other => other?,
+        };
         match record.entry {
             // What was counted belongs to an older life; only the newest is compared.
-            Entry::Timeline(_) => beyond = 0,
+            Entry::Timeline(_) => beyond.changes = 0,
             Entry::Changes { changes, .. } if record.revision > common => {
-                beyond += changes.len() as u64;
+                beyond.changes += changes.len() as u64;
             }
             _ => {}
         }
@@ -212,7 +257,13 @@ async fn try_attach<C: Cluster>(
                 .await;
             match named {
                 // Looked at again, so that one path leads from a name to a binding.
-                Ok(_) | Err(cluster::Error::Conflict) => return Ok(Tried::Again),
+                Ok(_) => return Ok(Tried::Again),
+                // Not at once: a node that lags does not know the name yet that is in our way.
+                Err(cluster::Error::Conflict) => {
+                    return Ok(Tried::Wait(
+                        "somebody else has just named the cluster".to_owned(),
+                    ));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -231,9 +282,9 @@ async fn try_attach<C: Cluster>(
         }
         Attach::Rebase { identity, common } => {
             let beyond = tokio::task::block_in_place(|| changes_beyond(journal, common))?;
-            if beyond > 0 && !accept_loss {
+            if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
                 return Err(Error::WouldLose(format!(
-                    "this journal holds {beyond} changes, up to revision {}, that the cluster was not restored \
+                    "this journal holds {beyond}, up to revision {}, that the cluster was not restored \
                      with ({identity}): it has older values, or nothing, in their place. Following it would \
                      record those older values as the newest",
                     ours.newest
@@ -271,6 +322,7 @@ async fn try_attach<C: Cluster>(
         identified_at,
         next,
         stream,
+        state_taken: false,
     }))
 }
 
@@ -303,6 +355,7 @@ async fn after<S: Session>(
         identified_at,
         next: taken.at.next(),
         stream: taken.stream,
+        state_taken: true,
     }))
 }
 

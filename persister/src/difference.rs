@@ -4,23 +4,27 @@
 //! is written, and the gap is closed. Until then the journal covers nothing beyond the gap's
 //! beginning, so a crash in the middle leads here again.
 //!
+//! Neither state is held in memory: the cluster's is sorted as it arrives (a cluster lists its keys in an
+//! order of its own), the journal's is a sorted stream, and the two are merged.
+//!
 //! Nothing is missed between the state and what is followed after it: following starts *first*,
 //! from the revision after the one at which the snapshot is pinned, and is buffered meanwhile.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 
-use bytes::Bytes;
-use cairn_journal::{Change, GapReason, Journal, NewRecord, Revision, Timestamp};
+use cairn_journal::{
+    Change, CheckpointEntry, GapReason, Journal, NewRecord, Revision, SortedEntries, Sorter, Stop,
+    Timestamp,
+};
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
 
 use crate::cluster::{self, Followed, Live, Session};
 use crate::error::Error;
-use crate::stage::{Room, bytes_of};
+use crate::stage::ahead::read_ahead;
+use crate::stage::bytes_of;
 
-/// How many revisions are buffered while a snapshot is taken, and with the bytes that [`Room`] has.
-/// With more, reading stops, and if the cluster then forgets them, there is another gap.
-const BUFFERED_REVISIONS: usize = 65_536;
+/// How many live keys are sorted in one go, as far as that many have arrived.
+const CHUNK_KEYS: usize = 1024;
 
 /// How many bytes of changes go into one record of the difference, and how many changes.
 const RECORD_BYTES: usize = 1 << 20;
@@ -48,42 +52,37 @@ pub async fn take<S: Session>(
     reason: GapReason,
     marker: impl FnOnce(Revision) -> Option<NewRecord>,
 ) -> Result<Taken, Error> {
+    // First, as it may take a while, and the cluster goes on. It is what the journal says in sum: a
+    // difference that was not completed is no part of it, unless damage has made it one.
+    let before = tokio::task::block_in_place(|| journal.settled_state(&Stop::new()))?;
     let at = session.revision().await?;
-    let stream = buffered(session.follow(at.next()));
+    let stream = read_ahead(session.follow(at.next()));
     // After a repair nothing new may have happened; then the gap is the newest revision.
     let (first, last) = (first.min(at), at);
     tracing::warn!(
         first = %first, last = %at, %reason,
         "revisions {first} to {at} cannot be followed one by one: taking the cluster's state instead"
     );
-    let before = tokio::task::block_in_place(|| -> Result<_, cairn_journal::Error> {
-        // The records of a gap that was left open are part of the state: the difference is taken
-        // to what the journal says in sum.
-        let state = cairn_journal::state(&journal.reader()?, None)?;
+    tokio::task::block_in_place(|| -> Result<_, cairn_journal::Error> {
         journal.append(NewRecord::gap_opened(first, last, reason, Timestamp::now()))?;
         if let Some(marker) = marker(first.previous()) {
             journal.append(marker)?;
         }
-        Ok(state.files)
+        Ok(())
     })?;
-
-    let mut difference = Difference {
-        before,
-        writer: Writer {
+    let live = sorted(journal.sorter()?, session.snapshot(at)).await?;
+    let changes = tokio::task::block_in_place(|| {
+        let writer = Writer {
             journal,
             last,
             changes: Vec::new(),
             bytes: 0,
             total: 0,
-        },
-    };
-    let mut live = session.snapshot(at);
-    while let Some(live) = live.next().await {
-        difference.live(live?)?;
-    }
-    let changes = difference.close()?;
-    tokio::task::block_in_place(|| {
-        journal.append_and_commit(NewRecord::gap_closed(first, last, reason, Timestamp::now()))
+        };
+        let changes = write(before.entries, live, writer)?;
+        let closed = NewRecord::gap_closed(first, last, reason, Timestamp::now());
+        journal.append_and_commit(closed)?;
+        Ok::<_, cairn_journal::Error>(changes)
     })?;
     tracing::warn!(first = %first, last = %at, changes, "the journal has the cluster's state at revision {at}");
     Ok(Taken {
@@ -92,33 +91,68 @@ pub async fn take<S: Session>(
     })
 }
 
-/// The journal's state, minus what the cluster was seen to have.
-struct Difference<'a> {
-    before: BTreeMap<Bytes, (Revision, Bytes)>,
-    writer: Writer<'a>,
+/// All live keys, in the order of their paths.
+async fn sorted(
+    mut sorter: Sorter,
+    live: impl Stream<Item = cluster::Result<Live>> + Unpin,
+) -> Result<SortedEntries, Error> {
+    let mut chunks = live.ready_chunks(CHUNK_KEYS);
+    while let Some(chunk) = chunks.next().await {
+        // May write to the disk.
+        tokio::task::block_in_place(|| {
+            chunk.into_iter().try_for_each(|live| {
+                let Live {
+                    path,
+                    revision,
+                    value,
+                } = live?;
+                let entry = CheckpointEntry {
+                    path,
+                    revision,
+                    value,
+                };
+                Ok::<_, Error>(sorter.push(entry)?)
+            })
+        })?;
+    }
+    Ok(tokio::task::block_in_place(|| sorter.sorted())?)
 }
 
-impl Difference<'_> {
-    fn live(&mut self, live: Live) -> Result<(), cairn_journal::Error> {
-        let known = self
-            .before
-            .remove(&live.path)
-            .is_some_and(|(revision, value)| revision == live.revision && value == live.value);
-        if known {
-            return Ok(());
+/// Writes what leads from `before` to `live`. Returns how many changes there were.
+fn write(
+    mut before: SortedEntries,
+    mut live: SortedEntries,
+    mut writer: Writer<'_>,
+) -> Result<u64, cairn_journal::Error> {
+    let (mut old, mut new) = (before.next().transpose()?, live.next().transpose()?);
+    loop {
+        let order = match (&old, &new) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.path.cmp(&new.path),
+        };
+        let is_same = old == new;
+        let gone = old.take_if(|_| order.is_le());
+        let there = new.take_if(|_| order.is_ge());
+        match (gone, there) {
+            (_, Some(_)) if is_same => {}
+            (_, Some(new)) => {
+                writer.push(Change::set(new.path, new.value).at(new.revision))?;
+            }
+            // What the cluster does not have any more is deleted.
+            (Some(old), None) => writer.push(Change::delete(old.path))?,
+            (None, None) => unreachable!("one of the two is the lesser"),
         }
-        self.writer
-            .push(Change::set(live.path, live.value).at(live.revision))
-    }
-
-    /// What the cluster does not have any more is deleted. Returns how many changes there were.
-    fn close(mut self) -> Result<u64, cairn_journal::Error> {
-        for (path, _) in std::mem::take(&mut self.before) {
-            self.writer.push(Change::delete(path))?;
+        if order.is_le() {
+            old = before.next().transpose()?;
         }
-        self.writer.flush()?;
-        Ok(self.writer.total)
+        if order.is_ge() {
+            new = live.next().transpose()?;
+        }
     }
+    writer.flush()?;
+    Ok(writer.total)
 }
 
 struct Writer<'a> {
@@ -146,29 +180,8 @@ impl Writer<'_> {
             self.bytes = 0;
             let record = NewRecord::changes(self.last, changes, Timestamp::now());
             // May wait for the disk when its queue is full.
-            tokio::task::block_in_place(|| self.journal.append(record))?;
+            self.journal.append(record)?;
         }
         Ok(())
     }
-}
-
-/// Reads `stream` from now on, up to a bound, so that it is not left behind meanwhile.
-fn buffered(
-    mut stream: impl Stream<Item = cluster::Result<Followed>> + Send + Unpin + 'static,
-) -> impl Stream<Item = cluster::Result<Followed>> + Send + Unpin {
-    let (to, mut from) = mpsc::channel(BUFFERED_REVISIONS);
-    tokio::spawn(async move {
-        let room = Room::new();
-        while let Some(item) = stream.next().await {
-            let changes = item.as_ref().map_or(&[][..], |followed| &followed.changes);
-            let held = room.take(changes).await;
-            if to.send((item, held)).await.is_err() {
-                break;
-            }
-        }
-    });
-    futures::stream::poll_fn(move |context| {
-        let next = from.poll_recv(context);
-        next.map(|item| item.map(|(item, _held)| item))
-    })
 }

@@ -100,7 +100,7 @@ impl Error {
     pub fn exit_status(&self) -> u8 {
         use cairn_journal::Error as J;
         match self {
-            Self::Journal(J::Corrupt { .. }) => 10,
+            Self::Journal(J::Corrupt { .. } | J::CheckpointDamaged { .. }) => 10,
             Self::Journal(J::Locked { .. }) => 11,
             Self::Journal(J::Latched { .. }) => 13,
             Self::Journal(_) => 12,

@@ -22,6 +22,7 @@
 //! | [`owner`] | who holds an id |
 //! | [`attach`], [`difference`] | how a session becomes one that may be followed, also across a gap |
 //! | [`pipeline`], [`stage`] | follow, journal, publish |
+//! | [`upkeep`] | when checkpoints are made and history is retired |
 //! | [`mod@restore`] | how a journal's state goes back into an empty cluster |
 //! | [`observe`] | what is told to Prometheus, health checks, the service manager, people |
 //! | [`config`] | flags over environment over file over defaults |
@@ -44,5 +45,6 @@ pub mod pipeline;
 pub mod progress;
 pub mod restore;
 pub mod stage;
+pub mod upkeep;
 
 pub use life::run;

@@ -20,6 +20,7 @@ use crate::owner::Holder;
 use crate::patience::Patience;
 use crate::restore::{Restored, restore};
 use crate::stage::follow::Ended;
+use crate::upkeep::Upkeep;
 use crate::{attach, pipeline};
 
 /// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
@@ -129,7 +130,10 @@ async fn persist_once<C: Cluster>(
 ) -> Result<(), Error> {
     let journal = tokio::task::block_in_place(|| open_journal(config, repair))?;
     let journal = Arc::new(journal);
-    let result = follow(config, cluster, &journal, vitals, restored, cancel).await;
+    let upkeep = Upkeep::start(Arc::clone(&journal), config.upkeep, Arc::clone(vitals))
+        .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
+    let result = follow(config, cluster, &journal, &upkeep, vitals, restored, cancel).await;
+    tokio::task::block_in_place(|| upkeep.end());
     // The last record says that everything before it is durable. After an error the journal may
     // have latched; what it then says is the error that is returned anyway.
     let closed = match Arc::try_unwrap(journal) {
@@ -174,6 +178,7 @@ async fn follow<C: Cluster>(
     config: &Config,
     cluster: &C,
     journal: &Arc<Journal>,
+    upkeep: &Upkeep,
     vitals: &Arc<Vitals>,
     restored: &CancellationToken,
     cancel: &CancellationToken,
@@ -192,6 +197,9 @@ async fn follow<C: Cluster>(
             return Ok(());
         };
         take_state = None;
+        if attached.state_taken {
+            upkeep.checkpoint_soon();
+        }
         let before = journal.end().revision;
         let ended = pipeline::run(
             attached,

@@ -121,8 +121,9 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
         };
         match session.write(&key, expect, me.value()).await {
             Ok(revision) => return Ok(revision),
-            // Somebody was faster: look again.
-            Err(cluster::Error::Conflict) => {}
+            // Somebody was faster: look again. Not at once: a node that lags shows for a while yet
+            // what was there before.
+            Err(cluster::Error::Conflict) => sleep(LOOK_EVERY).await,
             Err(error) => return Err(error.into()),
         }
     }

@@ -12,17 +12,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::Attached;
+use crate::attach::{Attached, Changes};
 use crate::cluster::{self, ControlKey, Id, Session};
 use crate::error::Error;
 use crate::observe::Vitals;
 use crate::owner::{self, Holder};
+use crate::stage::ahead::read_ahead;
 use crate::stage::follow::{Ended, Follower};
-use crate::stage::owed::{Owed, Progress};
+use crate::stage::owed::{Ending, Owed, Progress, Reading};
 use crate::stage::{self, IN_FLIGHT_MESSAGES, Reached, publish};
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
+
+/// A claim to the id that takes longer than this is contended, and may take as long as a holder has to
+/// show that it lives.
+const CONTENDED_AFTER: Duration = Duration::from_millis(200);
 
 /// How long an orderly end waits for what is durable to be published.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -56,10 +61,10 @@ pub async fn run<S: Session>(
         identified_at,
         next,
         stream,
+        state_taken: _,
     } = attached;
-    let claimed_at = tokio::select! {
-        claimed = owner::claim(&session, id, me) => claimed?,
-        () = cancel.cancelled() => return Ok(Ended::Cancelled),
+    let Some((claimed_at, stream)) = claim(&session, id, me, stream, cancel).await? else {
+        return Ok(Ended::Cancelled);
     };
     let end = journal.end();
     tracing::info!(cluster, from = %next, durable = %end.revision, "following");
@@ -106,8 +111,8 @@ pub async fn run<S: Session>(
         },
         error = publishers.failure() => Err(match error {
             // Somebody else writes what only the holder of the id may write.
-            cluster::Error::Conflict => owner::replaced(&session, id).await?,
-            other => other.into(),
+            Error::Cluster(cluster::Error::Conflict) => owner::replaced(&session, id).await?,
+            other => other,
         }),
         result = &mut journaling => {
             journaled = Some(result);
@@ -134,9 +139,32 @@ pub async fn run<S: Session>(
     ended
 }
 
+/// Takes the id. Where that takes a while, what happens meanwhile is read ahead. `None` if cancelled.
+async fn claim<S: Session>(
+    session: &S,
+    id: Id,
+    me: &Holder,
+    stream: Changes,
+    cancel: &CancellationToken,
+) -> Result<Option<(Revision, Changes)>, Error> {
+    let mut claim = std::pin::pin!(owner::claim(session, id, me));
+    tokio::select! {
+        claimed = &mut claim => return Ok(Some((claimed?, stream))),
+        () = cancel.cancelled() => return Ok(None),
+        () = tokio::time::sleep(CONTENDED_AFTER) => {}
+    }
+    let stream: Changes = Box::new(read_ahead(stream));
+    tokio::select! {
+        claimed = claim => Ok(Some((claimed?, stream))),
+        () = cancel.cancelled() => Ok(None),
+    }
+}
+
 /// The tasks that write into the cluster.
 struct Publishers {
-    tasks: JoinSet<cluster::Result<()>>,
+    tasks: JoinSet<Result<(), Error>>,
+    /// Ends the thread among them, which cannot be aborted.
+    ending: Ending,
 }
 
 impl Publishers {
@@ -168,9 +196,12 @@ impl Publishers {
         tasks.spawn(async move {
             let say = |reached: &Reached| reached.revision.to_string();
             let told = |reached: &Reached| vitals.published(reached.revision, reached.at.elapsed());
-            publish::announce(&session, key, watermark, Duration::ZERO, say, told).await
+            Ok(publish::announce(&session, key, watermark, Duration::ZERO, say, told).await?)
         });
-        Ok(Self { tasks })
+        Ok(Self {
+            tasks,
+            ending: Ending::default(),
+        })
     }
 
     /// Starts the per-path mirror: first what the journal still owes, then what comes to be.
@@ -186,40 +217,37 @@ impl Publishers {
         let owed = Owed::read(session, id, journal).await?;
         let (complete, completions) = watch::channel(owed.progress);
         let (to, batches) = mpsc::channel(MIRROR_BATCHES);
+        let reading = Reading {
+            session: session.clone(),
+            id,
+            durable,
+            to,
+            ending: self.ending.clone(),
+        };
         let journal = Arc::clone(journal);
-        let reading = tokio::task::spawn_blocking(move || owed.hand_on(&journal, durable, &to));
-        self.tasks.spawn(async move {
-            let failed = |cause: String| {
-                cluster::Error::Refused(format!(
-                    "what the mirror is owed cannot be read from the journal: {cause}"
-                ))
-            };
-            match reading.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(error)) => Err(failed(error.to_string())),
-                Err(panic) => Err(failed(panic.to_string())),
-            }
-        });
-        self.tasks.spawn(mirror.run(batches, complete));
+        self.tasks
+            .spawn_blocking(move || reading.run(&journal, owed));
+        self.tasks
+            .spawn(async move { Ok(mirror.run(batches, complete).await?) });
         self.tasks.spawn({
             let (session, vitals) = (session.clone(), Arc::clone(vitals));
             let (key, every) = (ControlKey::Mirrored(id), publish::MIRRORED_EVERY);
             async move {
                 let told = |progress: &Progress| vitals.mirrored(progress.revision);
-                publish::announce(&session, key, completions, every, Progress::to_string, told)
-                    .await
+                let say = Progress::to_string;
+                Ok(publish::announce(&session, key, completions, every, say, told).await?)
             }
         });
         Ok(())
     }
 
     /// Returns when a publisher has failed; those that are done are not waited for.
-    async fn failure(&mut self) -> cluster::Error {
+    async fn failure(&mut self) -> Error {
         loop {
             match self.tasks.join_next().await {
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => return error,
-                Some(Err(panic)) => return cluster::Error::Refused(panic.to_string()),
+                Some(Err(panic)) => return Error::Panicked(panic.to_string()),
                 None => std::future::pending().await,
             }
         }
@@ -238,10 +266,13 @@ impl Publishers {
             tracing::warn!(
                 "not everything durable was published within {DRAIN:?}; the next start does it"
             );
+            self.abort().await;
         }
     }
 
+    /// Ends them all. Returns once they are gone, and with them their hold on the journal.
     async fn abort(&mut self) {
+        self.ending.now();
         self.tasks.shutdown().await;
     }
 }

@@ -80,6 +80,9 @@ fn observed_at(entry: &Entry) -> Option<Timestamp> {
 /// What happened since a checkpoint.
 pub(crate) struct Collected {
     pub(crate) runs: Runs,
+    /// What there is of differences of which a part was lost, if the end is not settled: newer than
+    /// `runs`. No checkpoint may hold it, but whoever reads all records takes it in.
+    pub(crate) partial: Runs,
     /// The last settled point: what `runs` lead to.
     pub(crate) point: Point,
 }
@@ -101,6 +104,7 @@ pub(crate) fn collect(
         None => reader.records(),
     };
     for record in records {
+        workshop.stop.check()?;
         let record = record?;
         if record.sequence > upto {
             break;
@@ -141,7 +145,11 @@ pub(crate) fn collect(
         Some(before) if at.tracker.in_difference() => before,
         _ => at,
     };
-    Ok(Collected { runs, point })
+    Ok(Collected {
+        runs,
+        partial,
+        point,
+    })
 }
 
 fn is_opened(record: &Record) -> bool {

@@ -153,6 +153,12 @@ impl Checkpoint {
         self.header.observed_at
     }
 
+    /// When it was made.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.header.created_at
+    }
+
     /// How many paths there are.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -15,7 +15,7 @@ use super::{
     merge::{Input, Merge},
 };
 use crate::{
-    Result, Revision,
+    Result, Revision, Stop,
     layout::Seed,
     recovery, segment,
     storage::{Access, Named, SharedStorage},
@@ -33,7 +33,9 @@ pub(crate) struct Workshop {
     pub(crate) dir: PathBuf,
     pub(crate) buffer_bytes: usize,
     pub(crate) meter: Arc<Meter>,
+    /// The number of the last file made. No two workshops in a directory use the same.
     pub(crate) made: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) stop: Stop,
 }
 
 /// A sorted file that is removed with this value.
@@ -179,6 +181,7 @@ impl Workshop {
         let file = segment::create_temporary(&*self.storage, &path)?;
         let mut out = BlockWriter::new(&file, seed.clone(), 0, &self.meter);
         while let Some(item) = merge.next()? {
+            self.stop.check()?;
             out.push(&item)?;
         }
         out.finish()?;

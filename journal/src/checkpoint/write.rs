@@ -20,7 +20,7 @@ use super::{
     runs::Workshop,
 };
 use crate::{
-    Error, Reader, Result, Revision, Sequence,
+    Error, Reader, Result, Revision, Sequence, Stop,
     directory::{CHECKPOINT, Segment, checkpoint_name, segment_name},
     recovery, segment,
     storage::{Access, Lock, Named, SharedStorage, Storage},
@@ -78,6 +78,7 @@ pub(crate) fn write(
     dir: &Path,
     upto: Sequence,
     buffer_bytes: usize,
+    stop: &Stop,
 ) -> Result<CheckpointReport> {
     let _lock = exclusive(&**storage, dir)?;
     let reader = Reader::open_with(storage.clone(), dir)?;
@@ -88,6 +89,7 @@ pub(crate) fn write(
         buffer_bytes,
         meter: Arc::new(Meter::default()),
         made: Arc::new(AtomicU64::new(0)),
+        stop: stop.clone(),
     };
     let mut job = Job {
         reader: &reader,
@@ -119,7 +121,9 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn from(&mut self, base: Option<&Checkpoint>) -> Result<CheckpointReport> {
-        let Collected { mut runs, point } = collect(self.reader, base, self.upto, self.workshop)?;
+        let Collected {
+            mut runs, point, ..
+        } = collect(self.reader, base, self.upto, self.workshop)?;
         if let Some(base) = base
             && point.sequence <= base.sequence()
         {
@@ -212,6 +216,7 @@ impl Job<'_> {
         let at = HEADER_BYTES as u64;
         let mut out = BlockWriter::new(&file, header.seed(), at, &self.workshop.meter);
         while let Some(item) = merge.next()? {
+            self.workshop.stop.check()?;
             // What is gone is gone: there is nothing older that it would have to hide.
             if item.value.is_some() {
                 out.push(&item)?;

@@ -92,6 +92,22 @@ impl Session for DoozerSession {
             .boxed()
     }
 
+    fn mirrored(
+        &self,
+        id: Id,
+    ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static {
+        self.client
+            .walk(&format!("{}/**", keys::directory(id)), None)
+            .map_err(said)
+            .try_filter_map(move |file| {
+                let path = keys::mirrored(id, &file.path).map(|path| path.to_owned().into());
+                let says = std::str::from_utf8(&file.value).ok();
+                let revision = says.and_then(|says| says.parse().ok()).map(Revision);
+                std::future::ready(Ok(path.map(|path| (path, revision))))
+            })
+            .boxed()
+    }
+
     async fn read(&self, key: &ControlKey) -> Result<Option<Control>> {
         let file = self.client.get(&name(key)?, None).await.map_err(said)?;
         Ok(file.map(|file| Control {

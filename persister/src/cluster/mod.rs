@@ -138,6 +138,13 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// applying every change gives the exact state. `at` is not newer than [`Session::revision`].
     fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static;
 
+    /// Every entry of the per-path mirror of persister `id`, each once, in no particular order: the path,
+    /// and the revision that it says, if it says one. Each is as it was at some moment after the call.
+    fn mirrored(
+        &self,
+        id: Id,
+    ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static;
+
     /// Reads a control key; `None` where it does not exist.
     fn read(&self, key: &ControlKey) -> impl Future<Output = Result<Option<Control>>> + Send;
 

@@ -179,6 +179,27 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_SEGMENT_BYTES")]
     pub segment_bytes: Option<ByteSize>,
 
+    /// Make a checkpoint of the state after so many bytes of changes [default: 64MiB]
+    ///
+    /// Or after as many as the last checkpoint has, if that is more.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "CAIRN_CHECKPOINT_EVERY"
+    )]
+    pub checkpoint_every: Option<ByteSize>,
+
+    /// Keep history for so long, or `all` of it [default: 7d, unless --retain-bytes is given]
+    ///
+    /// Older history is told by a checkpoint alone. The newest state is always kept.
+    #[arg(long, global = true, value_name = "TIME", env = "CAIRN_RETAIN")]
+    pub retain: Option<Retain>,
+
+    /// Keep the newest history of about this size; beside --retain: whatever either of them keeps
+    #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_RETAIN_BYTES")]
+    pub retain_bytes: Option<ByteSize>,
+
     /// How to write the log [default: text]
     #[arg(long, global = true, value_enum, env = "CAIRN_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -202,6 +223,35 @@ pub enum OnDiskFullArg {
     Exit,
     /// Publish nothing, try again every few seconds, go on when there is room
     Wait,
+}
+
+/// `--retain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Retain {
+    /// Everything.
+    All,
+    /// What is younger than this.
+    For(Duration),
+}
+
+impl std::str::FromStr for Retain {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        humantime::parse_duration(text).map(Self::For)
+    }
+}
+
+impl TryFrom<String> for Retain {
+    type Error = humantime::DurationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
 }
 
 /// `--log-format`.
@@ -229,6 +279,9 @@ impl Settings {
             listen: self.listen.or(other.listen),
             ready_lag: self.ready_lag.or(other.ready_lag),
             segment_bytes: self.segment_bytes.or(other.segment_bytes),
+            checkpoint_every: self.checkpoint_every.or(other.checkpoint_every),
+            retain: self.retain.or(other.retain),
+            retain_bytes: self.retain_bytes.or(other.retain_bytes),
             log_format: self.log_format.or(other.log_format),
         }
     }

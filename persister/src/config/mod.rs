@@ -5,20 +5,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cairn_client::Uri;
+use cairn_journal::Retention;
 
 mod args;
 
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
-use args::{MirrorArg, OnDiskFullArg};
+use args::{MirrorArg, OnDiskFullArg, Retain};
 
 use crate::cluster::Id;
 use crate::pipeline::Mirror;
+use crate::upkeep::Policy;
 
 /// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
 
 /// How far behind the journal may be while `/readyz` still says yes.
 const DEFAULT_READY_LAG: Duration = Duration::from_secs(10);
+
+/// How many bytes of changes there are at least between checkpoints: a restore reads no more than
+/// that beside the newest one.
+const DEFAULT_CHECKPOINT_EVERY: u64 = 64 << 20;
+
+/// How long history is kept: long enough to notice on Monday what went wrong on Friday.
+const DEFAULT_RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -31,6 +40,8 @@ pub struct Config {
     pub journal: PathBuf,
     /// How the journal is written.
     pub options: cairn_journal::Options,
+    /// When checkpoints are made, and what is kept of history.
+    pub upkeep: Policy,
     /// Whether to restore an empty cluster first.
     pub restore: bool,
     /// Whether to repair a damaged journal first.
@@ -145,6 +156,7 @@ impl Config {
                 .clone()
                 .unwrap_or_else(|| PathBuf::from(format!("journal-{id}"))),
             options,
+            upkeep: upkeep(&settings),
             // An embedded cluster is empty at every start: its durable state is the journal.
             restore: restore || embedded,
             repair,
@@ -157,6 +169,22 @@ impl Config {
             listen: settings.listen,
             ready_lag: settings.ready_lag.unwrap_or(DEFAULT_READY_LAG),
         })
+    }
+}
+
+fn upkeep(settings: &Settings) -> Policy {
+    let bytes = settings.retain_bytes.map(|bytes| bytes.as_u64());
+    let (age, bytes) = match settings.retain {
+        Some(Retain::All) => (None, None),
+        Some(Retain::For(age)) => (Some(age), bytes),
+        None if bytes.is_some() => (None, bytes),
+        None => (Some(DEFAULT_RETAIN), None),
+    };
+    Policy {
+        every_bytes: settings
+            .checkpoint_every
+            .map_or(DEFAULT_CHECKPOINT_EVERY, |bytes| bytes.as_u64()),
+        retention: Retention { age, bytes },
     }
 }
 
@@ -203,6 +231,31 @@ mod tests {
             panic!("not embedded");
         };
         assert_eq!(uri.addresses, ["10.0.0.1:8046"]);
+    }
+
+    #[test]
+    fn history_is_kept_for_a_week_unless_something_else_is_said() {
+        let hour = Some(Duration::from_secs(3600));
+        let week = Some(DEFAULT_RETAIN);
+        for (args, file, age, bytes) in [
+            (&[][..], "", week, None),
+            (&["--retain", "1h"], "", hour, None),
+            (&["--retain-bytes", "1KiB"], "", None, Some(1024)),
+            (
+                &["--retain-bytes", "1KiB"],
+                "retain = \"1h\"",
+                hour,
+                Some(1024),
+            ),
+            (&["--retain", "all"], "retain-bytes = \"1KiB\"", None, None),
+            (&[], "retain = \"all\"", None, None),
+        ] {
+            let line = [&["persister", "--id", "1"], args].concat();
+            let config = config(&line, file).expect("valid");
+            let expected = Retention { age, bytes };
+            assert_eq!(config.upkeep.retention, expected, "{args:?} {file}");
+        }
+        assert!(toml::from_str::<Settings>("retain = \"some\"").is_err());
     }
 
     #[test]

@@ -6,23 +6,21 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::{Duration, Instant};
 
-use cairn_journal::{Revision, Timestamp};
+use cairn_journal::{Checkpoint, Revision, Timestamp};
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 use serde::Serialize;
 
 pub mod http;
+mod metrics;
+mod progress;
 pub mod report;
 pub mod service;
 
-type FloatGauge = Gauge<f64, AtomicU64>;
+use metrics::Metrics;
+use progress::Progress;
 
 /// A commit that takes longer than this is stuck, not slow.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
@@ -36,66 +34,8 @@ pub struct Vitals {
     started: Instant,
     registry: Registry,
     progress: Mutex<Progress>,
+    checkpoint: Mutex<CheckpointStatus>,
     metrics: Metrics,
-}
-
-/// What was seen, what is durable, and since when there is a difference.
-#[derive(Clone, Debug, Default)]
-struct Progress {
-    cluster: Option<String>,
-    connected: bool,
-    /// The newest revision that the cluster is known to have.
-    head: Revision,
-    /// The newest revision that was seen.
-    seen: Revision,
-    /// The newest revision that was handed to the journal.
-    handed: Revision,
-    /// The newest revision that is durable.
-    durable: Revision,
-    /// When the oldest change that is not durable yet was seen.
-    waiting_since: Option<Instant>,
-    /// When the commit that is under way began.
-    committing_since: Option<Instant>,
-    last_durable: Option<Timestamp>,
-}
-
-impl Progress {
-    /// The newest revision that is durable or needs no journaling.
-    fn settled(&self) -> Revision {
-        if self.handed > self.durable {
-            self.durable
-        } else {
-            self.seen.max(self.durable)
-        }
-    }
-
-    fn lag_revisions(&self) -> i64 {
-        self.head.max(self.seen).0 - self.settled().0
-    }
-
-    fn lag(&self) -> Duration {
-        self.waiting_since
-            .map_or(Duration::ZERO, |since| since.elapsed())
-    }
-}
-
-#[derive(Debug)]
-struct Metrics {
-    seen: Gauge<i64, AtomicI64>,
-    durable: Gauge<i64, AtomicI64>,
-    published: Gauge<i64, AtomicI64>,
-    mirrored: Gauge<i64, AtomicI64>,
-    lag_revisions: Gauge<i64, AtomicI64>,
-    lag_seconds: FloatGauge,
-    connected: Gauge<i64, AtomicI64>,
-    journal_bytes: Gauge<i64, AtomicI64>,
-    last_checkpoint: FloatGauge,
-    changes: Counter,
-    gaps: Counter,
-    reconnects: Counter,
-    fsync: Histogram,
-    batch: Histogram,
-    publish: Histogram,
 }
 
 /// One look at a persister, as `/status` tells it.
@@ -125,6 +65,23 @@ pub struct Status {
     pub journal: PathBuf,
     /// How large the journal is.
     pub journal_bytes: u64,
+    /// The newest checkpoint.
+    pub checkpoint: CheckpointStatus,
+}
+
+/// What `/status` tells of checkpoints.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CheckpointStatus {
+    /// The revision of the newest one; nothing if there is none.
+    pub revision: Option<i64>,
+    /// When it was made, in seconds since 1970.
+    pub timestamp_seconds: Option<f64>,
+    /// How many keys it holds.
+    pub keys: Option<u64>,
+    /// How large it is.
+    pub bytes: Option<u64>,
+    /// Why the last attempt to make one, or to retire history, failed, if it did.
+    pub error: Option<String>,
 }
 
 impl Vitals {
@@ -133,8 +90,6 @@ impl Vitals {
     pub fn new(id: u32, journal: PathBuf, ready_lag: Duration) -> Self {
         let mut registry = Registry::with_prefix("cairn");
         let metrics = Metrics::register(&mut registry);
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version of the program", build);
         Self {
             id,
             journal,
@@ -142,6 +97,7 @@ impl Vitals {
             started: Instant::now(),
             registry,
             progress: Mutex::default(),
+            checkpoint: Mutex::default(),
             metrics,
         }
     }
@@ -231,6 +187,43 @@ impl Vitals {
         self.metrics.gaps.inc();
     }
 
+    fn checkpoints(&self) -> std::sync::MutexGuard<'_, CheckpointStatus> {
+        self.checkpoint
+            .lock()
+            .expect("nothing panics while it holds what is known of checkpoints")
+    }
+
+    /// This checkpoint is the newest.
+    pub fn checkpoint(&self, newest: &Checkpoint) {
+        let made = seconds(newest.created_at());
+        self.metrics.last_checkpoint.set(made);
+        self.metrics.checkpoint.set(whole(newest.file_bytes()));
+        *self.checkpoints() = CheckpointStatus {
+            revision: Some(newest.revision().0),
+            timestamp_seconds: Some(made),
+            keys: Some(newest.len()),
+            bytes: Some(newest.file_bytes()),
+            error: None,
+        };
+    }
+
+    /// Making a checkpoint took so long.
+    pub fn checkpoint_took(&self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        self.metrics.checkpoint_duration.observe(seconds);
+    }
+
+    /// Making a checkpoint, or retiring history, failed.
+    pub fn checkpoint_failed(&self, error: &str) {
+        self.metrics.checkpoint_failures.inc();
+        self.checkpoints().error = Some(error.to_owned());
+    }
+
+    /// So many bytes of history were removed.
+    pub fn retired(&self, bytes: u64) {
+        self.metrics.retired.inc_by(bytes);
+    }
+
     /// Whether the process does its work: no commit is stuck.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -264,6 +257,7 @@ impl Vitals {
             lag_seconds: progress.lag().as_secs_f64(),
             journal: self.journal.clone(),
             journal_bytes,
+            checkpoint: self.checkpoints().clone(),
         }
     }
 
@@ -276,11 +270,9 @@ impl Vitals {
             let metrics = &self.metrics;
             metrics.seen.set(progress.seen.0);
             metrics.lag_revisions.set(progress.lag_revisions());
-            metrics.lag_seconds.set(progress.lag().as_secs_f64());
+            metrics.lag.set(progress.lag().as_secs_f64());
             metrics.connected.set(i64::from(progress.connected));
-            metrics
-                .journal_bytes
-                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            metrics.journal.set(whole(bytes));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
@@ -296,120 +288,20 @@ impl Vitals {
     }
 }
 
+fn whole(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+/// A time as Prometheus wants it.
+#[expect(clippy::cast_precision_loss)]
+fn seconds(at: Timestamp) -> f64 {
+    at.0 as f64 / 1e3
+}
+
 /// A count as Prometheus wants it. Exact up to 2^53, and batches are smaller.
 #[expect(clippy::cast_precision_loss)]
 fn count(n: usize) -> f64 {
     n as f64
-}
-
-impl Metrics {
-    fn register(registry: &mut Registry) -> Self {
-        // From 32 µs, an fsync of a good SSD, to some 16 s.
-        let seconds = || Histogram::new(exponential_buckets(32e-6, 2.0, 20));
-        let metrics = Self {
-            seen: Gauge::default(),
-            durable: Gauge::default(),
-            published: Gauge::default(),
-            mirrored: Gauge::default(),
-            lag_revisions: Gauge::default(),
-            lag_seconds: Gauge::default(),
-            connected: Gauge::default(),
-            journal_bytes: Gauge::default(),
-            last_checkpoint: Gauge::default(),
-            changes: Counter::default(),
-            gaps: Counter::default(),
-            reconnects: Counter::default(),
-            fsync: seconds(),
-            batch: Histogram::new(exponential_buckets(1.0, 2.0, 13)),
-            publish: seconds(),
-        };
-        let gauges = [
-            (
-                "seen_revision",
-                "The newest revision that was seen",
-                &metrics.seen,
-            ),
-            (
-                "durable_revision",
-                "The newest revision that is on disk",
-                &metrics.durable,
-            ),
-            (
-                "published_revision",
-                "The watermark in the cluster",
-                &metrics.published,
-            ),
-            (
-                "mirrored_revision",
-                "The revision up to which the per-path mirror is complete",
-                &metrics.mirrored,
-            ),
-            (
-                "lag_revisions",
-                "Revisions of the cluster that are not settled yet",
-                &metrics.lag_revisions,
-            ),
-            (
-                "connected",
-                "1 while attached to the cluster",
-                &metrics.connected,
-            ),
-        ];
-        for (name, help, gauge) in gauges {
-            registry.register(name, help, gauge.clone());
-        }
-        registry.register_with_unit(
-            "journal",
-            "Size of the journal",
-            Unit::Bytes,
-            metrics.journal_bytes.clone(),
-        );
-        registry.register_with_unit(
-            "lag",
-            "How long the oldest change that is not on disk has been waiting; 0 when idle",
-            Unit::Seconds,
-            metrics.lag_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "last_checkpoint_timestamp",
-            "When the newest checkpoint was made; 0 if there is none",
-            Unit::Seconds,
-            metrics.last_checkpoint.clone(),
-        );
-        registry.register(
-            "changes",
-            "Changes that were journaled",
-            metrics.changes.clone(),
-        );
-        registry.register(
-            "gaps",
-            "Times that history had been discarded before it was seen",
-            metrics.gaps.clone(),
-        );
-        registry.register(
-            "reconnects",
-            "Times that a session with the cluster ended",
-            metrics.reconnects.clone(),
-        );
-        registry.register_with_unit(
-            "fsync_duration",
-            "One commit of the journal: write and fsync",
-            Unit::Seconds,
-            metrics.fsync.clone(),
-        );
-        registry.register(
-            "batch_records",
-            "Records in one commit",
-            metrics.batch.clone(),
-        );
-        registry.register_with_unit(
-            "publish_duration",
-            "From durable to the watermark in the cluster",
-            Unit::Seconds,
-            metrics.publish.clone(),
-        );
-        metrics
-    }
 }
 
 #[cfg(test)]
@@ -467,7 +359,11 @@ mod tests {
             "cairn_lag_seconds",
             "cairn_connected 1",
             "cairn_journal_bytes",
-            "cairn_last_checkpoint_timestamp_seconds",
+            "cairn_last_checkpoint_timestamp_seconds 0",
+            "cairn_checkpoint_bytes",
+            "cairn_checkpoint_duration_seconds_bucket",
+            "cairn_checkpoint_failures_total",
+            "cairn_retired_bytes_total",
             "cairn_changes_total",
             "cairn_gaps_total 1",
             "cairn_reconnects_total",

@@ -27,6 +27,7 @@ use std::time::Instant;
 use cairn_journal::{Change, NewRecord, Op, Revision};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub mod ahead;
 pub mod follow;
 pub mod journal;
 pub mod owed;

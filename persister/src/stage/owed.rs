@@ -1,23 +1,29 @@
 //! What the per-path mirror still has to be told, read back from the journal.
 //!
 //! Promise: only what is durable is handed on; everything that is, in order. A part of the journal
-//! may be handed on again after a restart, but nothing is left out.
+//! may be handed on again after a restart, but nothing is left out that the journal still has. Where it has
+//! been retired, or is the difference of a gap, the mirror is led to the state as a whole instead
+//! ([`whole`]).
 //!
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
 //! hold the same revision twice, of two lives of its cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use bytes::Bytes;
-use cairn_journal::{
-    Change, Entry, GapPhase, GapReason, Journal, Record, Records, Revision, Sequence, Uuid,
-};
+use cairn_journal::{CheckpointEntry, Journal, Revision, Sequence, Stop, Uuid};
+use futures::StreamExt;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, ControlKey, Expect, Id, Session};
-use crate::mirror::{Kind, Op};
+use crate::error::Error;
+use crate::mirror::Op;
+
+mod source;
+mod whole;
+
+use source::{Place, Source, Told};
 
 /// How many operations are handed on at a time.
 const BATCH_OPS: usize = 4096;
@@ -29,6 +35,8 @@ pub struct Batch {
     pub ops: Vec<Op>,
     /// How far the mirror is complete once they are written; `None`: no further than before.
     pub complete: Option<Progress>,
+    /// Told when they are written, and all before them.
+    pub landed: Option<oneshot::Sender<()>>,
 }
 
 /// How far the mirror has come.
@@ -74,7 +82,8 @@ impl Progress {
 /// Where the per-path mirror has to be taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {
-    /// With the state, and the deletes of all records after this one.
+    /// With the state, then after this record once more: somebody may wait for a delete of which the
+    /// state shows nothing.
     State(Sequence),
     /// After this record.
     Record(Sequence),
@@ -98,9 +107,10 @@ impl Owed {
         let key = ControlKey::Mirrored(id);
         let known = session.read(&key).await?;
         let known = known.and_then(|control| Progress::parse(&control.value));
-        let end = journal.end().durable;
+        let end = journal.end();
         // Of another journal, or of one that had more than this one: of no use.
-        let usable = known.filter(|known| known.journal == journal.uuid() && known.sequence <= end);
+        let usable =
+            known.filter(|known| known.journal == journal.uuid() && known.sequence <= end.durable);
         if let Some(progress) = usable {
             let from = if progress.incomplete {
                 From::State(progress.sequence)
@@ -110,9 +120,9 @@ impl Owed {
             return Ok(Self { from, progress });
         }
         let progress = Progress {
-            revision: Revision::NONE,
+            revision: end.revision,
             journal: journal.uuid(),
-            sequence: if known.is_some() { Sequence::NONE } else { end },
+            sequence: end.durable,
             incomplete: true,
         };
         session
@@ -123,203 +133,207 @@ impl Owed {
             progress,
         })
     }
+}
 
-    /// Hands on what is owed and what comes to be, until `durable` or `to` is gone. Blocks.
+/// Reads what the mirror is owed, for as long as a session lasts. Blocks.
+#[derive(Debug)]
+pub struct Reading<S> {
+    /// The session that the mirror is written to.
+    pub session: S,
+    /// Whose mirror.
+    pub id: Id,
+    /// Told the newest durable sequence.
+    pub durable: watch::Receiver<Sequence>,
+    /// Takes what is owed.
+    pub to: mpsc::Sender<Batch>,
+    /// Ends reading early, wherever it is.
+    pub ending: Ending,
+}
+
+/// Ends work in a thread early, whether it waits for something or is busy.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    waiting: CancellationToken,
+    busy: Stop,
+}
+
+impl Ending {
+    /// Ends it.
+    pub fn now(&self) {
+        self.busy.ask();
+        self.waiting.cancel();
+    }
+}
+
+/// Whether there is anybody left to hand on to.
+type Go = std::ops::ControlFlow<()>;
+
+impl<S: Session> Reading<S> {
+    /// Hands on what is owed and what comes to be, until nobody is there to tell of more or to take
+    /// it.
     ///
     /// # Errors
-    /// The journal's.
-    pub fn hand_on(
-        self,
-        journal: &Journal,
-        mut durable: watch::Receiver<Sequence>,
-        to: &mpsc::Sender<Batch>,
-    ) -> Result<(), cairn_journal::Error> {
+    /// The journal's, or the cluster's.
+    pub fn run(mut self, journal: &Journal, owed: Owed) -> Result<(), Error> {
+        match self.hand_on(journal, owed) {
+            Err(Error::Journal(cairn_journal::Error::Stopped)) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn hand_on(&mut self, journal: &Journal, owed: Owed) -> Result<(), Error> {
         let reader = journal.reader()?;
         let mut pending = Pending {
-            progress: self.progress,
+            progress: owed.progress,
             ops: Vec::new(),
-            to,
+            dirty: false,
+            to: self.to.clone(),
         };
-        let mut source = match self.from {
-            From::Record(sequence) => Source::after(reader.records_from(sequence.next()), sequence),
+        let known = owed.progress.revision;
+        let mut source = match owed.from {
+            From::Record(last) => Source::after(reader.records_from(last.next()), (last, known)),
             From::State(since) => {
-                let mut source = Source::after(reader.records(), Sequence::NONE);
-                let limit = *durable.borrow();
-                for op in state(&mut source, since, limit)? {
-                    pending.ops.push(op);
-                    if pending.is_full() && !pending.send(None) {
-                        return Ok(());
-                    }
-                }
-                if !pending.send(Some(source.place)) {
+                if self.whole(journal, &mut pending)?.is_none() {
                     return Ok(());
                 }
-                source
+                if pending.send(Some((since, known))).is_break() {
+                    return Ok(());
+                }
+                Source::after(reader.records_from(since.next()), (since, known))
             }
         };
         loop {
-            let limit = *durable.borrow_and_update();
-            while let Some(ops) = source.next(limit)? {
-                pending.ops.extend(ops);
-                if pending.is_full() && !pending.send(source.settled()) {
+            let limit = *self.durable.borrow_and_update();
+            loop {
+                self.ending.busy.check()?;
+                match source.next(limit) {
+                    Ok(None) => break,
+                    Ok(Some(Told::Ops(ops))) => pending.ops.extend(ops),
+                    Ok(Some(Told::State)) => {
+                        if self.whole(journal, &mut pending)?.is_none() {
+                            return Ok(());
+                        }
+                    }
+                    Err(cairn_journal::Error::Retired { sequence, oldest }) => {
+                        tracing::warn!(
+                            %sequence, %oldest,
+                            "history was retired before the mirror of paths was told of it: comparing the mirror with the state"
+                        );
+                        let Some(place) = self.whole(journal, &mut pending)? else {
+                            return Ok(());
+                        };
+                        source = Source::after(reader.records_from(place.0.next()), place);
+                    }
+                    Err(other) => return Err(other.into()),
+                }
+                if pending.is_full() && pending.send(source.settled()).is_break() {
                     return Ok(());
                 }
             }
-            if !pending.ops.is_empty() && !pending.send(source.settled()) {
+            if pending.settles(source.settled()) && pending.send(source.settled()).is_break() {
                 return Ok(());
             }
-            if Handle::current().block_on(durable.changed()).is_err() {
+            let more = Handle::current().block_on(async {
+                tokio::select! {
+                    changed = self.durable.changed() => changed.is_ok(),
+                    () = self.ending.waiting.cancelled() => false,
+                }
+            });
+            if !more {
                 return Ok(());
             }
         }
     }
-}
 
-/// The mirror operations that lead from anything written after `since` to the state at `limit`:
-/// deletes first, then every live key in the order of revisions.
-fn state(
-    source: &mut Source,
-    since: Sequence,
-    limit: Sequence,
-) -> Result<Vec<Op>, cairn_journal::Error> {
-    let mut live: BTreeMap<Bytes, Revision> = BTreeMap::new();
-    let mut deleted: BTreeMap<Bytes, Revision> = BTreeMap::new();
-    while let Some(ops) = source.next(limit)? {
-        for Op {
-            path,
-            revision,
-            kind,
-        } in ops
-        {
-            match kind {
-                Kind::Set => {
-                    deleted.remove(&path);
-                    live.insert(path, revision);
-                }
-                Kind::Delete => {
-                    live.remove(&path);
-                    if source.place.0 > since {
-                        deleted.insert(path, revision);
-                    }
-                }
-            }
-        }
-    }
-    let deletes = deleted.into_iter().map(|(path, revision)| Op {
-        path,
-        revision,
-        kind: Kind::Delete,
-    });
-    let in_order: BTreeSet<(Revision, Bytes)> =
-        live.into_iter().map(|(path, at)| (at, path)).collect();
-    let sets = in_order.into_iter().map(|(revision, path)| Op {
-        path,
-        revision,
-        kind: Kind::Set,
-    });
-    Ok(deletes.chain(sets).collect())
-}
-
-/// A record's sequence, and the revision covered with it.
-type Place = (Sequence, Revision);
-
-/// The journal's records as mirror operations.
-struct Source {
-    records: Records,
-    /// The last record that was read.
-    place: Place,
-    /// The difference of a gap that is not closed yet. It is told as a whole or, if it was begun
-    /// anew, not at all.
-    difference: Option<Vec<Op>>,
-}
-
-impl Source {
-    fn after(records: Records, sequence: Sequence) -> Self {
-        Self {
-            records,
-            place: (sequence, Revision::NONE),
-            difference: None,
-        }
-    }
-
-    /// The operations of the next record up to `limit`; `None`: there is none.
-    ///
-    /// Never looks beyond what is durable: it would find records that are being written.
-    fn next(&mut self, limit: Sequence) -> Result<Option<Vec<Op>>, cairn_journal::Error> {
-        if self.place.0 >= limit {
+    /// Leads the mirror from what it shows to the state, which is all handed on then. The state's place;
+    /// `None` if nobody takes it any more.
+    fn whole(&self, journal: &Journal, pending: &mut Pending) -> Result<Option<Place>, Error> {
+        // What it shows can be looked at once nothing is on its way to it.
+        if pending.land().is_break() {
             return Ok(None);
         }
-        let Some(record) = self.records.next().transpose()? else {
-            return Ok(None);
+        let mut shown = journal.sorter()?;
+        let mut entries = self.session.mirrored(self.id);
+        let next = || {
+            Handle::current().block_on(async {
+                tokio::select! {
+                    next = entries.next() => next,
+                    () = self.ending.waiting.cancelled() => None,
+                }
+            })
         };
-        self.place = (record.sequence, record.revision);
-        Ok(Some(self.settle(record)))
-    }
-
-    /// What has become true with `record`.
-    fn settle(&mut self, record: Record) -> Vec<Op> {
-        match record.entry {
-            Entry::Changes { changes, .. } => {
-                let ops = ops(record.revision, changes);
-                match &mut self.difference {
-                    Some(difference) => difference.extend(ops),
-                    None => return ops.collect(),
-                }
-                Vec::new()
-            }
-            Entry::Gap {
-                phase: GapPhase::Opened,
-                reason,
-                ..
-            } => {
-                self.difference = (reason != GapReason::Damage).then(Vec::new);
-                Vec::new()
-            }
-            // If a part of the difference was lost, what there is of it is better than nothing.
-            Entry::Gap { .. } | Entry::Lost { .. } => self.difference.take().unwrap_or_default(),
-            _ => Vec::new(),
+        for entry in std::iter::from_fn(next) {
+            let (path, revision) = entry?;
+            shown.push(CheckpointEntry {
+                path,
+                // Whatever else it says is not what it should say.
+                revision: revision.unwrap_or(Revision(-1)),
+                value: bytes::Bytes::new(),
+            })?;
         }
-    }
-
-    /// The place up to which all is told; `None` within a difference.
-    fn settled(&self) -> Option<Place> {
-        self.difference.is_none().then_some(self.place)
+        let stop = &self.ending.busy;
+        stop.check()?;
+        let place = whole::lead_to_state(journal, shown, stop, |op| {
+            pending.ops.push(op);
+            !pending.is_full() || pending.send(None).is_continue()
+        })?;
+        pending.dirty = true;
+        Ok(place)
     }
 }
 
-/// The mirror operations that the changes of `revision` ask for.
-fn ops(revision: Revision, changes: Vec<Change>) -> impl Iterator<Item = Op> {
-    changes.into_iter().map(move |change| Op {
-        path: change.path,
-        revision: change.revision.unwrap_or(revision),
-        kind: match change.op {
-            cairn_journal::Op::Set(_) => Kind::Set,
-            cairn_journal::Op::Delete => Kind::Delete,
-        },
-    })
-}
-
-struct Pending<'a> {
+/// What was read and not yet handed on.
+struct Pending {
     progress: Progress,
     ops: Vec<Op>,
-    to: &'a mpsc::Sender<Batch>,
+    /// Whether anything was handed on since the last time that progress was told.
+    dirty: bool,
+    to: mpsc::Sender<Batch>,
 }
 
-impl Pending<'_> {
+impl Pending {
     fn is_full(&self) -> bool {
         self.ops.len() >= BATCH_OPS
     }
 
-    /// Hands on; `false` if nobody takes it any more.
-    fn send(&mut self, place: Option<Place>) -> bool {
+    /// Whether there is anything to be told at `place`.
+    fn settles(&self, place: Option<Place>) -> bool {
+        !self.ops.is_empty() || self.dirty && place.is_some()
+    }
+
+    /// Hands on.
+    fn send(&mut self, place: Option<Place>) -> Go {
+        self.dirty = place.is_none();
         let complete = place.map(|(sequence, revision)| Progress {
             revision,
             sequence,
             incomplete: false,
             ..self.progress
         });
-        let ops = std::mem::take(&mut self.ops);
-        self.to.blocking_send(Batch { ops, complete }).is_ok()
+        self.hand(complete, None)
+    }
+
+    /// Hands on, and waits until all of it is written.
+    fn land(&mut self) -> Go {
+        self.dirty = true;
+        let (landed, landing) = oneshot::channel();
+        self.hand(None, Some(landed))?;
+        match landing.blocking_recv() {
+            Ok(()) => Go::Continue(()),
+            Err(_) => Go::Break(()),
+        }
+    }
+
+    fn hand(&mut self, complete: Option<Progress>, landed: Option<oneshot::Sender<()>>) -> Go {
+        let batch = Batch {
+            ops: std::mem::take(&mut self.ops),
+            complete,
+            landed,
+        };
+        match self.to.blocking_send(batch) {
+            Ok(()) => Go::Continue(()),
+            Err(_) => Go::Break(()),
+        }
     }
 }
 

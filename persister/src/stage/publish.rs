@@ -110,10 +110,14 @@ impl<S: Session> Mirror<S> {
         mut batches: mpsc::Receiver<Batch>,
         complete: watch::Sender<Progress>,
     ) -> cluster::Result<()> {
-        while let Some(Batch { ops, complete: now }) = batches.recv().await {
-            self.write(coalesce(ops)).await?;
-            if let Some(now) = now {
+        while let Some(batch) = batches.recv().await {
+            self.write(coalesce(batch.ops)).await?;
+            if let Some(now) = batch.complete {
                 complete.send_replace(now);
+            }
+            if let Some(landed) = batch.landed {
+                // Whoever asked may have ended meanwhile.
+                let _ = landed.send(());
             }
         }
         Ok(())

@@ -1,0 +1,45 @@
+//! What was seen, what is durable, and what therefore waits.
+
+use std::time::{Duration, Instant};
+
+use cairn_journal::{Revision, Timestamp};
+
+/// What was seen, what is durable, and since when there is a difference.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    pub(super) cluster: Option<String>,
+    pub(super) connected: bool,
+    /// The newest revision that the cluster is known to have.
+    pub(super) head: Revision,
+    /// The newest revision that was seen.
+    pub(super) seen: Revision,
+    /// The newest revision that was handed to the journal.
+    pub(super) handed: Revision,
+    /// The newest revision that is durable.
+    pub(super) durable: Revision,
+    /// When the oldest change that is not durable yet was seen.
+    pub(super) waiting_since: Option<Instant>,
+    /// When the commit that is under way began.
+    pub(super) committing_since: Option<Instant>,
+    pub(super) last_durable: Option<Timestamp>,
+}
+
+impl Progress {
+    /// The newest revision that is durable or needs no journaling.
+    pub(super) fn settled(&self) -> Revision {
+        if self.handed > self.durable {
+            self.durable
+        } else {
+            self.seen.max(self.durable)
+        }
+    }
+
+    pub(super) fn lag_revisions(&self) -> i64 {
+        self.head.max(self.seen).0 - self.settled().0
+    }
+
+    pub(super) fn lag(&self) -> Duration {
+        self.waiting_since
+            .map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}

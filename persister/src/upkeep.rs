@@ -1,0 +1,332 @@
+//! Checkpoints and retention, beside the pipeline.
+//!
+//! Promises:
+//!
+//! * The pipeline never waits for any of this. It has a thread of its own, reads files only, and takes
+//!   no lock that a commit needs.
+//! * Records go only behind a checkpoint that was read in full (the journal sees to that). So
+//!   *whoever needs what was before the oldest record begins with a checkpoint*:
+//!   [`attach`](crate::attach) for whether there is anything in the journal and what it holds beyond a
+//!   restore, [`difference`](crate::difference) and the restore for the state, and the
+//!   [mirror](crate::stage::owed), whose place may be among what has gone.
+//! * What fails here is said loudly, counted, and tried again; it does not end a persister whose
+//!   journal still takes records.
+//! * A checkpoint does not take the journal's last room: it is put off while the disk has too little.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cairn_journal::{CheckpointOutcome, Error, Journal, Retention, Stop};
+
+use crate::observe::Vitals;
+
+/// How often to look whether a checkpoint is due. At a gigabyte in ten seconds, as much as a disk
+/// takes, one comes half of the default threshold late.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// How often to look whether something has left the window by age.
+const RETIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// How long to wait after a failure: long enough not to fill the log, short enough that an operator who
+/// makes room sees the effect.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// When checkpoints are made, and what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// So many bytes of records after the last checkpoint the next one is due.
+    pub every_bytes: u64,
+    /// What is kept; by neither measure: everything.
+    pub retention: Retention,
+}
+
+impl Policy {
+    /// Whether a checkpoint is due `since` bytes of records after the last one, which has `newest` bytes.
+    ///
+    /// A large state is not written out again before as much has happened: so checkpoints never write
+    /// more than the journal itself does.
+    fn is_due(&self, since: u64, newest: u64, wanted: bool) -> bool {
+        since > 0 && (wanted || since >= self.every_bytes.max(newest))
+    }
+
+    fn retires(&self) -> bool {
+        self.retention != Retention::default()
+    }
+}
+
+/// The thread that does it.
+#[derive(Debug)]
+pub struct Upkeep {
+    bell: Arc<Bell>,
+    stop: Stop,
+    thread: JoinHandle<()>,
+}
+
+impl Upkeep {
+    /// Starts for a journal that was just opened.
+    ///
+    /// # Errors
+    /// The operating system has no thread left.
+    pub fn start(
+        journal: Arc<Journal>,
+        policy: Policy,
+        vitals: Arc<Vitals>,
+    ) -> std::io::Result<Self> {
+        let (bell, stop) = (Arc::new(Bell::default()), Stop::new());
+        let work = Work {
+            journal,
+            policy,
+            vitals,
+            stop: stop.clone(),
+            since: Since::default(),
+        };
+        let heard = Arc::clone(&bell);
+        let thread = std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || work.run(&heard))?;
+        Ok(Self { bell, stop, thread })
+    }
+
+    /// Asks for a checkpoint as soon as possible: the journal has just taken a whole state.
+    pub fn checkpoint_soon(&self) {
+        self.bell.ring();
+    }
+
+    /// Ends, leaving a checkpoint that is under way unfinished. Blocks for as long as one
+    /// system call may take.
+    pub fn end(self) {
+        self.stop.ask();
+        self.bell.ring();
+        if self.thread.join().is_err() {
+            tracing::error!(
+                "the thread that makes checkpoints has panicked; the journal is not affected"
+            );
+        }
+    }
+}
+
+/// Wakes the thread.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    heard: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.heard.notify_all();
+    }
+
+    /// Waits until somebody rings, or for this long; whether somebody rang.
+    fn wait(&self, most: Duration) -> bool {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.heard.wait_timeout_while(rung, most, |rung| !*rung);
+        let mut rung = waited.unwrap_or_else(PoisonError::into_inner).0;
+        std::mem::take(&mut *rung)
+    }
+}
+
+/// What is known of the newest checkpoint.
+#[derive(Clone, Copy, Debug, Default)]
+struct Since {
+    /// Its length.
+    bytes: u64,
+    /// Bytes of records after it that had been written before this journal was opened.
+    earlier: u64,
+    /// [`Journal::appended_bytes`] when it was made.
+    appended: u64,
+}
+
+struct Work {
+    journal: Arc<Journal>,
+    policy: Policy,
+    vitals: Arc<Vitals>,
+    stop: Stop,
+    since: Since,
+}
+
+impl Work {
+    fn run(mut self, bell: &Bell) {
+        let mut wanted = false;
+        // From when on the next attempt may be made, after one that failed.
+        let (mut not_before, mut retire_at) = (Instant::now(), Instant::now());
+        let mut looked = false;
+        loop {
+            wanted |= bell.wait(LOOK_EVERY);
+            if self.stop.is_asked() {
+                return;
+            }
+            let now = Instant::now();
+            if now < not_before {
+                continue;
+            }
+            let done = self.turn(&mut looked, &mut wanted, &mut retire_at);
+            match done {
+                Ok(()) => {}
+                Err(Error::Stopped) => return,
+                Err(error) => {
+                    not_before = now + AGAIN_AFTER;
+                    self.vitals.checkpoint_failed(&error.to_string());
+                    tracing::error!(
+                        %error,
+                        "no checkpoint, or nothing retired; changes are journaled as before. Trying again in {AGAIN_AFTER:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    /// One look at what is due, and doing it.
+    fn turn(
+        &mut self,
+        looked: &mut bool,
+        wanted: &mut bool,
+        retire_at: &mut Instant,
+    ) -> Result<(), Error> {
+        if !*looked {
+            self.look()?;
+            *looked = true;
+        }
+        let since = self.since.earlier + self.journal.appended_bytes() - self.since.appended;
+        if self.policy.is_due(since, self.since.bytes, *wanted) {
+            self.checkpoint(since)?;
+            *wanted = false;
+            // What it covers may go now.
+            *retire_at = Instant::now();
+        }
+        if self.policy.retires() && Instant::now() >= *retire_at {
+            self.retire()?;
+            *retire_at = Instant::now() + RETIRE_EVERY;
+        }
+        Ok(())
+    }
+
+    /// Where the journal stands after opening. Reads headers only.
+    fn look(&mut self) -> Result<(), Error> {
+        let found = self.journal.reader()?.checkpoints()?;
+        for error in &found.damaged {
+            tracing::error!(%error, "a checkpoint is damaged");
+        }
+        let newest = found.usable.first();
+        let after = newest.map_or(cairn_journal::Sequence::NONE, |newest| newest.sequence());
+        self.since.earlier = self.journal.segment_bytes_after(after)?;
+        if let Some(newest) = newest {
+            self.since.bytes = newest.file_bytes();
+            self.vitals.checkpoint(newest);
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, since: u64) -> Result<(), Error> {
+        self.leave_room(since)?;
+        let (start, appended) = (Instant::now(), self.journal.appended_bytes());
+        let report = self.journal.checkpoint_unless(&self.stop)?;
+        if report.outcome == CheckpointOutcome::NameTaken {
+            // Soon the revision will have moved on.
+            return Ok(());
+        }
+        self.since.earlier = 0;
+        self.since.appended = appended;
+        let Some(newest) = report.newest else {
+            return Ok(());
+        };
+        self.since.bytes = newest.file_bytes();
+        if report.outcome == CheckpointOutcome::Written {
+            let took = start.elapsed();
+            self.vitals.checkpoint(&newest);
+            self.vitals.checkpoint_took(took);
+            tracing::info!(
+                revision = %newest.revision(), keys = newest.len(), bytes = newest.file_bytes(),
+                "checkpoint made in {took:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// An error while the disk has no room for a checkpoint and for what the journal takes meanwhile.
+    fn leave_room(&self, since: u64) -> Result<(), Error> {
+        let dir = self.journal.dir();
+        let Ok(disk) = rustix::fs::statvfs(dir) else {
+            // A file system that cannot say: then writing will.
+            return Ok(());
+        };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let needed = self.since.bytes + since + 2 * self.journal.options().segment_bytes;
+        if free < needed {
+            let full = std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                format!(
+                    "{free} bytes are free, a checkpoint and the journal meanwhile may need {needed}: \
+                     make room"
+                ),
+            );
+            return Err(Error::Io {
+                path: dir.to_owned(),
+                op: "make a checkpoint",
+                source: Arc::new(full),
+            });
+        }
+        Ok(())
+    }
+
+    fn retire(&self) -> Result<(), Error> {
+        let report = self.journal.retire(&self.policy.retention)?;
+        for error in &report.damaged {
+            tracing::error!(%error, "a checkpoint is damaged; nothing was removed on its word");
+        }
+        if let Some(base) = report.base
+            && report.bytes > 0
+        {
+            self.vitals.retired(report.bytes);
+            tracing::info!(
+                segments = report.segments.len(),
+                checkpoints = report.checkpoints.len(),
+                bytes = report.bytes,
+                "history before revision {base} is now told by its checkpoint alone"
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn due_after_so_many_bytes_or_as_many_as_the_last_one_has() {
+        let policy = Policy {
+            every_bytes: 64,
+            retention: Retention::default(),
+        };
+        for (since, newest, wanted, due) in [
+            (0, 0, true, false),
+            (1, 0, true, true),
+            (63, 0, false, false),
+            (64, 0, false, true),
+            (64, 1000, false, false),
+            (999, 1000, false, false),
+            (1000, 1000, false, true),
+            (1, 1000, true, true),
+        ] {
+            assert_eq!(
+                policy.is_due(since, newest, wanted),
+                due,
+                "{since} bytes since one of {newest}, wanted: {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_retired_unless_somebody_says_what_is_kept() {
+        let mut policy = Policy {
+            every_bytes: 64,
+            retention: Retention::default(),
+        };
+        assert!(!policy.retires());
+        policy.retention.bytes = Some(0);
+        assert!(policy.retires());
+    }
+}
