@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use cairn_journal::{
     Change, CheckpointOutcome, Error, GapReason, Journal, NewRecord, Options, Reader, Retention,
-    Revision, Sequence, State, Timeline, Timestamp, checkpoint_with, state,
+    Revision, Sequence, State, Stop, Timeline, Timestamp, checkpoint_with, state,
     storage::{Disk, simulated::Simulated},
 };
 use fastrand::Rng;
@@ -165,6 +165,19 @@ fn step(journal: &Journal, model: &mut Model, rng: &mut Rng) {
     model.told.insert(model.covered, Some(model.now.clone()));
 }
 
+/// The same state as [`state`] tells, from the sorted stream.
+fn settled(journal: &Journal) -> Files {
+    let entries = journal.settled_state(&Stop::new()).unwrap().entries;
+    let mut before = None;
+    let files = entries.map(|entry| {
+        let entry = entry.unwrap();
+        let path = String::from_utf8(entry.path.to_vec()).unwrap();
+        assert!(before.replace(path.clone()) < Some(path.clone()), "sorted");
+        (path, (entry.revision.0, entry.value.to_vec()))
+    });
+    files.collect()
+}
+
 /// Every revision that can be told is told right; returns how many.
 fn compare(disk: &Simulated, model: &Model) -> usize {
     let reader = reader(disk);
@@ -229,6 +242,7 @@ fn the_state_at_every_retained_revision_is_the_model() {
             written += usize::from(report.outcome == CheckpointOutcome::Written);
             assert!(report.damaged.is_empty());
             told += compare(&disk, &model);
+            assert_eq!(settled(&journal), model.now, "the same, as a sorted stream");
             if rng.bool() {
                 let retention = Retention {
                     age: None,
@@ -267,6 +281,29 @@ fn the_state_at_every_retained_revision_is_the_model() {
 }
 
 /// A state that is much larger than the buffers: they stay what they are.
+#[test]
+fn what_is_asked_to_stop_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+    let change = vec![Change::set("/a", "x")];
+    let record = NewRecord::changes(Revision(1), change, Timestamp(0));
+    journal.append_and_commit(record).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains(".ckpt") || name.contains(".run"))
+    };
+    let stop = Stop::new();
+    stop.ask();
+    let stopped = journal.checkpoint_unless(&stop).unwrap_err();
+    assert!(matches!(stopped, Error::Stopped), "{stopped}");
+    let stopped = journal.settled_state(&stop).unwrap_err();
+    assert!(matches!(stopped, Error::Stopped), "{stopped}");
+    assert_eq!(names().count(), 0);
+    journal.checkpoint().unwrap();
+    assert_eq!(names().count(), 1);
+}
+
 #[test]
 fn memory_is_bounded_by_the_buffers() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 //! Promise: only what is durable is handed on; everything that is, in order. A part of the journal
 //! may be handed on again after a restart, but nothing is left out that the journal still has. Where it has
 //! been retired, or is the difference of a gap, the mirror is led to the state as a whole instead
-//! ([`whole`]).
+//! (`whole`).
 //!
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
 //! hold the same revision twice, of two lives of its cluster.
