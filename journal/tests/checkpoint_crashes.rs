@@ -6,8 +6,10 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -15,72 +17,20 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Error, Journal, NewRecord, Options, Reader, Retention, Revision, State, Timestamp,
-    checkpoint_with, repair_with, retire_with, state, state_and_damage,
-    storage::simulated::{Fault, Simulated, Survival},
+    Error, Journal, Retention, Revision, checkpoint_with, repair_with, retire_with, state,
+    state_and_damage,
+    storage::simulated::{Fault, Simulated},
 };
+use common::{append, dir, expected, files, reader, seed, small_options, survival, variable};
 use fastrand::Rng;
 
-const DIR: &str = "/journal";
 const NOTHING: Retention = Retention {
     age: None,
     bytes: Some(0),
 };
 
-fn options() -> Options {
-    let mut options = Options::default();
-    options.max_payload_bytes = 1 << 10;
-    options.segment_bytes = 22 << 10;
-    options.max_queued_bytes = 64 << 10;
-    options.idle_watermark = None;
-    options.preallocate = false;
-    options
-}
-
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |v| v.parse().unwrap())
-}
-
-fn seed() -> u64 {
-    let seed = variable("CAIRN_SEED", fastrand::u64(..));
-    println!("CAIRN_SEED={seed}");
-    seed
-}
-
 fn open(disk: &Simulated) -> Result<Journal, Error> {
-    Ok(Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options())?.0)
-}
-
-fn reader(disk: &Simulated) -> Reader {
-    Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap()
-}
-
-/// The change of this revision: follows from its number.
-fn change(revision: i64) -> Change {
-    let mut rng = Rng::with_seed(u64::try_from(revision).unwrap());
-    let path = format!("/{}", rng.u8(..30));
-    if rng.u8(..4) == 0 {
-        Change::delete(path)
-    } else {
-        Change::set(path, vec![rng.u8(..); rng.usize(..700)])
-    }
-}
-
-fn append(journal: &Journal, revision: i64) -> Result<(), Error> {
-    let record = NewRecord::changes(
-        Revision(revision),
-        vec![change(revision)],
-        Timestamp(revision),
-    );
-    journal.append_and_commit(record).map(drop)
-}
-
-fn expected(revision: i64) -> State {
-    let mut state = State::default();
-    for r in 1..=revision {
-        state.apply(Revision(r), &change(r));
-    }
-    state
+    Ok(common::open_with(disk, small_options(22 << 10))?.0)
 }
 
 /// What was acknowledged, and from where on everything has to be there.
@@ -109,12 +59,7 @@ fn check(disk: &Simulated, promise: Promise, rng: &mut Rng) {
     drop(journal);
     let told = state(&reader, None).unwrap();
     assert_eq!(told.files, expected(newest + 1).files);
-    let temporary = |p: &PathBuf| p.extension().is_some_and(|e| e == "tmp");
-    assert_eq!(disk.paths().iter().find(|p| temporary(p)), None);
-}
-
-fn survival(rng: &mut Rng) -> Survival {
-    Survival::ALL[rng.usize(..Survival::ALL.len())]
+    assert_eq!(files(disk, "tmp"), Vec::<PathBuf>::new());
 }
 
 /// One state, perhaps crashed twice more while it is opened, checkpointed and retired.
@@ -161,7 +106,7 @@ fn crash(disk: &Simulated, promise: Promise, seed: u64) -> u64 {
 #[test]
 fn no_crash_in_checkpoint_or_retention_loses_anything() {
     let seed = seed();
-    let wanted = variable("CAIRN_CHECKPOINT_STATES", 20_000);
+    let wanted = variable("CAIRN_CHECKPOINT_STATES", 8_000);
     let mut rng = Rng::with_seed(seed);
     let disk = Simulated::new(rng.u64(..));
     let promise = Arc::new(Mutex::new(Promise::default()));
@@ -188,13 +133,18 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
     }
     let mut journal = open(&disk).unwrap();
     let mut revision = 0;
-    let (mut rounds, mut runs) = (0, 0);
+    let (mut rounds, mut runs, mut thinned) = (0, 0, 0);
     while states.load(Ordering::Relaxed) < wanted {
         // History grows unobserved.
         per_call.store(0, Ordering::Relaxed);
-        for _ in 0..rng.i64(1..120) {
+        let is_thinning = rounds % 8 == 1;
+        let more = if is_thinning { 60 } else { rng.i64(1..120) };
+        for _ in 0..more {
             revision += 1;
             append(&journal, revision).unwrap();
+            if is_thinning && revision % 5 == 0 {
+                journal.checkpoint().unwrap();
+            }
         }
         let before = {
             let mut promise = promise.lock().unwrap();
@@ -206,7 +156,7 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
             // By another process, with a buffer that makes many runs.
             drop(journal);
             let buffer_bytes = 2 << 10;
-            let report = checkpoint_with(Arc::new(disk.clone()), Path::new(DIR), buffer_bytes);
+            let report = checkpoint_with(Arc::new(disk.clone()), dir(), buffer_bytes);
             runs += report.unwrap().runs;
             per_call.store(0, Ordering::Relaxed);
             journal = open(&disk).unwrap();
@@ -216,21 +166,27 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
         }
         let retention = Retention {
             age: None,
-            bytes: Some(rng.u64(0..120_000)),
+            // Now and then everything stays but checkpoints that are too many.
+            bytes: Some(if is_thinning {
+                u64::MAX
+            } else {
+                rng.u64(0..120_000)
+            }),
         };
         // While it is under way the older promise is not kept any more; the new one is.
         let preview = disk.fork();
         let base = {
             let dry = preview.after_exit();
-            let base = retire_with(&dry, Path::new(DIR), &retention).unwrap().base;
+            let base = retire_with(&dry, dir(), &retention).unwrap().base;
             base.map_or(before, |b| b.0)
         };
         promise.lock().unwrap().retained_from = before.max(base);
-        journal.retire(&retention).unwrap();
+        let report = journal.retire(&retention).unwrap();
+        thinned += usize::from(report.segments.is_empty()) * report.checkpoints.len();
         rounds += 1;
     }
     println!(
-        "{rounds} rounds, {runs} runs, {} calls, {} crash states: all open, nothing lost",
+        "{rounds} rounds, {runs} runs, {thinned} checkpoints thinned, {} calls, {} crash states: all open, nothing lost",
         calls.load(Ordering::Relaxed),
         states.load(Ordering::Relaxed)
     );
@@ -261,7 +217,7 @@ fn small(is_retired: bool) -> (Simulated, i64) {
 }
 
 fn newest_checkpoint(disk: &Simulated) -> PathBuf {
-    let path = Path::new(DIR).join("00000000000000000130.ckpt");
+    let path = dir().join("00000000000000000130.ckpt");
     assert!(disk.content(&path).is_some());
     path
 }
@@ -329,7 +285,7 @@ fn a_damaged_checkpoint_is_reported_and_passed_over() {
         );
         if i % 16 == 0 {
             let damaged = disk.fork();
-            let report = repair_with(&damaged, Path::new(DIR)).unwrap();
+            let report = repair_with(&damaged, dir()).unwrap();
             assert!(matches!(&report.damaged[..], [d] if d.lost.is_none() && d.file == path));
             assert!(report.damaged[0].bad_file.is_some());
             assert!(damaged.content(&path).is_none());
@@ -351,11 +307,11 @@ fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
         let error = state(&reader(&disk), None).unwrap_err();
         assert!(error.is_corruption(), "{error}");
         assert!(error.to_string().contains(".ckpt"), "{error}");
-        let error = retire_with(&disk.fork(), Path::new(DIR), &NOTHING).err();
+        let error = retire_with(&disk.fork(), dir(), &NOTHING).err();
         assert!(error.is_none_or(|e| e.is_corruption()));
         if i % 16 == 0 {
             let damaged = disk.fork();
-            let report = repair_with(&damaged, Path::new(DIR)).unwrap();
+            let report = repair_with(&damaged, dir()).unwrap();
             assert_eq!(report.damaged[0].file, path, "{report}");
             assert!(report.damaged[1].lost.is_some(), "{report}");
             let journal = open(&damaged).unwrap();
@@ -371,42 +327,38 @@ fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
 #[test]
 fn a_last_segment_that_disappeared_is_noticed() {
     let (disk, _) = small(false);
-    let mut segments = disk.paths();
-    segments.retain(|p| p.extension().is_some_and(|e| e == "seg"));
+    let segments = files(&disk, "seg");
     let storage: &dyn cairn_journal::storage::Storage = &disk;
     for path in segments.iter().rev().take(4) {
         storage.remove(path).unwrap();
     }
-    storage.sync_dir(Path::new(DIR)).unwrap();
+    storage.sync_dir(dir()).unwrap();
     let error = open(&disk).unwrap_err();
     assert!(error.is_corruption(), "{error}");
     assert!(error.to_string().contains("130.ckpt"), "{error}");
-    let report = repair_with(&disk, Path::new(DIR)).unwrap();
+    let report = repair_with(&disk, dir()).unwrap();
     println!("{report}");
     let journal = open(&disk).unwrap();
     assert!(journal.end().open_gap.is_some());
     let told = state(&reader(&disk), None).unwrap();
     assert_eq!(told.files, expected(130).files, "the checkpoint has it");
     drop(journal);
-    checkpoint_with(Arc::new(disk.clone()), Path::new(DIR), 1 << 20).unwrap();
+    checkpoint_with(Arc::new(disk.clone()), dir(), 1 << 20).unwrap();
 }
 
 /// What is missing before the oldest segment is damage unless a checkpoint covers it.
 #[test]
 fn missing_segments_are_damage_unless_covered() {
     let (disk, newest) = small(false);
-    let mut segments = disk.paths();
-    segments.retain(|p| p.extension().is_some_and(|e| e == "seg"));
+    let segments = files(&disk, "seg");
     let storage: &dyn cairn_journal::storage::Storage = &disk;
     storage.remove(&segments[0]).unwrap();
-    storage.sync_dir(Path::new(DIR)).unwrap();
+    storage.sync_dir(dir()).unwrap();
     let told = state(&reader(&disk), None).unwrap();
     assert_eq!(told.files, expected(newest).files);
     drop(open(&disk).unwrap());
-    for path in disk.paths() {
-        if path.extension().is_some_and(|e| e == "ckpt") {
-            storage.remove(&path).unwrap();
-        }
+    for path in files(&disk, "ckpt") {
+        storage.remove(&path).unwrap();
     }
     let error = open(&disk).unwrap_err();
     assert!(error.to_string().contains("are missing"), "{error}");

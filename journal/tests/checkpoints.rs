@@ -3,42 +3,24 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+mod common;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cairn_journal::{
-    Change, CheckpointOutcome, Error, GapReason, Journal, NewRecord, Options, Reader, Retention,
-    Revision, Sequence, State, Stop, Timeline, Timestamp, checkpoint_with, state,
+    Change, CheckpointOutcome, Error, GapReason, Journal, NewRecord, Options, Retention, Revision,
+    Sequence, State, Stop, Timeline, Timestamp, checkpoint_with, state,
     storage::{Disk, simulated::Simulated},
 };
+use common::{dir, reader, seed, small_options};
 use fastrand::Rng;
 
-const DIR: &str = "/journal";
-
 fn options() -> Options {
-    let mut options = Options::default();
-    options.max_payload_bytes = 1 << 10;
-    options.segment_bytes = 22 << 10;
-    options.max_queued_bytes = 64 << 10;
-    options.idle_watermark = None;
-    options.preallocate = false;
-    options
-}
-
-fn seed() -> u64 {
-    let seed =
-        std::env::var("CAIRN_SEED").map_or_else(|_| fastrand::u64(..), |v| v.parse().unwrap());
-    println!("CAIRN_SEED={seed}");
-    seed
+    small_options(22 << 10)
 }
 
 fn open(disk: &Simulated) -> Journal {
-    Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options())
-        .unwrap()
-        .0
-}
-
-fn reader(disk: &Simulated) -> Reader {
-    Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap()
+    common::open_with(disk, options()).unwrap().0
 }
 
 type Files = BTreeMap<String, (i64, Vec<u8>)>;
@@ -234,8 +216,7 @@ fn the_state_at_every_retained_revision_is_the_model() {
             } else {
                 journal.close().unwrap();
                 // A buffer that holds a handful of changes: many runs, merged more than once.
-                let report =
-                    checkpoint_with(Arc::new(disk.clone()), Path::new(DIR), 1 << 10).unwrap();
+                let report = checkpoint_with(Arc::new(disk.clone()), dir(), 1 << 10).unwrap();
                 journal = open(&disk);
                 report
             };

@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
     path::Path,
     sync::{
@@ -19,31 +21,16 @@ use std::{
 use cairn_journal::{
     Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Recovery, Revision,
     Sequence, Timestamp, repair_with,
-    storage::simulated::{Fault, Simulated, Survival},
+    storage::simulated::{Fault, Simulated},
 };
+use common::{DIR, seed, small_options, survival, variable};
 use fastrand::Rng;
 
-const DIR: &str = "/journal";
-
 fn options() -> Options {
-    let mut options = Options::default();
-    options.max_payload_bytes = 1 << 10;
-    options.segment_bytes = 32 << 10;
-    options.max_queued_bytes = 64 << 10;
-    options.idle_watermark = None;
+    let mut options = small_options(32 << 10);
     options.preallocate = true;
     options.verify_bytes = 40 << 10;
     options
-}
-
-fn variable(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |v| v.parse().unwrap())
-}
-
-fn seed() -> u64 {
-    let seed = variable("CAIRN_SEED", fastrand::u64(..));
-    println!("CAIRN_SEED={seed}");
-    seed
 }
 
 /// The record with this number: no two are alike.
@@ -114,7 +101,7 @@ impl Model {
 }
 
 fn open_fully(disk: &Simulated) -> Result<(Journal, Recovery), Error> {
-    Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options())
+    common::open_with(disk, options())
 }
 
 fn open(disk: &Simulated) -> Result<Journal, Error> {
@@ -158,10 +145,6 @@ fn check(disk: &Simulated, model: &Model, thorough: bool) {
         given.next(),
         "all is there and nothing else"
     );
-}
-
-fn survival(rng: &mut Rng) -> Survival {
-    Survival::ALL[rng.usize(..Survival::ALL.len())]
 }
 
 /// One crash state, perhaps crashed twice more while it is recovered. Returns how many states.

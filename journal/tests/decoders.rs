@@ -3,11 +3,15 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use cairn_journal::{
-    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Revision, Timestamp,
-    repair_with, storage::simulated::Simulated,
+    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Retention, Revision,
+    Timestamp, repair_with, storage::simulated::Simulated,
 };
 use proptest::prelude::*;
 
@@ -22,17 +26,35 @@ fn options() -> Options {
     options
 }
 
-fn sample() -> Simulated {
+/// Segments and a checkpoint; without the segments that it covers, or with all.
+fn sample(is_retired: bool) -> Simulated {
     let disk = Simulated::new(1);
     let (journal, _) =
         Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
-    for n in 1..40 {
+    for n in 1..60 {
+        if n == 40 {
+            journal.checkpoint().unwrap();
+        }
         let change = Change::set(format!("/{n}"), vec![1; 200]);
         let record = NewRecord::changes(Revision(n), vec![change], Timestamp(n));
         journal.append_and_commit(record).unwrap();
     }
+    if is_retired {
+        let retention = Retention {
+            age: None,
+            bytes: Some(0),
+        };
+        assert!(!journal.retire(&retention).unwrap().segments.is_empty());
+    }
     drop(journal);
     disk
+}
+
+/// One of the segments and checkpoints.
+fn file(disk: &Simulated, which: prop::sample::Index) -> PathBuf {
+    let mut paths = disk.paths();
+    paths.retain(|p| p.extension().is_some());
+    which.get(&paths).clone()
 }
 
 /// Reads, opens and repairs; each may refuse, none may panic.
@@ -45,6 +67,7 @@ fn everything(disk: &Simulated) {
             }
         }
         let _ = cairn_journal::state(&reader, None);
+        let _ = cairn_journal::state(&reader, Some(Revision(45)));
     }
     drop(Journal::open_with(Arc::new(disk.clone()), dir, options()));
     if repair_with(disk, dir).is_ok() {
@@ -56,21 +79,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_in_the_place_of_a_segment(which in 0..2_usize, bytes in prop::collection::vec(any::<u8>(), 0..9000)) {
-        let disk = sample();
-        let path = disk.paths().into_iter().filter(|p| p.extension().is_some()).nth(which).unwrap();
+    fn any_bytes_in_the_place_of_a_file(
+        is_retired in any::<bool>(),
+        which in any::<prop::sample::Index>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..9000),
+    ) {
+        let disk = sample(is_retired);
+        let path = file(&disk, which);
         disk.overwrite(&path, bytes);
         everything(&disk);
     }
 
     #[test]
     fn any_damage(
-        which in 0..2_usize,
+        is_retired in any::<bool>(),
+        which in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
-        let disk = sample();
-        let path = disk.paths().into_iter().filter(|p| p.extension().is_some()).nth(which).unwrap();
+        let disk = sample(is_retired);
+        let path = file(&disk, which);
         let mut content = disk.content(&path).unwrap();
         for (at, byte) in edits {
             let at = at.index(content.len());
@@ -125,7 +153,7 @@ proptest! {
 
 #[test]
 fn a_version_from_the_future_is_refused_by_name() {
-    let disk = sample();
+    let disk = sample(false);
     let path = disk
         .paths()
         .into_iter()

@@ -1,11 +1,15 @@
 //! What may be removed: a pure function of what there is, what is to be kept, and the time.
 //!
 //! Guarantee: whatever the arguments, what stays begins with a checkpoint from which every record of the
-//! window can be reached, or is everything.
+//! window can be reached, or is everything. That checkpoint and the newest always stay; of those in between
+//! so many that a state is told without reading much, and no more: each is a whole state on disk.
 
 use std::time::Duration;
 
 use crate::{Revision, Sequence, Timestamp};
+
+/// So many checkpoints stay: to tell the state at any revision, about an eighth of history has to be read.
+const MOST_CHECKPOINTS: usize = 9;
 
 /// What is to be kept: history inside the window is never removed, so that every revision in it can be
 /// reconstructed. A segment is outside only if it is outside by both measures; with neither, all
@@ -47,13 +51,16 @@ pub struct Retired {
     pub segments: Vec<Sequence>,
     /// Checkpoints, oldest first: to be removed after the segments.
     pub checkpoints: Vec<Revision>,
+    /// Checkpoints that the older ones which stay make superfluous, oldest first: to be removed last. They
+    /// are at the cost of time only, as long as the oldest one that stays is sound.
+    pub thinned: Vec<Revision>,
 }
 
 impl Retired {
     /// Whether nothing may be removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.checkpoints.is_empty()
+        self.segments.is_empty() && self.checkpoints.is_empty() && self.thinned.is_empty()
     }
 }
 
@@ -66,30 +73,45 @@ pub fn decide(
     retention: &Retention,
     now: Timestamp,
 ) -> Retired {
-    let Some(window) = window_begin(segments, retention, now) else {
-        return Retired::default();
-    };
+    let mut sorted = checkpoints.to_vec();
+    sorted.sort_by_key(|c| c.sequence);
     // The state before the window's first record must be there: every revision in it is that state and
     // what follows.
-    let before = checkpoints.iter().filter(|c| c.sequence < window);
-    let Some(base) = before.max_by_key(|c| c.sequence) else {
-        return Retired::default();
+    let window = window_begin(segments, retention, now);
+    let before = |c: &&CheckpointSpan| window.is_some_and(|window| c.sequence < window);
+    let Some(base) = sorted.iter().rfind(before) else {
+        return Retired {
+            thinned: thin(&sorted),
+            ..Retired::default()
+        };
     };
     // A segment's last sequence is the one before its successor's first.
     let covered = segments.windows(2).filter(|pair| {
         let last = pair[1].first.previous();
         last <= base.sequence
     });
-    let mut older: Vec<_> = checkpoints
-        .iter()
-        .filter(|c| c.sequence < base.sequence)
-        .collect();
-    older.sort_by_key(|c| c.sequence);
+    let older = sorted.partition_point(|c| c.sequence < base.sequence);
+    let (older, kept) = sorted.split_at(older);
     Retired {
         base: Some(base.revision),
         segments: covered.map(|pair| pair[0].first).collect(),
-        checkpoints: older.into_iter().map(|c| c.revision).collect(),
+        checkpoints: older.iter().map(|c| c.revision).collect(),
+        thinned: thin(kept),
     }
+}
+
+/// Of these, sorted, the ones that are too many: each time the one that leaves the smallest hole, so
+/// that what stays lies about evenly. Never the oldest or the newest.
+fn thin(checkpoints: &[CheckpointSpan]) -> Vec<Revision> {
+    let mut kept = checkpoints.to_vec();
+    let mut thinned = Vec::new();
+    while kept.len() > MOST_CHECKPOINTS {
+        let hole = |i: &usize| kept[i + 1].sequence.0 - kept[i - 1].sequence.0;
+        let least = (1..kept.len() - 1).min_by_key(hole);
+        thinned.push(kept.remove(least.expect("there are more than two")));
+    }
+    thinned.sort_by_key(|c| c.sequence);
+    thinned.into_iter().map(|c| c.revision).collect()
 }
 
 /// The first sequence of the window; `None`: it holds everything.
@@ -189,6 +211,47 @@ mod tests {
         );
         assert_eq!(d.segments, firsts(5));
         assert_eq!(d.checkpoints, [Revision(12)]);
+    }
+
+    /// For as long as the window is the same, one goes for each that comes; what stays lies evenly, the
+    /// oldest and the newest among it.
+    #[test]
+    fn checkpoints_within_the_window_are_thinned() {
+        for keep_all in [true, false] {
+            let retention = Retention {
+                age: (!keep_all).then_some(Duration::from_secs(3600)),
+                bytes: None,
+            };
+            let mut kept: Vec<CheckpointSpan> = Vec::new();
+            for n in 1..=1_000 {
+                kept.push(checkpoint(10 * n));
+                let d = decide(&segments(1_001), &kept, &retention, NOW);
+                assert_eq!((d.base, d.segments.len()), (None, 0));
+                kept.retain(|c| !d.thinned.contains(&c.revision));
+                assert_eq!(
+                    kept.len(),
+                    usize::try_from(n).unwrap().min(MOST_CHECKPOINTS)
+                );
+                assert_eq!(
+                    (kept[0], kept[kept.len() - 1]),
+                    (checkpoint(10), checkpoint(10 * n))
+                );
+                let holes = kept.windows(2).map(|c| c[1].sequence.0 - c[0].sequence.0);
+                let widest = holes.max().unwrap_or(0);
+                assert!(n < 30 || widest <= 10 * n / 3, "{widest} of {}", 10 * n);
+            }
+        }
+        // The base is the oldest that stays.
+        let retention = Retention {
+            age: None,
+            bytes: Some(5_000),
+        };
+        let all: Vec<_> = (1..=100).map(|n| checkpoint(10 * n)).collect();
+        let d = decide(&segments(101), &all, &retention, NOW);
+        assert_eq!(d.base, Some(Revision(510)));
+        assert_eq!(d.checkpoints.len(), 50);
+        assert_eq!(d.thinned.len(), 50 - MOST_CHECKPOINTS);
+        assert!(!d.thinned.contains(&Revision(510)) && !d.thinned.contains(&Revision(1_000)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Removes what retention allows: the checkpoint that history then begins with is read in full first,
-//! then segments go one by one, oldest first, then older checkpoints.
+//! then segments go one by one, oldest first, then older checkpoints, then superfluous ones.
 //!
 //! Each removal is synced before the next, so a crash leaves a chain of segments without a hole.
 
@@ -56,10 +56,14 @@ pub(crate) fn retire(
             })
             .collect();
         let retired = decide(&segments, &spans, retention, now);
-        let Some(base) = retired.base.filter(|_| !retired.is_empty()) else {
+        if retired.is_empty() {
             break Retired::default();
+        }
+        // What stays begins with it, or it is what all that go might have been needed for.
+        let at = match retired.base {
+            Some(base) => usable.iter().position(|c| c.revision() == base),
+            None => usable.len().checked_sub(1),
         };
-        let at = usable.iter().position(|c| c.revision() == base);
         let at = at.expect("it was decided from these");
         match usable[at].verify() {
             Ok(()) => break retired,
@@ -81,7 +85,8 @@ pub(crate) fn retire(
         report.bytes += remove(storage, dir, &path)?;
         report.segments.push(path);
     }
-    let older = retired.checkpoints.into_iter().map(checkpoint_name);
+    let gone = retired.checkpoints.into_iter().chain(retired.thinned);
+    let older = gone.map(checkpoint_name);
     let mut checkpoints: Vec<_> = older.map(|name| dir.join(name)).collect();
     // What an interrupted run has left.
     checkpoints.extend(history.stale.iter().map(super::file::Checkpoint::path_buf));

@@ -18,7 +18,7 @@ use crate::{
     Result, Revision, Stop,
     layout::Seed,
     recovery, segment,
-    storage::{Access, Named, SharedStorage},
+    storage::{Named, SharedStorage},
 };
 
 /// So many runs of a size are merged into one of the next: a merge holds a block of each, 1 MiB.
@@ -173,24 +173,29 @@ impl Runs {
 impl Workshop {
     /// Writes a merged stream as a run; what says that a path is gone is kept, as an older input may
     /// have the path.
-    fn write(&self, mut merge: Merge, level: u32) -> Result<Run> {
+    fn write(&self, merge: Merge, level: u32) -> Result<Run> {
         let made = &self.made;
         let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let path = self.dir.join(format!("{number:020}.run"));
         let seed = Seed::new(Uuid::nil(), recovery::salt(&*self.storage));
         let file = segment::create_temporary(&*self.storage, &path)?;
-        let mut out = BlockWriter::new(&file, seed.clone(), 0, &self.meter);
-        while let Some(item) = merge.next()? {
-            self.stop.check()?;
-            out.push(&item)?;
-        }
-        out.finish()?;
-        let file = Named::open(&*self.storage, &file.path, Access::Read)?;
-        Ok(Run {
+        // From here on the file goes with the run, also if it cannot be completed.
+        let run = Run {
             storage: self.storage.clone(),
             file: Arc::new(file),
             seed,
             level,
-        })
+        };
+        self.fill(&run, merge)?;
+        Ok(run)
+    }
+
+    fn fill(&self, run: &Run, mut merge: Merge) -> Result<()> {
+        let mut out = BlockWriter::new(&run.file, run.seed.clone(), 0, &self.meter);
+        while let Some(item) = merge.next()? {
+            self.stop.check()?;
+            out.push(&item)?;
+        }
+        out.finish().map(drop)
     }
 }

@@ -2,7 +2,7 @@
 //! synced, read back, and only then named.
 //!
 //! A crash at any point leaves a temporary file, which the next opening removes, or the complete
-//! checkpoint. A file of that name is replaced only by a complete one.
+//! checkpoint. A failure removes what it leaves. A file of that name is replaced only by a complete one.
 
 use std::{
     path::{Path, PathBuf},
@@ -210,11 +210,26 @@ impl Job<'_> {
         })
     }
 
-    fn put(&self, header: &Header, mut merge: Merge, path: PathBuf) -> Result<Checkpoint> {
+    fn put(&self, header: &Header, merge: Merge, path: PathBuf) -> Result<Checkpoint> {
         let mut file = segment::create_temporary(self.storage(), &path)?;
+        let written = self.fill(&mut file, header, merge, &path);
+        if written.is_err() && *file.path != path {
+            // What there is of it takes room, perhaps the room that was lacking.
+            let _ = segment::remove_if_there(self.storage(), &file.path);
+        }
+        written
+    }
+
+    fn fill(
+        &self,
+        file: &mut Named,
+        header: &Header,
+        mut merge: Merge,
+        path: &Path,
+    ) -> Result<Checkpoint> {
         file.write_at(header.encode().as_slice(), 0)?;
         let at = HEADER_BYTES as u64;
-        let mut out = BlockWriter::new(&file, header.seed(), at, &self.workshop.meter);
+        let mut out = BlockWriter::new(file, header.seed(), at, &self.workshop.meter);
         while let Some(item) = merge.next()? {
             self.workshop.stop.check()?;
             // What is gone is gone: there is nothing older that it would have to hide.
@@ -233,14 +248,14 @@ impl Job<'_> {
             && read_back.file_bytes() == length;
         if !agrees {
             return Err(Error::CheckpointDamaged {
-                path: path.clone(),
+                path: path.to_owned(),
                 offset: 0,
                 revision: header.revision,
                 detail: "what is read back is not what was written".to_owned(),
             });
         }
-        segment::publish(self.storage(), &self.workshop.dir, &mut file, path.clone())?;
-        let named = Checkpoint::open_with(self.storage(), &path)?;
+        segment::publish(self.storage(), &self.workshop.dir, file, path.to_owned())?;
+        let named = Checkpoint::open_with(self.storage(), path)?;
         debug_assert_eq!(named.header, *header);
         Ok(named)
     }

@@ -1,0 +1,87 @@
+//! What several tests share: numbers from the environment, and journals on a simulated disk.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cairn_journal::{
+    Change, Journal, NewRecord, Options, Reader, Recovery, Result, Revision, State, Timestamp,
+    storage::simulated::{Simulated, Survival},
+};
+use fastrand::Rng;
+
+pub(crate) const DIR: &str = "/journal";
+
+pub(crate) fn dir() -> &'static Path {
+    Path::new(DIR)
+}
+
+/// A number that makes a test longer, or runs a failure again.
+pub(crate) fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |v| v.parse().unwrap())
+}
+
+pub(crate) fn seed() -> u64 {
+    let seed = variable("CAIRN_SEED", fastrand::u64(..));
+    println!("CAIRN_SEED={seed}");
+    seed
+}
+
+/// Small segments, and nothing that happens by itself.
+pub(crate) fn small_options(segment_bytes: u64) -> Options {
+    let mut options = Options::default();
+    options.max_payload_bytes = 1 << 10;
+    options.segment_bytes = segment_bytes;
+    options.max_queued_bytes = 64 << 10;
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
+}
+
+pub(crate) fn open_with(disk: &Simulated, options: Options) -> Result<(Journal, Recovery)> {
+    Journal::open_by_hand(Arc::new(disk.clone()), dir(), options)
+}
+
+pub(crate) fn reader(disk: &Simulated) -> Reader {
+    Reader::open_with(Arc::new(disk.clone()), dir()).unwrap()
+}
+
+/// The files with this extension, in the order of their names.
+pub(crate) fn files(disk: &Simulated, extension: &str) -> Vec<PathBuf> {
+    let mut paths = disk.paths();
+    paths.retain(|p| p.extension().is_some_and(|e| e == extension));
+    paths
+}
+
+pub(crate) fn survival(rng: &mut Rng) -> Survival {
+    Survival::ALL[rng.usize(..Survival::ALL.len())]
+}
+
+/// The change of this revision, of one of 30 paths: follows from its number.
+pub(crate) fn change(revision: i64) -> Change {
+    let mut rng = Rng::with_seed(u64::try_from(revision).unwrap());
+    let path = format!("/{}", rng.u8(..30));
+    if rng.u8(..4) == 0 {
+        Change::delete(path)
+    } else {
+        Change::set(path, vec![rng.u8(..); rng.usize(..700)])
+    }
+}
+
+pub(crate) fn append(journal: &Journal, revision: i64) -> Result<()> {
+    let changes = vec![change(revision)];
+    let record = NewRecord::changes(Revision(revision), changes, Timestamp(revision));
+    journal.append_and_commit(record).map(drop)
+}
+
+/// The state after all changes up to this revision.
+pub(crate) fn expected(revision: i64) -> State {
+    let mut state = State::default();
+    for r in 1..=revision {
+        state.apply(Revision(r), &change(r));
+    }
+    state
+}
