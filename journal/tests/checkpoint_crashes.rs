@@ -151,7 +151,7 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
             promise.acknowledged = revision;
             promise.retained_from
         };
-        per_call.store(30, Ordering::Relaxed);
+        per_call.store(10, Ordering::Relaxed);
         if rounds % 3 == 2 {
             // By another process, with a buffer that makes many runs.
             drop(journal);
@@ -160,7 +160,7 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
             runs += report.unwrap().runs;
             per_call.store(0, Ordering::Relaxed);
             journal = open(&disk).unwrap();
-            per_call.store(30, Ordering::Relaxed);
+            per_call.store(10, Ordering::Relaxed);
         } else {
             journal.checkpoint().unwrap();
         }
