@@ -51,9 +51,12 @@ async fn persist(config: Config) -> ExitCode {
     if let Err(error) = on_signal(cancel.clone()) {
         return fail(&error, 1);
     }
-    match cairn_persister::run(config, cancel).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error, error.exit_status()),
+    // As a task of its own: what `main` awaits is woken through another thread, at every revision.
+    let run = tokio::spawn(cairn_persister::run(config, cancel));
+    match run.await {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, error.exit_status()),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

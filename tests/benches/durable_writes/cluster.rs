@@ -12,30 +12,54 @@ use tempfile::TempDir;
 
 use crate::{Row, VALUE};
 
-struct Cluster {
+/// What the persisters write into the cluster beside the watermark.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mirror {
+    /// An entry for each path, as by default.
+    Paths,
+    /// Nothing, as for clusters whose clients all look at the watermark.
+    Watermark,
+}
+
+pub(crate) struct Cluster {
     lite: Lite,
+    persisters: u32,
+    mirror: Mirror,
     _persisters: Vec<Process>,
     _journals: TempDir,
 }
 
 impl Cluster {
-    async fn start(persisters: u32) -> Result<Self> {
+    pub(crate) async fn start(persisters: u32, mirror: Mirror) -> Result<Self> {
         let lite = Lite::start()?;
         let journals = tempfile::tempdir()?;
         let mut processes = Vec::new();
         for id in 1..=persisters {
             let journal = journals.path().join(id.to_string());
-            let args = ["--mirror", "watermark"];
-            processes.push(persister(id, &lite.uri, &journal, &args)?);
+            let args: &[&str] = match mirror {
+                Mirror::Paths => &["--mirror", "paths"],
+                Mirror::Watermark => &["--mirror", "watermark"],
+            };
+            processes.push(persister(id, &lite.uri, &journal, args)?);
         }
         for id in 1..=persisters {
             attached(&lite.client().await?, id).await?;
         }
         Ok(Self {
             lite,
+            persisters,
+            mirror,
             _persisters: processes,
             _journals: journals,
         })
+    }
+
+    /// A row's name, with what sets this cluster apart.
+    fn described(&self, what: String) -> String {
+        match self.mirror {
+            Mirror::Paths => format!("{what}, --mirror paths"),
+            Mirror::Watermark => what,
+        }
     }
 }
 
@@ -66,36 +90,35 @@ fn path(number: usize) -> String {
     format!("/bench/{}", number % 1000)
 }
 
-/// Plain writes, to a cluster that so many persisters follow.
-pub(crate) async fn plain(persisters: u32, in_flight: usize, writes: usize) -> Result<Row> {
-    let cluster = Cluster::start(persisters).await?;
+/// Plain writes, to a cluster that its persisters follow.
+pub(crate) async fn plain(cluster: Cluster, in_flight: usize, writes: usize) -> Result<Row> {
     let client = cluster.lite.client().await?;
     let value = Bytes::from(vec![b'x'; VALUE]);
     let set = |number| {
         let (client, value) = (&client, value.clone());
         async move {
-            Ok(client
-                .set(&path(number), Revision::ANY, value)
-                .await
-                .map(drop)?)
+            let path = path(number);
+            client.set(&path, Revision::ANY, value).await?;
+            Ok(())
         }
     };
     timed(String::new(), in_flight, writes / 10, set).await?;
-    let what = match persisters {
+    let what = match cluster.persisters {
         0 => "plain SET, no persister".to_owned(),
         some => format!("plain SET, {some} following"),
     };
+    let what = cluster.described(what);
     timed(what, in_flight, writes, set).await
 }
 
-/// Writes that wait for so many of so many persisters.
+/// Writes that wait for so many of the cluster's persisters.
 pub(crate) async fn sync(
-    persisters: u32,
+    cluster: Cluster,
     required: usize,
     in_flight: usize,
     writes: usize,
 ) -> Result<Row> {
-    let cluster = Cluster::start(persisters).await?;
+    let persisters = cluster.persisters;
     let durability = Durability {
         timeout: Duration::from_secs(60),
         ..Durability::new((1..=persisters).collect::<Vec<_>>(), required)
@@ -105,14 +128,13 @@ pub(crate) async fn sync(
     let set = |number| {
         let (client, value) = (&client, value.clone());
         async move {
-            Ok(client
-                .set(&path(number), Revision::ANY, value)
-                .await
-                .map(drop)?)
+            let path = path(number);
+            client.set(&path, Revision::ANY, value).await?;
+            Ok(())
         }
     };
     timed(String::new(), in_flight, writes / 10, set).await?;
-    let what = format!("sync SET, {required} of {persisters}");
+    let what = cluster.described(format!("sync SET, {required} of {persisters}"));
     timed(what, in_flight, writes, set).await
 }
 
@@ -129,7 +151,7 @@ impl Seen {
 
 /// Follows single writes through all stages, and says where the time goes.
 pub(crate) async fn trace(writes: usize, disk: &Row) -> Result<()> {
-    let cluster = Cluster::start(1).await?;
+    let cluster = Cluster::start(1, Mirror::Watermark).await?;
     let writer = cluster.lite.client().await?;
     // As the persister watches, and as a sync client does, each over a connection of its own.
     let follower: Regular = cluster.lite.client().await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub(crate) const HEADING: &str =
-    "                                in flight    writes/s      p50 µs      p99 µs";
+    "                                    in flight    writes/s      p50 µs      p99 µs";
 
 pub(crate) struct Row {
     what: String,
@@ -40,7 +40,7 @@ impl Row {
 
     pub(crate) fn print(&self) {
         println!(
-            "{:<32}{:>9}{:>12.0}{:>12.0}{:>12.0}",
+            "{:<36}{:>9}{:>12.0}{:>12.0}{:>12.0}",
             self.what,
             self.in_flight,
             self.rate(),
