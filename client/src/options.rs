@@ -49,6 +49,25 @@ pub struct Options {
     pub tls: Option<crate::Tls>,
 }
 
+/// What a time comes to that is longer: added to any other, it is still one that a clock can show.
+const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+impl Options {
+    /// The same, for whoever means "for ever" and says [`Duration::MAX`].
+    pub(crate) fn bounded(mut self) -> Self {
+        for time in [
+            &mut self.request_timeout,
+            &mut self.connect_timeout,
+            &mut self.keepalive,
+            &mut self.backoff_min,
+            &mut self.backoff_max,
+        ] {
+            *time = (*time).min(FOR_EVER);
+        }
+        self
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

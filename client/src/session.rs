@@ -61,6 +61,7 @@ impl Shared {
 
 /// Connects to the first node that lets us in, and starts the task that keeps it so.
 pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
+    let options = options.bounded();
     let addresses = addresses(uri, &options).await?;
     let route = Route::new(addresses, options.backoff_min, options.backoff_max);
     let (status, _) = watch::channel(Status::Disconnected {

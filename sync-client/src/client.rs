@@ -139,7 +139,8 @@ impl Client {
     /// This is a proof only if nobody else writes the same value, so put something of the
     /// writer's own into it. Ask for `since`, such as [`rev`](Client::rev), before the write; if
     /// the cluster has discarded the history since then, this fails
-    /// ([`Error::is_too_late`](crate::Error::is_too_late)).
+    /// ([`Error::is_too_late`](crate::Error::is_too_late)). What a cluster had that was reset or
+    /// restored since is not looked for: only what is there now.
     pub async fn find_set(
         &self,
         path: &str,
@@ -152,13 +153,17 @@ impl Client {
         witnesses.read_mirrors(path).await;
         loop {
             let connection = witnesses.connection();
-            let to = self.regular().rev().await?;
-            let bracket = Bracket { after: since, to };
-            let found = newest_set(self.regular(), path, value, bracket).await?;
-            // Else the end of the bracket may have been another node's, or another cluster's.
-            if witnesses.connection() != connection {
+            let search = async {
+                let to = self.regular().rev().await?;
+                let bracket = Bracket { after: since, to };
+                newest_set(self.regular(), path, value, bracket).await
+            };
+            // Else the end of the bracket may have been another node's, which this one has not
+            // reached, or another cluster's, which this one never will.
+            let Some(found) = witnesses.while_connected(connection, search).await else {
                 continue;
-            }
+            };
+            let found = found?;
             let Some(revision) = found else {
                 return Ok(None);
             };

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_client::{Client, EventKind, File, Revision, Status};
 use futures::StreamExt;
+use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::error::{Error, Result};
-use crate::follow::{Interest, Persister};
+use crate::follow::{Interest, Persister, replaced};
 use crate::progress::{Source, Target};
 use crate::pulse::{Behind, Liveness};
 use crate::waiters::Word;
@@ -24,6 +25,9 @@ use crate::{Durability, keys};
 /// After this long without a confirmation it is looked whether the watermark is a leftover of a
 /// persister that was replaced by one that writes only the mirror. Many times what a disk takes.
 const SUSPICION: Duration = Duration::from_secs(1);
+
+/// What a timeout comes to that is too long for a clock, such as [`Duration::MAX`].
+const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// The persisters of a policy, and the connection on which they are followed.
 #[derive(Debug)]
@@ -63,6 +67,12 @@ enum Round {
 }
 
 impl Witnesses {
+    /// When a write that was answered at `started` is given up.
+    pub(crate) fn end(&self, started: Instant) -> Instant {
+        let end = started.checked_add(self.durability.timeout);
+        end.unwrap_or_else(|| started + FOR_EVER)
+    }
+
     /// Which connection requests are sent over.
     pub(crate) fn connection(&self) -> u64 {
         self.regular.status().borrow().generation()
@@ -84,6 +94,20 @@ impl Witnesses {
         Ok(now.is_some() && now.as_ref() == self.origin.name.get())
     }
 
+    /// What `asked` comes to over this connection; `None`: the connection was replaced meanwhile.
+    pub(crate) async fn while_connected<T>(
+        &self,
+        connection: u64,
+        asked: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut status = self.regular.status();
+        let answer = tokio::select! {
+            answer = asked => answer,
+            () = replaced(&mut status, connection) => return None,
+        };
+        (self.connection() == connection).then_some(answer)
+    }
+
     /// Has the mirrors of a path remembered from now on.
     pub(crate) fn interest(&self, path: &str) -> Vec<Interest> {
         self.persisters
@@ -95,15 +119,17 @@ impl Witnesses {
     /// Reads the mirrors of a path where the mirror is all that there is. What cannot be read is
     /// left out: the write may then end unconfirmed, never wrongly confirmed.
     pub(crate) async fn read_mirrors(&self, path: &str) {
-        for persister in self
+        let mirrors = self
             .persisters
             .iter()
-            .filter(|one| one.source() == Source::Mirror)
-        {
+            .filter(|one| one.source() == Source::Mirror);
+        // Side by side: a write does not wait for each of them in turn.
+        join_all(mirrors.map(|persister| async {
             if let Err(error) = persister.read_mirror(&self.regular, path).await {
                 tracing::debug!(path, persister = persister.id, %error, "cannot read the mirror");
             }
-        }
+        }))
+        .await;
     }
 
     /// Returns once enough persisters have the target on disk, or says why that is not known.
@@ -116,7 +142,7 @@ impl Witnesses {
         sent_over: u64,
         started: Instant,
     ) -> Result<()> {
-        let end = started + self.durability.timeout;
+        let end = self.end(started);
         let mut confirmed_by = Vec::new();
         let wait = self.wait(&mut target, sent_over, &mut confirmed_by);
         if timeout_at(end, wait).await == Ok(true) {

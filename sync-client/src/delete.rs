@@ -39,7 +39,7 @@ pub(crate) async fn delete(witnesses: &Witnesses, path: &str, rev: Revision) -> 
         (_, Status::Connected { revision, .. }) => revision,
         (_, Status::Disconnected { .. }) => Revision::MISSING,
     };
-    let end = started + witnesses.durability.timeout;
+    let end = witnesses.end(started);
     let search = timeout_at(end, search(witnesses, path, after, (connection, name))).await;
     match search {
         Ok(Some(Found {

@@ -319,13 +319,13 @@ enum Next {
 }
 
 /// Ends when the client's connection is another than `connection`.
-async fn replaced(status: &mut watch::Receiver<cairn_client::Status>, connection: u64) {
+pub(crate) async fn replaced(status: &mut watch::Receiver<cairn_client::Status>, connection: u64) {
     let replaced = status
         .wait_for(|status| status.generation() != connection)
         .await
         .is_ok();
     if !replaced {
-        // The session is over, and the watch is about to say so.
+        // The session is over, and whatever is waited for beside this is about to say so.
         let never: Infallible = std::future::pending().await;
         match never {}
     }

@@ -85,12 +85,27 @@ impl Process {
 
     /// SIGTERM, then waits for its end.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
+        self.signal("-TERM")?;
+        self.wait()
+    }
+
+    /// SIGSTOP: it does nothing more, and its connections stay open.
+    pub fn halt(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// SIGCONT: it goes on as if nothing had been.
+    pub fn resume(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status()?;
+        let sent = Command::new("kill").args([signal, &pid]).status()?;
         if !sent.success() {
             bail!("cannot signal {}", self.name);
         }
-        self.wait()
+        Ok(())
     }
 
     /// How it ended, if it has.

@@ -117,7 +117,7 @@ async fn two_of_three_do_not_notice_the_death_of_any_one() -> Result<()> {
 }
 
 /// What an unconfirmed write says of one persister.
-fn liveness(error: &Error, id: u32) -> Result<Liveness> {
+pub(crate) fn liveness(error: &Error, id: u32) -> Result<Liveness> {
     match error {
         Error::Unconfirmed { behind, .. } => {
             let one = behind.iter().find(|one| one.persister == id);

@@ -2,6 +2,7 @@
 
 mod deletes;
 mod failover;
+mod halted;
 mod history;
 mod kills;
 
