@@ -27,11 +27,8 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let server = Server::new(Options::default()).unwrap();
         let mut running = JoinSet::new();
-        running.spawn(async { server.run(listener, std::future::pending()).await.unwrap() });
+        let address = serve(&mut running).await;
         let way = Way::to(&address).await;
         let hand = cairn_client::Client::connect(&uri(&address)).await.unwrap();
         Self {
@@ -69,6 +66,15 @@ impl Cluster {
         }
         client
     }
+}
+
+/// Starts a server; its address.
+async fn serve(running: &mut JoinSet<()>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let server = Server::new(Options::default()).unwrap();
+    running.spawn(async { server.run(listener, std::future::pending()).await.unwrap() });
+    address
 }
 
 fn uri(address: &str) -> Uri {
@@ -154,6 +160,39 @@ async fn a_set_without_an_answer_may_have_happened_until_it_is_found() {
     let error = client.set("/b", Revision::MISSING, "mine").await;
     assert!(error.unwrap_err().may_have_happened());
     assert_eq!(client.find_set("/b", b"mine", since).await, Ok(None));
+}
+
+/// The end of the bracket is another node's, which the one behind the next connection has not
+/// reached, and never will if its cluster was reset: it must not be waited for.
+#[tokio::test]
+async fn looking_for_a_set_ends_though_the_cluster_was_replaced_meanwhile() {
+    let cluster = Cluster::start().await;
+    let client = cluster.introduced().await;
+    let since = client.rev().await.unwrap();
+    for _ in 0..20 {
+        cluster.hand.nop().await.unwrap();
+    }
+    let mut running = JoinSet::new();
+    cluster.way.lead_to(&serve(&mut running).await);
+    // Behind the REV that says how far the old one has come.
+    cluster.way.cut(Cut::Before(Verb::Get));
+    let found = client.find_set("/a", b"mine", since);
+    let found = tokio::time::timeout(SOON, found).await;
+    assert_eq!(found.expect("it ends"), Ok(None));
+}
+
+/// Why a compare-and-set without an answer is not settled by what its file has become: a server may
+/// still have the request, and once the file is deleted, any expectation fits again.
+#[tokio::test]
+async fn a_late_compare_and_set_succeeds_behind_a_delete() {
+    let cluster = Cluster::start().await;
+    let hand = &cluster.hand;
+    let expected = hand.set("/lock", Revision::MISSING, "free").await.unwrap();
+    hand.set("/lock", expected, "other").await.unwrap();
+    let late = async || hand.set("/lock", expected, "mine").await;
+    assert!(late().await.unwrap_err().is_rev_mismatch());
+    hand.del("/lock", Revision::ANY).await.unwrap();
+    late().await.unwrap();
 }
 
 /// What is found is returned only when it is on disk, like any write.

@@ -24,6 +24,7 @@ pub(crate) enum Cut {
 pub(crate) struct Way {
     pub(crate) address: String,
     next: Arc<Mutex<Option<Cut>>>,
+    server: Arc<Mutex<String>>,
     _tasks: JoinSet<()>,
 }
 
@@ -33,10 +34,12 @@ impl Way {
         let address = listener.local_addr().unwrap().to_string();
         let next = Arc::new(Mutex::new(None));
         let mut tasks = JoinSet::new();
-        let (server, cut) = (server.to_owned(), Arc::clone(&next));
+        let server = Arc::new(Mutex::new(server.to_owned()));
+        let (goal, cut) = (Arc::clone(&server), Arc::clone(&next));
         tasks.spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
+                let server = goal.lock().unwrap().clone();
                 let server = TcpStream::connect(&server).await.unwrap();
                 tokio::spawn(forward(client, server, Arc::clone(&cut)));
             }
@@ -44,8 +47,14 @@ impl Way {
         Self {
             address,
             next,
+            server,
             _tasks: tasks,
         }
+    }
+
+    /// From the next connection on it leads to another server.
+    pub(crate) fn lead_to(&self, server: &str) {
+        server.clone_into(&mut self.server.lock().unwrap());
     }
 
     /// The next time that this comes by; once.
