@@ -223,6 +223,7 @@ impl Records {
         self.end.clone()
     }
 
+    #[inline]
     fn advance(&mut self) -> Result<Option<Record>> {
         if let Some(begin) = self.begin {
             self.current = Some(self.begin_at(begin)?);
@@ -481,6 +482,7 @@ impl Records {
 impl Iterator for Records {
     type Item = Result<Record>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;

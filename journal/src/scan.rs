@@ -265,6 +265,7 @@ impl Scan {
 
     /// Decodes what [`Scan::step`] returned. Its paths and values are parts of one buffer: the map, or
     /// a copy of the payload.
+    #[inline]
     pub(crate) fn decode(path: &Arc<PathBuf>, raw: &RawRecord<'_>) -> Result<Record, String> {
         Ok(Record {
             sequence: raw.header.sequence,

@@ -89,8 +89,8 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
     let bases = history.checkpoints.usable.iter().map(Some);
     let mut bases: Vec<_> = bases.chain(history.is_complete().then_some(None)).collect();
     let mut reach = None;
+    let newest = bases.first().copied().flatten();
     if let Some(at) = at {
-        let newest = bases.first().copied().flatten();
         let mut known = Known::read(reader, newest)?;
         known.oldest = known.oldest_from(&bases);
         known.check(at)?;
@@ -100,6 +100,8 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
     let mut found_damaged = None;
     for base in bases {
         let wanted = match (at, &reach) {
+            // What is behind the newest one was looked at already.
+            (Some(at), Some(reach)) if is_same(base, newest) => Some((at, reach.from)),
             (Some(at), Some(reach)) => {
                 let mut known = Known::read(reader, base)?;
                 known.oldest = reach.oldest;
@@ -125,6 +127,10 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
         (Some(error), ..) => error,
         (None, ..) => unreachable!("history is covered, so there is a way to begin"),
     })
+}
+
+fn is_same(a: Option<&Checkpoint>, b: Option<&Checkpoint>) -> bool {
+    a.map(Checkpoint::sequence) == b.map(Checkpoint::sequence)
 }
 
 /// The state from `base` (or the first record) on.

@@ -185,6 +185,7 @@ impl SourceRecords {
 impl Iterator for SourceRecords {
     type Item = Result<Record, SourceError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Journal { records, .. } => Some(records.next()?.map_err(Into::into)),
