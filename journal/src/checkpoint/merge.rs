@@ -2,7 +2,10 @@
 //!
 //! Holds one entry (and one block) of each input.
 
-use std::collections::btree_map;
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, binary_heap::PeekMut, btree_map},
+};
 
 use bytes::Bytes;
 
@@ -30,48 +33,74 @@ impl Input {
 
 /// The merged stream.
 pub(crate) struct Merge {
-    /// Oldest first, each with its next entry.
-    inputs: Vec<(Item, Input)>,
+    /// Oldest first.
+    inputs: Vec<Input>,
+    /// The next entry of each that has one; the least path, and of equals the oldest, on top.
+    heads: BinaryHeap<Reverse<Head>>,
+}
+
+/// An entry, and which input it is from.
+struct Head {
+    item: Item,
+    input: usize,
+}
+
+impl Head {
+    fn key(&self) -> (&Bytes, usize) {
+        (&self.item.path, self.input)
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Head {}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 impl Merge {
     /// `inputs`: oldest first.
-    pub(crate) fn new(inputs: Vec<Input>) -> Result<Self> {
-        let mut begun = Vec::with_capacity(inputs.len());
-        for mut input in inputs {
-            if let Some(first) = input.next()? {
-                begun.push((first, input));
-            }
+    pub(crate) fn new(mut inputs: Vec<Input>) -> Result<Self> {
+        let mut heads = BinaryHeap::with_capacity(inputs.len());
+        for (input, from) in inputs.iter_mut().enumerate() {
+            heads.extend(from.next()?.map(|item| Reverse(Head { item, input })));
         }
-        Ok(Self { inputs: begun })
+        Ok(Self { inputs, heads })
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Item>> {
-        let Some(path) = self
-            .inputs
-            .iter()
-            .map(|(head, _)| &head.path)
-            .min()
-            .cloned()
-        else {
+        let Some(mut newest) = self.take()? else {
             return Ok(None);
         };
-        let mut newest = None;
-        let mut i = 0;
-        while i < self.inputs.len() {
-            let (head, input) = &mut self.inputs[i];
-            if head.path != path {
-                i += 1;
-                continue;
-            }
-            let following = input.next()?;
-            if let Some(following) = following {
-                newest = Some(std::mem::replace(head, following));
-                i += 1;
-            } else {
-                newest = Some(self.inputs.remove(i).0);
-            }
+        while let Some(Reverse(head)) = self.heads.peek()
+            && head.item.path == newest.path
+        {
+            newest = self.take()?.expect("seen just now");
         }
-        Ok(newest)
+        Ok(Some(newest))
+    }
+
+    /// The entry on top, in whose place the next one of its input comes.
+    fn take(&mut self) -> Result<Option<Item>> {
+        let Some(mut top) = self.heads.peek_mut() else {
+            return Ok(None);
+        };
+        Ok(Some(match self.inputs[top.0.input].next()? {
+            Some(following) => std::mem::replace(&mut top.0.item, following),
+            None => PeekMut::pop(top).0.item,
+        }))
     }
 }
