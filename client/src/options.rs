@@ -41,6 +41,9 @@ pub struct Options {
     /// one: when it ends, so do all calls and streams, for callers who have to look whom they
     /// are talking to before they go on. Default: true.
     pub reconnect: bool,
+    /// Which of the addresses is tried first, counted from 0, and around beyond the last. For callers who
+    /// replace a client by another, and want another node. Default: 0.
+    pub first_address: usize,
     /// Where the name of a cluster is looked up, if the URI has one. Default: none, which means
     /// the environment variable `DOOZER_BOOT_URI`.
     pub boot: Option<Uri>,
@@ -82,6 +85,7 @@ impl Default for Options {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(5),
             reconnect: true,
+            first_address: 0,
             boot: None,
             #[cfg(feature = "tls")]
             tls: None,

@@ -30,6 +30,12 @@ impl Route {
         }
     }
 
+    /// The same, with the first round starting at this address, counted from 0 and around.
+    pub(crate) fn starting_at(mut self, first: usize) -> Self {
+        self.next = first.checked_rem(self.addresses.len()).unwrap_or(0);
+        self
+    }
+
     /// How many addresses there are.
     pub(crate) fn len(&self) -> usize {
         self.addresses.len()
@@ -100,8 +106,10 @@ mod tests {
 
     #[test]
     fn a_round_ends_with_the_address_that_was_used_last() {
-        let mut route = route(&["a", "b", "c"]);
+        let route = route(&["a", "b", "c"]);
         assert_eq!(route.round(), ["a", "b", "c"]);
+        assert_eq!(route.starting_at(4).round(), ["b", "c", "a"]);
+        let mut route = self::route(&["a", "b", "c"]);
         route.entered("b");
         assert_eq!(route.round(), ["c", "a", "b"]);
         route.entered("c");

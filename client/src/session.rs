@@ -63,7 +63,8 @@ impl Shared {
 pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
     let options = options.bounded();
     let addresses = addresses(uri, &options).await?;
-    let route = Route::new(addresses, options.backoff_min, options.backoff_max);
+    let route = Route::new(addresses, options.backoff_min, options.backoff_max)
+        .starting_at(options.first_address);
     let (status, _) = watch::channel(Status::Disconnected {
         generation: 0,
         attempts: Vec::new(),

@@ -152,7 +152,8 @@ impl Work {
         let mut wanted = false;
         // From when on the next attempt may be made, after one that failed.
         let (mut not_before, mut retire_at) = (Instant::now(), Instant::now());
-        let mut looked = false;
+        // What there is can be told at once. If it cannot be read now, the first turn says so.
+        let mut looked = self.look().is_ok();
         loop {
             wanted |= bell.wait(LOOK_EVERY);
             if self.stop.is_asked() {

@@ -1,15 +1,15 @@
 //! Does a persister keep up, and does it stay as small and as fast as it began?
 //!
-//! Drives `doozer-lite` as hard as this machine can, with a persister following, and prints a row
-//! for every tenth of the way: rates, lag, memory, processor time per change. Then it kills the
-//! persister and times its return.
+//! Drives `doozer-lite` as hard as this machine can, with a persister following and making checkpoints, and
+//! prints a row for every tenth of the way: rates, lag, memory, processor time per change, checkpoints. After some of them
+//! it kills the persister and times its return: at different lengths of history.
 //!
 //! ```sh
 //! CAIRN_CHANGES=10000000 CAIRN_KEYS=1000000 cargo bench -p cairn-tests --bench long_run
 //! ```
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -17,6 +17,9 @@ use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
 use cairn_tests::{Lite, Process, attached, durable, persister};
 use futures::StreamExt;
+
+/// After which tenths the persister is killed.
+const RESTARTS: [u64; 4] = [1, 2, 5, 10];
 
 /// How many writes are in flight.
 const IN_FLIGHT: usize = 256;
@@ -73,7 +76,8 @@ async fn run() -> Result<()> {
     let journal = scratch.path().join("journal");
     let lite = Lite::start_with(&["--hist", "1000000"])?;
     let client = lite.client().await?;
-    let args = ["--mirror", mirror.as_str()];
+    // All of history stays, so that a restart that reads it would show.
+    let args = ["--mirror", mirror.as_str(), "--retain", "all"];
     let mut process = persister(1, &lite.uri, &journal, &args)?;
     attached(&client, 1).await?;
 
@@ -81,21 +85,22 @@ async fn run() -> Result<()> {
         "{changes} changes of {keys} keys, {VALUE} bytes each, {IN_FLIGHT} in flight, --mirror {mirror}"
     );
     println!(
-        "{:>10} {:>10} {:>12} {:>14} {:>14} {:>10} {:>12}",
+        "{:>10} {:>10} {:>12} {:>14} {:>14} {:>10} {:>12} {:>12}  restart",
         "changes",
         "SET/s",
         "lag (revs)",
         "persister MiB",
         "CPU µs/change",
         "lite MiB",
-        "catch-up ms"
+        "catch-up ms",
+        "checkpoints"
     );
     let value = Bytes::from(vec![b'x'; VALUE]);
     let step = changes / 10;
     let (mut done, mut cpu_before) = (0, usage(&process)?.1);
     let mut random = fastrand::Rng::with_seed(1);
     let mut last = Revision::MISSING;
-    for _ in 0..10 {
+    for tenth in 1..=10 {
         let start = Instant::now();
         let paths: Vec<String> = (0..step)
             .map(|n| {
@@ -124,36 +129,50 @@ async fn run() -> Result<()> {
         let catch_up = behind.elapsed();
         done += step;
         let ((memory, cpu), lite_memory) = (usage(&process)?, usage(&lite.process)?.0);
-        println!(
-            "{done:>10} {rate:>10.0} {lag:>12} {memory:>14.1} {:>14.2} {lite_memory:>10.0} {:>12.1}",
+        let checkpoints = process.log().matches("checkpoint made").count();
+        print!(
+            "{done:>10} {rate:>10.0} {lag:>12} {memory:>14.1} {:>14.2} {lite_memory:>10.0} {:>12.1} {checkpoints:>12}",
             (cpu - cpu_before) * 1e6 / step as f64,
             catch_up.as_secs_f64() * 1e3,
         );
         cpu_before = cpu;
+        if RESTARTS.contains(&tenth) {
+            process.kill()?;
+            let start = Instant::now();
+            process = persister(1, &lite.uri, &journal, &args)?;
+            returned(&client, &process).await?;
+            let took = start.elapsed();
+            let bytes: u64 = fs::read_dir(&journal)?
+                .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
+                .sum();
+            print!(
+                "  after {:.0} ms with {} MiB of journal, {:.1} MiB",
+                took.as_secs_f64() * 1e3,
+                bytes >> 20,
+                usage(&process)?.0
+            );
+            cpu_before = usage(&process)?.1;
+        }
+        println!();
     }
-    process.kill()?;
-    let start = Instant::now();
-    let before = client
-        .get(&keys::owner(1), None)
-        .await?
-        .map(|file| file.revision);
-    let process = persister(1, &lite.uri, &journal, &args)?;
-    cairn_tests::eventually("the persister is back", || async {
-        let now = client
-            .get(&keys::owner(1), None)
-            .await?
-            .map(|file| file.revision);
-        Ok((now != before).then_some(()))
-    })
-    .await?;
-    let bytes: u64 = fs::read_dir(&journal)?
-        .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
-        .sum();
-    println!(
-        "restart with {} MiB of journal: attached after {:?}, {:.1} MiB",
-        bytes >> 20,
-        Duration::from_millis(u64::try_from(start.elapsed().as_millis())?),
-        usage(&process)?.0
-    );
+    let log = process.log();
+    if let Some(last) = log
+        .lines()
+        .rev()
+        .find(|line| line.contains("checkpoint made"))
+    {
+        println!("{last}");
+    }
     Ok(())
+}
+
+/// Waits until a persister that was just started has taken its id.
+async fn returned(client: &Client, process: &Process) -> Result<()> {
+    let pid = process.pid().to_string();
+    cairn_tests::eventually("the persister is back", || async {
+        let owner = client.get(&keys::owner(1), None).await?;
+        let is_it = owner.is_some_and(|owner| owner.value.ends_with(pid.as_bytes()));
+        Ok(is_it.then_some(()))
+    })
+    .await
 }

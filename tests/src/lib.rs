@@ -7,19 +7,23 @@
 mod load;
 mod process;
 mod programs;
+mod proxy;
 
 pub use load::{Expectation, Ledger, files_below};
 pub use process::{DEADLINE, Process};
 pub use programs::program;
+pub use proxy::Proxy;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use cairn_client::{Client, Revision, Uri};
+use cairn_client::{Client, EventKind, Revision, Uri};
+use cairn_journal::Entry;
 use futures::TryStreamExt;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A running `doozer-lite`.
 pub struct Lite {
@@ -66,6 +70,23 @@ pub fn persister(id: u32, uri: &Uri, journal: &Path, args: &[&str]) -> Result<Pr
     let journal = journal.to_str().context("a test directory is UTF-8")?;
     let fixed = ["--id", &id, "-a", &address, "-j", journal];
     Process::start("persister", [&fixed, args].concat())
+}
+
+/// What a persister that was started with `--listen` serves at `path`.
+pub async fn served(process: &Process, path: &str) -> Result<String> {
+    let address = eventually("metrics and health are served", || async {
+        let log = process.log();
+        let begin = log.split("metrics and health on http://").nth(1);
+        Ok(begin.and_then(|begin| Some(begin.split_once('/')?.0.to_owned())))
+    })
+    .await?;
+    let mut stream = tokio::net::TcpStream::connect(&address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("an answer")?;
+    Ok(body.to_owned())
 }
 
 /// Waits until `condition` yields a value, looking again and again until the deadline.
@@ -135,6 +156,36 @@ pub fn journaled(journal: &Path) -> Result<Tree> {
 pub fn records(journal: &Path) -> Result<Vec<cairn_journal::Record>> {
     let reader = cairn_journal::Reader::open(journal)?;
     Ok(reader.records().collect::<Result<_, _>>()?)
+}
+
+/// Every change that the cluster made outside the control area, from its own history.
+pub async fn history(client: &Client, to: Revision) -> Result<BTreeMap<i64, String>> {
+    let mut changes = BTreeMap::new();
+    let mut events = client.watch("/**", Revision(1));
+    while let Some(event) = events.try_next().await? {
+        if event.kind != EventKind::Nop && !cairn_sync_client::keys::is_internal(&event.path) {
+            changes.insert(event.revision.0, event.path);
+        }
+        if event.revision >= to {
+            break;
+        }
+    }
+    Ok(changes)
+}
+
+/// The same from the journal; fails if a revision stands there twice.
+pub fn journaled_once(journal: &Path) -> Result<BTreeMap<i64, String>> {
+    let mut changes = BTreeMap::new();
+    for record in records(journal)? {
+        if let Entry::Changes { changes: some, .. } = record.entry {
+            for change in some {
+                let path = String::from_utf8(change.path.to_vec())?;
+                let twice = changes.insert(record.revision.0, path);
+                ensure!(twice.is_none(), "revision {} stands twice", record.revision);
+            }
+        }
+    }
+    Ok(changes)
 }
 
 /// Waits until the per-path mirror of persister `id` is the image of `live`: an entry for every key,

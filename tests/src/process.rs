@@ -85,8 +85,13 @@ impl Process {
 
     /// SIGTERM, then waits for its end.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        self.signal("-TERM")?;
+        self.ask_to_end()?;
         self.wait()
+    }
+
+    /// SIGTERM, without waiting for its end.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.signal("-TERM")
     }
 
     /// SIGSTOP: it does nothing more, and its connections stay open.

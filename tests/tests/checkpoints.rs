@@ -16,7 +16,7 @@ use cairn_journal::Reader;
 use cairn_sync_client::keys;
 use cairn_tests::{
     DEADLINE, Lite, Process, Tree, attached, durable, eventually, journaled, mirrored, persister,
-    tree,
+    served, tree,
 };
 
 /// How often the persister is killed, unless the environment says otherwise.
@@ -220,9 +220,23 @@ async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
     ensure!(process.terminate()?.success(), "{}", process.log());
     let live = tree(&client).await?;
     // It begins a segment, so that all before it may go.
-    let mut process = persister(1, &lite.uri, &journal, &GREEDY)?;
+    let args = [&["--listen", "127.0.0.1:0"], &GREEDY[..]].concat();
+    let mut process = persister(1, &lite.uri, &journal, &args)?;
     following(&process).await?;
     retired(&journal, 1, &process).await?;
+    eventually("the checkpoint is told of", || async {
+        let metrics = served(&process, "/metrics").await?;
+        let nothing = [
+            "cairn_last_checkpoint_timestamp_seconds 0.0\n",
+            "cairn_checkpoint_bytes 0\n",
+        ];
+        ensure!(
+            metrics.contains("cairn_checkpoint_failures_total 0\n"),
+            "{metrics}"
+        );
+        Ok((!nothing.iter().any(|none| metrics.contains(none))).then_some(()))
+    })
+    .await?;
     ensure!(process.terminate()?.success(), "{}", process.log());
 
     // All is lost but a checkpoint and the little behind it.

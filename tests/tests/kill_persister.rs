@@ -1,18 +1,14 @@
 //! A persister killed again and again under load: the journal has every revision exactly once, and
 //! everybody who waits for it is released in the end.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, EventKind, Revision};
-use cairn_journal::Entry;
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, durable, journaled, mirrored, persister, records, tree};
-use futures::TryStreamExt;
+use cairn_tests::{Lite, durable, history, journaled, journaled_once, mirrored, persister, tree};
 
 /// How often the persister is killed, unless the environment says otherwise.
 const KILLS: u32 = 40;
@@ -62,36 +58,6 @@ async fn write_and_wait(
         }
     }
     Ok(released)
-}
-
-/// Every change that the cluster made outside the control area, from its own history.
-async fn history(client: &Client, to: Revision) -> Result<BTreeMap<i64, String>> {
-    let mut changes = BTreeMap::new();
-    let mut events = client.watch("/**", Revision(1));
-    while let Some(event) = events.try_next().await? {
-        if event.kind != EventKind::Nop && !keys::is_internal(&event.path) {
-            changes.insert(event.revision.0, event.path);
-        }
-        if event.revision >= to {
-            break;
-        }
-    }
-    Ok(changes)
-}
-
-/// The same from the journal; fails if a revision stands there twice.
-fn journaled_once(journal: &Path) -> Result<BTreeMap<i64, String>> {
-    let mut changes = BTreeMap::new();
-    for record in records(journal)? {
-        if let Entry::Changes { changes: some, .. } = record.entry {
-            for change in some {
-                let path = String::from_utf8(change.path.to_vec())?;
-                let twice = changes.insert(record.revision.0, path);
-                ensure!(twice.is_none(), "revision {} stands twice", record.revision);
-            }
-        }
-    }
-    Ok(changes)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,6 +59,11 @@ impl<'a> BlockWriter<'a> {
         }
     }
 
+    /// How far the file was written.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// The caller brings paths in ascending order.
     pub(crate) fn push(&mut self, item: &Item) -> Result<()> {
         let value = item.value.as_deref();

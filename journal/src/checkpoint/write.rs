@@ -26,6 +26,10 @@ use crate::{
     storage::{Access, Lock, Named, SharedStorage, Storage},
 };
 
+/// A checkpoint is synced after so many bytes, again and again. The disk that it lies on is the one that
+/// commits wait for, and a large state that is synced in one go keeps it busy for as long as that takes.
+const SYNC_BYTES: u64 = 2 << 20;
+
 /// What became of the attempt to make a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -230,8 +234,13 @@ impl Job<'_> {
         file.write_at(header.encode().as_slice(), 0)?;
         let at = HEADER_BYTES as u64;
         let mut out = BlockWriter::new(file, header.seed(), at, &self.workshop.meter);
+        let mut synced = at;
         while let Some(item) = merge.next()? {
             self.workshop.stop.check()?;
+            if out.offset() - synced >= SYNC_BYTES {
+                file.sync_data()?;
+                synced = out.offset();
+            }
             // What is gone is gone: there is nothing older that it would have to hide.
             if item.value.is_some() {
                 out.push(&item)?;

@@ -1,6 +1,8 @@
 //! The doozer protocol as a [`Cluster`].
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -23,13 +25,19 @@ const FOLLOW_WINDOW: usize = 1024;
 pub struct Doozer {
     uri: Uri,
     id: Id,
+    /// How many sessions were opened.
+    opened: Arc<AtomicUsize>,
 }
 
 impl Doozer {
     /// The cluster at `uri`, for the persister `id`: whose owner key a follower reports.
     #[must_use]
     pub fn new(uri: Uri, id: Id) -> Self {
-        Self { uri, id }
+        Self {
+            uri,
+            id,
+            opened: Arc::default(),
+        }
     }
 }
 
@@ -40,6 +48,9 @@ impl Cluster for Doozer {
         let options = Options {
             watch_window: FOLLOW_WINDOW,
             reconnect: false,
+            // Each session begins with the next node. A node may let us in and take no writes; whoever
+            // began with the first one every time would come back to it for ever.
+            first_address: self.opened.fetch_add(1, Ordering::Relaxed),
             ..Options::default()
         };
         let client = Client::connect_with(&self.uri, options)
