@@ -25,8 +25,9 @@ use crate::observe::Vitals;
 /// takes, one comes half of the default threshold late.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
-/// How often to look whether something has left the window by age.
-const RETIRE_EVERY: Duration = Duration::from_secs(60);
+/// How often to look whether something has left the window: by age, or because the segment that a
+/// checkpoint lies in has got a successor. Reads headers only, unless there is something to remove.
+const RETIRE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long to wait after a failure: long enough not to fill the log, short enough that an operator who
 /// makes room sees the effect.

@@ -20,7 +20,7 @@ use cairn_tests::{
 };
 
 /// How often the persister is killed, unless the environment says otherwise.
-const KILLS: u32 = 20;
+const KILLS: u32 = 12;
 
 /// How many keys there are before the load begins, so that a checkpoint takes a while.
 const KEYS: u32 = 4000;
