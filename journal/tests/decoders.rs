@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -18,11 +20,8 @@ use proptest::prelude::*;
 const DIR: &str = "/journal";
 
 fn options() -> Options {
-    let mut options = Options::default();
+    let mut options = common::small_options(26 << 10);
     options.max_payload_bytes = 2 << 10;
-    options.segment_bytes = 26 << 10;
-    options.idle_watermark = None;
-    options.preallocate = false;
     options
 }
 

@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,12 +20,7 @@ use cairn_journal::{
 const DIR: &str = "/journal";
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.max_payload_bytes = 1 << 10;
-    options.segment_bytes = 22 << 10;
-    options.idle_watermark = None;
-    options.preallocate = false;
-    options
+    common::small_options(22 << 10)
 }
 
 fn golden() -> PathBuf {
@@ -123,37 +119,9 @@ fn written() -> Simulated {
     disk
 }
 
-fn names(disk: &Simulated) -> Vec<PathBuf> {
-    disk.paths()
-}
-
 #[test]
 fn the_same_bytes_are_written() {
-    let disk = written();
-    let dir = golden();
-    if std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write") {
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        for path in names(&disk) {
-            fs::write(
-                dir.join(path.file_name().unwrap()),
-                disk.content(&path).unwrap(),
-            )
-            .unwrap();
-        }
-    }
-    let mut compared = 0;
-    for path in names(&disk) {
-        let name = path.file_name().unwrap();
-        let golden = fs::read(dir.join(name)).unwrap();
-        assert!(
-            golden == disk.content(&path).unwrap(),
-            "{} differs",
-            name.display()
-        );
-        compared += 1;
-    }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), compared);
+    let compared = common::compare_with_golden(&written(), &golden());
     println!("{compared} files are the same, byte for byte");
 }
 

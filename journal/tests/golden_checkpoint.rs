@@ -5,8 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -74,25 +75,7 @@ fn written() -> Simulated {
 
 #[test]
 fn the_same_bytes_are_written() {
-    let disk = written();
-    let dir = golden();
-    if std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write") {
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        for path in disk.paths() {
-            let name = path.file_name().unwrap();
-            fs::write(dir.join(name), disk.content(&path).unwrap()).unwrap();
-        }
-    }
-    let mut compared = 0;
-    for path in disk.paths() {
-        let name = path.file_name().unwrap();
-        let golden = fs::read(dir.join(name)).unwrap();
-        let is_same = golden == disk.content(&path).unwrap();
-        assert!(is_same, "{} differs", name.display());
-        compared += 1;
-    }
-    assert_eq!(fs::read_dir(&dir).unwrap().count(), compared);
+    let compared = common::compare_with_golden(&written(), &golden());
     println!("{compared} files are the same, byte for byte");
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -84,4 +85,26 @@ pub(crate) fn expected(revision: i64) -> State {
         state.apply(Revision(r), &change(r));
     }
     state
+}
+
+/// Compares every file of a disk with the golden one of its name; with `CAIRN_GOLDEN=write` writes those
+/// anew first. Returns how many there are.
+pub(crate) fn compare_with_golden(disk: &Simulated, golden: &Path) -> usize {
+    let is_to_be_written = std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write");
+    if is_to_be_written {
+        let _ = fs::remove_dir_all(golden);
+        fs::create_dir_all(golden).unwrap();
+    }
+    let paths = disk.paths();
+    for path in &paths {
+        let name = path.file_name().unwrap();
+        let content = disk.content(path).unwrap();
+        if is_to_be_written {
+            fs::write(golden.join(name), &content).unwrap();
+        }
+        let is_same = fs::read(golden.join(name)).unwrap() == content;
+        assert!(is_same, "{} differs", name.display());
+    }
+    assert_eq!(fs::read_dir(golden).unwrap().count(), paths.len());
+    paths.len()
 }

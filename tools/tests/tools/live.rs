@@ -161,3 +161,47 @@ fn a_reader_that_is_overtaken_goes_on_and_says_so() {
         assert!(rest.ends_with(b"\n"));
     }
 }
+
+/// A tail is followed through rotations and retirements for as long as somebody reads it.
+#[test]
+fn a_tail_is_followed_while_history_is_retired() {
+    use std::io::{BufRead as _, BufReader};
+    let dir = TempDir::new().unwrap();
+    let writer = Writer::start(dir.path());
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while code(&with(DUMP, &["--check", dir.path().to_str().unwrap()], b"")) > 1 {
+        assert!(Instant::now() < deadline, "there is never a journal");
+        std::thread::yield_now();
+    }
+    let mut child = command(DUMP)
+        .args(["--follow", "--prefix", "/key/7"])
+        .arg(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut last = 0;
+    let mut jumps = 0;
+    for line in lines.take(looks() / 9) {
+        let line = line.unwrap();
+        let (revision, rest) = line.split_once(':').unwrap();
+        let revision: i64 = revision.parse().unwrap();
+        assert!(rest.starts_with("/key/7=xxx"));
+        assert!(
+            last < revision && revision % 100 == 7,
+            "{revision} after {last}"
+        );
+        jumps += usize::from(last > 0 && revision != last + 100);
+        last = revision;
+    }
+    drop(writer);
+    let output = child.wait_with_output().unwrap();
+    let told = stderr(&output);
+    assert_eq!(code(&output), 0, "{told}");
+    assert!(
+        jumps <= told.matches("retention was faster").count(),
+        "{told}"
+    );
+    println!("followed up to revision {last}, {jumps} times overtaken by retention");
+}
