@@ -362,3 +362,62 @@ async fn after<S: Session>(
 fn commit(journal: &Journal, record: NewRecord) -> Result<(), cairn_journal::Error> {
     tokio::task::block_in_place(|| journal.append_and_commit(record)).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_journal::{Change, Options, Retention};
+
+    fn append(journal: &Journal, revisions: std::ops::RangeInclusive<i64>) {
+        for revision in revisions {
+            let change = vec![Change::set(format!("/{}", revision % 7), "x")];
+            let record = NewRecord::changes(Revision(revision), change, Timestamp(0));
+            journal.append_and_commit(record).expect("appended");
+        }
+    }
+
+    fn open(dir: &Path) -> Journal {
+        Journal::open(dir, Options::default()).expect("opened").0
+    }
+
+    #[test]
+    fn what_lies_beyond_a_restore_is_counted_and_what_was_retired_is_not_forgotten() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = open(dir.path());
+        assert!(!has_content(&journal).expect("read"), "it is new");
+        let identity = Identity::generate().timeline(Timestamp(0));
+        let bound = NewRecord::timeline(Revision::NONE, identity);
+        journal.append_and_commit(bound).expect("appended");
+        assert!(!has_content(&journal).expect("read"), "only a name");
+        append(&journal, 1..=100);
+        assert!(has_content(&journal).expect("read"));
+        // Each opening begins a segment. The first may go: a checkpoint in the second covers it.
+        journal.close().expect("closed");
+        let journal = open(dir.path());
+        append(&journal, 101..=105);
+        journal.checkpoint().expect("a checkpoint");
+        journal.close().expect("closed");
+        let journal = open(dir.path());
+        append(&journal, 106..=110);
+
+        let beyond = |common| changes_beyond(&journal, Revision(common)).expect("read");
+        let counted = |changes, or_more| Beyond { changes, or_more };
+        assert_eq!(beyond(110), counted(0, false));
+        assert_eq!(beyond(105), counted(5, false));
+        assert_eq!(beyond(50), counted(60, false));
+
+        let nothing = Retention {
+            age: None,
+            bytes: Some(0),
+        };
+        let report = journal.retire(&nothing).expect("retired");
+        assert_eq!(report.segments.len(), 1, "{report:?}");
+        assert!(has_content(&journal).expect("read"));
+        assert_eq!(beyond(110), counted(0, false));
+        assert_eq!(beyond(105), counted(5, false));
+        assert_eq!(beyond(100), counted(10, false));
+        assert_eq!(beyond(50), counted(10, true), "40 of them are gone");
+        let said = beyond(50).to_string();
+        assert!(said.contains("perhaps others"), "{said}");
+    }
+}

@@ -103,6 +103,8 @@ impl Error {
             Self::Journal(J::Corrupt { .. } | J::CheckpointDamaged { .. }) => 10,
             Self::Journal(J::Locked { .. }) => 11,
             Self::Journal(J::Latched { .. }) => 13,
+            // The same disk, met while a state was sorted.
+            Self::Journal(error) if is_full(error) => 13,
             Self::Journal(_) => 12,
             Self::Refused { .. } | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
