@@ -63,7 +63,11 @@ async fn run() -> Result<()> {
 
     let at_once = ["--mirror", "watermark", "--checkpoint-every", "1B"];
     let mut process = persister(1, &lite.uri, &journal, &at_once)?;
-    durable(&client, 1, last).await?;
+    // The watermark is still that of the one before.
+    cairn_tests::eventually("following", || async {
+        Ok(process.log().contains("following cluster").then_some(()))
+    })
+    .await?;
     let beside = latencies(&client, || has_checkpoint(&journal)).await?;
     println!("{keys} keys of {VALUE} bytes; durable writes, one at a time, in microseconds");
     println!(
