@@ -10,8 +10,9 @@ use std::{
 
 use crate::{
     Error, Result, Revision, Sequence,
-    layout::SegmentHeader,
+    layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
     scan::{self, Scan, Source, Stop},
+    segment,
     storage::{Access, Named, Storage},
 };
 
@@ -22,8 +23,9 @@ pub(crate) const REPAIR: &str = "REPAIR";
 /// Files that are being written: of no value after a crash.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
-/// The segment prepared in advance, with [`TEMPORARY`] behind it.
-pub(crate) const SPARE: &str = "spare";
+/// The file that is made ready to be the next segment. It is one as soon as its header says so, and
+/// keeps this name until it is given its own: see [`Listing::give_name`].
+pub(crate) const NEXT: &str = "NEXT";
 
 /// The lock of the one who makes checkpoints or removes what they cover.
 pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
@@ -47,6 +49,8 @@ pub(crate) enum Name {
     Segment(Sequence),
     Checkpoint(Revision),
     Temporary,
+    /// The next segment, or what is to become it.
+    Next,
     /// Ours, and not looked at: lock, kept damage, torn tails.
     Kept,
     /// Ends like a segment and is not named like one.
@@ -72,11 +76,13 @@ pub(crate) fn classify(name: &str) -> Name {
     }
     if let Some(stem) = name.strip_suffix(TEMPORARY) {
         // Only what this library would write there: a stranger's file is not ours to remove.
-        let ours = stem == SPARE
-            || stem.ends_with(".torn")
+        let ours = stem.ends_with(".torn")
             || stem.strip_suffix(RUN).and_then(number).is_some()
             || !matches!(classify(stem), Name::Unknown);
         return if ours { Name::Temporary } else { Name::Unknown };
+    }
+    if name == NEXT {
+        return Name::Next;
     }
     if name == LOCK
         || name == CHECKPOINT
@@ -97,6 +103,8 @@ pub(crate) struct Listing {
     pub(crate) temporary: Vec<PathBuf>,
     pub(crate) kept: Vec<String>,
     pub(crate) unknown: Vec<String>,
+    /// Which of the segments still has the name [`NEXT`].
+    unnamed: Option<Sequence>,
 }
 
 impl Listing {
@@ -105,6 +113,7 @@ impl Listing {
             .list(dir)
             .map_err(|e| Error::io(dir, "list the directory", e))?;
         let mut listing = Self::default();
+        let mut next = None;
         for name in names {
             let path = dir.join(&name);
             match classify(&name) {
@@ -115,6 +124,7 @@ impl Listing {
                     listing.checkpoints.insert(revision, path);
                 }
                 Name::Temporary => listing.temporary.push(path),
+                Name::Next => next = Some(path),
                 Name::Kept => listing.kept.push(name),
                 Name::Misnamed => {
                     return Err(Error::ForeignFile {
@@ -125,7 +135,51 @@ impl Listing {
                 Name::Unknown => listing.unknown.push(name),
             }
         }
+        if let Some(path) = next {
+            listing.look_into_next(storage, dir, path)?;
+        }
         Ok(listing)
+    }
+
+    /// What is called [`NEXT`] is a segment if it has the header of one. If it has not, nothing in it
+    /// was acknowledged: it was never used, or power failed during its first sync.
+    fn look_into_next(&mut self, storage: &dyn Storage, dir: &Path, path: PathBuf) -> Result<()> {
+        let header = match Named::open(storage, &path, Access::Read) {
+            Ok(file) => scan::decode_header(&file)?,
+            // A writer has given it its name in this very moment.
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match header {
+            Ok(header) if !self.segments.contains_key(&header.first) => {
+                self.unnamed = Some(header.first);
+                let named = dir.join(segment_name(header.first));
+                self.segments.insert(header.first, named);
+            }
+            Err(HeaderFault::Future(found)) => {
+                return Err(Error::FutureFormat {
+                    path,
+                    found,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            _ => self.temporary.push(path),
+        }
+        Ok(())
+    }
+
+    /// Gives a segment that is still called [`NEXT`] its own name, durably. Its header is written once
+    /// more before: nothing but the page cache may have it, if the sync that was to cover it failed.
+    pub(crate) fn give_name(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let Some(first) = self.unnamed else {
+            return Ok(());
+        };
+        let mut file = Named::open(storage, &dir.join(NEXT), Access::ReadWrite)?;
+        let mut block = vec![0; SEGMENT_HEADER_BYTES];
+        let n = file.read_at(&mut block, 0)?;
+        file.write_at(&block[..n], 0)?;
+        file.sync_all()?;
+        segment::publish(storage, dir, &mut file, dir.join(segment_name(first)))
     }
 
     /// The error for a directory that holds no segment.
@@ -175,9 +229,30 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn open(storage: &dyn Storage, path: &Path, first: Sequence) -> Result<Self> {
+        match Self::open_named(storage, path, first) {
+            // A writer was stopped before it could give it this name, or is about to.
+            Err(error) if error.is_not_found() => Self::open_unnamed(storage, path, first)
+                // Or has given it the name meanwhile.
+                .map_or_else(|| Self::open_named(storage, path, first), Ok),
+            other => other,
+        }
+    }
+
+    fn open_named(storage: &dyn Storage, path: &Path, first: Sequence) -> Result<Self> {
         let file = Arc::new(Named::open(storage, path, Access::Read)?);
         let header = scan::read_header(&file, first)?;
         Ok(Self { file, header })
+    }
+
+    /// The file called [`NEXT`], if it is this segment.
+    fn open_unnamed(storage: &dyn Storage, path: &Path, first: Sequence) -> Option<Self> {
+        let mut file = Named::open(storage, &path.with_file_name(NEXT), Access::Read).ok()?;
+        let header = scan::read_header(&file, first).ok()?;
+        file.renamed(path.to_owned());
+        Some(Self {
+            file: Arc::new(file),
+            header,
+        })
     }
 
     /// A walk that reads the file as it is at each moment.

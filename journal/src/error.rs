@@ -84,6 +84,33 @@ pub enum Error {
         /// The failure.
         cause: Arc<Error>,
     },
+    /// This sequence was never given by [`crate::Journal::append`] of this journal: it is of another
+    /// one, or of a life of this one whose end was cut.
+    #[error("sequence {sequence} was not appended here: the next one is {next}")]
+    NotAppended {
+        /// What was asked for.
+        sequence: Sequence,
+        /// What the next record will get at the earliest.
+        next: Sequence,
+    },
+    /// The revision is older than what the journal covers already. Nothing was written. Only another
+    /// timeline may count anew.
+    #[error(
+        "revision {revision} is older than {covered}, which the journal covers already; revisions go back only with another timeline"
+    )]
+    RevisionFalls {
+        /// What was to be appended.
+        revision: Revision,
+        /// The newest revision covered.
+        covered: Revision,
+    },
+    /// The lock file was removed or replaced while this journal held it, so another writer may have
+    /// opened the journal. What was just written is not acknowledged, and nothing is written any more.
+    #[error("{path}: the lock file was removed while it was held: another process may write to this journal. Never remove it; open the journal anew", path = path.display())]
+    LockLost {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The record is larger than the journal accepts. Nothing was written.
     #[error("a record of {size} bytes exceeds the limit of {limit} bytes ({option})")]
     TooLarge {
@@ -167,6 +194,11 @@ impl Error {
             op,
             source: Arc::new(source),
         }
+    }
+
+    /// Whether a file that was to be there is not.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// The same, with the newest revision covered before it, where damage was met by a look at one

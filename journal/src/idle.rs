@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Sequence, journal::Shared};
+use crate::{Sequence, writer::Writer};
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    pub(crate) fn start(shared: Arc<Shared>, after: Duration) -> Self {
+    pub(crate) fn start(shared: Arc<Writer>, after: Duration) -> Self {
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("journal-idle".to_owned())

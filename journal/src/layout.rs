@@ -313,16 +313,31 @@ impl RecordHeader {
     /// Writes the header into the first 40 bytes of a record whose payload and zero padding are in
     /// place.
     pub(crate) fn seal_into(&self, record: &mut [u8], seed: &Seed, offset: u64) -> Checksums {
+        let payload_crc = Self::payload_checksum(&record[RECORD_HEADER_BYTES..], seed, offset);
+        self.complete(record, payload_crc, seed, offset)
+    }
+
+    /// The checksum of a payload with its padding.
+    pub(crate) fn payload_checksum(padded: &[u8], seed: &Seed, offset: u64) -> u32 {
+        let mut crc = seed.at(offset);
+        crc.update(padded);
+        crc.finalize()
+    }
+
+    /// The same as [`Self::seal_into`], where the payload's checksum is known.
+    pub(crate) fn complete(
+        &self,
+        record: &mut [u8],
+        payload_crc: u32,
+        seed: &Seed,
+        offset: u64,
+    ) -> Checksums {
         assert!(offset.is_multiple_of(ALIGNMENT as u64) && record.len() as u64 == self.length());
         assert!(
             self.synced < self.sequence,
             "a record cannot be durable before it is written"
         );
-        let hasher = seed.at(offset);
-        let (header, payload) = record.split_at_mut(RECORD_HEADER_BYTES);
-        let mut payload_crc = hasher.clone();
-        payload_crc.update(payload);
-        let payload_crc = payload_crc.finalize();
+        let header = &mut record[..RECORD_HEADER_BYTES];
         put(header, R_LENGTH, &self.payload_bytes.to_le_bytes());
         header[R_KIND] = self.kind as u8;
         header[R_FLAGS] = 0;
@@ -331,7 +346,7 @@ impl RecordHeader {
         put(header, R_SYNCED, &self.synced.0.to_le_bytes());
         put(header, R_REVISION, &self.revision.0.to_le_bytes());
         put(header, R_PAYLOAD_CRC, &payload_crc.to_le_bytes());
-        let mut header_crc = hasher;
+        let mut header_crc = seed.at(offset);
         header_crc.update(&header[..R_HEADER_CRC]);
         let header_crc = header_crc.finalize();
         put(header, R_HEADER_CRC, &header_crc.to_le_bytes());
@@ -398,9 +413,7 @@ pub(crate) fn payload_matches(
     seed: &Seed,
     offset: u64,
 ) -> bool {
-    let mut crc = seed.at(offset);
-    crc.update(padded);
-    crc.finalize() == checksums.payload
+    RecordHeader::payload_checksum(padded, seed, offset) == checksums.payload
 }
 
 /// The digest of a segment: over the checksums of its records, in order.

@@ -60,6 +60,7 @@ mod lock;
 mod moment;
 mod options;
 mod payload;
+mod pending;
 mod prepare;
 mod queue;
 mod reader;
@@ -75,6 +76,7 @@ pub mod storage;
 mod tail;
 mod tracker;
 mod turn;
+mod writer;
 
 pub use checkpoint::{
     Checkpoint, CheckpointEntry, CheckpointFacts, CheckpointOutcome, CheckpointReport,

@@ -13,8 +13,9 @@ pub struct Options {
     /// enough that a rotation is rare, small enough that the last segment is scanned in well under a
     /// second at opening.
     pub segment_bytes: u64,
-    /// The largest payload of one record, in bytes. Default 16 MiB. A reader allocates no more than
-    /// this on the word of a length field.
+    /// The largest payload of one record that is accepted, in bytes. Default 16 MiB; the format allows
+    /// 256 MiB, and that is what a reader may allocate on the word of a header whose checksum matched:
+    /// it does not know with which option the journal was written.
     pub max_payload_bytes: u32,
     /// How much may be queued for the next group, in bytes. Default 32 MiB: the memory that a slow
     /// disk can cost (twice this, as one group is being written while the next is queued). A caller
@@ -26,6 +27,10 @@ pub struct Options {
     /// Whether the next segment is created and zero-filled in the background. Default true. Writing
     /// into allocated, written blocks saves the file system a metadata commit per sync.
     pub preallocate: bool,
+    /// From this size on a group is written past the page cache, in bytes. Default 64 KiB: below, a
+    /// copy in memory costs little and spares those who follow the journal a look at the disk; above,
+    /// the copy and its write-back cost up to half of the time. `usize::MAX`: never.
+    pub uncached_bytes: usize,
     /// How much of the sealed history is verified at opening, newest first, in bytes, besides the
     /// last segment, which always is. Default 256 MiB: a bound, so that opening does not take longer
     /// as history grows. Reading verifies all that it reads in any case.
@@ -40,6 +45,7 @@ impl Default for Options {
             max_queued_bytes: 32 << 20,
             idle_watermark: Some(Duration::from_secs(1)),
             preallocate: true,
+            uncached_bytes: 64 << 10,
             verify_bytes: 256 << 20,
         }
     }

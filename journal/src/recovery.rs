@@ -87,6 +87,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
 
     // From here on the directory is changed.
     remove_temporary(storage, &listing)?;
+    listing.give_name(storage, dir)?;
     let ended = end_segment(storage, dir, last, &end, fill)?;
     let valid_to = end.scan.last();
     Ok(Opened {
@@ -496,19 +497,20 @@ fn successor(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> Segmen
         end: end.scan.offset,
         seal: end.scan.seal,
     };
-    next_header(storage, &last.header, &extent, &end.tracker)
+    next_header(storage, salt(storage), &last.header, &extent, &end.tracker)
 }
 
 /// The header of the segment after `before`, which ends as `extent` says.
 pub(crate) fn next_header(
     storage: &dyn Storage,
+    salt: u64,
     before: &SegmentHeader,
     extent: &Extent,
     tracker: &Tracker,
 ) -> SegmentHeader {
     SegmentHeader {
         uuid: before.uuid,
-        salt: salt(storage),
+        salt,
         first: extent.last.next(),
         predecessor_last: extent.last,
         predecessor_digest: extent.digest,

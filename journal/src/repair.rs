@@ -120,6 +120,7 @@ pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
     let listing = Listing::read(storage, dir)?;
     let resumed = listing.kept.iter().any(|n| n == REPAIR);
     remove_temporary(storage, &listing)?;
+    listing.give_name(storage, dir)?;
 
     let mut repair = Repair {
         storage,

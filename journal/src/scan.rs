@@ -95,11 +95,16 @@ impl Source {
     }
 }
 
-/// Reads and decodes the header of a segment file.
-pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
+/// Reads and decodes the header of a segment file, whichever it is.
+pub(crate) fn decode_header(file: &Named) -> Result<Result<SegmentHeader, HeaderFault>> {
     let mut block = vec![0; SEGMENT_HEADER_BYTES];
     let n = file.read_at(&mut block, 0)?;
-    match SegmentHeader::decode(&block[..n]) {
+    Ok(SegmentHeader::decode(&block[..n]))
+}
+
+/// Reads and decodes the header of the segment file that is to begin with this sequence.
+pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
+    match decode_header(file)? {
         Ok(header) if header.first == named => Ok(header),
         Ok(header) => Err(Error::ForeignFile {
             path: file.path.to_path_buf(),

@@ -1,5 +1,8 @@
-//! Brings a new segment into being: written and synced under a temporary name, then renamed, then
+//! Brings a new segment into being: written and synced under another name, then renamed, then
 //! the directory synced, so that a file named `.seg` always has a sound header.
+//!
+//! A segment that was made ready ahead is synced together with its first records, and the directory
+//! behind the writer's back: until then it is found under the name [`NEXT`](crate::directory::NEXT).
 
 use std::path::{Path, PathBuf};
 
@@ -20,26 +23,11 @@ pub(crate) fn create(
     fill: u64,
 ) -> Result<Named> {
     let path = dir.join(segment_name(header.first));
-    let file = create_temporary(storage, &path)?;
+    let mut file = create_temporary(storage, &path)?;
     prepare::fill(&file, SEGMENT_HEADER_BYTES as u64, fill)?;
-    create_from(storage, dir, header, file)
-}
-
-/// The same from a file of zeros that was made and synced before.
-pub(crate) fn create_from(
-    storage: &dyn Storage,
-    dir: &Path,
-    header: &SegmentHeader,
-    mut file: Named,
-) -> Result<Named> {
     file.write_at(header.encode().as_slice(), 0)?;
     file.sync_data()?;
-    publish(
-        storage,
-        dir,
-        &mut file,
-        dir.join(segment_name(header.first)),
-    )?;
+    publish(storage, dir, &mut file, path)?;
     Ok(file)
 }
 
@@ -47,23 +35,33 @@ pub(crate) fn create_from(
 pub(crate) fn create_temporary(storage: &dyn Storage, path: &Path) -> Result<Named> {
     let mut name = path.as_os_str().to_owned();
     name.push(TEMPORARY);
-    let temporary = PathBuf::from(name);
-    remove_if_there(storage, &temporary)?;
-    Named::open(storage, &temporary, Access::CreateNew)
+    create_anew(storage, &PathBuf::from(name))
 }
 
-/// Gives a synced temporary file its name, durably.
+/// Opens a new file, throwing away what an earlier attempt left under this name.
+pub(crate) fn create_anew(storage: &dyn Storage, path: &Path) -> Result<Named> {
+    remove_if_there(storage, path)?;
+    Named::open(storage, path, Access::CreateNew)
+}
+
+/// Gives a synced file its name, durably.
 pub(crate) fn publish(
     storage: &dyn Storage,
     dir: &Path,
     file: &mut Named,
     path: PathBuf,
 ) -> Result<()> {
+    rename(storage, file, path)?;
+    sync_dir(storage, dir)
+}
+
+/// Gives a synced file another name, which is durable once the directory was synced.
+pub(crate) fn rename(storage: &dyn Storage, file: &mut Named, path: PathBuf) -> Result<()> {
     storage
         .rename(&file.path, &path)
         .map_err(|e| Error::io(path.as_path(), "rename a new file to", e))?;
     file.renamed(path);
-    sync_dir(storage, dir)
+    Ok(())
 }
 
 pub(crate) fn sync_dir(storage: &dyn Storage, dir: &Path) -> Result<()> {

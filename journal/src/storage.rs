@@ -31,6 +31,10 @@ pub enum Access {
     CreateNew,
 }
 
+/// What is written past the memory that caches a file begins and ends at multiples of this, in the file
+/// and in memory: the block of common file systems, and a multiple of the sector of all disks.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// One open file.
 ///
 /// What may survive a crash: of every write and `set_len` since the last successful sync, any subset
@@ -52,6 +56,21 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Writes up to `from.len()` bytes at `offset` and says how many. Says nothing about the disk.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// Like [`File::write_at`], past the memory that caches the file, where the storage can: for what
+    /// nobody reads soon. Without effect on what is written, only on what it costs; address,
+    /// offset and length are multiples of [`BLOCK_BYTES`].
+    fn write_around(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(from, offset)
+    }
+
+    /// Like [`File::write_around`] and then [`File::sync_data`]: what it says to have written, and all
+    /// before, is on stable storage.
+    fn write_through(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        let n = self.write_around(from, offset)?;
+        self.sync_data()?;
+        Ok(n)
+    }
+
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
@@ -62,10 +81,6 @@ pub trait File: Send + Sync + fmt::Debug {
 
     /// Like `sync_data`, with all metadata.
     fn sync_all(&self) -> io::Result<()>;
-
-    /// Says that this synced range is not going to be read soon, so that the memory that caches it
-    /// can be used for what is written next. Only a hint.
-    fn forget(&self, _offset: u64, _length: u64) {}
 
     /// The first `length` bytes as memory, if this storage can. The caller has checked that the
     /// file is that long, and nobody writes to or cuts that part any more.
@@ -113,6 +128,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
 /// A lock that is held.
 pub trait Lock: Send + Sync + fmt::Debug {
+    /// Whether the name still means the file that is locked: somebody may have removed it, and then
+    /// another process can lock a new one.
+    fn is_held(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
     /// Leaves a note in the lock file for whoever finds it locked. Not durable.
     fn write_holder(&self, note: &str) -> io::Result<()>;
 }
@@ -180,6 +201,33 @@ impl Named {
         Ok(())
     }
 
+    /// Writes all of these blocks past the cache. What is left by a short write goes the usual way.
+    pub(crate) fn write_around(&self, from: &[u8], offset: u64) -> Result<()> {
+        match self.file.write_around(from, offset) {
+            Ok(0) if !from.is_empty() => Err(self.err("write")(io::ErrorKind::WriteZero.into())),
+            Ok(n) => self.write_at(&from[n..], offset + n as u64),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => self.write_at(from, offset),
+            Err(e) => Err(self.err("write")(e)),
+        }
+    }
+
+    /// Writes all of these blocks past the cache; they are on stable storage when this returns.
+    pub(crate) fn write_through(&self, from: &[u8], offset: u64) -> Result<()> {
+        let n = match self.file.write_through(from, offset) {
+            Ok(0) if !from.is_empty() => {
+                return Err(self.err("write")(io::ErrorKind::WriteZero.into()));
+            }
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
+            Err(e) => return Err(self.err("write and sync")(e)),
+        };
+        if n < from.len() {
+            self.write_at(&from[n..], offset + n as u64)?;
+            self.sync_data()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn set_len(&self, length: u64) -> Result<()> {
         self.file
             .set_len(length)
@@ -192,10 +240,6 @@ impl Named {
 
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.file.sync_all().map_err(self.err("sync"))
-    }
-
-    pub(crate) fn forget(&self, offset: u64, length: u64) {
-        self.file.forget(offset, length);
     }
 
     pub(crate) fn map(&self, length: u64) -> Result<Option<Bytes>> {

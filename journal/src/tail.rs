@@ -4,6 +4,7 @@
 //! ends the journal's life in this process.
 
 use std::{
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc,
@@ -12,23 +13,19 @@ use std::{
 };
 
 use crate::{
-    Entry, IndexPoint, Result, Revision, Sequence,
-    directory::Extent,
+    Entry, IndexPoint, Options, Result, Revision, Sequence,
+    directory::{Extent, segment_name},
     layout::{
         Checksums, Digest, Kind, MAX_INDEX_POINTS, RecordHeader, SEAL_RESERVE_BYTES,
         SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
     },
     payload::Payload,
     prepare::Prepare,
-    queue::{self, Item, Queue},
+    queue::{self, Item, Queue, in_block},
     recovery, segment,
-    storage::{Named, SharedStorage},
+    storage::{BLOCK_BYTES, Named, SharedStorage},
     tracker::Tracker,
 };
-
-/// From this size on a group's memory in the page cache is given back once it is synced. Nobody reads
-/// it soon, and new cache pages for the next group can cost more than the disk does.
-const FORGET_BYTES: u64 = 128 << 10;
 
 /// The segment that is being written.
 #[derive(Debug)]
@@ -39,8 +36,17 @@ pub(crate) struct Tail {
     syncs: Arc<AtomicU64>,
     prepare: Option<Arc<Prepare>>,
     current: Current,
-    /// Set once the current segment is sealed and durable: what is known at its end.
-    sealed: Option<Box<Tracker>>,
+    /// Set once the current segment is sealed and durable.
+    sealed: Option<Sealed>,
+    /// From this size on a group is written past the page cache.
+    uncached_bytes: usize,
+}
+
+/// What is known where a segment ends.
+#[derive(Debug)]
+struct Sealed {
+    tracker: Box<Tracker>,
+    next_salt: u64,
 }
 
 /// One segment while it is written.
@@ -51,19 +57,25 @@ struct Current {
     seed: Seed,
     /// Where the next record goes.
     offset: u64,
+    /// What was written of the block that this lies in.
+    block: Vec<u8>,
     /// The last sequence written.
     last: Sequence,
     digest: Digest,
     records: u64,
     index: Vec<IndexPoint>,
     seal: Option<u64>,
+    /// Whether the file has its own name. It gets it when it was synced for the first time, before that
+    /// sync is told of.
+    named: bool,
 }
 
 impl Current {
-    fn new(file: Named, header: SegmentHeader) -> Self {
+    fn new(file: Named, header: SegmentHeader, named: bool) -> Self {
         Self {
             seed: header.seed(),
             offset: SEGMENT_HEADER_BYTES as u64,
+            block: Vec::with_capacity(BLOCK_BYTES),
             last: header.first.previous(),
             file,
             header,
@@ -71,6 +83,7 @@ impl Current {
             records: 0,
             index: Vec::new(),
             seal: None,
+            named,
         }
     }
 
@@ -87,7 +100,7 @@ impl Tail {
     pub(crate) fn new(
         storage: SharedStorage,
         dir: PathBuf,
-        segment_bytes: u64,
+        options: &Options,
         file: Named,
         header: SegmentHeader,
         syncs: Arc<AtomicU64>,
@@ -96,10 +109,11 @@ impl Tail {
         Self {
             storage,
             dir,
-            segment_bytes,
+            segment_bytes: options.segment_bytes,
+            uncached_bytes: options.uncached_bytes,
             syncs,
             prepare,
-            current: Current::new(file, header),
+            current: Current::new(file, header, true),
             sealed: None,
         }
     }
@@ -107,67 +121,83 @@ impl Tail {
     /// Writes a group and syncs it. `durable` is told of each part as soon as it is: a group
     /// that fills a segment becomes durable in parts. Nothing is written before what was written
     /// earlier is durable, so "everything before this part" is what its records call synced.
+    ///
+    /// `is_ours` fails if somebody else may have opened the journal. It is asked before a file gets
+    /// the name of a segment, which would take the place of the other's, and before `durable` is told.
     pub(crate) fn write(
         &mut self,
         group: &mut Queue,
+        is_ours: impl Fn() -> Result<()>,
         mut durable: impl FnMut(Sequence),
     ) -> Result<()> {
+        if let Some(prepare) = &self.prepare {
+            prepare.check()?;
+        }
         let mut from = 0;
         while from < group.items.len() {
-            if let Some(tracker) = self.sealed.take() {
-                self.rotate(&tracker)?;
+            if let Some(sealed) = self.sealed.take() {
+                is_ours()?;
+                self.rotate(&sealed)?;
             }
-            let to = group.items[from..]
-                .iter()
-                .position(|i| matches!(i, Item::Seal { .. }))
-                .map_or(group.items.len(), |n| from + n);
+            let is_seal = |i: &Item| matches!(i, Item::Seal { .. });
+            let to = group.items[from..].iter().position(is_seal);
+            let to = to.map_or(group.items.len(), |n| from + n);
             let synced = self.current.last;
-            let before = self.current.offset;
-            if to > from {
-                self.place(group, from, to, synced)?;
-            }
+            let begin = self.current.offset;
+            let mut part = self.place(group, from, to, synced);
             from = to;
-            if let Some(Item::Seal { sequence, tracker }) = group.items.get_mut(to) {
-                self.seal(*sequence, synced, tracker.covered)?;
-                self.sealed = Some(std::mem::take(tracker));
+            if let Some(Item::Seal {
+                sequence,
+                tracker,
+                next_salt,
+            }) = group.items.get_mut(to)
+            {
+                let (sequence, next_salt) = (*sequence, *next_salt);
+                let tracker = std::mem::take(tracker);
+                let seal = self.seal(sequence, synced, tracker.covered);
+                part.end = group.put_seal(part.end, &seal);
+                self.sealed = Some(Sealed { tracker, next_salt });
                 from = to + 1;
             }
             self.syncs.fetch_add(1, Ordering::Relaxed);
-            self.current.file.sync_data()?;
+            self.put_down(group, &part, begin)?;
+            is_ours()?;
+            self.name()?;
             durable(self.current.last);
-            let written = self.current.offset - before;
-            if written >= FORGET_BYTES {
-                self.current.file.forget(before, written);
-            }
             if let Some(prepare) = &self.prepare {
-                prepare.after_sync(written);
+                prepare.after_sync(self.current.offset - begin);
             }
         }
         Ok(())
     }
 
-    /// Completes the records and writes them at once.
-    fn place(&mut self, group: &mut Queue, from: usize, to: usize, synced: Sequence) -> Result<()> {
+    /// Completes the records of a part and says where in the group it lies.
+    fn place(
+        &mut self,
+        group: &mut Queue,
+        from: usize,
+        to: usize,
+        synced: Sequence,
+    ) -> Range<usize> {
         let spacing = self.segment_bytes / MAX_INDEX_POINTS as u64 + 1;
         let current = &mut self.current;
-        let base = current.offset;
-        let mut begin = None;
-        let mut end = 0;
-        for item in &mut group.items[from..to] {
+        let mut part: Option<Range<usize>> = None;
+        let mut items = std::mem::take(&mut group.items);
+        for item in &mut items[from..to] {
             let Item::Record {
                 start,
                 header,
+                payload_crc,
                 covered,
             } = item
             else {
                 unreachable!("a part ends before a seal");
             };
-            begin.get_or_insert(*start);
-            end = *start + usize::try_from(header.length()).expect("it is in memory");
+            let end = *start + usize::try_from(header.length()).expect("it is in memory");
             header.synced = synced;
             let offset = current.offset;
-            let bytes = &mut group.bytes[*start..end];
-            let checksums = header.seal_into(bytes, &current.seed, offset);
+            let bytes = group.part(*start, end);
+            let checksums = header.complete(bytes, *payload_crc, &current.seed, offset);
             let last_point = current.index.last().map(|p| p.offset);
             if last_point.is_none_or(|at| offset - at >= spacing) {
                 current.index.push(IndexPoint {
@@ -177,20 +207,62 @@ impl Tail {
                 });
             }
             current.passed(header, checksums);
+            part.get_or_insert(*start..*start).end = end;
         }
-        let bytes = &group.bytes[begin.expect("the part is not empty")..end];
+        group.items = items;
         assert!(
-            base + bytes.len() as u64 <= self.segment_bytes - SEAL_RESERVE_BYTES,
+            current.offset <= self.segment_bytes - SEAL_RESERVE_BYTES,
             "the queue put a seal where the segment is full"
         );
-        if let Some(prepare) = &self.prepare {
-            prepare.before_write(current.offset);
-        }
-        current.file.write_at(bytes, base)
+        // A seal may stand alone: its group's records are those of the group before.
+        part.unwrap_or_else(|| {
+            let begin = in_block(current.offset);
+            group.extend_to(begin);
+            begin..begin
+        })
     }
 
-    /// Writes the seal; the next sync covers it.
-    fn seal(&mut self, sequence: Sequence, synced: Sequence, covered: Revision) -> Result<()> {
+    /// Writes what lies at `part` of the group to the file at `offset`, and syncs it.
+    ///
+    /// Whole blocks, where they are made ready or go past the cache: neither the disk nor the page cache
+    /// then has to read what stands in the rest of a block. What was in the first of them before is written
+    /// again, as it is; behind the last record there are zeros in any case.
+    fn put_down(&mut self, group: &mut Queue, part: &Range<usize>, offset: u64) -> Result<()> {
+        let current = &mut self.current;
+        let first = part.start - current.block.len();
+        assert!(first.is_multiple_of(BLOCK_BYTES) && in_block(offset) == current.block.len());
+        let last = part.end.next_multiple_of(BLOCK_BYTES);
+        group.extend_to(last);
+        group
+            .part(first, part.start)
+            .copy_from_slice(&current.block);
+        let at = offset - current.block.len() as u64;
+        current.block.clear();
+        let unfinished = part.end - part.end % BLOCK_BYTES;
+        current
+            .block
+            .extend_from_slice(group.part(unfinished, part.end));
+
+        let end = at + (last - first) as u64;
+        let is_filled = match &self.prepare {
+            Some(prepare) => prepare.before_write(end),
+            None => false,
+        };
+        if part.len() >= self.uncached_bytes {
+            return current.file.write_through(group.part(first, last), at);
+        }
+        if is_filled {
+            current.file.write_at(group.part(first, last), at)?;
+        } else {
+            current
+                .file
+                .write_at(group.part(part.start, part.end), offset)?;
+        }
+        current.file.sync_data()
+    }
+
+    /// Makes the seal, which belongs behind the last record.
+    fn seal(&mut self, sequence: Sequence, synced: Sequence, covered: Revision) -> Vec<u8> {
         let current = &mut self.current;
         assert!(
             current.index.len() <= MAX_INDEX_POINTS,
@@ -213,35 +285,56 @@ impl Tail {
         let (bytes, checksums) = queue::single(&payload, &header, &current.seed, offset);
         current.passed(&header, checksums);
         current.seal = Some(offset);
-        if let Some(prepare) = &self.prepare {
-            prepare.before_write(current.offset);
-        }
-        current.file.write_at(&bytes, offset)
+        bytes
     }
 
-    /// Starts the segment after the one that was sealed and is durable.
-    fn rotate(&mut self, tracker: &Tracker) -> Result<()> {
+    /// Starts the segment after the one that was sealed and is durable. Where its file was made ready, the
+    /// header is only written here: the sync of the first records covers it.
+    fn rotate(&mut self, sealed: &Sealed) -> Result<()> {
         let extent = Extent {
             last: self.current.last,
             digest: self.current.digest.value(),
             end: self.current.offset,
             seal: self.current.seal,
         };
-        let header = recovery::next_header(&*self.storage, &self.current.header, &extent, tracker);
-        let spare = self.prepare.as_ref().and_then(|p| p.take_spare());
-        let filled = if spare.is_some() {
-            self.segment_bytes
-        } else {
-            SEGMENT_HEADER_BYTES as u64
-        };
-        let file = match spare {
-            Some(spare) => segment::create_from(&*self.storage, &self.dir, &header, spare)?,
-            None => segment::create(&*self.storage, &self.dir, &header, 0)?,
-        };
-        if let Some(prepare) = &self.prepare {
-            prepare.entered(&file, SEGMENT_HEADER_BYTES as u64, filled);
+        let header = recovery::next_header(
+            &*self.storage,
+            sealed.next_salt,
+            &self.current.header,
+            &extent,
+            &sealed.tracker,
+        );
+        if let Some(prepare) = &self.prepare
+            && let Some((ready, filled)) = prepare.take_next()
+        {
+            ready.write_at(header.encode().as_slice(), 0)?;
+            prepare.enter(SEGMENT_HEADER_BYTES as u64, filled);
+            self.current = Current::new(ready, header, false);
+            return Ok(());
         }
-        self.current = Current::new(file, header);
+        let file = segment::create(&*self.storage, &self.dir, &header, 0)?;
+        if let Some(prepare) = &self.prepare {
+            let written = SEGMENT_HEADER_BYTES as u64;
+            prepare.enter(written, written);
+            prepare.entered(&file);
+        }
+        self.current = Current::new(file, header, true);
+        Ok(())
+    }
+
+    /// Gives the segment its name, if it has been synced under the one of what is made ready. The
+    /// directory is synced in the background: until then the segment is found by its header.
+    fn name(&mut self) -> Result<()> {
+        let current = &mut self.current;
+        if current.named {
+            return Ok(());
+        }
+        let path = self.dir.join(segment_name(current.header.first));
+        segment::rename(&*self.storage, &mut current.file, path)?;
+        current.named = true;
+        if let Some(prepare) = &self.prepare {
+            prepare.entered(&current.file);
+        }
         Ok(())
     }
 }

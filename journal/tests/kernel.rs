@@ -15,13 +15,18 @@ use cairn_journal::{
 };
 
 const WRITER: &str = "CAIRN_KERNEL_DIR";
+/// Set: segments are made ready ahead, and larger groups go past the page cache.
+const READY: &str = "CAIRN_KERNEL_READY";
 
 fn options() -> Options {
     let mut options = Options::default();
     options.max_payload_bytes = 4 << 10;
     options.segment_bytes = 40 << 10;
     options.idle_watermark = None;
-    options.preallocate = false;
+    options.preallocate = std::env::var_os(READY).is_some();
+    if options.preallocate {
+        options.uncached_bytes = 512;
+    }
     options
 }
 
@@ -50,8 +55,12 @@ fn writer() {
 }
 
 /// Runs the writer; `fault`: what `strace` is to inject. `None` if that is not possible here.
-fn run(dir: &Path, fault: &str) -> Option<Vec<String>> {
-    let output = Command::new("strace")
+fn run(dir: &Path, fault: &str, ready: bool) -> Option<Vec<String>> {
+    let mut command = Command::new("strace");
+    if ready {
+        command.env(READY, "1");
+    }
+    let output = command
         .args([
             "-f",
             "-qq",
@@ -78,46 +87,55 @@ fn run(dir: &Path, fault: &str) -> Option<Vec<String>> {
 #[test]
 fn what_the_kernel_refuses_is_never_acknowledged() {
     let mut counts = (0, 0, 0);
-    for call in ["fdatasync", "fsync", "pwrite64", "rename"] {
-        for error in ["EIO", "ENOSPC"] {
-            for when in [1, 2, 3, 5, 8, 13, 21, 34, 55] {
-                let dir = tempfile::tempdir().unwrap();
-                let fault = format!("{call}:error={error}:when={when}");
-                let Some(lines) = run(dir.path(), &fault) else {
-                    println!("left out: strace cannot trace here");
-                    return;
-                };
-                counts.0 += 1;
-                let failed = lines.iter().position(|l| l.starts_with("failed"));
-                let acks = &lines[..failed.unwrap_or(lines.len())];
-                if let Some(failed) = failed {
-                    counts.1 += 1;
-                    let after = &lines[failed..];
-                    assert!(
-                        after.iter().all(|l| l.starts_with("failed")),
-                        "{fault}: acknowledged after a failure"
-                    );
-                }
-                drop(Journal::open(dir.path(), options()).unwrap());
-                let records: Vec<_> = Reader::open(dir.path())
-                    .unwrap()
-                    .records()
-                    .map(Result::unwrap)
-                    .collect();
-                for ack in acks {
-                    let mut words = ack.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap());
-                    let (sequence, n) = (words.next().unwrap(), words.next().unwrap());
-                    let record = &records[usize::try_from(sequence).unwrap() - 1];
-                    assert_eq!(record.sequence, Sequence(sequence));
-                    assert_eq!(
-                        record.revision,
-                        Revision(i64::try_from(n).unwrap()),
-                        "{fault}"
-                    );
-                    assert!(matches!(record.entry, Entry::Changes { .. }));
-                    counts.2 += 1;
-                }
+    // The last one is no failure: the disk cannot be written to past the cache, so that is not done.
+    let mut faults = Vec::new();
+    for error in ["EIO", "ENOSPC"] {
+        for when in [1, 2, 3, 5, 8, 13, 21, 34, 55] {
+            for call in ["fdatasync", "fsync", "pwrite64", "rename"] {
+                faults.push((false, call, error, when));
             }
+            for call in ["fsync", "pwritev2", "rename"] {
+                faults.push((true, call, error, when));
+            }
+        }
+    }
+    faults.push((true, "pwritev2", "EINVAL", 1));
+    for (ready, call, error, when) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        let fault = format!("{call}:error={error}:when={when}");
+        let Some(lines) = run(dir.path(), &fault, ready) else {
+            println!("left out: strace cannot trace here");
+            return;
+        };
+        counts.0 += 1;
+        let failed = lines.iter().position(|l| l.starts_with("failed"));
+        let acks = &lines[..failed.unwrap_or(lines.len())];
+        if let Some(failed) = failed {
+            counts.1 += 1;
+            let after = &lines[failed..];
+            assert!(
+                after.iter().all(|l| l.starts_with("failed")),
+                "{fault}: acknowledged after a failure"
+            );
+        }
+        drop(Journal::open(dir.path(), options()).unwrap());
+        let records: Vec<_> = Reader::open(dir.path())
+            .unwrap()
+            .records()
+            .map(Result::unwrap)
+            .collect();
+        for ack in acks {
+            let mut words = ack.split(' ').skip(1).map(|w| w.parse::<u64>().unwrap());
+            let (sequence, n) = (words.next().unwrap(), words.next().unwrap());
+            let record = &records[usize::try_from(sequence).unwrap() - 1];
+            assert_eq!(record.sequence, Sequence(sequence));
+            assert_eq!(
+                record.revision,
+                Revision(i64::try_from(n).unwrap()),
+                "{fault}"
+            );
+            assert!(matches!(record.entry, Entry::Changes { .. }));
+            counts.2 += 1;
         }
     }
     println!(

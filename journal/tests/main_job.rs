@@ -115,12 +115,12 @@ fn many_writers_share_syncs() {
     let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
     let journal = Arc::new(journal);
     let threads: Vec<_> = (0..16)
-        .map(|t| {
+        .map(|_| {
             let journal = journal.clone();
             std::thread::spawn(move || {
                 (0..50)
-                    .map(|i| {
-                        let sequence = journal.append_and_commit(change(t * 50 + i + 1)).unwrap();
+                    .map(|_| {
+                        let sequence = journal.append_and_commit(change(1)).unwrap();
                         assert!(journal.end().durable >= sequence);
                         sequence
                     })
@@ -136,6 +136,80 @@ fn many_writers_share_syncs() {
     assert_eq!(given, (1..=800).map(Sequence).collect::<Vec<_>>());
     println!("800 commits by 16 writers took {} syncs", journal.syncs());
     assert!(journal.syncs() < 800);
+}
+
+/// The story: a writer that had lost its place appended older revisions; every state behind them was wrong.
+#[test]
+fn revisions_do_not_fall_within_a_timeline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), small()).unwrap();
+    journal.append(change(5)).unwrap();
+    journal.append(change(5)).unwrap();
+    for falling in [change(4), NewRecord::watermark(Revision(4), Timestamp(1))] {
+        let error = journal.append(falling).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::RevisionFalls {
+                    revision: Revision(4),
+                    covered: Revision(5)
+                }
+            ),
+            "{error}"
+        );
+    }
+    // A refused record is no failure of the journal, and takes no sequence.
+    let timeline = Timeline {
+        id: "b".to_owned(),
+        parent: Some("a".to_owned()),
+        at: Revision(3),
+        kept: true,
+        observed_at: Timestamp(1),
+    };
+    assert_eq!(
+        journal
+            .append(NewRecord::timeline(Revision(3), timeline))
+            .unwrap(),
+        Sequence(3)
+    );
+    let sequence = journal.append_and_commit(change(4)).unwrap();
+    assert_eq!(sequence, Sequence(4));
+    journal.close().unwrap();
+}
+
+#[test]
+fn a_sequence_of_another_journal_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), small()).unwrap();
+    let error = journal.commit(Sequence(7)).unwrap_err();
+    assert!(matches!(error, Error::NotAppended { .. }), "{error}");
+    let sequence = journal.append_and_commit(change(1)).unwrap();
+    assert_eq!(journal.commit(sequence).unwrap(), sequence);
+}
+
+/// The story: an operator removed `LOCK` to get rid of a stale one, started a second writer, and both
+/// acknowledged.
+#[test]
+fn a_writer_whose_lock_was_removed_acknowledges_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = Journal::open(dir.path(), small()).unwrap();
+    first.append_and_commit(change(1)).unwrap();
+    std::fs::remove_file(dir.path().join("LOCK")).unwrap();
+    let (second, _) = Journal::open(dir.path(), small()).unwrap();
+    let error = first.append_and_commit(change(2)).unwrap_err();
+    assert!(
+        error.to_string().contains("lock file was removed"),
+        "{error}"
+    );
+    assert!(matches!(
+        first.append(change(3)),
+        Err(Error::Latched { .. })
+    ));
+    second.append_and_commit(change(2)).unwrap();
+    second.close().unwrap();
+    let found = Reader::open(dir.path()).unwrap().records();
+    let found = found.filter(|r| matches!(r.as_ref().unwrap().entry, Entry::Changes { .. }));
+    assert_eq!(found.count(), 2);
 }
 
 #[test]

@@ -6,8 +6,9 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use bytes::Bytes;
@@ -20,46 +21,93 @@ use crate::Timestamp;
 pub struct Disk;
 
 #[derive(Debug)]
-struct DiskFile(fs::File);
+struct DiskFile {
+    file: fs::File,
+    /// The same file, opened once more for writing past the page cache; `None`: that cannot be done here.
+    around: OnceLock<Option<fs::File>>,
+}
+
+impl DiskFile {
+    #[cfg(target_os = "linux")]
+    fn around(&self) -> Option<&fs::File> {
+        let open = || {
+            use std::os::fd::AsRawFd as _;
+            // By its descriptor: it may have been renamed.
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let direct = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).ok()?;
+            let mut options = OpenOptions::new();
+            options.write(true).custom_flags(direct).open(path).ok()
+        };
+        self.around.get_or_init(open).as_ref()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn around(&self) -> Option<&fs::File> {
+        self.around.get_or_init(|| None).as_ref()
+    }
+}
+
+/// Not every file system can write past the page cache, or with this alignment; some say so only now.
+fn cannot(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
 
 impl File for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(into, offset)
+        self.file.read_at(into, offset)
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(from, offset)
+        self.file.write_at(from, offset)
+    }
+
+    fn write_around(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        match self.around().map(|file| file.write_at(from, offset)) {
+            None => self.write_at(from, offset),
+            Some(Err(e)) if cannot(&e) => self.write_at(from, offset),
+            Some(other) => other,
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_through(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        if let Some(file) = self.around() {
+            let parts = [io::IoSlice::new(from)];
+            let dsync = rustix::io::ReadWriteFlags::DSYNC;
+            match rustix::io::pwritev2(file, &parts, offset, dsync).map_err(io::Error::from) {
+                Err(e) if cannot(&e) => {}
+                other => return other,
+            }
+        }
+        let n = self.write_at(from, offset)?;
+        self.sync_data()?;
+        Ok(n)
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Ok(rustix::fs::fdatasync(&self.0)?)
+        Ok(rustix::fs::fdatasync(&self.file)?)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
-    }
-
-    fn forget(&self, offset: u64, length: u64) {
-        #[cfg(target_os = "linux")]
-        if let Some(length) = std::num::NonZeroU64::new(length) {
-            let _ =
-                rustix::fs::fadvise(&self.0, offset, Some(length), rustix::fs::Advice::DontNeed);
-        }
+        Ok(rustix::fs::fsync(&self.file)?)
     }
 
     fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
         let Ok(length) = usize::try_from(length) else {
             return Ok(None);
         };
-        if length == 0 || self.0.metadata()?.len() < length as u64 {
+        if length == 0 || self.file.metadata()?.len() < length as u64 {
             return Ok(None);
         }
         // SAFETY: the mapped part of a segment that has a successor is never written to or cut by
@@ -68,7 +116,7 @@ impl File for DiskFile {
         // lies beyond the end. Somebody else cutting the file by hand is a fault (SIGBUS), not silent
         // damage.
         #[allow(unsafe_code)]
-        let map = unsafe { memmap2::MmapOptions::new().len(length).map(&self.0)? };
+        let map = unsafe { memmap2::MmapOptions::new().len(length).map(&self.file)? };
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::Sequential);
         Ok(Some(Bytes::from_owner(map)))
@@ -76,13 +124,30 @@ impl File for DiskFile {
 }
 
 #[derive(Debug)]
-struct DiskLock(fs::File);
+struct DiskLock {
+    file: fs::File,
+    path: PathBuf,
+    /// Device and number of the file.
+    id: (u64, u64),
+}
+
+fn id(metadata: &fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
 
 impl Lock for DiskLock {
+    fn is_held(&self) -> io::Result<bool> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) => Ok(id(&found) == self.id),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     fn write_holder(&self, note: &str) -> io::Result<()> {
-        self.0.set_len(0)?;
-        self.0.write_all_at(note.as_bytes(), 0)?;
-        (&self.0).flush()
+        self.file.set_len(0)?;
+        self.file.write_all_at(note.as_bytes(), 0)?;
+        (&self.file).flush()
     }
 }
 
@@ -147,7 +212,10 @@ impl Storage for Disk {
                 options.write(true).create_new(true);
             }
         }
-        Ok(Box::new(DiskFile(options.open(path)?)))
+        Ok(Box::new(DiskFile {
+            file: options.open(path)?,
+            around: OnceLock::new(),
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -175,7 +243,15 @@ impl Storage for Disk {
             .mode(0o640)
             .open(path)?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Box::new(DiskLock(file)))),
+            Ok(()) => {
+                let lock = DiskLock {
+                    id: id(&file.metadata()?),
+                    file,
+                    path: path.to_owned(),
+                };
+                // Another holder may have removed the name between the two calls.
+                Ok(lock.is_held()?.then(|| Box::new(lock) as Box<dyn Lock>))
+            }
             Err(e) if e == rustix::io::Errno::WOULDBLOCK => Ok(None),
             Err(e) => Err(e.into()),
         }
