@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use cairn_client::Revision;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -130,6 +131,24 @@ impl Server {
         refusals.shutdown().await;
         connections.shutdown().await;
         Ok(())
+    }
+
+    /// Puts files into a node that runs, but that nobody has written to or waits at: each as if it
+    /// had been set at its own revision, and the node at revision `at` (or its next one, if that has
+    /// passed) with everything before it discarded. So a state is back at once that would otherwise take
+    /// a write for every revision.
+    ///
+    /// # Errors
+    /// The first file that cannot be there, and why. The node is of no use then.
+    pub fn load(
+        &self,
+        files: impl IntoIterator<Item = (String, Revision, Bytes)>,
+        at: Revision,
+    ) -> anyhow::Result<()> {
+        let loaded = self
+            .hub
+            .with(|hub| hub.store.load(files, at, self.options.history));
+        loaded.map_err(|(path, refusal)| anyhow::anyhow!("{path}: {refusal}"))
     }
 
     fn begin(&self, address: &str) {

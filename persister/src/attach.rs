@@ -8,7 +8,9 @@ use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use cairn_journal::{Entry, GapReason, Journal, NewRecord, Revision, Timestamp};
+use cairn_journal::{
+    Entry, GapReason, Journal, NewRecord, Reader, Revision, Timeline, Timestamp, Uuid,
+};
 use futures::Stream;
 use tokio_util::sync::CancellationToken;
 
@@ -43,29 +45,41 @@ pub struct Attached<S> {
 /// The journal's.
 pub fn ours(journal: &Journal) -> Result<Ours, cairn_journal::Error> {
     let end = journal.end();
-    if !has_content(journal)? {
+    let reader = journal.reader()?;
+    known(&reader, journal.uuid(), end.timeline, end.revision)
+}
+
+/// The same of a journal that nobody need have open: its identity, timeline, and newest revision.
+///
+/// # Errors
+/// The journal's.
+pub fn known(
+    reader: &Reader,
+    journal: Uuid,
+    timeline: Option<Timeline>,
+    newest: Revision,
+) -> Result<Ours, cairn_journal::Error> {
+    if !has_content(reader)? {
         // Whatever it was bound to, it has nothing of it: it may follow any cluster.
         return Ok(Ours::default());
     }
-    let lineage = end
-        .timeline
+    let lineage = timeline
         .as_ref()
         .and_then(|timeline| timeline.parent.as_deref());
     Ok(Ours {
         ancestors: Ancestor::parse_all(lineage.unwrap_or_default()),
-        bound_to: Some(match end.timeline {
+        bound_to: Some(match timeline {
             Some(timeline) => timeline.id,
             // Written by a tool: it has a history, and that history needs a name of its own.
-            None => format!("journal.{}", journal.uuid()),
+            None => format!("journal.{journal}"),
         }),
-        newest: end.revision,
+        newest,
     })
 }
 
 /// Whether the journal holds anything that is not bookkeeping. The first change is found soon; a
 /// checkpoint, which may stand for records that are gone, is made only after there were changes.
-fn has_content(journal: &Journal) -> Result<bool, cairn_journal::Error> {
-    let reader = journal.reader()?;
+fn has_content(reader: &Reader) -> Result<bool, cairn_journal::Error> {
     if !reader.checkpoints()?.usable.is_empty() {
         return Ok(true);
     }
@@ -108,6 +122,7 @@ fn changes_beyond(journal: &Journal, common: Revision) -> Result<Beyond, cairn_j
         changes: 0,
         or_more: false,
     };
+    let mut newest = Revision::NONE;
     let mut records = reader.records_from_revision(common.next());
     while let Some(record) = records.next() {
         let record = match record {
@@ -120,9 +135,12 @@ fn changes_beyond(journal: &Journal, common: Revision) -> Result<Beyond, cairn_j
             }
             other => other?,
         };
+        let before = std::mem::replace(&mut newest, record.revision);
         match record.entry {
             // What was counted belongs to an older life; only the newest is compared.
-            Entry::Timeline(_) => beyond.changes = 0,
+            Entry::Timeline(timeline) if !timeline.kept || record.revision < before => {
+                beyond.changes = 0;
+            }
             Entry::Changes { changes, .. } if record.revision > common => {
                 beyond.changes += changes.len() as u64;
             }
@@ -384,13 +402,19 @@ mod tests {
     fn what_lies_beyond_a_restore_is_counted_and_what_was_retired_is_not_forgotten() {
         let dir = tempfile::tempdir().expect("a directory");
         let journal = open(dir.path());
-        assert!(!has_content(&journal).expect("read"), "it is new");
+        assert!(
+            !has_content(&journal.reader().expect("a reader")).expect("read"),
+            "it is new"
+        );
         let identity = Identity::generate().timeline(Timestamp(0));
         let bound = NewRecord::timeline(Revision::NONE, identity);
         journal.append_and_commit(bound).expect("appended");
-        assert!(!has_content(&journal).expect("read"), "only a name");
+        assert!(
+            !has_content(&journal.reader().expect("a reader")).expect("read"),
+            "only a name"
+        );
         append(&journal, 1..=100);
-        assert!(has_content(&journal).expect("read"));
+        assert!(has_content(&journal.reader().expect("a reader")).expect("read"));
         // Each opening begins a segment. The first may go: a checkpoint in the second covers it.
         journal.close().expect("closed");
         let journal = open(dir.path());
@@ -412,7 +436,7 @@ mod tests {
         };
         let report = journal.retire(&nothing).expect("retired");
         assert_eq!(report.segments.len(), 1, "{report:?}");
-        assert!(has_content(&journal).expect("read"));
+        assert!(has_content(&journal.reader().expect("a reader")).expect("read"));
         assert_eq!(beyond(110), counted(0, false));
         assert_eq!(beyond(105), counted(5, false));
         assert_eq!(beyond(100), counted(10, false));

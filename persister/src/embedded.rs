@@ -8,7 +8,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use cairn_client::Uri;
+use cairn_journal::Revision;
 use cairn_lite::{Options, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 
 /// A running node.
-pub(crate) struct Embedded {
+pub struct Embedded {
     server: Server,
     public: std::sync::Mutex<Option<TcpListener>>,
     address: SocketAddr,
@@ -60,6 +62,19 @@ impl Embedded {
     /// Where the persister finds it.
     pub(crate) fn uri(&self) -> &Uri {
         &self.uri
+    }
+
+    /// Puts files into it, as [`Server::load`] does.
+    pub(crate) fn load(
+        &self,
+        files: impl IntoIterator<Item = (String, Revision, Bytes)>,
+        at: Revision,
+    ) -> Result<(), Error> {
+        let theirs = |at: Revision| cairn_client::Revision(at.0);
+        let files = files
+            .into_iter()
+            .map(|(path, revision, value)| (path, theirs(revision), value));
+        self.server.load(files, theirs(at)).map_err(Error::Embedded)
     }
 
     /// Answers the public from `restored` on until `cancel`, then cancels `closed`.

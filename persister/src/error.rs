@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// A restore ended with a cluster that differs from the journal.
     #[error(
-        "the restored cluster differs from the journal: the journal has {expected}, the cluster has {found}. \
+        "the restored cluster differs from the journal: the journal has {expected}, the cluster has {found}{keys}. \
          Is somebody else writing to it?"
     )]
     RestoreDiffers {
@@ -64,7 +64,37 @@ pub enum Error {
         expected: String,
         /// What the cluster says.
         found: String,
+        /// The first keys that differ, and how.
+        keys: String,
     },
+    /// The cluster cannot take what is to be restored.
+    #[error(
+        "{keys} keys cannot be restored into this cluster, whose values have {max_value_bytes} bytes at most: {}{}. \
+         Nothing was written. If you know that it takes more, say --max-value-bytes SIZE; --prefix restores a part",
+        named.join(", "), if named.len() as u64 == *keys { "" } else { ", ..." }
+    )]
+    DoesNotFit {
+        /// How many keys.
+        keys: u64,
+        /// The first of them, and why.
+        named: Vec<String>,
+        /// The longest value that the cluster takes.
+        max_value_bytes: usize,
+    },
+    /// Keys of the journal lie above or below keys that the cluster has.
+    #[error(
+        "{keys} keys cannot be merged, because a file cannot be a directory too: {}{}. Nothing was written",
+        named.join(", "), if named.len() as u64 == *keys { "" } else { ", ..." }
+    )]
+    Clashes {
+        /// How many keys.
+        keys: u64,
+        /// The first of them, and with what they clash.
+        named: Vec<String>,
+    },
+    /// Somebody asked us to end in the middle of it.
+    #[error("interrupted. What was done stays; run the same command again to complete it")]
+    Interrupted,
     /// Going on would let go of changes that are, or may be, nowhere else.
     #[error("{0}.\n  Nothing was changed. If that is what you want, run with --accept-loss")]
     WouldLose(String),
@@ -105,12 +135,16 @@ impl Error {
             Self::Journal(J::Latched { .. }) => 13,
             // The same disk, met while a state was sorted.
             Self::Journal(error) if is_full(error) => 13,
+            Self::Journal(J::NotInHistory { .. } | J::MomentNotInHistory { .. }) => 28,
             Self::Journal(_) => 12,
             Self::Refused { .. } | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
             Self::RestoreDiffers { .. } => 24,
             Self::WouldLose(_) => 25,
+            Self::Clashes { .. } => 26,
+            Self::DoesNotFit { .. } => 27,
+            Self::Interrupted => 130,
             Self::Listen { .. } => 2,
             Self::Panicked(_) => 1,
         }

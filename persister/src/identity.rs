@@ -13,9 +13,9 @@ use std::fmt;
 use cairn_journal::{Revision, Timeline};
 
 /// A cluster's identity, as it stands in the cluster: `ID`, and after a restore
-/// `ID from OLD at REVISION kept` (or `shifted`, or `restoring JOURNAL` until it is complete),
-/// followed by ` after OLDER@REVISION ...` if that cluster had been restored in its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `ID from OLD at REVISION kept` (or `shifted`, or `part`, or `restoring JOURNAL ...` until it is
+/// complete), followed by ` after OLDER@REVISION ...` if that cluster had been restored in its turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Names one life of one cluster.
     pub id: String,
@@ -34,6 +34,16 @@ pub struct Origin {
     pub outcome: Outcome,
     /// Where the parent came from, newest first: at most [`ANCESTORS`].
     pub ancestors: Vec<Ancestor>,
+}
+
+impl Origin {
+    /// Up to which revision everything lives on: of a part, nothing can be said.
+    fn common(&self) -> Revision {
+        match self.outcome {
+            Outcome::Part => Revision::NONE,
+            _ => self.at,
+        }
+    }
 }
 
 /// A cluster from which others descend.
@@ -82,13 +92,52 @@ impl Ancestor {
 pub enum Outcome {
     /// Still running, or interrupted: the state is incomplete.
     Restoring {
-        /// The UUID of the journal that it is restored from.
+        /// Who restores it: the UUID of the journal, and where the lock is that is held meanwhile.
         by: String,
+        /// What is restored.
+        choice: Choice,
     },
     /// Complete, and every key is at the revision that it had.
     Kept,
     /// Complete, but some keys are at newer revisions than they had.
     Shifted,
+    /// Some keys only were wanted, and are there.
+    Part,
+}
+
+/// What a restore is to bring back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The newest state of its journal; unless another journal has more, then that one's.
+    #[default]
+    Newest,
+    /// An older state, because somebody asked for that one.
+    Revision,
+    /// Only these keys and what is below them, because somebody asked for that.
+    Only(Vec<String>),
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newest => Ok(()),
+            Self::Revision => f.write_str(" chosen"),
+            Self::Only(prefixes) => write!(f, " only {}", prefixes.join(" ")),
+        }
+    }
+}
+
+impl Choice {
+    fn parse(words: &[&str]) -> Option<Self> {
+        match words {
+            [] => Some(Self::Newest),
+            ["chosen"] => Some(Self::Revision),
+            ["only", prefixes @ ..] if !prefixes.is_empty() => Some(Self::Only(
+                prefixes.iter().map(ToString::to_string).collect(),
+            )),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Identity {
@@ -97,9 +146,10 @@ impl fmt::Display for Identity {
         if let Some(origin) = &self.origin {
             write!(f, " from {} at {}", origin.parent, origin.at)?;
             match &origin.outcome {
-                Outcome::Restoring { by } => write!(f, " restoring {by}")?,
+                Outcome::Restoring { by, choice } => write!(f, " restoring {by}{choice}")?,
                 Outcome::Kept => f.write_str(" kept")?,
                 Outcome::Shifted => f.write_str(" shifted")?,
+                Outcome::Part => f.write_str(" part")?,
             }
             for (n, ancestor) in origin.ancestors.iter().enumerate() {
                 write!(f, "{} {ancestor}", if n == 0 { " after" } else { "" })?;
@@ -113,7 +163,7 @@ impl fmt::Display for Identity {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the cluster's identity is {value:?}, which is not of the form \
-     `ID` or `ID from OLD at REVISION kept|shifted|restoring ... [after OLDER@REVISION ...]`"
+     `ID` or `ID from OLD at REVISION kept|shifted|part|restoring ... [after OLDER@REVISION ...]`"
 )]
 pub struct ParseError {
     value: String,
@@ -129,15 +179,15 @@ impl Identity {
         }
     }
 
-    /// A new identity for a cluster that is being restored from the journal `by`, which holds the
-    /// history of `ours`.
+    /// A new identity for a cluster in which `by` restores the state at `at` from a journal that
+    /// holds the history of `ours`.
     #[must_use]
-    pub fn restoring(ours: &Ours, by: String) -> Self {
+    pub fn restoring(ours: &Ours, at: Revision, by: String, choice: Choice) -> Self {
         Self {
             origin: Some(Origin {
                 parent: ours.bound_to.clone().unwrap_or_default(),
-                at: ours.newest,
-                outcome: Outcome::Restoring { by },
+                at,
+                outcome: Outcome::Restoring { by, choice },
                 ancestors: ours.ancestors.iter().take(ANCESTORS).cloned().collect(),
             }),
             ..Self::generate()
@@ -154,10 +204,11 @@ impl Identity {
     }
 
     /// The revision of the cluster `id` whose state lives on in this one, if it descends from it.
-    fn descends_from(&self, id: &str) -> Option<Revision> {
+    #[must_use]
+    pub fn descends_from(&self, id: &str) -> Option<Revision> {
         let origin = self.origin.as_ref()?;
         if origin.parent == id {
-            return Some(origin.at);
+            return Some(origin.common());
         }
         let ancestor = origin.ancestors.iter().find(|ancestor| ancestor.id == id)?;
         Some(ancestor.at)
@@ -181,9 +232,13 @@ impl Identity {
             [id] => (id, None),
             [id, "from", parent, "at", at, ref outcome @ ..] if !parent.is_empty() => {
                 let outcome = match *outcome {
-                    ["restoring", by] => Outcome::Restoring { by: by.to_owned() },
+                    ["restoring", by, ref choice @ ..] => Outcome::Restoring {
+                        by: by.to_owned(),
+                        choice: Choice::parse(choice).ok_or_else(refuse)?,
+                    },
                     ["kept"] => Outcome::Kept,
                     ["shifted"] => Outcome::Shifted,
+                    ["part"] => Outcome::Part,
                     _ => return Err(refuse()),
                 };
                 let at = Revision(at.parse().map_err(|_| refuse())?);
@@ -216,7 +271,7 @@ impl Identity {
         let lineage = self.origin.as_ref().map(|origin| {
             let parent = Ancestor {
                 id: origin.parent.clone(),
-                at: origin.at,
+                at: origin.common(),
             };
             let all = std::iter::once(&parent).chain(&origin.ancestors);
             all.map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -392,6 +447,9 @@ mod tests {
             "b from a at 90 kept",
             "b from a at 90 shifted",
             "b from a at 90 restoring j",
+            "b from a at 90 restoring j chosen",
+            "b from a at 90 restoring j only /app /lib after z@5",
+            "b from a at 90 part",
             "c from b at 120 kept after a@90",
             "d from c at 150 restoring j after b@120 a@90",
         ] {
@@ -411,6 +469,9 @@ mod tests {
             b"b from a at 9",
             b"b from  at 9 kept",
             b"b from a at 9 restoring",
+            b"b from a at 9 restoring j maybe",
+            b"b from a at 9 restoring j only",
+            b"b from a at 9 part of",
             b"b from a at 9 kept kept",
             b" from a at 9 kept",
             b"\xff",
@@ -483,6 +544,22 @@ mod tests {
         ));
     }
 
+    /// Whatever a journal of the whole holds, a part of it may lack anything.
+    #[test]
+    fn a_part_has_nothing_in_common_with_any_journal() {
+        let part = Identity::parse(b"b from a at 100 part").expect("a valid form");
+        for newest in [60, 100, 140] {
+            let theirs = theirs(Some("b from a at 100 part"), 200);
+            let Attach::Rebase { common, .. } = decide(&ours(Some("a"), newest), &theirs) else {
+                panic!("it is a descendant");
+            };
+            assert_eq!(common, Revision::NONE);
+        }
+        let timeline = part.timeline(cairn_journal::Timestamp(0));
+        assert_eq!(timeline.parent.as_deref(), Some("a@0"));
+        assert!(!timeline.kept);
+    }
+
     /// The restored cluster keeps its name and its persisters come back with journals that are
     /// already bound to it: then it is simply their own.
     #[test]
@@ -526,7 +603,7 @@ mod tests {
             newest: Revision(300),
             ancestors,
         };
-        let next = Identity::restoring(&ours, "j".to_owned());
+        let next = Identity::restoring(&ours, ours.newest, "j".to_owned(), Choice::Newest);
         let (_, lineage) = next
             .to_string()
             .split_once(' ')

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::observe::{self, Vitals};
 use crate::owner::Holder;
 use crate::patience::Patience;
-use crate::restore::{Restored, restore};
+use crate::restore::{Restored, Shifted, Source, restore};
 use crate::stage::follow::Ended;
 use crate::upkeep::Upkeep;
 use crate::{attach, pipeline};
@@ -41,22 +41,23 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     let result = match &config.target {
         Target::Remote(uri) => {
             let cluster = Doozer::new(uri.clone(), config.id);
-            persist(
-                &config,
-                &cluster,
-                &vitals,
-                &CancellationToken::new(),
-                &cancel,
-            )
-            .await
+            let gate = Gate {
+                node: None,
+                restored: &CancellationToken::new(),
+            };
+            persist(&config, &cluster, gate, &vitals, &cancel).await
         }
         Target::Embedded(address) => {
             let server = Embedded::start(*address).await?;
             let cluster = Doozer::new(server.uri().clone(), config.id);
             let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
-            let gate = server.open_between(restored.clone(), cancel.clone(), closed.clone());
-            let result = persist(&config, &cluster, &vitals, &restored, &closed).await;
-            gate.abort();
+            let opening = server.open_between(restored.clone(), cancel.clone(), closed.clone());
+            let gate = Gate {
+                node: Some(&server),
+                restored: &restored,
+            };
+            let result = persist(&config, &cluster, gate, &vitals, &closed).await;
+            opening.abort();
             server.stop().await;
             result
         }
@@ -64,6 +65,15 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     telling.cancel();
     told.join_all().await;
     result
+}
+
+/// The cluster in our own process, if there is one.
+#[derive(Clone, Copy)]
+struct Gate<'a> {
+    /// That cluster.
+    node: Option<&'a Embedded>,
+    /// Cancelled when the cluster has all that the journal has to give: others may come in.
+    restored: &'a CancellationToken,
 }
 
 /// Starts what tells about the persister: the service manager's messages, and HTTP if asked for.
@@ -90,19 +100,19 @@ async fn tell(
 }
 
 /// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
-/// room. Cancels `restored` when the cluster has all that the journal has to give.
+/// room. Opens `gate` when the cluster has all that the journal has to give.
 async fn persist<C: Cluster>(
     config: &Config,
     cluster: &C,
+    gate: Gate<'_>,
     vitals: &Arc<Vitals>,
-    restored: &CancellationToken,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let mut patience = Patience::new();
     let mut repair = config.repair;
     loop {
         let before = vitals.status().durable_revision;
-        let result = persist_once(config, repair, cluster, vitals, restored, cancel).await;
+        let result = persist_once(config, repair, cluster, gate, vitals, cancel).await;
         let full = match result {
             Err(error) if config.wait_for_room && error.is_disk_full() => error,
             other => return other,
@@ -124,15 +134,15 @@ async fn persist_once<C: Cluster>(
     config: &Config,
     repair: bool,
     cluster: &C,
+    gate: Gate<'_>,
     vitals: &Arc<Vitals>,
-    restored: &CancellationToken,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
     let journal = tokio::task::block_in_place(|| open_journal(config, repair))?;
     let journal = Arc::new(journal);
     let upkeep = Upkeep::start(Arc::clone(&journal), config.upkeep, Arc::clone(vitals))
         .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
-    let result = follow(config, cluster, &journal, &upkeep, vitals, restored, cancel).await;
+    let result = follow(config, cluster, gate, &journal, &upkeep, vitals, cancel).await;
     tokio::task::block_in_place(|| upkeep.end());
     // The last record says that everything before it is durable. After an error the journal may
     // have latched; what it then says is the error that is returned anyway.
@@ -177,16 +187,16 @@ fn open_journal(config: &Config, repair: bool) -> Result<Journal, Error> {
 async fn follow<C: Cluster>(
     config: &Config,
     cluster: &C,
+    gate: Gate<'_>,
     journal: &Arc<Journal>,
     upkeep: &Upkeep,
     vitals: &Arc<Vitals>,
-    restored: &CancellationToken,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    if config.restore && !restore_first(config, cluster, journal, cancel).await? {
+    if config.restore && !restore_first(config, cluster, gate.node, journal, cancel).await? {
         return Ok(());
     }
-    restored.cancel();
+    gate.restored.cancel();
     let me = Holder::new(journal.uuid(), journal.dir());
     let mut take_state = None;
     let mut patience = Patience::new();
@@ -245,36 +255,40 @@ async fn follow<C: Cluster>(
     }
 }
 
-/// Restores, waiting for the cluster as long as it takes. `false` if cancelled.
+/// Restores, waiting for the cluster, and for others who restore it, as long as it takes. `false` if
+/// cancelled.
 async fn restore_first<C: Cluster>(
     config: &Config,
     cluster: &C,
+    node: Option<&Embedded>,
     journal: &Arc<Journal>,
     cancel: &CancellationToken,
 ) -> Result<bool, Error> {
+    let source = tokio::task::block_in_place(|| Source::of(journal))?;
     let mut patience = Patience::new();
     loop {
         let tried = async {
             let session = cluster.open().await?;
-            restore(&session, journal, config.accept_loss).await
+            restore(&session, &source, &config.wish, node).await
         };
         let tried = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(false),
             tried = tried => tried,
         };
-        match tried {
+        let why = match tried {
             Ok(Restored::Nothing(reason)) => {
                 tracing::info!("nothing was restored: {reason}");
                 return Ok(true);
             }
-            Ok(Restored::Done(summary)) => {
+            // `Merged` is never asked for here.
+            Ok(Restored::Done(summary) | Restored::Merged(_, summary)) => {
                 tracing::info!(
                     "restored {} at revision {}",
                     summary.digest.describe(),
                     summary.at
                 );
-                for (path, before, now) in &summary.shifted {
+                for Shifted { path, before, now } in &summary.shifted {
                     tracing::warn!(
                         "{} could not keep its revision {before}: it is at {now}",
                         String::from_utf8_lossy(path)
@@ -282,18 +296,20 @@ async fn restore_first<C: Cluster>(
                 }
                 return Ok(true);
             }
+            Ok(Restored::Wait(identity)) => format!(
+                "another restore goes first ({identity}). If it was interrupted, start that persister again with -r"
+            ),
             // Unavailable, or somebody else was faster: another look tells what there is to do now.
             Err(
                 error @ Error::Cluster(cluster::Error::Unavailable(_) | cluster::Error::Conflict),
-            ) => {
-                let pause = patience.pause();
-                tracing::warn!(%error, "cannot restore yet; trying again in {pause:?}");
-                tokio::select! {
-                    () = cancel.cancelled() => return Ok(false),
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
+            ) => error.to_string(),
             Err(error) => return Err(error),
+        };
+        let pause = patience.pause();
+        tracing::warn!(why, "cannot restore yet; trying again in {pause:?}");
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(false),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

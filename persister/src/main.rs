@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::observe::report;
+use cairn_persister::restore::Request;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -24,8 +25,15 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error, USAGE),
     };
     let format = line.settings.log_format.or(file.log_format);
-    match line.command {
-        Some(Command::Status { json }) => {
+    match &line.command {
+        Some(Command::Restore(args)) => {
+            log(line.verbose, format.unwrap_or_default());
+            match config::restore_request(&line, args, file) {
+                Ok(request) => restore(&request, args.json).await,
+                Err(error) => fail(&error, USAGE),
+            }
+        }
+        &Some(Command::Status { json }) => {
             let uri = config::cluster(&line.settings.or(file));
             report(look(&uri, json).await)
         }
@@ -58,6 +66,35 @@ async fn persist(config: Config) -> ExitCode {
         Ok(Err(error)) => fail(&error, error.exit_status()),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
+}
+
+async fn restore(request: &Request, json: bool) -> ExitCode {
+    let cancel = CancellationToken::new();
+    if let Err(error) = on_signal(cancel.clone()) {
+        return fail(&error, 1);
+    }
+    match cairn_persister::restore::run(request, &cancel).await {
+        Ok(report) if json => {
+            println!("{}", report.json());
+            ExitCode::from(report.status)
+        }
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::from(report.status)
+        }
+        Err(error) => {
+            let status = error.exit_status();
+            if json {
+                println!("{}", error_as_json(&error, status));
+            }
+            fail(&error, status)
+        }
+    }
+}
+
+fn error_as_json(error: &impl std::fmt::Display, status: u8) -> String {
+    serde_json::json!({"outcome": "failed", "status": status, "error": error.to_string()})
+        .to_string()
 }
 
 async fn look(uri: &cairn_client::Uri, json: bool) -> Result<String> {

@@ -42,17 +42,10 @@ impl Holder {
     /// This process, holding `journal`, which lies in `directory`.
     #[must_use]
     pub fn new(journal: Uuid, directory: &Path) -> Self {
-        let machine = rustix::system::uname();
-        let machine = machine.nodename().to_string_lossy().replace(' ', "-");
-        let place = match std::fs::metadata(directory) {
-            Ok(metadata) => format!("{machine}:{:x}:{:x}", metadata.dev(), metadata.ino()),
-            // Nobody's place: then the heartbeats decide.
-            Err(_) => format!("{machine}:{}", Uuid::new_v4()),
-        };
         Self {
             journal,
             process: Uuid::new_v4(),
-            place,
+            place: place(directory),
         }
     }
 
@@ -73,6 +66,18 @@ impl Holder {
     fn had_my_lock(&self, value: &[u8]) -> bool {
         word(value, 0) == Some(self.journal.to_string().as_str())
             && word(value, 2) == Some(self.place.as_str())
+    }
+}
+
+/// Names a directory of a machine: its lock is the one that whoever names it holds.
+#[must_use]
+pub fn place(directory: &Path) -> String {
+    let machine = rustix::system::uname();
+    let machine = machine.nodename().to_string_lossy().replace(' ', "-");
+    match std::fs::metadata(directory) {
+        Ok(metadata) => format!("{machine}:{:x}:{:x}", metadata.dev(), metadata.ino()),
+        // Nobody's place: then the heartbeats decide.
+        Err(_) => format!("{machine}:{}", Uuid::new_v4()),
     }
 }
 

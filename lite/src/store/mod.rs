@@ -201,6 +201,49 @@ impl Store {
         self.nop();
     }
 
+    /// Puts files in their places, each as if set at its own revision, and jumps to revision `at`, or
+    /// the next one if that has passed; everything before it is discarded.
+    ///
+    /// # Errors
+    /// The first path that cannot be one, is taken, or lies below or above a file. The store is of no
+    /// use then.
+    pub fn load(
+        &mut self,
+        files: impl IntoIterator<Item = (String, Revision, Bytes)>,
+        at: Revision,
+        limit: u64,
+    ) -> Result<(), (String, Refusal)> {
+        let at = at.0.max(self.revision + 1);
+        let mut last = None;
+        for (path, revision, value) in files {
+            let checked = check_path(&path).and_then(|()| self.may_set(&path, Revision::MISSING));
+            if let Err(refusal) = checked {
+                return Err((path, refusal));
+            }
+            let event = Arc::new(Event {
+                revision: Revision(revision.0.min(at)),
+                path: path.into(),
+                value,
+                kind: EventKind::Set,
+            });
+            self.tree.put(&event);
+            if event.revision.0 == at {
+                last = Some(event);
+            }
+        }
+        self.revision = at - 1;
+        self.history = History::new(limit.max(1), self.revision(), self.tree.clone());
+        match last {
+            // Whoever asks for the newest event is told what it was.
+            Some(event) => {
+                self.revision = at;
+                self.history.push(event, &self.tree);
+            }
+            None => drop(self.nop()),
+        }
+        Ok(())
+    }
+
     fn may_set(&self, path: &str, expected: Revision) -> Result<(), Refusal> {
         match self.tree.look(path) {
             Spot::BelowFile => Err(Refusal::NotDir),

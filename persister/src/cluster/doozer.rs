@@ -13,12 +13,22 @@ use futures::stream::{BoxStream, StreamExt};
 use futures::{Stream, TryStreamExt};
 
 use super::{
-    Cluster, Control, ControlKey, Error, Expect, Followed, Id, Live, Result, Session, Touched,
+    Cluster, Control, ControlKey, Error, Expect, Followed, Id, Limits, Live, Result, Session,
+    Touched,
 };
 
 /// How many WAITs the follower keeps in flight. Each revision costs one, so this bounds the
 /// revisions that can arrive in one round trip.
 const FOLLOW_WINDOW: usize = 1024;
+
+/// How many entries of a listing are asked for ahead: a listing is a request an entry.
+const LIST_WINDOW: usize = 256;
+
+/// The longest value that a node takes; a longer one would leave its SET hanging for ever.
+const NODE_VALUE_BYTES: usize = 2_900;
+
+/// The same of `doozer-lite`.
+const LITE_VALUE_BYTES: usize = 1 << 20;
 
 /// A doozer cluster, known by its URI.
 #[derive(Clone, Debug)]
@@ -47,6 +57,7 @@ impl Cluster for Doozer {
     async fn open(&self) -> Result<DoozerSession> {
         let options = Options {
             watch_window: FOLLOW_WINDOW,
+            list_window: LIST_WINDOW,
             reconnect: false,
             // Each session begins with the next node. A node may let us in and take no writes; whoever
             // began with the first one every time would come back to it for ever.
@@ -139,11 +150,43 @@ impl Session for DoozerSession {
         deleted.map_err(said)
     }
 
-    async fn create(&self, path: &Bytes, value: Bytes) -> Result<Revision> {
-        let created = self
-            .client
-            .set(text(path)?, client::Revision::MISSING, value);
-        Ok(ours(created.await.map_err(said)?))
+    async fn limits(&self) -> Result<Limits> {
+        let mut versions = self.client.walk("/ctl/node/*/version", None);
+        let mut lite = None;
+        while let Some(version) = versions.try_next().await.map_err(said)? {
+            lite = Some(lite != Some(false) && version.value.starts_with(b"doozer-lite"));
+        }
+        Ok(match lite {
+            Some(true) => Limits {
+                max_value_bytes: LITE_VALUE_BYTES,
+                in_order: true,
+            },
+            _ => Limits {
+                max_value_bytes: NODE_VALUE_BYTES,
+                in_order: false,
+            },
+        })
+    }
+
+    fn is_control(path: &[u8]) -> bool {
+        std::str::from_utf8(path).is_ok_and(keys::is_internal)
+    }
+
+    fn why_not(path: &[u8]) -> Option<&'static str> {
+        match std::str::from_utf8(path) {
+            Ok(path) if path != "/" && client::path::is_valid(path) => None,
+            _ => Some("is no path in a doozer cluster (letters, digits, '.', '-' between slashes)"),
+        }
+    }
+
+    async fn put(&self, path: &Bytes, expect: Expect, value: Bytes) -> Result<Revision> {
+        let put = self.client.set(text(path)?, precondition(expect), value);
+        Ok(ours(put.await.map_err(said)?))
+    }
+
+    async fn remove(&self, path: &Bytes, expect: Expect) -> Result<()> {
+        let removed = self.client.del(text(path)?, precondition(expect));
+        removed.await.map_err(said)
     }
 
     async fn advance(&self) -> Result<()> {

@@ -47,6 +47,16 @@ pub enum Expect {
     At(Revision),
 }
 
+/// What a cluster takes, as far as its implementation is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest value, in bytes.
+    pub max_value_bytes: usize,
+    /// Whether the writes of one session are applied in the order in which they were first polled,
+    /// also while several are under way.
+    pub in_order: bool,
+}
+
 /// A control key's value and the revision that set it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -159,9 +169,25 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// Deletes a control key. Deleting one that does not exist succeeds.
     fn delete(&self, key: &ControlKey, expect: Expect) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a key outside the control area; returns the revision of the write.
-    /// [`Error::Conflict`] where it exists.
-    fn create(&self, path: &Bytes, value: Bytes) -> impl Future<Output = Result<Revision>> + Send;
+    /// What the cluster takes.
+    fn limits(&self) -> impl Future<Output = Result<Limits>> + Send;
+
+    /// Whether a path belongs to the control area. Pure.
+    fn is_control(path: &[u8]) -> bool;
+
+    /// Why there can be no key of this path, if so. Pure.
+    fn why_not(path: &[u8]) -> Option<&'static str>;
+
+    /// Writes a key outside the control area; returns the revision of the write.
+    fn put(
+        &self,
+        path: &Bytes,
+        expect: Expect,
+        value: Bytes,
+    ) -> impl Future<Output = Result<Revision>> + Send;
+
+    /// Deletes a key outside the control area. Deleting one that does not exist succeeds.
+    fn remove(&self, path: &Bytes, expect: Expect) -> impl Future<Output = Result<()>> + Send;
 
     /// Consumes one revision without changing anything.
     fn advance(&self) -> impl Future<Output = Result<()>> + Send;

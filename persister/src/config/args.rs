@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use cairn_client::Uri;
+use cairn_client::path::Prefix;
+use cairn_journal::Timestamp;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -34,11 +36,13 @@ use crate::cluster::Id;
         persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2\n  \
         persister --id 1 -r                      bring a lost cluster back, then go on as usual\n  \
         persister --id 1 -f                      repair a damaged journal, then go on as usual\n  \
+        persister restore -j /var/lib/cairn/1 --dry-run   what a restore would do\n  \
         persister status                         who persists this cluster, and how far\n\n\
         Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
         11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
         followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal,\n\
-        25 changes would be lost (--accept-loss)."
+        25 changes would be lost (--accept-loss), 26 not a cluster to restore into, 27 a value is too large for\n\
+        the cluster, 28 the journal cannot tell that state."
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
@@ -102,8 +106,13 @@ impl CommandLine {
 }
 
 /// What to do instead of persisting.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Restore a journal's state into a cluster, then end
+    ///
+    /// Only into a cluster without keys (outside /ctl), unless --merge is given. Reads the journal, and
+    /// never writes to it; it may be in use. Prints what was done, and how to compare it.
+    Restore(RestoreArgs),
     /// Tell who persists this cluster: alive or not, how far, how far behind
     ///
     /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one.
@@ -115,6 +124,42 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// What to restore.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RestoreArgs {
+    /// The state at this revision [default: the newest]
+    #[arg(long, value_name = "R", conflicts_with = "at_time", value_parser = clap::value_parser!(i64).range(1..))]
+    pub at_revision: Option<i64>,
+
+    /// The state at this moment: 2026-01-31T10:00:00Z or "10 minutes ago"
+    ///
+    /// That is the state before the first change that the persister observed later.
+    #[arg(long, value_name = "TIME")]
+    pub at_time: Option<Timestamp>,
+
+    /// Only this key and those below it; may be given several times
+    #[arg(long, value_name = "PATH", value_parser = prefix)]
+    pub prefix: Vec<Prefix>,
+
+    /// Write into a cluster that has keys: none is deleted, those that differ are overwritten and listed
+    #[arg(long)]
+    pub merge: bool,
+
+    /// Only say what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn prefix(text: &str) -> Result<Prefix, String> {
+    let path = text.strip_suffix('/').filter(|path| !path.is_empty());
+    cairn_client::path::validate(path.unwrap_or(text)).map_err(|error| error.to_string())?;
+    Ok(Prefix::new(text))
 }
 
 /// What to do with the configuration.
@@ -200,6 +245,19 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_RETAIN_BYTES")]
     pub retain_bytes: Option<ByteSize>,
 
+    /// How many keys a restore has in flight [default: 64 where the cluster keeps their order, else 1]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub in_flight: Option<u16>,
+
+    /// The longest value that the cluster takes, for a restore [default: what is known of its kind]
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub max_value_bytes: Option<ByteSize>,
+
+    /// How long a restore waits for persisters that have more, before it begins [default: 2s]
+    #[arg(long, global = true, value_name = "TIME", env = "CAIRN_RESTORE_WAIT", value_parser = humantime::parse_duration)]
+    #[serde(default, with = "humantime_serde::option")]
+    pub restore_wait: Option<Duration>,
+
     /// How to write the log [default: text]
     #[arg(long, global = true, value_enum, env = "CAIRN_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -282,6 +340,9 @@ impl Settings {
             checkpoint_every: self.checkpoint_every.or(other.checkpoint_every),
             retain: self.retain.or(other.retain),
             retain_bytes: self.retain_bytes.or(other.retain_bytes),
+            in_flight: self.in_flight.or(other.in_flight),
+            max_value_bytes: self.max_value_bytes.or(other.max_value_bytes),
+            restore_wait: self.restore_wait.or(other.restore_wait),
             log_format: self.log_format.or(other.log_format),
         }
     }

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cairn_client::Uri;
-use cairn_journal::Retention;
+use cairn_journal::{Retention, Revision};
 
 mod args;
 
-pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
+pub use args::{Command, CommandLine, ConfigCommand, LogFormat, RestoreArgs, Settings};
 use args::{MirrorArg, OnDiskFullArg, Retain};
 
 use crate::cluster::Id;
 use crate::pipeline::Mirror;
+use crate::restore::{At, Request, Wish};
 use crate::upkeep::Policy;
 
 /// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
@@ -28,6 +29,13 @@ const DEFAULT_CHECKPOINT_EVERY: u64 = 64 << 20;
 
 /// How long history is kept: long enough to notice on Monday what went wrong on Friday.
 const DEFAULT_RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a restore waits for persisters that have more: those that start with it need about a
+/// second to open their journals.
+const DEFAULT_RESTORE_WAIT: Duration = Duration::from_secs(2);
+
+/// Well below the time after which a restore that does nothing counts as dead.
+const LONGEST_RESTORE_WAIT: Duration = Duration::from_secs(10);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -44,6 +52,8 @@ pub struct Config {
     pub upkeep: Policy,
     /// Whether to restore an empty cluster first.
     pub restore: bool,
+    /// How to restore.
+    pub wish: Wish,
     /// Whether to repair a damaged journal first.
     pub repair: bool,
     /// Whether to go on when that lets go of changes.
@@ -89,6 +99,17 @@ pub enum ConfigError {
     /// No id was given anywhere.
     #[error("which persister is this? Give --id N, CAIRN_ID, or `id` in the configuration file")]
     NoId,
+    /// No journal was given anywhere, and no id to name it by.
+    #[error(
+        "which journal? Give -j DIR, or the --id of its persister for journal-ID in this directory"
+    )]
+    NoJournal,
+    /// What was asked for does not go together with restoring.
+    #[error("`persister restore` restores into a cluster that runs elsewhere: leave out {0}")]
+    NotForRestore(&'static str),
+    /// Nobody would be left to take the restore for alive.
+    #[error("--restore-wait can be {0:?} at most")]
+    WaitTooLong(Duration),
     /// A setting of the journal cannot work.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),
@@ -142,6 +163,10 @@ impl Config {
         } else {
             Target::Remote(cluster(&settings))
         };
+        let wish = Wish {
+            accept_loss,
+            ..wish(&settings)?
+        };
         let mut options = cairn_journal::Options::default();
         options.idle_watermark = Some(IDLE_WATERMARK);
         if let Some(bytes) = settings.segment_bytes {
@@ -159,6 +184,7 @@ impl Config {
             upkeep: upkeep(&settings),
             // An embedded cluster is empty at every start: its durable state is the journal.
             restore: restore || embedded,
+            wish,
             repair,
             accept_loss,
             mirror: match settings.mirror {
@@ -186,6 +212,62 @@ fn upkeep(settings: &Settings) -> Policy {
             .map_or(DEFAULT_CHECKPOINT_EVERY, |bytes| bytes.as_u64()),
         retention: Retention { age, bytes },
     }
+}
+
+/// What `persister restore` was asked for.
+///
+/// # Errors
+/// What is missing or cannot be.
+pub fn restore_request(
+    line: &CommandLine,
+    args: &RestoreArgs,
+    file: Settings,
+) -> Result<Request, ConfigError> {
+    for (given, flag) in [
+        (line.embedded, "--embedded"),
+        (line.repair, "-f (repair first, with `persister -f`)"),
+        (line.restore, "-r"),
+    ] {
+        if given {
+            return Err(ConfigError::NotForRestore(flag));
+        }
+    }
+    let settings = line.settings.clone().or(file);
+    let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));
+    let wish = wish(&settings)?;
+    Ok(Request {
+        cluster: cluster(&settings),
+        journal: (settings.journal.clone())
+            .or_else(named)
+            .ok_or(ConfigError::NoJournal)?,
+        dry_run: args.dry_run,
+        wish: Wish {
+            at: match (args.at_revision, args.at_time) {
+                (Some(revision), _) => At::Revision(Revision(revision)),
+                (None, Some(time)) => At::Moment(time),
+                (None, None) => At::Newest,
+            },
+            prefixes: args.prefix.clone(),
+            merge: args.merge,
+            accept_loss: line.accept_loss,
+            ..wish
+        },
+    })
+}
+
+/// How to restore, as far as it is a setting.
+fn wish(settings: &Settings) -> Result<Wish, ConfigError> {
+    let wait = settings.restore_wait.unwrap_or(DEFAULT_RESTORE_WAIT);
+    if wait > LONGEST_RESTORE_WAIT {
+        return Err(ConfigError::WaitTooLong(LONGEST_RESTORE_WAIT));
+    }
+    let bytes = settings.max_value_bytes.map(|size| size.as_u64());
+    Ok(Wish {
+        in_flight: settings.in_flight.map(usize::from),
+        max_value_bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
+        wait_for_others: wait,
+        ..Wish::default()
+    })
 }
 
 /// After how long without a change the journal testifies to its last records. Until then, damage to

@@ -1,0 +1,78 @@
+//! Which of several restores goes on: the one whose journal has the highest revision.
+//!
+//! There is no vote and no list of members. A mark in the cluster is a bid ([`super::mark`]): whoever has
+//! more overwrites it, at any time until the restore is finished ([`super::plan`]), and whoever has less
+//! waits. Bids cost a revision each, and a lonely restorer makes one. It then stands for a moment
+//! before the first key is written, so that persisters which start together do not take each other's work
+//! over; that is a courtesy, and nothing rests on it.
+//!
+//! What rests on something: a restore that somebody else began is taken up only when that one is
+//! dead ([`is_alive`]), or overruled, and then only once it has stopped writing ([`is_quiet_at_last`]).
+
+use std::time::Duration;
+
+use cairn_journal::Revision;
+use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::cluster::{self, Followed, Session, Touched};
+use crate::error::Error;
+use crate::owner::STALE_AFTER;
+
+/// How many revisions nodes and persisters write by themselves while we look, without anybody
+/// restoring: about ten a second. A restore writes hundreds a second.
+const CHATTER: u64 = 10 * STALE_AFTER.as_secs();
+
+/// How long a restore that was overruled must have written nothing.
+/// It looks at the mark every second before it writes.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How long that may take.
+const QUIET_WITHIN: Duration = Duration::from_secs(30);
+
+/// Whether somebody is at work on the restore that was found when the cluster was at `at`: creates keys,
+/// writes the mark again, or consumes revisions by the hundred. Looks for as long as a living restore
+/// would not pause.
+pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
+    let until = Instant::now() + STALE_AFTER;
+    let mut stream = session.follow(at.next());
+    let mut chatter = 0;
+    while let Ok(next) = timeout_at(until, stream.next()).await {
+        let followed = match next {
+            // Faster than we can read.
+            Some(Err(cluster::Error::HistoryDiscarded)) => return Ok(true),
+            Some(followed) => followed?,
+            None => return Err(gone()),
+        };
+        chatter += 1;
+        if is_a_restore(&followed) || chatter > CHATTER {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Waits until whoever was overruled at `at` has stopped. `false` if it does not.
+pub(super) async fn is_quiet_at_last<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
+    let give_up = Instant::now() + QUIET_WITHIN;
+    let mut stream = session.follow(at.next());
+    let mut until = Instant::now() + QUIET;
+    while let Ok(next) = timeout_at(until, stream.next()).await {
+        let followed = next.ok_or_else(gone)??;
+        if is_a_restore(&followed) {
+            until = Instant::now() + QUIET;
+        }
+        if Instant::now() > give_up {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_a_restore(followed: &Followed) -> bool {
+    !followed.changes.is_empty() || matches!(followed.touched, Some(Touched::Identity(_)))
+}
+
+fn gone() -> Error {
+    cluster::Error::Unavailable("the connection ended".to_owned()).into()
+}

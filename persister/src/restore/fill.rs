@@ -1,0 +1,306 @@
+//! Writing the keys, each at the revision that it had.
+//!
+//! Invariants:
+//!
+//! * A key never comes back at a lower revision than it had, unless a server has changed the order
+//!   of writes that were in flight together (then, at most, by as many as were in flight). So a
+//!   compare-and-set with an old revision never succeeds where it would not have before.
+//! * Every answer's revision is compared with the one that was meant. At the first that differs
+//!   (somebody else writes, or the server does not keep the order) what is in flight is waited for, and
+//!   from then on keys go one at a time, each only when the cluster is at the revision before its own.
+//! * The counter ends at `upto` or beyond.
+//!
+//! No-operations are interchangeable: they always fly together.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use cairn_journal::Revision;
+use futures::future::{Either, Ready, ready};
+use futures::poll;
+use std::task::Poll;
+
+use super::Shifted;
+use super::fit::exclude_each_other;
+use super::mark::Mark;
+use crate::cluster::{self, Expect, Session};
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// How many no-operations are in flight at most: as many as keep a connection busy.
+const NOPS: usize = 512;
+
+/// How many no-operations go without looking where the cluster is: what somebody else writes
+/// meanwhile is noticed before the last few, so that these lead exactly to the next key's revision.
+const LAST_FEW: i64 = 8;
+
+/// How many no-operations make it worth to look: it takes a round trip.
+const LOOK_FROM: i64 = 64;
+
+/// A key to write.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) path: Bytes,
+    /// The revision that it had.
+    pub(super) revision: Revision,
+    pub(super) value: Bytes,
+    /// Absent, or what an overruled restore has left.
+    pub(super) expect: Expect,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// In any order.
+    pub(super) items: Vec<Item>,
+    /// Keys to delete, at these revisions: what an overruled restore has left.
+    pub(super) deletes: Vec<(Bytes, Revision)>,
+    /// Where the counter has to end.
+    pub(super) upto: Revision,
+    /// How many keys may be in flight.
+    pub(super) in_flight: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Filled {
+    pub(super) shifted: Vec<Shifted>,
+    /// The first answer that was not the one that was meant: keys went one at a time from there.
+    pub(super) surprise: Option<Revision>,
+}
+
+type Flight<'a> = Pin<Box<dyn Future<Output = cluster::Result<Option<Revision>>> + Send + 'a>>;
+
+/// A write that was sent, and the key with the revision that it is meant to get; `None`: a no-operation.
+struct Sent<'a> {
+    key: Option<(&'a Item, Revision)>,
+    flight: Either<Flight<'a>, Ready<cluster::Result<Option<Revision>>>>,
+}
+
+struct Filler<'a, 'm, S> {
+    session: &'a S,
+    mark: &'a mut Mark<'m, S>,
+    sent: VecDeque<Sent<'a>>,
+    keys_in_flight: usize,
+    filled: Filled,
+    progress: Progress,
+}
+
+/// Writes everything. Holds nothing but what it was given.
+///
+/// # Errors
+/// The cluster's; [`cluster::Error::Conflict`] if somebody has taken over or writes the same keys.
+pub(super) async fn fill<S: Session>(
+    session: &S,
+    mark: &mut Mark<'_, S>,
+    mut work: Work,
+) -> Result<Filled, Error> {
+    work.items.sort_unstable_by_key(|item| item.revision);
+    let current = session.revision().await?;
+    let way = u64::try_from(work.upto.0.saturating_sub(current.0)).unwrap_or(0);
+    let Work {
+        items,
+        deletes,
+        upto,
+        in_flight,
+    } = work;
+    let mut filler = Filler {
+        session,
+        mark,
+        sent: VecDeque::new(),
+        keys_in_flight: 0,
+        filled: Filled::default(),
+        progress: Progress::new("restoring revisions", way.max(items.len() as u64)),
+    };
+    let mut rest = &items[..];
+    if in_flight > 1 && deletes.is_empty() {
+        rest = filler.together(rest, current, upto, in_flight).await?;
+    }
+    filler.one_by_one(rest, deletes.into(), upto).await?;
+    filler.progress.done();
+    Ok(std::mem::take(&mut filler.filled))
+}
+
+impl<'a, S: Session> Filler<'a, '_, S> {
+    /// Keys and no-operations in one stream, as long as each gets the revision that it should.
+    /// Returns the keys that were not sent.
+    async fn together(
+        &mut self,
+        items: &'a [Item],
+        mut current: Revision,
+        upto: Revision,
+        in_flight: usize,
+    ) -> Result<&'a [Item], Error> {
+        let mut rest = items;
+        while let Some((item, others)) = rest.split_first() {
+            while current.next() < item.revision && self.filled.surprise.is_none() {
+                self.send_nop().await?;
+                current = current.next();
+            }
+            while self.keys_in_flight >= in_flight {
+                self.settle_one().await?;
+            }
+            if self.filled.surprise.is_some() {
+                break;
+            }
+            let put = self
+                .session
+                .put(&item.path, item.expect, item.value.clone());
+            current = current.next();
+            self.keys_in_flight += 1;
+            self.send(Some((item, current)), async move { Ok(Some(put.await?)) })
+                .await?;
+            rest = others;
+        }
+        while current < upto && self.filled.surprise.is_none() {
+            self.send_nop().await?;
+            current = current.next();
+        }
+        self.settle_all().await?;
+        Ok(rest)
+    }
+
+    /// Each key when the cluster is at the revision before its own.
+    async fn one_by_one(
+        &mut self,
+        items: &'a [Item],
+        mut deletes: VecDeque<(Bytes, Revision)>,
+        upto: Revision,
+    ) -> Result<(), Error> {
+        let mut current = self.session.revision().await?;
+        // What made keys go one by one may be that somebody has taken over.
+        self.mark.check().await?;
+        for item in items {
+            // A file has to go before another one can come below it.
+            while let Some(at) =
+                (deletes.iter()).position(|(path, _)| exclude_each_other(path, &item.path))
+            {
+                let delete = deletes.remove(at);
+                current = self.delete(delete, current).await?;
+            }
+            while current.next() < item.revision
+                && let Some(delete) = deletes.pop_front()
+            {
+                current = self.delete(Some(delete), current).await?;
+            }
+            current = self.advance(current, item.revision.previous()).await?;
+            self.mark.check_now_and_then().await?;
+            let put = self
+                .session
+                .put(&item.path, item.expect, item.value.clone());
+            let at = put.await?;
+            self.progress.one();
+            self.wrote(item, current.next(), at);
+            if at != current.next() {
+                // Whoever wrote in between may have taken over.
+                self.mark.check().await?;
+            }
+            current = at;
+        }
+        while let Some(delete) = deletes.pop_front() {
+            current = self.delete(Some(delete), current).await?;
+        }
+        self.advance(current, upto).await?;
+        Ok(())
+    }
+
+    async fn delete(
+        &mut self,
+        delete: Option<(Bytes, Revision)>,
+        current: Revision,
+    ) -> Result<Revision, Error> {
+        if let Some((path, at)) = delete {
+            self.mark.check_now_and_then().await?;
+            self.session.remove(&path, Expect::At(at)).await?;
+            return Ok(current.next());
+        }
+        Ok(current)
+    }
+
+    /// Consumes revisions up to `to`; returns where the cluster is then.
+    async fn advance(&mut self, mut current: Revision, to: Revision) -> Result<Revision, Error> {
+        while current < to {
+            let missing = to.0 - current.0;
+            let looking = missing > LOOK_FROM;
+            let now = if looking { missing - LAST_FEW } else { missing };
+            for _ in 0..now {
+                self.send_nop().await?;
+            }
+            self.settle_all().await?;
+            current = if looking {
+                self.session.revision().await?
+            } else {
+                to
+            };
+        }
+        Ok(current)
+    }
+
+    async fn send_nop(&mut self) -> Result<(), Error> {
+        let session = self.session;
+        self.send(None, async move { session.advance().await.map(|()| None) })
+            .await
+    }
+
+    /// Puts a write on the wire, behind all others.
+    async fn send(
+        &mut self,
+        key: Option<(&'a Item, Revision)>,
+        write: impl Future<Output = cluster::Result<Option<Revision>>> + Send + 'a,
+    ) -> Result<(), Error> {
+        while self.sent.len() >= NOPS {
+            self.settle_one().await?;
+        }
+        self.mark.check_now_and_then().await?;
+        let mut flight: Flight<'a> = Box::pin(write);
+        // The first poll is what gives it its place.
+        let flight = match poll!(&mut flight) {
+            Poll::Ready(answer) => Either::Right(ready(answer)),
+            Poll::Pending => Either::Left(flight),
+        };
+        self.sent.push_back(Sent { key, flight });
+        Ok(())
+    }
+
+    async fn settle_all(&mut self) -> Result<(), Error> {
+        while !self.sent.is_empty() {
+            self.settle_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes in the oldest answer.
+    async fn settle_one(&mut self) -> Result<(), Error> {
+        let Some(Sent { key, flight }) = self.sent.pop_front() else {
+            return Ok(());
+        };
+        if key.is_some() {
+            self.keys_in_flight -= 1;
+        }
+        let answer = flight.await?;
+        self.progress.one();
+        if let (Some((item, meant)), Some(at)) = (key, answer) {
+            self.wrote(item, meant, at);
+        }
+        Ok(())
+    }
+
+    fn wrote(&mut self, item: &Item, meant: Revision, at: Revision) {
+        if at != item.revision {
+            self.filled.shifted.push(Shifted {
+                path: item.path.clone(),
+                before: item.revision,
+                now: at,
+            });
+        }
+        if at != meant && self.filled.surprise.is_none() {
+            tracing::warn!(
+                expected = %meant, found = %at,
+                "somebody else writes to this cluster, or it does not keep the order of writes: going on key by key"
+            );
+            self.filled.surprise = Some(at);
+        }
+    }
+}

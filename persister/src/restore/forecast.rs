@@ -1,0 +1,155 @@
+//! What a restore would do: found out by looking, without a write anywhere.
+
+use bytes::Bytes;
+use cairn_journal::Revision;
+
+use super::merge::{self, Merge};
+use super::plan::{Permission, Plan, Reason, Stance, plan};
+use super::source::{Intent, Source, Wanted};
+use super::{Shifted, Wish, compare, first_keys, fit};
+use crate::attach::theirs;
+use crate::cluster::Session;
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::identity::Identity;
+
+/// How many keys a forecast names.
+pub(super) const NAMED: usize = 10;
+
+/// What a restore would do.
+#[derive(Debug)]
+pub enum Forecast {
+    /// Nothing, for this reason.
+    Nothing(Reason),
+    /// Wait for another restore.
+    Wait(Identity),
+    /// Restore.
+    Restore(Outlook),
+    /// Merge.
+    Merge(Merge, Outlook),
+}
+
+/// What would be restored.
+#[derive(Debug)]
+pub struct Outlook {
+    /// All keys of the state.
+    pub digest: Digest,
+    /// Its revision.
+    pub at: Revision,
+    /// The journal's newest.
+    pub newest: Revision,
+    /// Where the cluster's counter is.
+    pub counter: Revision,
+    /// Keys that are there already, left by an interrupted restore.
+    pub there: u64,
+    /// The first few keys that would be written.
+    pub first: Vec<Bytes>,
+    /// The keys that could not keep their revision, as things are; `now` is an estimate.
+    pub shifted: Vec<Shifted>,
+}
+
+/// # Errors
+/// As [`super::restore`].
+pub async fn forecast<S: Session>(
+    session: &S,
+    source: &Source,
+    wish: &Wish,
+) -> Result<Forecast, Error> {
+    let (theirs, at_start) = theirs(session).await?;
+    let intent = tokio::task::block_in_place(|| source.intent(wish))?;
+    let may = Permission {
+        merge: wish.merge,
+        accept_loss: wish.accept_loss,
+    };
+    let mut before = None;
+    match plan(source.ours(), &intent, &theirs, source.by(), may) {
+        Plan::Nothing(reason) => return Ok(Forecast::Nothing(reason)),
+        Plan::Wait(identity) => return Ok(Forecast::Wait(identity)),
+        Plan::TakeUp(identity, stance) => {
+            let origin = identity
+                .origin
+                .as_ref()
+                .filter(|_| stance == Stance::Overrule);
+            before = tokio::task::block_in_place(|| super::explained(source, origin))?;
+        }
+        Plan::Begin => {
+            let keys = first_keys(session, at_start).await?;
+            if !keys.is_empty() && !wish.merge {
+                return Ok(Forecast::Nothing(Reason::NotEmpty(keys)));
+            }
+            if !keys.is_empty() {
+                return look_merge(session, source, &intent, wish).await;
+            }
+        }
+        Plan::Merge => return look_merge(session, source, &intent, wish).await,
+    }
+    super::refuse_if_lacking(source, &intent, wish)?;
+    let Wanted { mut files, digest } = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
+    fit::check::<S>(&files, super::max_value_bytes(session, wish).await?)?;
+    let found = compare::look(session, &mut files, before.as_ref(), None).await?;
+    if !found.foreign.is_empty() {
+        return Ok(Forecast::Nothing(Reason::NotEmpty(found.foreign)));
+    }
+    let mut order: Vec<(&Bytes, Revision)> =
+        files.iter().map(|(path, file)| (path, file.0)).collect();
+    order.sort_unstable_by_key(|(_, revision)| *revision);
+    // The mark takes the next revision.
+    let (mut next, mut shifted) = (at_start.next().next(), found.shifted);
+    for (path, revision) in &order {
+        if *revision >= next {
+            break;
+        }
+        shifted.push(Shifted {
+            path: Bytes::clone(path),
+            before: *revision,
+            now: next,
+        });
+        next = next.next();
+    }
+    Ok(Forecast::Restore(Outlook {
+        digest,
+        at: intent.at,
+        newest: source.ours().newest,
+        counter: at_start,
+        there: found.there,
+        first: order
+            .iter()
+            .take(NAMED)
+            .map(|(path, _)| Bytes::clone(path))
+            .collect(),
+        shifted,
+    }))
+}
+
+async fn look_merge<S: Session>(
+    session: &S,
+    source: &Source,
+    intent: &Intent,
+    wish: &Wish,
+) -> Result<Forecast, Error> {
+    let (wanted, merge) = merge_of(session, source, intent, wish).await?;
+    let outlook = Outlook {
+        digest: wanted.digest,
+        at: intent.at,
+        newest: source.ours().newest,
+        counter: merge.counter,
+        there: merge.same,
+        first: merge.created.iter().take(NAMED).cloned().collect(),
+        shifted: Vec::new(),
+    };
+    Ok(Forecast::Merge(merge, outlook))
+}
+
+/// What a merge comes to, if all of it can be done.
+pub(super) async fn merge_of<S: Session>(
+    session: &S,
+    source: &Source,
+    intent: &Intent,
+    wish: &Wish,
+) -> Result<(Wanted, Merge), Error> {
+    super::refuse_if_lacking(source, intent, wish)?;
+    let wanted = tokio::task::block_in_place(|| source.wanted::<S>(intent))?;
+    fit::check::<S>(&wanted.files, super::max_value_bytes(session, wish).await?)?;
+    let merge = merge::look(session, &wanted.files).await?;
+    Ok((wanted, merge))
+}

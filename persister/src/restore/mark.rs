@@ -1,0 +1,164 @@
+//! The mark in the cluster's identity that says who restores what: at once bid, lock and sign of life.
+//!
+//! Promise: no restore finishes unless its mark has stood from its first write to its last. Whoever
+//! takes over writes the mark by compare-and-set; the one that was replaced notices by the revision that
+//! this costs, or within a second, before it writes anything more, and at the latest when it wants to
+//! finish.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cairn_journal::Revision;
+use cairn_sync_client::keys::HEARTBEAT;
+
+use crate::cluster::{self, Control, ControlKey, Expect, Session};
+use crate::error::Error;
+use crate::identity::{Identity, Theirs};
+
+/// How old the knowledge that the mark stands may be when something is written. Below the time for which
+/// others, who have overruled us, wait for us to be quiet.
+const BELIEVED: Duration = Duration::from_secs(1);
+
+/// How often others are looked out for while there is nothing to write yet.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Our mark.
+pub(super) struct Mark<'a, S> {
+    session: &'a S,
+    /// What it says.
+    value: Bytes,
+    /// The revision that wrote it.
+    at: Revision,
+    /// What was there before, to be put back.
+    before: Option<Bytes>,
+    /// When it was last known to stand.
+    seen: Instant,
+    /// When it was written.
+    written: Instant,
+}
+
+impl<'a, S: Session> Mark<'a, S> {
+    /// Writes it, if the cluster's identity is still what it was when it was looked at.
+    ///
+    /// # Errors
+    /// [`cluster::Error::Conflict`] if it is not.
+    pub(super) async fn set(
+        session: &'a S,
+        theirs: &Theirs,
+        identity: &Identity,
+    ) -> Result<Self, Error> {
+        let value: Bytes = identity.to_string().into();
+        let mut mark = Self {
+            session,
+            value,
+            at: Revision::NONE,
+            before: None,
+            seen: Instant::now(),
+            written: Instant::now(),
+        };
+        let expect = match (&theirs.identity, session.read(&ControlKey::Identity).await?) {
+            (None, None) => Expect::Absent,
+            (Some(seen), Some(Control { revision, value }))
+                if seen.to_string().as_bytes() == &value[..] =>
+            {
+                if value == mark.value {
+                    mark.at = revision;
+                    return Ok(mark);
+                }
+                mark.before = Some(value);
+                Expect::At(revision)
+            }
+            _ => return Err(cluster::Error::Conflict.into()),
+        };
+        mark.write(expect, mark.value.clone()).await?;
+        Ok(mark)
+    }
+
+    async fn write(&mut self, expect: Expect, value: Bytes) -> Result<(), Error> {
+        let written = self.session.write(&ControlKey::Identity, expect, value);
+        self.at = written.await?;
+        self.seen = Instant::now();
+        self.written = self.seen;
+        Ok(())
+    }
+
+    /// The revision that wrote it last.
+    pub(super) fn at(&self) -> Revision {
+        self.at
+    }
+
+    /// Looks whether it still stands.
+    ///
+    /// # Errors
+    /// [`cluster::Error::Conflict`] if somebody has taken over.
+    pub(super) async fn check(&mut self) -> Result<(), Error> {
+        match self.session.read(&ControlKey::Identity).await? {
+            Some(found) if found.revision == self.at => {
+                self.seen = Instant::now();
+                Ok(())
+            }
+            _ => Err(cluster::Error::Conflict.into()),
+        }
+    }
+
+    /// Looks whether it still stands if that has not been looked at lately: before every write.
+    ///
+    /// # Errors
+    /// As [`Mark::check`].
+    pub(super) async fn check_now_and_then(&mut self) -> Result<(), Error> {
+        if self.seen.elapsed() < BELIEVED {
+            return Ok(());
+        }
+        self.check().await
+    }
+
+    /// Gives a sign of life now and then while there is nothing else to write.
+    ///
+    /// # Errors
+    /// As [`Mark::check`].
+    pub(super) async fn refresh(&mut self) -> Result<(), Error> {
+        if self.written.elapsed() < HEARTBEAT {
+            return Ok(());
+        }
+        self.write(Expect::At(self.at), self.value.clone()).await
+    }
+
+    /// Leaves others time to bid more.
+    ///
+    /// # Errors
+    /// As [`Mark::check`].
+    pub(super) async fn stand(&mut self, time: Duration) -> Result<(), Error> {
+        let begun = Instant::now();
+        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|t| !t.is_zero()) {
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+            self.check().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes it back: the cluster is as if nobody had come.
+    ///
+    /// # Errors
+    /// As [`Mark::check`].
+    pub(super) async fn withdraw(mut self) -> Result<(), Error> {
+        match self.before.take() {
+            Some(before) => self.write(Expect::At(self.at), before).await,
+            None => {
+                let delete = self
+                    .session
+                    .delete(&ControlKey::Identity, Expect::At(self.at));
+                Ok(delete.await?)
+            }
+        }
+    }
+
+    /// Replaces it by the identity of a cluster that is restored. Returns the revision of that.
+    ///
+    /// # Errors
+    /// As [`Mark::check`].
+    pub(super) async fn finish(mut self, identity: &Identity) -> Result<Revision, Error> {
+        self.write(Expect::At(self.at), identity.to_string().into())
+            .await?;
+        Ok(self.at)
+    }
+}

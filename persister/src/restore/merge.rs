@@ -1,0 +1,236 @@
+//! Writing a state into a cluster that has keys: an ordinary client's writes, and allowed explicitly.
+//!
+//! Promises:
+//!
+//! * Keys of the cluster that the state does not have stay as they are: nothing is ever deleted.
+//! * Every write is a compare-and-set against what was seen before: what somebody writes meanwhile is
+//!   not overwritten, but reported.
+//! * Every key that is overwritten is reported, with the revision that it had in the cluster.
+//! * Nothing is written unless everything can be.
+//! * The cluster keeps its identity: its persisters journal these writes like any others. But first it is
+//!   taken past the newest revision of the journal, so that a revision which a client of the old cluster
+//!   still holds does not pass for one of this cluster.
+//!
+//! One that was interrupted is run again: what is there already is left alone.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use cairn_journal::Revision;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::fit;
+use super::source::Files;
+use crate::cluster::{self, Expect, Session};
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::progress::Progress;
+
+/// How many no-operations are in flight.
+const NOPS: usize = 512;
+
+/// How many keys an error names.
+const NAMED: usize = 10;
+
+/// A key that a merge gives another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overwritten {
+    /// Its path.
+    pub path: Bytes,
+    /// The revision of the value that goes away.
+    pub revision: Revision,
+    /// The length of that value.
+    pub bytes: usize,
+}
+
+/// What a merge does, or would do.
+#[derive(Clone, Debug, Default)]
+pub struct Merge {
+    /// Keys that the cluster does not have.
+    pub created: Vec<Bytes>,
+    /// Keys that it has with other values.
+    pub overwritten: Vec<Overwritten>,
+    /// Bytes of the values of both.
+    pub bytes: u64,
+    /// How many keys it has already with these values.
+    pub same: u64,
+    /// How many other keys it has.
+    pub others: u64,
+    /// Keys that somebody else wrote meanwhile, so that they were left alone.
+    pub left: Vec<Bytes>,
+    /// The cluster's revision, afterwards.
+    pub counter: Revision,
+}
+
+/// Finds out what a merge comes to. Reads only.
+pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge, Error> {
+    let mut merge = Merge {
+        counter: session.revision().await?,
+        ..Merge::default()
+    };
+    let mut seen: BTreeSet<Bytes> = BTreeSet::new();
+    let mut others: BTreeSet<Bytes> = BTreeSet::new();
+    let mut live = session.snapshot(merge.counter);
+    while let Some(live) = live.next().await {
+        let live = live?;
+        match files.get(&live.path) {
+            Some((_, value)) => {
+                if *value == live.value {
+                    merge.same += 1;
+                } else {
+                    merge.bytes += value.len() as u64;
+                    merge.overwritten.push(Overwritten {
+                        path: live.path.clone(),
+                        revision: live.revision,
+                        bytes: live.value.len(),
+                    });
+                }
+                seen.insert(live.path);
+            }
+            None => {
+                merge.others += 1;
+                others.insert(live.path);
+            }
+        }
+    }
+    for (path, (_, value)) in files {
+        if !seen.contains(path) {
+            merge.bytes += value.len() as u64;
+            merge.created.push(path.clone());
+        }
+    }
+    let created = merge.created.iter();
+    let mut clashes = created.filter_map(|path| {
+        let clash = clash(path, &others)?;
+        let (path, clash) = (
+            String::from_utf8_lossy(path),
+            String::from_utf8_lossy(&clash).into_owned(),
+        );
+        Some(format!("{path} (the cluster has {clash})"))
+    });
+    let named: Vec<String> = clashes.by_ref().take(NAMED).collect();
+    if named.is_empty() {
+        return Ok(merge);
+    }
+    Err(Error::Clashes {
+        keys: (named.len() + clashes.count()) as u64,
+        named,
+    })
+}
+
+/// The file of `others` above or below which `path` would lie.
+fn clash(path: &Bytes, others: &BTreeSet<Bytes>) -> Option<Bytes> {
+    if let Some(above) = fit::file_above(path, |above| others.contains(above)) {
+        return Some(Bytes::copy_from_slice(above));
+    }
+    let directory = Bytes::from([path, &b"/"[..]].concat());
+    let below = others.range(directory.clone()..).next()?;
+    below.starts_with(&directory[..]).then(|| below.clone())
+}
+
+/// Does what `merge` says, and compares.
+pub(super) async fn apply<S: Session>(
+    session: &S,
+    files: &Files,
+    newest: Revision,
+    in_flight: usize,
+    mut merge: Merge,
+) -> Result<Merge, Error> {
+    let missing = u64::try_from(newest.0 - merge.counter.0).unwrap_or(0);
+    let nops = stream::iter(0..missing).map(|_| session.advance());
+    nops.buffer_unordered(NOPS).try_collect::<()>().await?;
+
+    for key in &merge.overwritten {
+        // Said before it happens: a merge that is cut short has no other list.
+        tracing::info!(
+            path = %String::from_utf8_lossy(&key.path), revision = %key.revision, bytes = key.bytes,
+            "overwriting this value"
+        );
+    }
+    let value = |path: &Bytes| files.get(path).map(|(_, value)| value.clone());
+    let mut work: Vec<(Bytes, Expect, Bytes)> = Vec::new();
+    for path in &merge.created {
+        work.push((
+            path.clone(),
+            Expect::Absent,
+            value(path).unwrap_or_default(),
+        ));
+    }
+    for key in &merge.overwritten {
+        let value = value(&key.path).unwrap_or_default();
+        work.push((key.path.clone(), Expect::At(key.revision), value));
+    }
+    let mut progress = Progress::new("merging keys", work.len() as u64);
+    let mut writes = stream::iter(work)
+        .map(|(path, expect, value)| async move {
+            let written = session.put(&path, expect, value).await;
+            (path, written)
+        })
+        .buffer_unordered(in_flight);
+    let mut left = Vec::new();
+    while let Some((path, written)) = writes.next().await {
+        match written {
+            Ok(revision) => {
+                tracing::debug!(path = %String::from_utf8_lossy(&path), %revision, "merged");
+                progress.one();
+            }
+            Err(cluster::Error::Conflict) => left.push(path),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    drop(writes);
+    progress.done();
+    merge.left = left;
+    let left: BTreeSet<&Bytes> = merge.left.iter().collect();
+    merge.created.retain(|path| !left.contains(path));
+    merge.overwritten.retain(|key| !left.contains(&key.path));
+    merge.counter = session.revision().await?;
+    compare(session, files, &left).await?;
+    Ok(merge)
+}
+
+/// Compares all keys of the state but those that somebody else wrote.
+async fn compare<S: Session>(
+    session: &S,
+    files: &Files,
+    left: &BTreeSet<&Bytes>,
+) -> Result<(), Error> {
+    let wanted = files.iter().filter(|(path, _)| !left.contains(path));
+    let expected = Digest::of(wanted.map(|(path, (_, value))| (&**path, &**value)));
+    let mut found = Digest::default();
+    let mut live = session.snapshot(session.revision().await?);
+    while let Some(live) = live.next().await {
+        let live = live?;
+        if files.contains_key(&live.path) && !left.contains(&live.path) {
+            found.add(&live.path, &live.value);
+        }
+    }
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::RestoreDiffers {
+        expected: expected.describe(),
+        found: found.describe(),
+        keys: String::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_above_or_below_a_foreign_file_cannot_be_made() {
+        let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let others: BTreeSet<Bytes> = ["/a/b", "/c", "/e-f", "/e.g/h"].map(bytes).into();
+        for (path, with) in [
+            ("/a", Some("/a/b")),
+            ("/a/b/c", Some("/a/b")),
+            ("/c/d", Some("/c")),
+            ("/e", None),
+            ("/a/c", None),
+        ] {
+            assert_eq!(clash(&bytes(path), &others), with.map(bytes), "{path}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a journal has to give: its history's name and end, and its state at the point that is wanted.
+//!
+//! Promise: nothing is written. A journal that somebody is writing to can be restored from as well (to
+//! try a restore out in a cluster of its own); only whoever holds the lock may conclude that another
+//! restore of the same journal is dead.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use cairn_client::path::Prefix;
+use cairn_journal::{DirectoryLock, Gap, Journal, Reader, Revision, State, Timestamp, Uuid};
+
+use super::Wish;
+use crate::cluster::Session;
+use crate::digest::Digest;
+use crate::identity::{Choice, Ours};
+use crate::{attach, owner};
+
+/// Keys with their revisions and values.
+pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
+
+/// Which state is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum At {
+    /// The newest.
+    #[default]
+    Newest,
+    /// The one right after this revision.
+    Revision(Revision),
+    /// The one before the first change that was observed later than this.
+    Moment(Timestamp),
+}
+
+/// A journal to restore from.
+#[derive(Debug)]
+pub struct Source {
+    reader: Reader,
+    ours: Ours,
+    open_gap: Option<Gap>,
+    by: String,
+    _lock: Option<DirectoryLock>,
+}
+
+/// What is to be brought back, once it is known where the journal ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Intent {
+    /// The revision of the state.
+    pub(super) at: Revision,
+    pub(super) choice: Choice,
+}
+
+/// The keys to bring back.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) files: Files,
+    pub(super) digest: Digest,
+}
+
+impl Source {
+    /// A journal that this process has open.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn of(journal: &Journal) -> Result<Self, cairn_journal::Error> {
+        Ok(Self {
+            reader: journal.reader()?,
+            ours: attach::ours(journal)?,
+            open_gap: journal.end().open_gap,
+            by: holder(journal.uuid(), journal.dir()),
+            _lock: None,
+        })
+    }
+
+    /// The journal in `dir`, as it is now. `exclusive`: keep others from opening it, if nobody has it
+    /// open already.
+    ///
+    /// # Errors
+    /// The journal's.
+    pub fn open(dir: &Path, exclusive: bool) -> Result<Self, cairn_journal::Error> {
+        let reader = Reader::open(dir)?;
+        let lock = if exclusive {
+            DirectoryLock::try_take(dir)?
+        } else {
+            None
+        };
+        let journal = reader.uuid()?;
+        let by = if lock.is_some() {
+            holder(journal, dir)
+        } else {
+            // Nobody can tell from the lock whether we live: no other restore must take us for its own.
+            format!("{journal}@{}", Uuid::new_v4())
+        };
+        let State {
+            revision,
+            timeline,
+            open_gap,
+            ..
+        } = cairn_journal::state(&reader, None)?;
+        Ok(Self {
+            ours: attach::known(&reader, journal, timeline, revision)?,
+            reader,
+            open_gap,
+            by,
+            _lock: lock,
+        })
+    }
+
+    /// Whether others are kept from opening it.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self._lock.is_some()
+    }
+
+    pub(super) fn ours(&self) -> &Ours {
+        &self.ours
+    }
+
+    pub(super) fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// Finds out what `wish` comes to. May read the whole journal, for a moment.
+    pub(super) fn intent(&self, wish: &Wish) -> Result<Intent, cairn_journal::Error> {
+        let newest = self.ours.newest;
+        let at = match wish.at {
+            At::Newest => newest,
+            At::Revision(at) => at,
+            At::Moment(time) => cairn_journal::revision_at(&self.reader, time)?.min(newest),
+        };
+        let choice = if !wish.prefixes.is_empty() {
+            let prefixes = wish.prefixes.iter().map(|p| p.as_str().to_owned());
+            Choice::Only(prefixes.collect())
+        } else if at == newest {
+            Choice::Newest
+        } else {
+            Choice::Revision
+        };
+        Ok(Intent { at, choice })
+    }
+
+    /// Why the state at `at` may lack something, if so.
+    pub(super) fn lacks(&self, at: Revision) -> Option<String> {
+        let gap = self.open_gap.filter(|gap| at >= gap.first)?;
+        Some(format!(
+            "this journal itself lacks changes of revisions {} to {} ({}). Another persister's journal may have \
+             them: restore from that one",
+            gap.first, gap.last, gap.reason
+        ))
+    }
+
+    /// Reads the keys to bring back: all in memory, once.
+    pub(super) fn wanted<S: Session>(
+        &self,
+        intent: &Intent,
+    ) -> Result<Wanted, cairn_journal::Error> {
+        let mut files = self.state(intent.at)?;
+        if let Choice::Only(prefixes) = &intent.choice {
+            let prefixes: Vec<Prefix> = prefixes.iter().map(|text| Prefix::new(text)).collect();
+            files.retain(|path, _| prefixes.iter().any(|prefix| prefix.contains(path)));
+        }
+        let before = files.len();
+        files.retain(|path, _| !S::is_control(path));
+        if files.len() < before {
+            tracing::warn!(
+                "{} keys of the journal are the cluster's own affair, and not restored",
+                before - files.len()
+            );
+        }
+        let digest = Digest::of(files.iter().map(|(path, (_, value))| (&**path, &**value)));
+        Ok(Wanted { files, digest })
+    }
+
+    /// The state at a revision of the newest life.
+    pub(super) fn state(&self, at: Revision) -> Result<Files, cairn_journal::Error> {
+        let at = (at != self.ours.newest).then_some(at);
+        Ok(cairn_journal::state(&self.reader, at)?.files)
+    }
+}
+
+/// Who restores, as the mark says it. A copy of a journal has the same UUID and another lock, so the
+/// place counts.
+fn holder(journal: Uuid, dir: &Path) -> String {
+    format!("{journal}@{}", owner::place(dir))
+}
