@@ -11,8 +11,9 @@ use std::{
 use crate::{
     Error, Result, Revision, Sequence,
     layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
-    scan::{self, Scan, Source, Stop},
+    scan::{self, Scan, Stop},
     segment,
+    source::{Source, unreadable_detail},
     storage::{Access, Named, Storage},
 };
 
@@ -95,6 +96,30 @@ pub(crate) fn classify(name: &str) -> Name {
     Name::Unknown
 }
 
+/// How often a directory is listed again because names came or went meanwhile. A writer needs several
+/// syncs for each.
+const LISTINGS: usize = 64;
+
+/// The names in a directory, sorted, as they were at one moment: a name that comes while a directory is
+/// listed may be left out, and one that comes after it be there, so it is listed until twice the same.
+fn names(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
+    let list = || {
+        let names = storage.list(dir);
+        let mut names = names.map_err(|e| Error::io(dir, "list the directory", e))?;
+        names.sort();
+        Ok(names)
+    };
+    let mut names = list()?;
+    for _ in 0..LISTINGS {
+        let again = list()?;
+        if names == again {
+            break;
+        }
+        names = again;
+    }
+    Ok(names)
+}
+
 /// What a directory holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listing {
@@ -105,16 +130,27 @@ pub(crate) struct Listing {
     pub(crate) unknown: Vec<String>,
     /// Which of the segments still has the name [`NEXT`].
     unnamed: Option<Sequence>,
+    /// End like a segment or checkpoint and are not named like one.
+    pub(crate) misnamed: Vec<PathBuf>,
 }
 
 impl Listing {
     pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
-        let names = storage
-            .list(dir)
-            .map_err(|e| Error::io(dir, "list the directory", e))?;
+        let listing = Self::read_damaged(storage, dir)?;
+        match listing.misnamed.first() {
+            Some(path) => Err(Error::ForeignFile {
+                path: path.clone(),
+                detail: "it is not named by 20 digits".to_owned(),
+            }),
+            None => Ok(listing),
+        }
+    }
+
+    /// The same, of a directory in which names may be wrong.
+    pub(crate) fn read_damaged(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let mut listing = Self::default();
         let mut next = None;
-        for name in names {
+        for name in names(storage, dir)? {
             let path = dir.join(&name);
             match classify(&name) {
                 Name::Segment(first) => {
@@ -126,12 +162,7 @@ impl Listing {
                 Name::Temporary => listing.temporary.push(path),
                 Name::Next => next = Some(path),
                 Name::Kept => listing.kept.push(name),
-                Name::Misnamed => {
-                    return Err(Error::ForeignFile {
-                        path,
-                        detail: "it is not named by 20 digits".to_owned(),
-                    });
-                }
+                Name::Misnamed => listing.misnamed.push(path),
                 Name::Unknown => listing.unknown.push(name),
             }
         }
@@ -145,7 +176,7 @@ impl Listing {
     /// was acknowledged: it was never used, or power failed during its first sync.
     fn look_into_next(&mut self, storage: &dyn Storage, dir: &Path, path: PathBuf) -> Result<()> {
         let header = match Named::open(storage, &path, Access::Read) {
-            Ok(file) => scan::decode_header(&file)?,
+            Ok(file) => scan::decode_header(&file)?.0,
             // A writer has given it its name in this very moment.
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
@@ -261,8 +292,20 @@ impl Segment {
         Scan::new(self.file.path.clone(), source, &self.header)
     }
 
+    /// The same, going past what the disk cannot read: it counts as zeros, and is noted.
+    pub(crate) fn scan_patiently(&self) -> Scan {
+        let source = Source::patient(self.file.clone());
+        Scan::new(self.file.path.clone(), source, &self.header)
+    }
+
     /// A walk over a segment that has a successor, whose extent is known and final.
     pub(crate) fn scan_whole(&self, extent: &Extent) -> Result<Scan> {
+        self.has_length(extent)?;
+        let source = Source::mapped(self.file.clone(), extent.end)?;
+        Ok(Scan::new(self.file.path.clone(), source, &self.header))
+    }
+
+    fn has_length(&self, extent: &Extent) -> Result<()> {
         let length = self.file.len()?;
         if length < extent.end {
             return Err(Error::Corrupt {
@@ -276,8 +319,7 @@ impl Segment {
                 ),
             });
         }
-        let source = Source::mapped(self.file.clone(), extent.end)?;
-        Ok(Scan::new(self.file.path.clone(), source, &self.header))
+        Ok(())
     }
 }
 
@@ -348,13 +390,15 @@ pub(crate) fn same_journal(a: &SegmentHeader, b: &SegmentHeader, b_path: &Path) 
     })
 }
 
-/// Walks a whole segment that has a successor. `visit` sees every record.
+/// Walks a whole segment that has a successor. `visit` sees every record. Reads by position: a sector
+/// that the disk cannot read is damage like any other.
 pub(crate) fn verify(
     segment: &Segment,
     extent: &Extent,
     mut visit: impl FnMut(&crate::scan::RawRecord<'_>) -> Result<(), String>,
 ) -> Result<Scan> {
-    let mut scan = segment.scan_whole(extent)?;
+    segment.has_length(extent)?;
+    let mut scan = segment.scan_patiently();
     let mut covered = segment.header.covered;
     while scan.last() < extent.last {
         let offset = scan.offset;
@@ -366,15 +410,30 @@ pub(crate) fn verify(
             revision: covered,
             detail,
         };
-        match scan.step()? {
+        let stop = match scan.step()? {
             Ok(raw) => {
                 visit(&raw).map_err(corrupt)?;
                 covered = covered.max(raw.header.revision);
+                continue;
             }
-            Err(stop) => return Err(corrupt(stop.detail())),
-        }
+            Err(stop) => stop,
+        };
+        let unreadable = scan.source.unreadable();
+        return Err(corrupt(
+            unreadable.map_or_else(|| stop.detail(), unreadable_detail),
+        ));
     }
     check_extent(&scan, extent, covered)?;
+    // What verifies although it could not be read is zeros; a reader's mapping would fail there.
+    if let Some(offset) = scan.source.unreadable().filter(|at| *at < extent.end) {
+        return Err(Error::Corrupt {
+            path: segment.file.path.to_path_buf(),
+            offset,
+            sequence: scan.expected,
+            revision: covered,
+            detail: unreadable_detail(offset),
+        });
+    }
     Ok(scan)
 }
 

@@ -153,6 +153,18 @@ pub enum Error {
         /// The file that says so.
         path: PathBuf,
     },
+    /// A donor does not say any more what it said a moment ago. The repair is not complete: run it again.
+    #[error(
+        "{donor}: what it knew of revisions {first} to {last} has changed while it was read. Run the repair again"
+    )]
+    DonorChanged {
+        /// The donor.
+        donor: String,
+        /// The first revision that it was asked for.
+        first: Revision,
+        /// The last.
+        last: Revision,
+    },
     /// An option has a value that cannot work.
     #[error("option {option}: {detail}")]
     InvalidOption {

@@ -50,6 +50,7 @@
 
 mod checkpoint;
 mod directory;
+mod donor;
 mod entry;
 mod error;
 mod idle;
@@ -70,6 +71,7 @@ mod salvage;
 mod scan;
 mod segment;
 mod segment_file;
+mod source;
 mod state;
 mod stop;
 pub mod storage;
@@ -84,6 +86,7 @@ pub use checkpoint::{
     SettledState, SortedEntries, Sorter, StoredBlock, StoredBlocks, checkpoint, checkpoint_with,
     decide, retire, retire_with,
 };
+pub use donor::{Donor, JournalDonor, Part, Recalled, Span, Turn};
 pub use entry::{
     Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
 };
@@ -95,7 +98,9 @@ pub use moment::{NoMoment, revision_at};
 pub use options::Options;
 pub use reader::{Beginning, EndState, Reader, Records};
 pub use recovery::Recovery;
-pub use repair::{Damage, RepairReport, repair, repair_with};
+pub use repair::{
+    Damage, Filled, RepairReport, repair, repair_from, repair_from_with, repair_with,
+};
 pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};
 pub use state::{State, state, state_and_damage};
 pub use stop::Stop;

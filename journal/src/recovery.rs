@@ -17,8 +17,9 @@ use crate::{
     layout::SegmentHeader,
     payload::{self, Context},
     prepare,
-    scan::{Scan, Source},
+    scan::{RawRecord, Scan},
     segment,
+    source::{Source, unreadable_detail},
     storage::{Access, Lock, Named, Storage},
     tracker::Tracker,
 };
@@ -121,7 +122,7 @@ pub(crate) fn end_segment(
     end: &LastSegment,
     fill: u64,
 ) -> Result<Ended> {
-    let (torn_bytes, torn_file) = match end.tail {
+    let (mut torn_bytes, mut torn_file) = match end.tail {
         // 5. What is cut is kept aside.
         Tail::Torn(bytes) => (
             bytes,
@@ -135,6 +136,9 @@ pub(crate) fn end_segment(
     } else {
         // 6. What the page cache says is written down, the rest is cut.
         settle(storage, last, end)?;
+        if torn_file.is_none() {
+            (torn_bytes, torn_file) = torn_before(storage, dir, last, end.scan.offset)?;
+        }
         // 7b. A new segment, so that nothing that was ever in the old blocks can follow.
         successor(storage, last, end)
     };
@@ -337,12 +341,21 @@ pub(crate) fn tracker_before(header: &SegmentHeader) -> Tracker {
         covered: header.covered,
         timeline: header.context.timeline.clone(),
         open_gap: header.context.open_gap,
+        unhealed: None,
     }
 }
 
 pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
-    let mut scan = last.scan_live();
-    let mut tracker = tracker_before(&last.header);
+    read_last_after(last, tracker_before(&last.header), |_, _, _| {})
+}
+
+/// The same, where `tracker` is what is known before it. `visit` sees every record, and what was known.
+pub(crate) fn read_last_after(
+    last: &Segment,
+    mut tracker: Tracker,
+    mut visit: impl FnMut(&Tracker, &RawRecord<'_>, &Entry),
+) -> Result<LastSegment> {
+    let mut scan = last.scan_patiently();
     let mut closed = false;
     let mut unsynced_from = scan.offset;
     let mut synced = scan.synced;
@@ -370,13 +383,20 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
                     Entry::Seal { .. } => closed,
                     _ => false,
                 };
+                visit(&tracker, &raw, &entry);
                 tracker.apply(raw.header.revision, &entry);
             }
             Err(stop) => break stop,
         }
     };
     let tail = directory::judge(&mut scan, &stop, &last.header, u64::MAX)?;
-    if let Tail::Corrupt { detail, .. } = tail {
+    // No crash makes a sector unreadable, so this is no torn tail, wherever it is.
+    let unreadable = scan.source.unreadable().map(unreadable_detail);
+    let corrupt = match &tail {
+        Tail::Corrupt { detail, .. } => Some(unreadable.unwrap_or_else(|| detail.clone())),
+        _ => unreadable,
+    };
+    if let Some(detail) = corrupt {
         return Err(Error::Corrupt {
             path: last.file.path.to_path_buf(),
             offset: scan.offset,
@@ -394,6 +414,35 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
     })
 }
 
+fn torn_name(dir: &Path, last: &Segment, offset: u64, n: u32) -> PathBuf {
+    let number = if n == 1 {
+        String::new()
+    } else {
+        format!(".{n}")
+    };
+    dir.join(format!("{:020}.{offset}{number}.torn", last.header.first.0))
+}
+
+/// The torn tail that an interrupted opening has cut here: it kept it, cut it, and came no further. A
+/// segment that has records is ended at one offset only once, so the file can be of nothing else.
+fn torn_before(
+    storage: &dyn Storage,
+    dir: &Path,
+    last: &Segment,
+    offset: u64,
+) -> Result<(u64, Option<PathBuf>)> {
+    let mut newest = (0, None);
+    for n in 1_u32.. {
+        let path = torn_name(dir, last, offset, n);
+        match Named::open(storage, &path, Access::Read) {
+            Ok(file) => newest = (file.len()?, Some(path)),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => break,
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(newest)
+}
+
 /// A name for a torn tail, which no *other* torn tail has: an empty last segment keeps its name when it
 /// is replaced, so the next tail may be torn at the same offset of a segment of the same name.
 fn torn_path(
@@ -404,12 +453,7 @@ fn torn_path(
     bytes: u64,
 ) -> Result<PathBuf> {
     for n in 1_u32.. {
-        let number = if n == 1 {
-            String::new()
-        } else {
-            format!(".{n}")
-        };
-        let path = dir.join(format!("{:020}.{offset}{number}.torn", last.header.first.0));
+        let path = torn_name(dir, last, offset, n);
         let there = match Named::open(storage, &path, Access::Read) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(path);

@@ -1,123 +1,76 @@
-//! Salvage of a damaged journal: keeps every record that verifies, says in the journal itself what is
-//! lost, and keeps each damaged file.
+//! Repair of a damaged journal: keeps every record that verifies, fetches from donors what they still
+//! know of the rest, says in the journal itself what is lost, and keeps each damaged file.
 //!
-//! Kept records keep their sequence and revision, so nothing that refers to them has to change; the
-//! loss takes the place of the lost ones as a record of its own. Every damaged segment is replaced
+//! Kept records keep their sequence and revision, so nothing that refers to them has to change; what
+//! was fetched and what is lost take the place of the lost ones. Every damaged segment is replaced
 //! at once by a complete new one, and a marker file keeps writers out until all is done, so an
 //! interrupted repair is simply run again. The steps are numbered as in `docs/format.md`.
+//!
+//! Invariant: afterwards each revision that a whole record or a donor told of is there, in order; each
+//! other one that may have been in a lost record is named by a record of the loss. Nothing else is there.
 
-use std::{
-    fmt,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+pub use self::report::{Damage, Filled, RepairReport};
+use self::{found::Found, next::Next, whole::Before};
 use crate::{
-    Error, Result, Revision, Sequence,
+    Checkpoint, Error, Gap, GapReason, Result, Revision, Sequence,
     checkpoint::Vetted,
-    directory::{self, Extent, Listing, REPAIR, Segment, Tail, segment_name},
-    layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
+    directory::{Listing, REPAIR, Segment, segment_name},
+    donor::{Donor, Donors, Piece, Span},
+    layout::SegmentHeader,
     payload::{Context, Repaired},
-    recovery::{self, LastSegment, remove_temporary, tracker_before},
-    salvage::{self, Rewritten, Salvage},
-    scan::Source,
+    recovery::{self, remove_temporary, tracker_before},
+    salvage::{self, Loss, Rewritten, Salvage},
     segment,
     storage::{Access, Disk, Named, Storage},
-    tracker::Tracker,
+    tracker::{Tracker, joined},
 };
 
-/// One damaged place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Damage {
-    /// The segment or checkpoint.
-    pub file: PathBuf,
-    /// Where its damaged original is kept; `None`: there was no file.
-    pub bad_file: Option<PathBuf>,
-    /// Where the damage begins, in bytes.
-    pub offset: u64,
-    /// The first and last sequence lost; `None`: none.
-    pub lost: Option<(Sequence, Sequence)>,
-    /// The first and last revision that may be lost with them; `None`: only markers.
-    pub revisions: Option<(Revision, Revision)>,
-    /// What was wrong.
-    pub detail: String,
-}
-
-/// What a repair found and did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RepairReport {
-    /// Every damaged place, oldest first. Empty: there was nothing to repair.
-    pub damaged: Vec<Damage>,
-    /// How many records the journal holds now.
-    pub kept_records: u64,
-    /// Whether this completed an earlier repair that was interrupted: that one's losses are recorded in
-    /// the journal, and not in `damaged`.
-    pub resumed: bool,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: damaged at offset {}: {}; ",
-            self.file.display(),
-            self.offset,
-            self.detail
-        )?;
-        match self.lost {
-            None => f.write_str("no record is lost")?,
-            Some((a, b)) if a == b => write!(f, "lost: sequence {a}")?,
-            Some((a, b)) => write!(f, "lost: sequences {a} to {b}")?,
-        }
-        match (self.lost, self.revisions) {
-            (None, _) => {}
-            (_, None) => f.write_str(" (no revision)")?,
-            (_, Some((a, b))) if a == b => write!(f, ", with it perhaps revision {a}")?,
-            (_, Some((a, b))) => write!(f, ", with it perhaps revisions {a} to {b}")?,
-        }
-        if let Some(bad) = &self.bad_file {
-            write!(f, "; the damaged file is kept as {}", bad.display())?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for RepairReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.resumed {
-            f.write_str("an interrupted repair was completed; ")?;
-        }
-        if self.damaged.is_empty() {
-            return write!(f, "nothing is damaged; {} records", self.kept_records);
-        }
-        writeln!(f, "{} records kept", self.kept_records)?;
-        for (i, damage) in self.damaged.iter().enumerate() {
-            write!(f, "{}{damage}", if i == 0 { "" } else { "\n" })?;
-        }
-        Ok(())
-    }
-}
+mod aside;
+pub(crate) mod found;
+pub(crate) mod hole;
+pub(crate) mod next;
+mod report;
+mod stray;
+mod whole;
 
 /// Repairs the journal in `dir`, which nobody may have open for writing. Does nothing to a journal
 /// that is whole. A torn tail is no damage: it is left to the next opening.
 pub fn repair(dir: &Path) -> Result<RepairReport> {
-    repair_with(&Disk, dir)
+    repair_from(dir, &mut [])
 }
 
 /// The same on any storage.
 pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
-    let found = Listing::read(storage, dir)?;
-    if found.segments.is_empty() {
+    repair_from_with(storage, dir, &mut [])
+}
+
+/// Repairs the journal in `dir`, and puts what donors still know into the place of what is lost, among it
+/// what an earlier repair had to leave out, and what they know beyond the journal's end. The first donor
+/// is asked first.
+pub fn repair_from(dir: &Path, donors: &mut [Box<dyn Donor>]) -> Result<RepairReport> {
+    repair_from_with(&Disk, dir, donors)
+}
+
+/// The same on any storage.
+pub fn repair_from_with(
+    storage: &dyn Storage,
+    dir: &Path,
+    donors: &mut [Box<dyn Donor>],
+) -> Result<RepairReport> {
+    let found = Listing::read_damaged(storage, dir)?;
+    if found.segments.is_empty() && found.misnamed.is_empty() {
         return Err(found.not_a_journal(dir));
     }
-    // 1. Nobody else.
+    // 1. Nobody else. Donors that cannot be read are found out before anything is changed.
     let _lock = recovery::take_lock(storage, dir)?;
-    let listing = Listing::read(storage, dir)?;
+    for donor in donors.iter_mut() {
+        donor.turns()?;
+    }
+    let listing = Listing::read_damaged(storage, dir)?;
     let resumed = listing.kept.iter().any(|n| n == REPAIR);
     remove_temporary(storage, &listing)?;
     listing.give_name(storage, dir)?;
@@ -131,99 +84,34 @@ pub fn repair_with(storage: &dyn Storage, dir: &Path) -> Result<RepairReport> {
             ..RepairReport::default()
         },
         tracker: Tracker::default(),
+        found: None,
         before: None,
         checkpoints: Vetted::default(),
+        donors: Donors::new(donors),
     };
-    let files = open_all(storage, &listing)?;
-    let uuid = identity(&files)?;
+    let (mut files, listing) = repair.strays(listing)?;
+    if files.is_empty() {
+        return Err(listing.not_a_journal(dir));
+    }
+    let Some(uuid) = found::identity(storage, &mut files)? else {
+        return Err(Error::Corrupt {
+            path: files[0].path.clone(),
+            offset: 0,
+            sequence: files[0].first,
+            revision: Revision::NONE,
+            detail: "no segment header is readable and no record verifies: nothing can be salvaged"
+                .to_owned(),
+        });
+    };
     repair.vet_checkpoints(&listing, uuid)?;
     repair.oldest(&files, uuid)?;
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
     }
     repair.end_at_witness()?;
+    repair.go_on()?;
     repair.finish()?;
     Ok(repair.report)
-}
-
-/// A segment file, whatever state it is in.
-struct Candidate {
-    first: Sequence,
-    file: Arc<Named>,
-    header: Result<SegmentHeader, String>,
-    /// Headers that the records may verify by, if the header itself does not.
-    guesses: Vec<SegmentHeader>,
-}
-
-fn open_all(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Candidate>> {
-    let mut all = Vec::new();
-    for (first, path) in &listing.segments {
-        let file = Arc::new(Named::open(storage, path, Access::Read)?);
-        let mut block = vec![0; SEGMENT_HEADER_BYTES];
-        let n = file.read_at(&mut block, 0)?;
-        let header = match SegmentHeader::decode(&block[..n]) {
-            Ok(h) if h.first != *first => {
-                return Err(Error::ForeignFile {
-                    path: path.clone(),
-                    detail: format!("its header says that it begins with sequence {}", h.first),
-                });
-            }
-            Ok(h) => Ok(h),
-            Err(HeaderFault::Future(found)) => {
-                return Err(Error::FutureFormat {
-                    path: path.clone(),
-                    found,
-                    supported: FORMAT_VERSION,
-                });
-            }
-            Err(HeaderFault::Damaged(detail)) => Err(detail),
-        };
-        all.push(Candidate {
-            first: *first,
-            file,
-            header,
-            guesses: SegmentHeader::salvage(&block[..n]),
-        });
-    }
-    Ok(all)
-}
-
-/// The journal's UUID, by any header that is sound, else by a copy that records verify by.
-fn identity(files: &[Candidate]) -> Result<Uuid> {
-    let mut sound = files
-        .iter()
-        .filter_map(|f| f.header.as_ref().ok().map(|h| (f, h)));
-    if let Some((_, first)) = sound.next() {
-        for (file, header) in sound {
-            directory::same_journal(first, header, &file.file.path)?;
-        }
-        return Ok(first.uuid);
-    }
-    for file in files {
-        for guess in &file.guesses {
-            let mut source = Source::window(file.file.clone());
-            if salvage::any_record(&mut source, &guess.seed())? {
-                return Ok(guess.uuid);
-            }
-        }
-    }
-    let first = &files[0];
-    Err(Error::Corrupt {
-        path: first.file.path.to_path_buf(),
-        offset: 0,
-        sequence: first.first,
-        revision: Revision::NONE,
-        detail: "no segment header is readable and no record verifies: nothing can be salvaged"
-            .to_owned(),
-    })
-}
-
-/// The segment before the one that is looked at, as it is now.
-struct Before {
-    header: SegmentHeader,
-    extent: Extent,
-    /// Set if it is the last one and whole.
-    end: Option<(Segment, LastSegment)>,
 }
 
 struct Repair<'a> {
@@ -233,8 +121,11 @@ struct Repair<'a> {
     begun: bool,
     report: RepairReport,
     tracker: Tracker,
+    /// What this repair found to be lost: no difference that is in the journal can make it good.
+    found: Option<Gap>,
     before: Option<Before>,
     checkpoints: Vetted,
+    donors: Donors<'a>,
 }
 
 impl Repair<'_> {
@@ -242,29 +133,52 @@ impl Repair<'_> {
     fn vet_checkpoints(&mut self, listing: &Listing, uuid: Uuid) -> Result<()> {
         self.checkpoints = Vetted::read(self.storage, listing, uuid)?;
         for error in std::mem::take(&mut self.checkpoints.damaged) {
-            let Error::CheckpointDamaged {
-                path,
-                offset,
-                detail,
-                ..
-            } = error
-            else {
-                unreachable!("only these are collected");
+            let (path, offset, detail) = match error {
+                Error::CheckpointDamaged {
+                    path,
+                    offset,
+                    detail,
+                    ..
+                } => (path, offset, detail),
+                Error::ForeignFile { path, detail } => (path, 0, detail),
+                _ => unreachable!("only these are collected"),
             };
-            self.begin()?;
-            let bad = self.keep_bad(&path)?;
-            segment::remove_if_there(self.storage, &path)?;
-            segment::sync_dir(self.storage, self.dir)?;
-            self.report.damaged.push(Damage {
-                file: path,
-                bad_file: Some(bad),
-                offset,
-                lost: None,
-                revisions: None,
-                detail,
-            });
+            self.set_aside(path, offset, detail)?;
         }
         Ok(())
+    }
+
+    /// Keeps a checkpoint under another name only.
+    fn set_aside(&mut self, path: PathBuf, offset: u64, detail: String) -> Result<()> {
+        self.begin()?;
+        let bad = aside::keep_bad(self.storage, self.dir, &path)?;
+        segment::remove_if_there(self.storage, &path)?;
+        segment::sync_dir(self.storage, self.dir)?;
+        self.report.damaged.push(Damage {
+            file: path,
+            bad_file: Some(bad),
+            offset,
+            lost: None,
+            revisions: None,
+            exact: true,
+            detail,
+        });
+        Ok(())
+    }
+
+    /// A checkpoint that was made when something had been lost lacks what is filled in before it now. If
+    /// there is no other to begin with, nothing is.
+    fn may_fill(&self, oldest: Sequence, first: Sequence) -> bool {
+        let clear = |c: &&Checkpoint| !lacks_something(c);
+        let another = oldest == Sequence(1)
+            || self
+                .checkpoints
+                .sound
+                .iter()
+                .filter(clear)
+                .any(|c| c.sequence().next() >= oldest);
+        let lacking = self.checkpoints.sound.iter().filter(|c| lacks_something(c));
+        another || lacking.map(Checkpoint::sequence).all(|s| s < first)
     }
 
     /// Step 2: the marker, before the first change.
@@ -279,6 +193,13 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// A gap that a difference closed after the damage is no better for it.
+    fn remember(&mut self) {
+        if !self.tracker.in_difference() {
+            self.tracker.open_gap = joined(self.tracker.open_gap, self.found);
+        }
+    }
+
     fn last(&self) -> Sequence {
         self.before
             .as_ref()
@@ -286,7 +207,7 @@ impl Repair<'_> {
     }
 
     /// What was before the oldest segment is lost, unless a checkpoint covers it.
-    fn oldest(&mut self, files: &[Candidate], uuid: Uuid) -> Result<()> {
+    fn oldest(&mut self, files: &[Found], uuid: Uuid) -> Result<()> {
         let first = files[0].first;
         if first == Sequence(1) || self.checkpoints.covers(first) {
             return Ok(());
@@ -297,168 +218,124 @@ impl Repair<'_> {
                 covered: base.header.revision,
                 timeline: base.header.timeline.clone(),
                 open_gap: base.header.open_gap,
+                unhealed: None,
             };
         }
-        self.fill(&files[0], uuid)
+        self.fill(files, 0, uuid)
     }
 
     /// One segment: keep it or replace it.
-    fn segment(&mut self, files: &[Candidate], i: usize, uuid: Uuid) -> Result<()> {
+    fn segment(&mut self, files: &[Found], i: usize, uuid: Uuid) -> Result<()> {
         let this = &files[i];
         let next = files.get(i + 1);
         if self.before.is_some() && self.last().next() < this.first {
-            self.fill(this, uuid)?;
+            self.fill(files, i, uuid)?;
         }
         if let Ok(header) = &this.header {
-            // What the header says was known when it was written; damage found before it was not.
-            let damage = self
-                .tracker
-                .open_gap
-                .filter(|_| !self.tracker.in_difference());
+            // What the header says was known when it was written. Damage found before it was not, and
+            // what is made good by now was not known to be.
+            let walked = self.before.is_some().then_some(self.tracker.open_gap);
             self.tracker = tracker_before(header);
-            self.tracker.open_gap = damage.or(self.tracker.open_gap);
-        }
-        let complaint = match self.check(this, next)? {
-            Ok(before) => {
-                self.before = Some(before);
-                return Ok(());
+            if let Some(walked) = walked {
+                let damage = |g: &Gap| g.reason == GapReason::Damage;
+                let said = self.tracker.open_gap.filter(|g| !damage(g));
+                self.tracker.open_gap = walked.filter(damage).or(said);
             }
-            Err(complaint) => complaint,
-        };
-        self.replace(this, next, uuid, &complaint)
-    }
-
-    /// Step 3: whether a segment is whole, and its successor and predecessor fit: then what it is.
-    fn check(
-        &mut self,
-        this: &Candidate,
-        next: Option<&Candidate>,
-    ) -> Result<Result<Before, (u64, String)>> {
-        let header = match &this.header {
-            Ok(header) => header.clone(),
-            Err(detail) => return Ok(Err((0, detail.clone()))),
-        };
-        let segment = Segment {
-            file: this.file.clone(),
-            header: header.clone(),
-        };
-        if let Some(before) = &self.before
-            && let Err(e) = directory::link(&before.header, &header, &this.file.path)
-        {
-            return complaint(e);
         }
-        let mut tracker = self.tracker.clone();
-        let direct = next
-            .and_then(|n| n.header.as_ref().ok().map(|h| (h, &n.file.path)))
-            .and_then(|(h, path)| directory::link(&header, h, path).ok());
-        if let Some(extent) = direct {
-            let verified = directory::verify(&segment, &extent, |raw| {
-                let entry = crate::payload::decode(raw.header.kind, raw.payload)?;
-                tracker.apply(raw.header.revision, &entry);
+        self.remember();
+        let (storage, before) = (self.storage, self.before.as_ref());
+        let mut none = Donors::new(&mut []);
+        let donors = if self.may_fill(files[0].first, this.first) {
+            &mut self.donors
+        } else {
+            &mut none
+        };
+        match whole::check(storage, before, this, next, &self.tracker, donors)? {
+            Ok(whole) => {
+                self.tracker = whole.tracker;
+                self.report.kept_records += whole.records;
+                self.before = Some(whole.before);
                 Ok(())
-            });
-            let scan = match verified {
-                Ok(scan) => scan,
-                Err(e) => return complaint(e),
-            };
-            self.tracker = tracker;
-            self.report.kept_records += scan.records;
-            return Ok(Ok(Before {
-                header,
-                extent,
-                end: None,
-            }));
+            }
+            Err(complaint) => self.replace(files, i, uuid, complaint),
         }
-        // The last one, or one whose successor is damaged or missing.
-        let mut end = match recovery::read_last(&segment) {
-            Ok(end) => end,
-            Err(e) => return complaint(e),
-        };
-        let cut_short = next.is_some() && end.scan.seal.is_none();
-        if cut_short && end.tail != Tail::Clean {
-            return Ok(Err((
-                end.scan.offset,
-                "bytes that are no record follow, though the segment has a successor".to_owned(),
-            )));
-        }
-        end.tracker.open_gap = self
-            .tracker
-            .open_gap
-            .filter(|_| !self.tracker.in_difference())
-            .or(end.tracker.open_gap);
-        self.tracker = end.tracker.clone();
-        self.report.kept_records += end.scan.records;
-        let extent = Extent {
-            last: end.scan.last(),
-            digest: end.scan.digest.value(),
-            end: end.scan.offset,
-            seal: end.scan.seal,
-        };
-        Ok(Ok(Before {
-            header,
-            extent,
-            end: next.is_none().then_some((segment, end)),
-        }))
     }
 
     /// Step 4: replaces a damaged segment by one that holds what verifies.
     fn replace(
         &mut self,
-        this: &Candidate,
-        next: Option<&Candidate>,
+        files: &[Found],
+        i: usize,
         uuid: Uuid,
-        (offset, detail): &(u64, String),
+        (offset, detail): whole::Complaint,
     ) -> Result<()> {
         self.begin()?;
-        let seed = self.seed_of(this, next, uuid)?;
-        let mut source = Source::window(this.file.clone());
-        let evidence = match &seed {
-            Some(seed) => salvage::evidence(&mut source, seed)?,
-            None => salvage::Evidence::default(),
+        let (this, next) = (&files[i], files.get(i + 1));
+        let seed = this.seed(self.storage, next, uuid)?;
+        let mut source = this.source(self.storage)?;
+        let evidence = match (&mut source, &seed) {
+            (Some(source), Some(seed)) => salvage::evidence(source, seed)?,
+            _ => salvage::Evidence::default(),
         };
-        let known_last = self.known_last(this, next, &evidence)?;
-        let path = this.file.path.to_path_buf();
-        let bad = self.keep_bad(&path)?;
-        let after = match next {
-            Some(next) => self.covered_before(next, uuid),
-            None => evidence.revision,
-        };
+        let direct = next.filter(|n| {
+            n.header
+                .as_ref()
+                .map_or(true, |h| h.context.predecessor_first <= this.first)
+        });
+        // What a sealed segment is too short for was in one that is missing.
+        let sealed = evidence.seal.filter(|seal| *seal >= this.first);
+        let direct = direct.filter(|n| sealed.is_none_or(|seal| seal.next() == n.first));
+        let bad = aside::keep_bad(self.storage, self.dir, &this.path)?;
         let job = Salvage {
-            source: Some((&mut source, seed.as_ref())),
+            source: source.as_mut().map(|source| (source, seed.as_ref())),
             first: this.first,
-            known_last,
-            after,
+            known_last: match direct {
+                Some(next) => next.first.previous(),
+                None => known_last(this, &evidence),
+            },
+            end: match direct {
+                Some(_) => self.begins_with(files, i + 1, uuid)?,
+                None => Next::end(Some(evidence.revision).filter(|r| *r > Revision::NONE)),
+            },
+            timeline_after: direct.and_then(timeline_before),
+            newest_turn: evidence.newest_turn,
         };
-        let at = (path.clone(), Some(bad), *offset, detail.clone());
-        let header = self.header_for(this, uuid);
-        self.write(job, &path, header, next, at)
+        let place = Place {
+            file: this.path.clone(),
+            bad_file: Some(bad),
+            offset,
+            detail,
+        };
+        let header = self.header_for(this.first, uuid);
+        self.write(job, &this.path, header, next, files[0].first, Some(place))
     }
 
     /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
-    fn fill(&mut self, next: &Candidate, uuid: Uuid) -> Result<()> {
+    fn fill(&mut self, files: &[Found], i: usize, uuid: Uuid) -> Result<()> {
         self.begin()?;
+        let next = &files[i];
         let first = match (&self.before, self.checkpoints.before(next.first)) {
             (None, Some(base)) => base.sequence().next(),
             _ => self.last().next(),
         };
         let path = self.dir.join(segment_name(first));
-        let after = self.covered_before(next, uuid);
         let job = Salvage {
             source: None,
             first,
             known_last: next.first.previous(),
-            after,
+            end: self.begins_with(files, i, uuid)?,
+            timeline_after: timeline_before(next),
+            newest_turn: Sequence::NONE,
         };
-        let detail = "the segment is missing".to_owned();
-        let at = (path.clone(), None, 0, detail);
-        let this = Candidate {
-            first,
-            file: next.file.clone(),
-            header: Err(String::new()),
-            guesses: Vec::new(),
+        let place = Place {
+            file: path.clone(),
+            bad_file: None,
+            offset: 0,
+            detail: "the segment is missing".to_owned(),
         };
-        let header = self.header_for(&this, uuid);
-        self.write(job, &path, header, Some(next), at)
+        let header = self.header_for(first, uuid);
+        let oldest = files[0].first.min(first);
+        self.write(job, &path, header, Some(next), oldest, Some(place))
     }
 
     /// A checkpoint is a witness that what it covers had been there: if the journal ends before, the rest
@@ -470,19 +347,15 @@ impl Repair<'_> {
         if self.last() >= witness.sequence() {
             return Ok(());
         }
-        self.begin()?;
-        let before = self.before.take().expect("there is at least one segment");
-        let (segment, mut end) = before.end.expect("the last segment was read");
-        end.tracker = self.tracker.clone();
-        let ended = recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
-        let mut header = ended.header;
-        header.salt = recovery::salt(self.storage);
+        let header = self.one_more()?;
         let path = self.dir.join(segment_name(header.first));
         let job = Salvage {
             source: None,
             first: header.first,
             known_last: witness.sequence(),
-            after: witness.revision(),
+            end: Next::end(Some(witness.revision())),
+            timeline_after: Some(witness.header.timeline.as_ref().map(|t| t.id.clone())),
+            newest_turn: Sequence::NONE,
         };
         let detail = format!(
             "the journal ends before it; {} proves that sequence {} had been acknowledged, and has the \
@@ -490,7 +363,76 @@ impl Repair<'_> {
             witness.path().display(),
             witness.sequence()
         );
-        self.write(job, &path.clone(), header, None, (path, None, 0, detail))
+        let place = Place {
+            file: path.clone(),
+            bad_file: None,
+            offset: 0,
+            detail,
+        };
+        self.write(job, &path, header, None, Sequence(1), Some(place))
+    }
+
+    /// What donors know beyond the end of the journal comes behind it: perhaps it had been here, and was
+    /// lost without a trace.
+    fn go_on(&mut self) -> Result<()> {
+        let Some(timeline) = &self.tracker.timeline else {
+            return Ok(());
+        };
+        if self.donors.is_empty() || self.tracker.in_difference() {
+            return Ok(());
+        }
+        let (mut timeline, mut covered) = (timeline.id.clone(), self.tracker.covered);
+        let mut pieces = Vec::new();
+        loop {
+            let turn = self.donors.only_turn(&timeline, covered)?;
+            let last = turn.as_ref().map_or(Revision(i64::MAX - 1), |t| t.at);
+            if let Some(span) = Span::new(covered.next(), last) {
+                pieces.extend(self.donors.survey(Some(&timeline), span)?);
+            }
+            let Some(turn) = turn else {
+                break;
+            };
+            (timeline, covered) = (turn.to.id.clone(), turn.at);
+            pieces.push(Piece::Turn(turn.to, turn.at));
+        }
+        // What is between what they know was lost by all.
+        while let Some(Piece::Unknown(_)) = pieces.last() {
+            pieces.pop();
+        }
+        let upto = match pieces.last() {
+            Some(Piece::Known { part, .. }) => part.span.last,
+            Some(Piece::Turn(_, at)) => *at,
+            _ => return Ok(()),
+        };
+        let slots = hole::slots_needed(&pieces);
+        let losses = pieces.iter().filter(|p| matches!(p, Piece::Unknown(_)));
+        if slots == losses.count() as u64 {
+            return Ok(());
+        }
+        let header = self.one_more()?;
+        let path = self.dir.join(segment_name(header.first));
+        let job = Salvage {
+            source: None,
+            first: header.first,
+            known_last: Sequence(header.first.0 + slots - 1),
+            end: Next::end(Some(upto)),
+            timeline_after: Some(Some(timeline)),
+            newest_turn: Sequence::NONE,
+        };
+        self.write(job, &path, header, None, Sequence(1), None)
+    }
+
+    /// Ends the last segment; returns the header of one behind it.
+    fn one_more(&mut self) -> Result<SegmentHeader> {
+        self.begin()?;
+        let before = self.before.take().expect("there is at least one segment");
+        let (segment, mut end) = before.end.expect("the last segment was read");
+        self.remember();
+        end.tracker = self.tracker.clone();
+        let ended = recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
+        let mut header = ended.header;
+        header.salt = recovery::salt(self.storage);
+        Ok(header)
     }
 
     fn write(
@@ -498,19 +440,29 @@ impl Repair<'_> {
         job: Salvage<'_>,
         path: &Path,
         mut header: SegmentHeader,
-        next: Option<&Candidate>,
-        (file, bad_file, offset, detail): (PathBuf, Option<PathBuf>, u64, String),
+        next: Option<&Found>,
+        oldest: Sequence,
+        place: Option<Place>,
     ) -> Result<()> {
+        let mut none = Donors::new(&mut []);
+        let donors = if self.may_fill(oldest, header.first) {
+            &mut self.donors
+        } else {
+            &mut none
+        };
         let mut temporary = segment::create_temporary(self.storage, path)?;
         let Rewritten {
             extent,
             records,
-            holes,
+            losses,
+            filled,
+            filled_from,
         } = salvage::rewrite(
             job,
             &temporary,
             &header,
             &mut self.tracker,
+            donors,
             self.storage.now(),
         )?;
         header.context.repaired = Some(Repaired {
@@ -522,31 +474,26 @@ impl Repair<'_> {
             last: extent.last,
             end: extent.end,
         });
+        if let Some(from) = filled_from {
+            // Before the segment is there: an interrupted repair would not know any more.
+            self.set_lacking_aside(from)?;
+        }
         temporary.write_at(header.encode().as_slice(), 0)?;
         temporary.sync_all()?;
         segment::publish(self.storage, self.dir, &mut temporary, path.to_owned())?;
 
-        self.report.kept_records += records;
-        if holes.is_empty() {
-            self.report.damaged.push(Damage {
-                file: file.clone(),
-                bad_file: bad_file.clone(),
-                offset,
-                lost: None,
-                revisions: None,
-                detail: detail.clone(),
-            });
+        for span in losses.iter().filter_map(|loss| loss.span) {
+            let lost = Gap {
+                first: span.first,
+                last: span.last,
+                reason: GapReason::Damage,
+            };
+            self.found = joined(self.found, Some(lost));
         }
-        for hole in holes {
-            self.report.damaged.push(Damage {
-                file: file.clone(),
-                bad_file: bad_file.clone(),
-                offset: hole.offset,
-                lost: Some((hole.first, hole.last)),
-                revisions: (hole.first_revision <= hole.last_revision)
-                    .then_some((hole.first_revision, hole.last_revision)),
-                detail: detail.clone(),
-            });
+        self.report.kept_records += records;
+        self.report.filled.extend(filled);
+        if let Some(place) = place {
+            place.report(&losses, &mut self.report);
         }
         let end = match next {
             Some(_) => None,
@@ -565,6 +512,22 @@ impl Repair<'_> {
         Ok(())
     }
 
+    /// Checkpoints that were made after a loss which is being filled are set aside: they lack what it had.
+    fn set_lacking_aside(&mut self, from: Sequence) -> Result<()> {
+        let sound = std::mem::take(&mut self.checkpoints.sound);
+        for checkpoint in sound {
+            if lacks_something(&checkpoint) && checkpoint.sequence() >= from {
+                let path = checkpoint.path().to_owned();
+                let detail =
+                    "it was made when something had been lost that is there again".to_owned();
+                self.set_aside(path, 0, detail)?;
+            } else {
+                self.checkpoints.sound.push(checkpoint);
+            }
+        }
+        Ok(())
+    }
+
     /// Step 6: a new last segment, whose header knows of the loss; then the marker goes.
     fn finish(&mut self) -> Result<()> {
         if !self.begun {
@@ -572,85 +535,45 @@ impl Repair<'_> {
         }
         let before = self.before.take().expect("there is at least one segment");
         let (segment, mut end) = before.end.expect("the last segment was read");
+        self.remember();
         end.tracker = self.tracker.clone();
         recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
         segment::remove_if_there(self.storage, &self.dir.join(REPAIR))?;
         segment::sync_dir(self.storage, self.dir)
     }
 
-    /// The newest revision covered before a segment, as far as its header can still be read; if it
-    /// cannot, at least one revision has to be taken for lost.
-    fn covered_before(&self, next: &Candidate, uuid: Uuid) -> Revision {
-        if let Ok(header) = &next.header {
-            return header.covered;
+    /// What a segment says of what is before it: by its header, or its first record.
+    fn begins_with(&self, files: &[Found], i: usize, uuid: Uuid) -> Result<Next> {
+        let mut next = Next::end(files[i].covered_before(uuid));
+        if files[i].header.is_ok() {
+            return Ok(next);
         }
-        let copy = next
-            .guesses
-            .iter()
-            .find(|g| g.uuid == uuid && g.first == next.first);
-        copy.map_or(self.tracker.covered.next(), |g| g.covered)
-    }
-
-    /// By what the records of this segment verify, if by anything.
-    fn seed_of(
-        &self,
-        this: &Candidate,
-        next: Option<&Candidate>,
-        uuid: Uuid,
-    ) -> Result<Option<crate::layout::Seed>> {
-        let mut guesses = Vec::new();
-        if let Ok(h) = &this.header {
-            guesses.push(h.seed());
-        }
-        if let Some(Ok(h)) = next.map(|n| &n.header)
-            && h.context.predecessor_first == this.first
-        {
-            guesses.push(crate::layout::Seed::new(uuid, h.context.predecessor_salt));
-        }
-        guesses.extend(
-            this.guesses
-                .iter()
-                .map(|g| crate::layout::Seed::new(uuid, g.salt)),
-        );
-        for seed in guesses {
-            if salvage::any_record(&mut Source::window(this.file.clone()), &seed)? {
-                return Ok(Some(seed));
+        for j in i..files.len() {
+            let seed = files[j].seed(self.storage, files.get(j + 1), uuid)?;
+            let (Some(mut source), Some(seed)) = (files[j].source(self.storage)?, seed) else {
+                continue;
+            };
+            let first = next::first(&mut source, &seed)?;
+            if let Some(first) = first {
+                if j == i {
+                    next = first;
+                } else {
+                    next.witnesses = first.witnesses;
+                }
+            }
+            if !next.witnesses.is_empty() || self.donors.is_empty() {
+                break;
             }
         }
-        Ok(None)
+        Ok(next)
     }
 
-    /// The last sequence that is known to have been in this segment.
-    fn known_last(
-        &self,
-        this: &Candidate,
-        next: Option<&Candidate>,
-        evidence: &salvage::Evidence,
-    ) -> Result<Sequence> {
-        let direct = next.filter(|n| {
-            n.header
-                .as_ref()
-                .map_or(true, |h| h.context.predecessor_first <= this.first)
-        });
-        if let Some(next) = direct {
-            return Ok(next.first.previous());
-        }
-        let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
-        let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
-        let known = evidence.last.max(by_repair);
-        Ok(match &this.header {
-            // Not one record is known: the loss still needs a sequence to stand in.
-            Err(_) if known < this.first => this.first,
-            _ => known,
-        })
-    }
-
-    fn header_for(&self, this: &Candidate, uuid: Uuid) -> SegmentHeader {
-        let mut header = blank(uuid, this.first);
+    fn header_for(&self, first: Sequence, uuid: Uuid) -> SegmentHeader {
+        let mut header = blank(uuid, first);
         header.salt = recovery::salt(self.storage);
         header.created_at = self.storage.now();
         header.covered = self.tracker.covered;
-        header.synced = this.first.previous();
+        header.synced = first.previous();
         header.context.timeline.clone_from(&self.tracker.timeline);
         header.context.open_gap = self.tracker.open_gap;
         if let Some(before) = &self.before {
@@ -662,36 +585,62 @@ impl Repair<'_> {
             header.context.predecessor_salt = before.header.salt;
         } else {
             // What was before is covered by a checkpoint, or there was nothing.
-            header.predecessor_last = this.first.previous();
+            header.predecessor_last = first.previous();
         }
         header
     }
+}
 
-    /// Gives the damaged file a second name, so that replacing the first one keeps it.
-    fn keep_bad(&self, path: &Path) -> Result<PathBuf> {
-        for n in 1.. {
-            let mut name = path.as_os_str().to_owned();
-            name.push(if n == 1 {
-                ".bad".to_owned()
-            } else {
-                format!(".{n}.bad")
-            });
-            let bad = PathBuf::from(name);
-            match self.storage.link(path, &bad) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    // By an interrupted repair, or by one of an earlier damage.
-                    if !same_content(self.storage, path, &bad)? {
-                        continue;
-                    }
-                }
-                // Not every file system has second names.
-                Err(_) => copy(self.storage, self.dir, path, &bad)?,
-            }
-            segment::sync_dir(self.storage, self.dir)?;
-            return Ok(bad);
+/// The last sequence that is known to have been in a segment that has no successor.
+fn known_last(this: &Found, evidence: &salvage::Evidence) -> Sequence {
+    let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
+    let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
+    let known = evidence.last.max(by_repair);
+    let known = evidence.seal.unwrap_or(known);
+    match &this.header {
+        // Not one record is known: the loss still needs a sequence to stand in.
+        Err(_) if known < this.first => this.first,
+        _ => known,
+    }
+}
+
+/// The timeline in force before a segment, if its header still says so.
+#[allow(clippy::option_option)] // Not to know the timeline, and to know that there was none.
+fn timeline_before(next: &Found) -> Option<Option<String>> {
+    let header = next.header.as_ref().ok()?;
+    Some(header.context.timeline.as_ref().map(|t| t.id.clone()))
+}
+
+fn lacks_something(checkpoint: &Checkpoint) -> bool {
+    let gap = checkpoint.header.open_gap;
+    gap.is_some_and(|g| g.reason == GapReason::Damage)
+}
+
+/// Where something is wrong, and what.
+struct Place {
+    file: PathBuf,
+    bad_file: Option<PathBuf>,
+    offset: u64,
+    detail: String,
+}
+
+impl Place {
+    fn report(self, losses: &[Loss], report: &mut RepairReport) {
+        let damage = |loss: Option<&Loss>| Damage {
+            file: self.file.clone(),
+            bad_file: self.bad_file.clone(),
+            offset: loss.map_or(self.offset, |l| l.offset),
+            lost: loss.map(|l| (l.first, l.last)),
+            revisions: loss.and_then(|l| l.span).map(|s| (s.first, s.last)),
+            exact: loss.is_none_or(|l| l.exact),
+            detail: self.detail.clone(),
+        };
+        if losses.is_empty() {
+            report.damaged.push(damage(None));
         }
-        unreachable!("there are more names than files")
+        report
+            .damaged
+            .extend(losses.iter().map(|l| damage(Some(l))));
     }
 }
 
@@ -707,44 +656,4 @@ fn blank(uuid: Uuid, first: Sequence) -> SegmentHeader {
         synced: Sequence::NONE,
         context: Context::default(),
     }
-}
-
-/// Corruption is what repair is for; everything else ends it.
-fn complaint(error: Error) -> Result<Result<Before, (u64, String)>> {
-    match error {
-        Error::Corrupt { offset, detail, .. } => Ok(Err((offset, detail))),
-        other => Err(other),
-    }
-}
-
-fn same_content(storage: &dyn Storage, a: &Path, b: &Path) -> Result<bool> {
-    let mut a = Source::window(Arc::new(Named::open(storage, a, Access::Read)?));
-    let mut b = Source::window(Arc::new(Named::open(storage, b, Access::Read)?));
-    let mut at = 0;
-    loop {
-        let chunk = a.get(at, 1 << 16)?;
-        if chunk != b.get(at, 1 << 16)? {
-            return Ok(false);
-        }
-        if chunk.is_empty() {
-            return Ok(true);
-        }
-        at += chunk.len() as u64;
-    }
-}
-
-fn copy(storage: &dyn Storage, dir: &Path, from: &Path, to: &Path) -> Result<()> {
-    let mut source = Source::window(Arc::new(Named::open(storage, from, Access::Read)?));
-    let mut target = segment::create_temporary(storage, to)?;
-    let mut at = 0;
-    loop {
-        let chunk = source.get(at, 1 << 20)?;
-        if chunk.is_empty() {
-            break;
-        }
-        target.write_at(chunk, at)?;
-        at += chunk.len() as u64;
-    }
-    target.sync_all()?;
-    segment::publish(storage, dir, &mut target, to.to_owned())
 }

@@ -14,98 +14,35 @@ use crate::{
         RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, payload_matches,
     },
     payload,
+    source::{Source, WINDOW_BYTES, unreadable_detail},
     storage::Named,
 };
 
-/// How much is read at once where the file is not mapped: large enough to stream, small enough to
-/// be re-read when following a live tail.
-const WINDOW_BYTES: usize = 256 << 10;
-
-/// The bytes of one segment file.
-#[derive(Debug)]
-pub(crate) enum Source {
-    /// All of a segment that no one changes any more.
-    Mapped(Bytes),
-    /// A part of a file that may still grow.
-    Window {
-        file: Arc<Named>,
-        buffer: Vec<u8>,
-        start: u64,
-    },
-}
-
-impl Source {
-    pub(crate) fn window(file: Arc<Named>) -> Self {
-        Self::Window {
-            file,
-            buffer: Vec::new(),
-            start: 0,
-        }
-    }
-
-    /// Maps the first `length` bytes if that can be done, else reads them by and by.
-    pub(crate) fn mapped(file: Arc<Named>, length: u64) -> Result<Self> {
-        Ok(match file.map(length)? {
-            Some(bytes) => Self::Mapped(bytes),
-            None => Self::window(file),
-        })
-    }
-
-    /// The bytes at `offset`: `length` of them, or as many as there are.
-    pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
-        Ok(self.get_within(offset, length)?.0)
-    }
-
-    /// The same, with the map that they are a part of.
-    fn get_within(&mut self, offset: u64, length: usize) -> Result<(&[u8], Option<&Bytes>)> {
-        match self {
-            Self::Mapped(bytes) => {
-                let start = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                let end = start.saturating_add(length).min(bytes.len());
-                Ok((&bytes[start..end], Some(bytes)))
-            }
-            Self::Window {
-                file,
-                buffer,
-                start,
-            } => {
-                let have = *start..*start + buffer.len() as u64;
-                if offset < have.start || offset + length as u64 > have.end {
-                    buffer.resize(length.max(WINDOW_BYTES), 0);
-                    let n = file
-                        .read_at(buffer, offset)
-                        .inspect_err(|_| buffer.clear())?;
-                    buffer.truncate(n);
-                    *start = offset;
-                }
-                let from = usize::try_from(offset - *start).expect("inside the buffer");
-                let to = (from + length).min(buffer.len());
-                Ok((&buffer[from..to], None))
-            }
-        }
-    }
-
-    /// Forgets what was read, so that the next look is at the file as it is then.
-    pub(crate) fn refresh(&mut self) {
-        if let Self::Window { buffer, .. } = self {
-            buffer.clear();
-        }
-    }
-}
-
-/// Reads and decodes the header of a segment file, whichever it is.
-pub(crate) fn decode_header(file: &Named) -> Result<Result<SegmentHeader, HeaderFault>> {
+/// Reads and decodes the header of a segment file, whichever it is; and the first sector of it that the
+/// disk could not read.
+pub(crate) fn decode_header(
+    file: &Named,
+) -> Result<(Result<SegmentHeader, HeaderFault>, Option<u64>)> {
     let mut block = vec![0; SEGMENT_HEADER_BYTES];
-    let n = file.read_at(&mut block, 0)?;
-    Ok(SegmentHeader::decode(&block[..n]))
+    let (n, unreadable) = file.read_around(&mut block, 0)?;
+    Ok((SegmentHeader::decode(&block[..n]), unreadable))
 }
 
 /// Reads and decodes the header of the segment file that is to begin with this sequence.
 pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
-    match decode_header(file)? {
-        Ok(header) if header.first == named => Ok(header),
+    let (header, unreadable) = decode_header(file)?;
+    match header {
+        // Its zeros may be those that were there; a mapping of the file fails all the same.
+        Ok(header) if header.first == named => match unreadable {
+            None => Ok(header),
+            Some(at) => Err(Error::Corrupt {
+                path: file.path.to_path_buf(),
+                offset: 0,
+                sequence: named,
+                revision: Revision::NONE,
+                detail: unreadable_detail(at),
+            }),
+        },
         Ok(header) => Err(Error::ForeignFile {
             path: file.path.to_path_buf(),
             detail: format!(
@@ -123,7 +60,7 @@ pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader
             offset: 0,
             sequence: named,
             revision: Revision::NONE,
-            detail,
+            detail: unreadable.map_or(detail, unreadable_detail),
         }),
     }
 }

@@ -55,7 +55,8 @@ impl State {
 /// Begins with the newest checkpoint that can be begun with, else with the first record.
 /// A revision inside a gap cannot be told, nor one beyond the end, nor one before the oldest checkpoint
 /// if retention has removed what was before it: [`Error::NotInHistory`].
-/// A gap whose difference is not complete is left out: the state is the one before it.
+/// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
+/// in [`State::open_gap`].
 ///
 /// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
 /// that is logged as a warning. [`state_and_damage`] returns it.
@@ -149,6 +150,8 @@ fn build(
         }
     }
     let mut tracker = tracker_at(base);
+    // Within a gap: what was known before it, which is what this state is of until the gap is closed.
+    let mut settled = tracker.clone();
     let mut difference: Vec<Record> = Vec::new();
     for record in records_after(reader, base) {
         let record = record?;
@@ -156,10 +159,16 @@ fn build(
             && record.sequence > from
             && is_beyond(&tracker, &record, at)
         {
+            apply_upto(&mut state, &tracker, &record, at);
             break;
         }
         tracker.apply(record.revision, &record.entry);
+        if !tracker.in_difference() {
+            settled = tracker.clone();
+        }
         match record.entry {
+            // If only markers were lost, the difference goes on.
+            Entry::Lost { .. } if tracker.in_difference() => {}
             // If a part of the difference was lost, what there is of it is better than nothing.
             Entry::Lost { .. }
             | Entry::Gap {
@@ -172,9 +181,9 @@ fn build(
             _ => apply(&mut state, &record),
         }
     }
-    state.timeline = tracker.timeline;
+    state.timeline = settled.timeline;
     state.open_gap = tracker.open_gap;
-    state.revision = wanted.map_or(tracker.covered, |(at, _)| at);
+    state.revision = wanted.map_or(settled.covered, |(at, _)| at);
     Ok(state)
 }
 
@@ -183,6 +192,7 @@ fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
         covered: b.header.revision,
         timeline: b.header.timeline.clone(),
         open_gap: b.header.open_gap,
+        unhealed: None,
     })
 }
 
@@ -238,6 +248,15 @@ impl Known {
                     phase: GapPhase::Closed,
                     ..
                 } => known.unknown.push((*first, last.previous())),
+                // A timeline that took revisions back is among what is lost.
+                Entry::Lost { first, last, .. } if record.revision < covered => {
+                    known = Self {
+                        from: record.sequence,
+                        oldest: record.revision.next(),
+                        unknown: vec![(*first, *last)],
+                        ..Self::default()
+                    };
+                }
                 Entry::Lost { first, last, .. } => known.unknown.push((*first, *last)),
                 _ => {}
             }
@@ -283,6 +302,18 @@ fn is_beyond(tracker: &Tracker, record: &Record, at: Revision) -> bool {
         Entry::Changes { .. } => !tracker.in_difference() && record.revision > at,
         Entry::Gap { last, .. } => last > at,
         _ => false,
+    }
+}
+
+/// Of a record in which a repair put several revisions: those up to `at`.
+fn apply_upto(state: &mut State, tracker: &Tracker, record: &Record, at: Revision) {
+    if let Entry::Changes { changes, .. } = &record.entry
+        && !tracker.in_difference()
+    {
+        let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
+        for change in changes.iter().filter(earlier) {
+            state.apply(record.revision, change);
+        }
     }
 }
 

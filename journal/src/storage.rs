@@ -138,6 +138,23 @@ pub trait Lock: Send + Sync + fmt::Debug {
     fn write_holder(&self, note: &str) -> io::Result<()>;
 }
 
+/// What a disk reads, or fails to, as a whole.
+const SECTOR: u64 = 512;
+
+/// Whether a read failed because of what is on the disk: the medium, or a checksum below us.
+pub(crate) fn is_media_error(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let media = [
+        Errno::IO,
+        Errno::NODATA,
+        Errno::BADMSG,
+        Errno::UCLEAN,
+        Errno::ILSEQ,
+    ];
+    let number = error.raw_os_error();
+    media.iter().any(|e| number == Some(e.raw_os_error()))
+}
+
 /// A storage, shared.
 pub type SharedStorage = Arc<dyn Storage>;
 
@@ -184,6 +201,37 @@ impl Named {
             }
         }
         Ok(done)
+    }
+
+    /// The same, with zeros in the place of sectors that cannot be read, and the offset of the first.
+    ///
+    /// Asks for ever smaller parts around them, so that little is asked for twice: a disk may try for
+    /// seconds before it gives up on one sector.
+    pub(crate) fn read_around(&self, into: &mut [u8], offset: u64) -> Result<(usize, Option<u64>)> {
+        match self.read_at(into, offset) {
+            Ok(n) => return Ok((n, None)),
+            Err(Error::Io { source, .. }) if is_media_error(&source) => {}
+            Err(other) => return Err(other),
+        }
+        let end = self.len()?.min(offset + into.len() as u64);
+        if end <= offset {
+            return Ok((0, None));
+        }
+        let within = |at: u64| usize::try_from(at - offset).expect("inside the buffer");
+        let half = (offset + end) / 2 / SECTOR * SECTOR;
+        let middle = if half > offset {
+            half
+        } else {
+            (offset / SECTOR + 1) * SECTOR
+        };
+        if middle >= end {
+            into[..within(end)].fill(0);
+            return Ok((within(end), Some(offset)));
+        }
+        let (left, right) = into[..within(end)].split_at_mut(within(middle));
+        let (_, first) = self.read_around(left, offset)?;
+        let (n, second) = self.read_around(right, middle)?;
+        Ok((within(middle) + n, first.or(second)))
     }
 
     /// Writes all of `from`. A short write is carried on with: it is not a failure, the next call

@@ -13,6 +13,20 @@ pub(crate) struct Tracker {
     pub(crate) timeline: Option<Timeline>,
     /// The gap whose difference is not complete, or what damage has cost and no gap made good.
     pub(crate) open_gap: Option<Gap>,
+    /// Within a difference: older damage that it does not make good.
+    pub(crate) unhealed: Option<Gap>,
+}
+
+/// Two losses as one.
+pub(crate) fn joined(a: Option<Gap>, b: Option<Gap>) -> Option<Gap> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(Gap {
+            first: a.first.min(b.first),
+            last: a.last.max(b.last),
+            reason: GapReason::Damage,
+        }),
+        (one, other) => one.or(other),
+    }
 }
 
 impl Tracker {
@@ -36,6 +50,10 @@ impl Tracker {
                 reason,
                 ..
             } => {
+                let damage = self.open_gap.filter(|g| g.reason == GapReason::Damage);
+                // A difference that begins later may have been taken when the damage was not known: what
+                // was lost then is not in it.
+                self.unhealed = damage.or(self.unhealed).filter(|g| g.first < *first);
                 self.open_gap = Some(Gap {
                     first: *first,
                     last: *last,
@@ -50,7 +68,7 @@ impl Tracker {
                 // The difference was taken from the whole state, so it heals older damage too. But
                 // it has to have come whole: if a part of it was lost, the damage stays.
                 if self.in_difference() {
-                    self.open_gap = None;
+                    self.open_gap = self.unhealed.take();
                 }
                 self.covered = self.covered.max(*last);
             }
@@ -60,16 +78,16 @@ impl Tracker {
                 self.covered = revision;
             }
             Entry::Lost { first, last, .. } => {
+                // Less than before: a timeline that took revisions back is among what is lost.
+                self.covered = self.covered.min(revision);
                 if first <= last {
-                    let (first, last) = match self.open_gap {
-                        Some(g) => (g.first.min(*first), g.last.max(*last)),
-                        None => (*first, *last),
-                    };
-                    self.open_gap = Some(Gap {
-                        first,
-                        last,
+                    let lost = Gap {
+                        first: *first,
+                        last: *last,
                         reason: GapReason::Damage,
-                    });
+                    };
+                    let open = joined(self.open_gap, self.unhealed.take());
+                    self.open_gap = joined(open, Some(lost));
                 }
             }
             Entry::Seal { .. } => {}

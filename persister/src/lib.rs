@@ -43,6 +43,7 @@ pub mod owner;
 pub mod patience;
 pub mod pipeline;
 pub mod progress;
+pub mod repair;
 pub mod restore;
 pub mod stage;
 pub mod upkeep;

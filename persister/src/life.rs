@@ -138,7 +138,12 @@ async fn persist_once<C: Cluster>(
     vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
 ) -> Result<(), Error> {
-    let journal = tokio::task::block_in_place(|| open_journal(config, repair))?;
+    let journal = tokio::task::block_in_place(|| {
+        if repair {
+            crate::repair::repair(config, cluster)?;
+        }
+        open_journal(config)
+    })?;
     let journal = Arc::new(journal);
     let upkeep = Upkeep::start(Arc::clone(&journal), config.upkeep, Arc::clone(vitals))
         .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
@@ -155,16 +160,8 @@ async fn persist_once<C: Cluster>(
     Ok(closed?)
 }
 
-/// Opens the journal, repairing it first if asked to. What a repair lost, the journal remembers.
-fn open_journal(config: &Config, repair: bool) -> Result<Journal, Error> {
-    if repair && config.journal.exists() {
-        let report = cairn_journal::repair(&config.journal)?;
-        if report.damaged.is_empty() {
-            tracing::info!("the journal is whole: nothing to repair");
-        } else {
-            tracing::warn!("the journal was damaged and has been repaired:\n{report}");
-        }
-    }
+/// Opens the journal.
+fn open_journal(config: &Config) -> Result<Journal, Error> {
     let (journal, recovery) = Journal::open(&config.journal, config.options.clone())?;
     tracing::info!(
         journal = %config.journal.display(),

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
-use cairn_journal::{Entry, Record};
-use cairn_tests::{Lite, durable, journaled, persister, records, tree};
+use cairn_journal::{Change, Entry, Record};
+use cairn_sync_client::keys;
+use cairn_tests::{Lite, durable, eventually, journaled, persister, records, tree};
 
 /// The exit status for a damaged journal, as `docs/operations.md` has it.
 const DAMAGED: i32 = 10;
@@ -32,6 +33,15 @@ fn changes(journal: &Path) -> Result<Vec<Record>> {
     let mut records = records(journal)?;
     records.retain(|record| matches!(record.entry, Entry::Changes { .. }));
     Ok(records)
+}
+
+/// What was changed at which revision, whenever that was seen.
+fn said_by(records: Vec<Record>) -> Vec<(cairn_journal::Revision, Vec<Change>)> {
+    let said = records.into_iter().map(|record| match record.entry {
+        Entry::Changes { changes, .. } => (record.revision, changes),
+        _ => (record.revision, Vec::new()),
+    });
+    said.collect()
 }
 
 fn flip_a_bit(file: &Path, offset: u64) -> Result<()> {
@@ -112,15 +122,12 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
         fs::copy(entry.path(), copy.join(entry.file_name()))?;
     }
     cairn_journal::repair(&copy)?;
-    let said_by = |records: Vec<Record>| -> Vec<_> {
-        records.into_iter().map(|r| (r.revision, r.entry)).collect()
-    };
     let kept = said_by(changes(&copy)?);
     let mut expected = said_by(before.clone());
     let lost = expected.remove(before.len() / 2);
     ensure!(kept == expected, "more than revision {} is gone", lost.0);
 
-    // By the persister, with the cluster alive: even the lost one comes back.
+    // By the persister, with the cluster alive: even the lost one comes back, from the cluster's history.
     let client = lite.client().await?;
     let mut process = persister(1, &lite.uri, &journal, &["-f"])?;
     let revision = client.set("/after", Revision::MISSING, "x").await?;
@@ -133,12 +140,98 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
         "{}",
         process.log()
     );
+    let given_back = format!("given back: revision {} from the cluster", victim.revision);
     ensure!(
-        process
-            .log()
-            .contains(&format!("lost: sequence {}", victim.sequence)),
-        "the loss is named:\n{}",
+        process.log().contains(&given_back),
+        "where it came from is said:\n{}",
         process.log()
     );
+    ensure!(
+        said_by(changes(&journal)?)[..before.len()] == said_by(before.clone())[..],
+        "{}",
+        process.log()
+    );
+    Ok(())
+}
+
+/// Two persisters, the cluster and the disk of one of them gone bad: what is lost there is still on the other's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_journal_lost_is_fetched_from_another() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut first = persister(1, &lite.uri, &one, &[])?;
+    let mut second = persister(2, &lite.uri, &two, &[])?;
+    for n in 0..30 {
+        let path = format!("/a/{}", n % 7);
+        let revision = client
+            .set(&path, Revision::ANY, format!("value {n}"))
+            .await?;
+        durable(&client, 1, revision).await?;
+        durable(&client, 2, revision).await?;
+    }
+    let tree_before = tree(&client).await?;
+    first.kill()?;
+    second.kill()?;
+    drop(lite);
+
+    // Neither is whole, at different places.
+    let before = changes(&one)?;
+    for victim in &before[8..11] {
+        flip_a_bit(&victim.location.file, victim.location.offset + 50)?;
+    }
+    let victim = &changes(&two)?[20];
+    flip_a_bit(&victim.location.file, victim.location.offset + 50)?;
+    let others: Vec<_> = fs::read_dir(&two)?.filter_map(Result::ok).collect();
+    let read_only: Vec<_> = others
+        .iter()
+        .map(|e| fs::read(e.path()).unwrap_or_default())
+        .collect();
+
+    // A fresh cluster: nothing but the two journals knows what was. `-r` restores all of it.
+    let lite = Lite::start()?;
+    let from = two.display().to_string();
+    let mut process = persister(1, &lite.uri, &one, &["-f", "--from", &from, "-r"])?;
+    let client = lite.client().await?;
+    eventually("restored", || async {
+        let identity = client.get(keys::IDENTITY, None).await?;
+        let kept =
+            |file: &cairn_client::File| String::from_utf8_lossy(&file.value).contains(" kept");
+        Ok(identity.filter(kept))
+    })
+    .await
+    .with_context(|| process.log())?;
+    let revision = client.set("/after", Revision::MISSING, "x").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    let log = process.log();
+    for lost in &before[8..11] {
+        let given_back = format!("revision {} from {from}", lost.revision);
+        ensure!(
+            log.contains(&given_back),
+            "{given_back:?} is not in:\n{log}"
+        );
+    }
+    ensure!(!log.contains("lost: sequence"), "nothing is lost:\n{log}");
+    ensure!(
+        said_by(changes(&one)?)[..before.len()] == said_by(before)[..],
+        "{log}"
+    );
+    let mut now = tree(&client).await?;
+    now.retain(|path, _| tree_before.contains_key(path));
+    ensure!(now == tree_before, "{log}");
+    ensure!(process.terminate()?.success(), "{}", process.log());
+
+    // The donor was only read.
+    for (entry, content) in others.iter().zip(read_only) {
+        ensure!(
+            fs::read(entry.path()).unwrap_or_default() == content,
+            "{} was written",
+            entry.path().display()
+        );
+    }
+    ensure!(fs::read_dir(&two)?.count() == others.len());
     Ok(())
 }

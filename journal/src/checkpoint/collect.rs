@@ -41,6 +41,7 @@ impl Point {
                 covered: h.revision,
                 timeline: h.timeline.clone(),
                 open_gap: h.open_gap,
+                unhealed: None,
             },
             counting_from: h.counting_from,
             counting_at: h.counting_at,

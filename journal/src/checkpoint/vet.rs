@@ -1,7 +1,11 @@
 //! Which checkpoints of a damaged journal can be believed: every one is read in full.
 
 use super::{file::Checkpoint, history::is_of_another_past};
-use crate::{Error, Result, Sequence, Uuid, directory::Listing, storage::Storage};
+use crate::{
+    Error, Result, Sequence, Uuid,
+    directory::Listing,
+    storage::{Storage, is_media_error},
+};
 
 /// The checkpoints of a journal that is being repaired.
 #[derive(Default)]
@@ -31,7 +35,15 @@ impl Vetted {
             });
             match checked {
                 Ok(checkpoint) => vetted.sound.push(checkpoint),
-                Err(error @ Error::CheckpointDamaged { .. }) => vetted.damaged.push(error),
+                Err(error @ (Error::CheckpointDamaged { .. } | Error::ForeignFile { .. })) => {
+                    vetted.damaged.push(error);
+                }
+                Err(Error::Io { path, source, .. }) if is_media_error(&source) => {
+                    vetted.damaged.push(Error::ForeignFile {
+                        path,
+                        detail: format!("it cannot be read: {source}"),
+                    });
+                }
                 Err(other) => return Err(other),
             }
         }

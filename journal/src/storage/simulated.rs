@@ -3,7 +3,7 @@
 //! After a crash any subset of the sectors written since the last sync is there (each in any of its
 //! versions since then), any of the lengths since then, and any subset of the directory operations.
 //! After a failed sync reads still return what was written, the disk may lack it, and later
-//! syncs succeed without writing it: the page cache lies. Any call can be made to fail, or
+//! syncs succeed without writing it: the page cache lies. A sector can be made unreadable. Any call can be made to fail, or
 //! to be the last one before a crash. Everything follows from the seed.
 
 use std::{
@@ -13,11 +13,19 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use fastrand::Rng;
 
+use self::{
+    file::SimulatedFile,
+    inode::Inode,
+    world::{NameChange, World, apply},
+};
 use super::{Access, File, Lock, Storage};
 use crate::Timestamp;
+
+mod file;
+mod inode;
+mod world;
 
 /// What is old or new as a whole.
 pub const SECTOR_BYTES: usize = 512;
@@ -71,204 +79,6 @@ impl Survival {
 pub struct Simulated(Arc<Mutex<World>>);
 
 type Observer = Arc<dyn Fn(&Simulated) + Send + Sync>;
-
-#[derive(Clone)]
-struct World {
-    rng: Rng,
-    seed: u64,
-    /// How many random numbers were asked for.
-    drawn: u64,
-    clock: i64,
-    inodes: Vec<Arc<Inode>>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    name_changes: Vec<NameChange>,
-    dirs: BTreeSet<PathBuf>,
-    locked: BTreeSet<PathBuf>,
-    calls: u64,
-    faults: Vec<(u64, Fault)>,
-    crashed: bool,
-    lies: bool,
-    observer: Option<Observer>,
-}
-
-impl std::fmt::Debug for World {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("World")
-            .field("calls", &self.calls)
-            .field("names", &self.names)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    /// What reads return.
-    seen: Vec<u8>,
-    /// What is on the disk for certain.
-    safe: Vec<u8>,
-    /// Sectors written since the last sync, in order.
-    written: Vec<(usize, [u8; SECTOR_BYTES])>,
-    /// Lengths since the last sync, in order.
-    lengths: Vec<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Add(PathBuf, usize),
-    Rename(PathBuf, PathBuf, usize),
-    Remove(PathBuf),
-}
-
-impl Inode {
-    fn note(&mut self, from: usize, to: usize) {
-        for sector in from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES) {
-            let mut content = [0; SECTOR_BYTES];
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(self.seen.len());
-            content[..end - start].copy_from_slice(&self.seen[start..end]);
-            self.written.push((sector, content));
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if end > self.seen.len() {
-            self.seen.resize(end, 0);
-            self.lengths.push(end);
-        }
-        self.seen[offset..end].copy_from_slice(bytes);
-        self.note(offset, end);
-    }
-
-    fn set_len(&mut self, length: usize) {
-        self.seen.resize(length, 0);
-        self.lengths.push(length);
-    }
-
-    /// Only what was written since goes to the disk: a sync does not heal what an earlier, failed
-    /// one left undone.
-    fn synced(&mut self) {
-        if let Some(length) = self.lengths.last() {
-            self.safe.resize(*length, 0);
-        }
-        for (sector, bytes) in &self.written {
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(self.safe.len());
-            if start < end {
-                self.safe[start..end].copy_from_slice(&bytes[..end - start]);
-            }
-        }
-        self.written.clear();
-        self.lengths.clear();
-    }
-
-    /// What is on the disk after this survival.
-    fn survivor(&self, survival: Survival, rng: &mut Rng) -> Vec<u8> {
-        let mut content = self.safe.clone();
-        let mut length = content.len();
-        for l in &self.lengths {
-            if survival.keeps(rng) {
-                length = *l;
-            }
-        }
-        content.resize(length, 0);
-        for (sector, bytes) in &self.written {
-            let start = sector * SECTOR_BYTES;
-            if start < length && survival.keeps(rng) {
-                let end = (start + SECTOR_BYTES).min(length);
-                content[start..end].copy_from_slice(&bytes[..end - start]);
-            }
-        }
-        content
-    }
-
-    /// The kernel gave up writing: reads go on returning what was written, the disk has any part.
-    fn sync_failed(&mut self, rng: &mut Rng) {
-        self.safe = self.survivor(Survival::Any, rng);
-        self.written.clear();
-        self.lengths.clear();
-    }
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &NameChange) {
-    match change {
-        NameChange::Add(path, inode) => {
-            names.insert(path.clone(), *inode);
-        }
-        NameChange::Rename(from, to, inode) => {
-            if names.get(from) == Some(inode) {
-                names.remove(from);
-            }
-            names.insert(to.clone(), *inode);
-        }
-        NameChange::Remove(path) => {
-            names.remove(path);
-        }
-    }
-}
-
-fn power_failed() -> io::Error {
-    io::Error::other("simulated: the power has failed")
-}
-
-impl World {
-    /// Counts a call and says how it is to fail, if it is.
-    fn call(&mut self) -> io::Result<Option<Fault>> {
-        if self.crashed {
-            return Err(power_failed());
-        }
-        self.calls += 1;
-        let now = self.calls;
-        let fault = self
-            .faults
-            .iter()
-            .find(|(at, _)| *at == now)
-            .map(|(_, f)| *f);
-        if fault == Some(Fault::Crash) {
-            self.crashed = true;
-        }
-        Ok(fault)
-    }
-
-    /// A call that has no parts: it fails without effect, or crashes after or before it.
-    fn simple_call(&mut self) -> io::Result<()> {
-        match self.call()? {
-            None | Some(Fault::Short) => Ok(()),
-            Some(Fault::Io) => Err(io::Error::from_raw_os_error(5)),
-            Some(Fault::Full) => Err(io::Error::from_raw_os_error(28)),
-            Some(Fault::Crash) => {
-                if self.rng.bool() {
-                    Err(power_failed())
-                } else {
-                    // The effect takes place; the caller never learns.
-                    Ok(())
-                }
-            }
-        }
-    }
-
-    fn after(&self) -> io::Result<()> {
-        if self.crashed {
-            Err(power_failed())
-        } else {
-            Ok(())
-        }
-    }
-
-    fn find(&self, path: &Path) -> io::Result<usize> {
-        self.names
-            .get(path)
-            .copied()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    fn change(&mut self, change: NameChange) -> io::Result<()> {
-        apply(&mut self.names, &change);
-        self.name_changes.push(change);
-        self.after()
-    }
-}
 
 impl Simulated {
     /// An empty disk.
@@ -330,6 +140,7 @@ impl Simulated {
             *inode = Arc::new(Inode {
                 seen: content.clone(),
                 safe: content,
+                unreadable: inode.unreadable.clone(),
                 ..Inode::default()
             });
         }
@@ -396,6 +207,15 @@ impl Simulated {
         }
     }
 
+    /// Makes the sector at this offset of a file unreadable until it is written anew: damage, too.
+    pub fn make_unreadable(&self, path: &Path, offset: usize) {
+        let mut world = self.world();
+        if let Some(inode) = world.names.get(path).copied() {
+            let inode = Arc::make_mut(&mut world.inodes[inode]);
+            inode.unreadable.insert(offset / SECTOR_BYTES);
+        }
+    }
+
     /// The names in a directory.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
@@ -407,115 +227,6 @@ impl Simulated {
         if let Some(observer) = observer {
             observer(self);
         }
-    }
-}
-
-#[derive(Debug)]
-struct SimulatedFile {
-    disk: Simulated,
-    inode: usize,
-}
-
-impl SimulatedFile {
-    fn sync(&self) -> io::Result<()> {
-        self.disk.observed();
-        let mut world = self.disk.world();
-        let fault = world.call()?;
-        if world.lies && fault.is_none() {
-            return Ok(());
-        }
-        let mut rng = world.rng.fork();
-        let inode = Arc::make_mut(&mut world.inodes[self.inode]);
-        match fault {
-            None | Some(Fault::Short | Fault::Full) => {
-                inode.synced();
-                Ok(())
-            }
-            Some(Fault::Io) => {
-                inode.sync_failed(&mut rng);
-                Err(io::Error::from_raw_os_error(5))
-            }
-            Some(Fault::Crash) => {
-                if rng.bool() {
-                    inode.synced();
-                }
-                Err(power_failed())
-            }
-        }
-    }
-}
-
-fn index(n: u64) -> usize {
-    usize::try_from(n).expect("simulated files are small")
-}
-
-impl File for SimulatedFile {
-    fn len(&self) -> io::Result<u64> {
-        let world = self.disk.world();
-        world.after()?;
-        Ok(world.inodes[self.inode].seen.len() as u64)
-    }
-
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let world = self.disk.world();
-        world.after()?;
-        let seen = &world.inodes[self.inode].seen;
-        let from = index(offset).min(seen.len());
-        let to = (from + into.len()).min(seen.len());
-        into[..to - from].copy_from_slice(&seen[from..to]);
-        Ok(to - from)
-    }
-
-    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
-        self.disk.observed();
-        let mut world = self.disk.world();
-        let fault = world.call()?;
-        let part = world.rng.usize(..=from.len());
-        let inode = Arc::make_mut(&mut world.inodes[self.inode]);
-        let offset = index(offset);
-        match fault {
-            None => {
-                inode.write(from, offset);
-                Ok(from.len())
-            }
-            Some(Fault::Short) => {
-                let part = part.clamp(1, from.len());
-                inode.write(&from[..part], offset);
-                Ok(part)
-            }
-            Some(Fault::Io | Fault::Full) => {
-                inode.write(&from[..part], offset);
-                let number = if fault == Some(Fault::Io) { 5 } else { 28 };
-                Err(io::Error::from_raw_os_error(number))
-            }
-            Some(Fault::Crash) => {
-                inode.write(from, offset);
-                Err(power_failed())
-            }
-        }
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.disk.observed();
-        let mut world = self.disk.world();
-        world.simple_call()?;
-        Arc::make_mut(&mut world.inodes[self.inode]).set_len(index(length));
-        world.after()
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
-        let world = self.disk.world();
-        world.after()?;
-        let seen = &world.inodes[self.inode].seen;
-        Ok((seen.len() as u64 >= length).then(|| Bytes::copy_from_slice(&seen[..index(length)])))
     }
 }
 

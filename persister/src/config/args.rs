@@ -37,6 +37,7 @@ use crate::cluster::Id;
         persister --id 1 -r                      bring a lost cluster back, then go on as usual\n  \
         persister --id 1 -f                      repair a damaged journal, then go on as usual\n  \
         persister restore -j /var/lib/cairn/1 --dry-run   what a restore would do\n  \
+        persister --id 1 -f --from /mnt/2        the same, with what persister 2's journal still has\n  \
         persister status                         who persists this cluster, and how far\n\n\
         Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
         11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
@@ -59,10 +60,24 @@ pub struct CommandLine {
 
     /// First repair the journal, if it is damaged
     ///
-    /// Keeps every record that verifies, before and after the damage, says what is lost, and keeps
-    /// the damaged file beside it as .bad.
+    /// Keeps every record that verifies, before and after the damage, fetches from --from and from the
+    /// cluster what they still know of the rest, says what is lost, and keeps the damaged file beside
+    /// it as .bad.
     #[arg(short = 'f', long, global = true)]
     pub repair: bool,
+
+    /// Repair with what this journal of another persister of the cluster still has; may be repeated
+    ///
+    /// It is only read, whatever state it is in, and its persister may be running. The cluster itself is
+    /// asked as well, if it is alive.
+    #[arg(
+        id = "from",
+        long = "from",
+        global = true,
+        value_name = "DIR",
+        requires = "repair"
+    )]
+    pub repair_from: Vec<PathBuf>,
 
     /// Run a single-node cluster in this process too, and restore it from the journal at every start
     #[arg(long, global = true)]

@@ -56,6 +56,8 @@ pub struct Config {
     pub wish: Wish,
     /// Whether to repair a damaged journal first.
     pub repair: bool,
+    /// Journals of other persisters that may still have what was lost.
+    pub repair_from: Vec<PathBuf>,
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
     /// What to write into the cluster.
@@ -152,6 +154,7 @@ impl Config {
             embedded,
             restore,
             repair,
+            repair_from,
             accept_loss,
             ..
         } = line;
@@ -186,6 +189,7 @@ impl Config {
             restore: restore || embedded,
             wish,
             repair,
+            repair_from,
             accept_loss,
             mirror: match settings.mirror {
                 None | Some(MirrorArg::Paths) => Mirror::Paths,

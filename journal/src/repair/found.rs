@@ -1,0 +1,171 @@
+//! Segment files as they are found in a damaged journal: whatever their headers say, or do not say.
+//!
+//! No file stays open: there may be more segments than a process may have open files.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use crate::{
+    Error, Result, Revision, Sequence,
+    directory::{Listing, NEXT},
+    layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
+    salvage,
+    source::{Source, unreadable_detail},
+    storage::{Access, Named, Storage, is_media_error},
+};
+
+/// A segment file, whatever state it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    /// By its name.
+    pub(crate) first: Sequence,
+    pub(crate) path: PathBuf,
+    pub(crate) header: Result<SegmentHeader, String>,
+    /// Headers that the records may verify by, if the header itself does not.
+    pub(crate) guesses: Vec<SegmentHeader>,
+}
+
+impl Found {
+    /// Looks at a file. Only a later format is an error: it is not damage.
+    pub(crate) fn read(storage: &dyn Storage, path: &Path, first: Sequence) -> Result<Self> {
+        let mut found = Self {
+            first,
+            path: path.to_owned(),
+            header: Err(String::new()),
+            guesses: Vec::new(),
+        };
+        let mut block = vec![0; SEGMENT_HEADER_BYTES];
+        let read = open_for_reading(storage, path)?.map(|file| file.read_around(&mut block, 0));
+        let (n, unreadable) = match read {
+            Some(read) => read?,
+            None => {
+                found.header = Err("the file cannot be opened".to_owned());
+                return Ok(found);
+            }
+        };
+        found.guesses = SegmentHeader::salvage(&block[..n]);
+        found.header = match SegmentHeader::decode(&block[..n]) {
+            Ok(h) if h.first != first => Err(format!(
+                "its header says that it begins with sequence {}",
+                h.first
+            )),
+            // Its zeros may be those that were there; a mapping of the file fails all the same.
+            Ok(h) => unreadable.map_or(Ok(h), |at| Err(unreadable_detail(at))),
+            Err(HeaderFault::Future(version)) => {
+                return Err(Error::FutureFormat {
+                    path: path.to_owned(),
+                    found: version,
+                    supported: FORMAT_VERSION,
+                });
+            }
+            Err(HeaderFault::Damaged(detail)) => Err(unreadable.map_or(detail, unreadable_detail)),
+        };
+        Ok(found)
+    }
+
+    /// All segments of a listing, oldest first.
+    pub(crate) fn all(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Self>> {
+        let segments = listing.segments.iter();
+        segments
+            .map(|(first, path)| Self::read(storage, path, *first))
+            .collect()
+    }
+
+    /// The bytes of the file; `None`: it cannot be opened.
+    pub(crate) fn source(&self, storage: &dyn Storage) -> Result<Option<Source>> {
+        let file = open_for_reading(storage, &self.path)?;
+        Ok(file.map(|file| Source::patient(Arc::new(file))))
+    }
+
+    /// By what the records verify, if by anything.
+    pub(crate) fn seed(
+        &self,
+        storage: &dyn Storage,
+        next: Option<&Self>,
+        uuid: Uuid,
+    ) -> Result<Option<Seed>> {
+        let mut guesses = Vec::new();
+        if let Ok(h) = &self.header {
+            guesses.push(h.seed());
+        }
+        if let Some(Ok(h)) = next.map(|n| &n.header)
+            && h.context.predecessor_first == self.first
+        {
+            guesses.push(Seed::new(uuid, h.context.predecessor_salt));
+        }
+        guesses.extend(self.guesses.iter().map(|g| Seed::new(uuid, g.salt)));
+        let Some(mut source) = self.source(storage)? else {
+            return Ok(None);
+        };
+        for seed in guesses {
+            if salvage::any_record(&mut source, &seed)? {
+                return Ok(Some(seed));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest revision covered before it, as far as its header can still be read.
+    pub(crate) fn covered_before(&self, uuid: Uuid) -> Option<Revision> {
+        if let Ok(header) = &self.header {
+            return Some(header.covered);
+        }
+        let mut copies = self.guesses.iter();
+        copies
+            .find(|g| g.uuid == uuid && g.first == self.first)
+            .map(|g| g.covered)
+    }
+}
+
+/// A donor's newest segment may not have its own name yet; that of the journal under repair has.
+fn open_for_reading(storage: &dyn Storage, path: &Path) -> Result<Option<Named>> {
+    let opened = match Named::open(storage, path, Access::Read) {
+        Err(error) if error.is_not_found() => {
+            Named::open(storage, &path.with_file_name(NEXT), Access::Read)
+        }
+        other => other,
+    };
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(Error::Io { source, .. }) if is_media_error(&source) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+/// The journal's UUID: the one that most headers name, else that of a copy that records verify by. A
+/// header that names another one counts as damaged from here on.
+pub(crate) fn identity(storage: &dyn Storage, files: &mut [Found]) -> Result<Option<Uuid>> {
+    let mut votes: Vec<(Uuid, usize)> = Vec::new();
+    for header in files.iter().filter_map(|f| f.header.as_ref().ok()) {
+        match votes.iter_mut().find(|(uuid, _)| *uuid == header.uuid) {
+            Some((_, n)) => *n += 1,
+            None => votes.push((header.uuid, 1)),
+        }
+    }
+    // Of several with as many, the oldest.
+    let most = votes.iter().map(|(_, n)| *n).max();
+    if let Some((uuid, _)) = votes.iter().find(|(_, n)| Some(*n) == most) {
+        for file in files.iter_mut() {
+            if let Ok(header) = &file.header
+                && header.uuid != *uuid
+            {
+                file.header = Err(format!("it belongs to the journal {}", header.uuid));
+            }
+        }
+        return Ok(Some(*uuid));
+    }
+    for file in files.iter() {
+        for guess in &file.guesses {
+            if let Some(mut source) = file.source(storage)?
+                && salvage::any_record(&mut source, &guess.seed())?
+            {
+                return Ok(Some(guess.uuid));
+            }
+        }
+    }
+    Ok(None)
+}

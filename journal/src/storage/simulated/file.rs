@@ -1,0 +1,119 @@
+//! An open file of the simulated disk: each call counted, and failing as it was told to.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Fault, SECTOR_BYTES, Simulated, world::power_failed};
+use crate::storage::File;
+
+#[derive(Debug)]
+pub(super) struct SimulatedFile {
+    pub(super) disk: Simulated,
+    pub(super) inode: usize,
+}
+
+impl SimulatedFile {
+    fn sync(&self) -> io::Result<()> {
+        self.disk.observed();
+        let mut world = self.disk.world();
+        let fault = world.call()?;
+        if world.lies && fault.is_none() {
+            return Ok(());
+        }
+        let mut rng = world.rng.fork();
+        let inode = Arc::make_mut(&mut world.inodes[self.inode]);
+        match fault {
+            None | Some(Fault::Short | Fault::Full) => {
+                inode.synced();
+                Ok(())
+            }
+            Some(Fault::Io) => {
+                inode.sync_failed(&mut rng);
+                Err(io::Error::from_raw_os_error(5))
+            }
+            Some(Fault::Crash) => {
+                if rng.bool() {
+                    inode.synced();
+                }
+                Err(power_failed())
+            }
+        }
+    }
+}
+
+fn index(n: u64) -> usize {
+    usize::try_from(n).expect("simulated files are small")
+}
+
+impl File for SimulatedFile {
+    fn len(&self) -> io::Result<u64> {
+        let world = self.disk.world();
+        world.after()?;
+        Ok(world.inodes[self.inode].seen.len() as u64)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let world = self.disk.world();
+        world.after()?;
+        world.inodes[self.inode].read(into, index(offset))
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        self.disk.observed();
+        let mut world = self.disk.world();
+        let fault = world.call()?;
+        let part = world.rng.usize(..=from.len());
+        let inode = Arc::make_mut(&mut world.inodes[self.inode]);
+        let offset = index(offset);
+        match fault {
+            None => {
+                inode.write(from, offset);
+                Ok(from.len())
+            }
+            Some(Fault::Short) => {
+                let part = part.clamp(1, from.len());
+                inode.write(&from[..part], offset);
+                Ok(part)
+            }
+            Some(Fault::Io | Fault::Full) => {
+                inode.write(&from[..part], offset);
+                let number = if fault == Some(Fault::Io) { 5 } else { 28 };
+                Err(io::Error::from_raw_os_error(number))
+            }
+            Some(Fault::Crash) => {
+                inode.write(from, offset);
+                Err(power_failed())
+            }
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        self.disk.observed();
+        let mut world = self.disk.world();
+        world.simple_call()?;
+        Arc::make_mut(&mut world.inodes[self.inode]).set_len(index(length));
+        world.after()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
+        let world = self.disk.world();
+        world.after()?;
+        let inode = &world.inodes[self.inode];
+        let end = index(length).div_ceil(SECTOR_BYTES);
+        assert!(
+            inode.unreadable.range(..end).next().is_none(),
+            "SIGBUS: a page of this mapping cannot be read"
+        );
+        let seen = &inode.seen;
+        Ok((seen.len() as u64 >= length).then(|| Bytes::copy_from_slice(&seen[..index(length)])))
+    }
+}

@@ -1,0 +1,630 @@
+//! Repair from other journals of the same cluster: whatever any of them still has comes back, in order;
+//! nothing else does; and what nobody has is named.
+//!
+//! A failure prints the seed of its case: `CAIRN_CASE=that` runs it alone and tells of it. `CAIRN_SEED` (1 unless
+//! set) gives other cases, `CAIRN_DONOR_CASES` more.
+
+#![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use cairn_journal::{
+    Change, Donor, Entry, Gap, GapPhase, GapReason, Journal, JournalDonor, NewRecord, Op, Options,
+    Reader, Record, RepairReport, Revision, Sequence, Timeline, Timestamp, repair_from_with,
+    repair_with, state,
+    storage::simulated::{Fault, Simulated, Survival},
+};
+use fastrand::Rng;
+
+fn variable(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |v| v.parse().unwrap())
+}
+
+fn seed() -> u64 {
+    let seed = variable("CAIRN_SEED", 1);
+    println!("CAIRN_SEED={seed}");
+    seed
+}
+
+/// The history of one cluster: what each revision changed; many change nothing that is journaled.
+struct History {
+    events: BTreeMap<i64, Vec<Change>>,
+    newest: i64,
+    /// After which revision the cluster was lost and restored, revisions kept.
+    restored_at: Option<i64>,
+}
+
+impl History {
+    fn random(rng: &mut Rng) -> Self {
+        let newest = rng.i64(40..260);
+        let mut events = BTreeMap::new();
+        for revision in 1..=newest {
+            if rng.u8(..3) == 0 {
+                continue;
+            }
+            let change = |rng: &mut Rng| {
+                let path = format!("/{}", rng.u8(..25));
+                if rng.u8(..5) == 0 {
+                    Change::delete(path)
+                } else {
+                    let length = [5, 30, 100, 1200][rng.usize(..4)];
+                    Change::set(
+                        path,
+                        format!("{revision} {}", "x".repeat(rng.usize(..length))),
+                    )
+                }
+            };
+            let count = [1, 1, 1, 3][rng.usize(..4)];
+            let changes = (0..count).map(|_| change(rng)).collect();
+            events.insert(revision, changes);
+        }
+        let restored_at = (rng.u8(..3) == 0).then(|| rng.i64(5..newest));
+        Self {
+            events,
+            newest,
+            restored_at,
+        }
+    }
+
+    /// The state at a revision, without what some revisions did.
+    fn state(&self, at: i64, without: &BTreeSet<i64>) -> BTreeMap<Bytes, (Revision, Bytes)> {
+        let mut files = BTreeMap::new();
+        for (revision, changes) in self.events.range(..=at) {
+            if without.contains(revision) {
+                continue;
+            }
+            for change in changes {
+                match &change.op {
+                    Op::Set(value) => {
+                        files.insert(change.path.clone(), (Revision(*revision), value.clone()));
+                    }
+                    Op::Delete => {
+                        files.remove(&change.path);
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    fn timeline(&self, second: bool) -> Timeline {
+        Timeline {
+            id: if second { "second" } else { "first" }.to_owned(),
+            parent: second.then(|| "first".to_owned()),
+            at: Revision(if second { self.restored_at.unwrap() } else { 0 }),
+            kept: true,
+            observed_at: Timestamp(7),
+        }
+    }
+
+    /// Journals it as a persister would: in groups, with markers, restarts, and perhaps a time when it was
+    /// away for too long.
+    fn journal(&self, disk: &Simulated, dir: &Path, rng: &mut Rng, gaps: bool) {
+        let mut options = Options::default();
+        options.max_payload_bytes = 4 << 10;
+        options.segment_bytes = rng.u64(26..60) << 10;
+        options.idle_watermark = None;
+        options.preallocate = false;
+        let open = || {
+            let opened = Journal::open_with(Arc::new(disk.clone()), dir, options.clone());
+            opened.unwrap().0
+        };
+        let mut journal = open();
+        let t = |n: i64| Timestamp(n);
+        journal
+            .append(NewRecord::timeline(Revision(0), self.timeline(false)))
+            .unwrap();
+        let away = (gaps && rng.bool()).then(|| {
+            let first = rng.i64(2..self.newest);
+            (first, rng.i64(first..=self.newest.min(first + 30)))
+        });
+        // A cluster that is restored while nobody looks is another story.
+        let away = away.filter(|(a, b)| self.restored_at.is_none_or(|at| at < *a || at > *b));
+        let mut revision = 0;
+        while revision < self.newest {
+            revision += 1;
+            if let Some((first, last)) = away
+                && revision == first
+            {
+                self.gap(&journal, first, last, rng);
+                revision = last;
+            } else if let Some(changes) = self.events.get(&revision) {
+                let record = NewRecord::changes(Revision(revision), changes.clone(), t(revision));
+                if rng.u8(..3) == 0 {
+                    journal.append(record).unwrap();
+                } else {
+                    journal.append_and_commit(record).unwrap();
+                }
+            }
+            if self.restored_at == Some(revision) {
+                let record = NewRecord::timeline(Revision(revision), self.timeline(true));
+                journal.append_and_commit(record).unwrap();
+            }
+            match rng.u8(..40) {
+                0 => {
+                    journal.close().unwrap();
+                    journal = open();
+                }
+                1..4 => {
+                    let record = NewRecord::watermark(Revision(revision), t(revision));
+                    journal.append_and_commit(record).unwrap();
+                }
+                _ => {}
+            }
+        }
+        // What is last is witnessed, so that damage to it is damage.
+        journal
+            .append_and_commit(NewRecord::watermark(Revision(self.newest), t(self.newest)))
+            .unwrap();
+        journal.close().unwrap();
+    }
+
+    fn gap(&self, journal: &Journal, first: i64, last: i64, rng: &mut Rng) {
+        let none = BTreeSet::new();
+        let (mut before, after) = (self.state(first - 1, &none), self.state(last, &none));
+        let (a, b, reason) = (Revision(first), Revision(last), GapReason::HistoryDiscarded);
+        journal
+            .append(NewRecord::gap_opened(a, b, reason, Timestamp(1)))
+            .unwrap();
+        let mut changes = Vec::new();
+        for (path, (revision, value)) in after {
+            let known = before.remove(&path);
+            if known.as_ref() != Some(&(revision, value.clone())) {
+                changes.push(Change::set(path, value).at(revision));
+            }
+        }
+        changes.extend(before.into_keys().map(Change::delete));
+        for part in changes.chunks(rng.usize(1..8)) {
+            let record = NewRecord::changes(b, part.to_vec(), Timestamp(1));
+            journal.append_and_commit(record).unwrap();
+        }
+        journal
+            .append_and_commit(NewRecord::gap_closed(a, b, reason, Timestamp(1)))
+            .unwrap();
+    }
+}
+
+/// One of the journals, and what it is like before and after damage.
+struct Copy {
+    dir: PathBuf,
+    records: Vec<Record>,
+    /// Revisions whose own record is whole in spite of the damage.
+    has: BTreeSet<i64>,
+    /// Revisions that it never told one by one.
+    bridged: BTreeSet<i64>,
+    /// The records that told their difference instead.
+    pieces: BTreeMap<Sequence, Entry>,
+    /// The records that are whole in spite of the damage.
+    whole: BTreeSet<Sequence>,
+}
+
+fn segments(disk: &Simulated, dir: &Path) -> Vec<PathBuf> {
+    let mut paths = disk.paths();
+    paths.retain(|p| p.parent() == Some(dir) && p.extension().is_some_and(|e| e == "seg"));
+    paths
+}
+
+fn read(disk: &Simulated, dir: &Path) -> Vec<Record> {
+    let reader = Reader::open_with(Arc::new(disk.clone()), dir).unwrap();
+    reader.records().map(Result::unwrap).collect()
+}
+
+/// Hurts a journal in some places; returns what was changed in each file.
+fn damage(disk: &Simulated, dir: &Path, rng: &mut Rng) -> BTreeMap<PathBuf, Vec<(usize, usize)>> {
+    let mut hurt: BTreeMap<PathBuf, Vec<(usize, usize)>> = BTreeMap::new();
+    for _ in 0..rng.usize(1..6) {
+        let files = segments(disk, dir);
+        let path = &files[rng.usize(..files.len())];
+        let mut content = disk.content(path).unwrap();
+        let end = content.iter().rposition(|b| *b != 0).unwrap_or(0) + 1;
+        let at = rng.usize(..end);
+        let range = match rng.u8(..12) {
+            // A whole segment, where it leaves a trace.
+            0 if files.len() > 2 && Some(path) != files.last() => {
+                use cairn_journal::storage::Storage as _;
+                disk.remove(path).unwrap();
+                hurt.entry(path.clone()).or_default().push((0, usize::MAX));
+                continue;
+            }
+            1 => {
+                disk.make_unreadable(path, at);
+                hurt.entry(path.clone())
+                    .or_default()
+                    .push((at / 512 * 512, at / 512 * 512 + 512));
+                continue;
+            }
+            // A header, but for the copy of what its records verify by.
+            2 => (0, 2048.min(content.len())),
+            3 => (at, (at + rng.usize(500..3000)).min(content.len())),
+            4..7 => (at / 512 * 512, (at / 512 * 512 + 512).min(content.len())),
+            _ => (at, at + 1),
+        };
+        for byte in &mut content[range.0..range.1] {
+            *byte ^= 0x5A;
+        }
+        disk.overwrite(path, content);
+        hurt.entry(path.clone()).or_default().push(range);
+    }
+    hurt
+}
+
+struct Case {
+    disk: Simulated,
+    history: History,
+    copies: Vec<Copy>,
+}
+
+impl Case {
+    fn random(rng: &mut Rng) -> Self {
+        let history = History::random(rng);
+        let disk = Simulated::new(rng.u64(..));
+        let dirs: Vec<_> = ["/1", "/2", "/3"].iter().map(PathBuf::from).collect();
+        for dir in &dirs {
+            history.journal(&disk, dir, rng, true);
+        }
+        let disk = disk.after_exit();
+        let mut copies = Vec::new();
+        for dir in dirs {
+            let records = read(&disk, &dir);
+            let (has, bridged, pieces) = told(&records);
+            copies.push(Copy {
+                dir,
+                records,
+                has,
+                bridged,
+                pieces,
+                whole: BTreeSet::new(),
+            });
+        }
+        let mut case = Self {
+            disk,
+            history,
+            copies,
+        };
+        case.hurt(rng);
+        case
+    }
+
+    fn hurt(&mut self, rng: &mut Rng) {
+        for copy in &mut self.copies {
+            let hurt = damage(&self.disk, &copy.dir, rng);
+            let all: Vec<PathBuf> = copy
+                .records
+                .iter()
+                .map(|r| r.location.file.to_path_buf())
+                .collect();
+            let mut files = all;
+            files.dedup();
+            let touched = |path: &Path, from: usize, to: usize| {
+                hurt.get(path)
+                    .is_some_and(|all| all.iter().any(|(a, b)| *a < to && from < *b))
+            };
+            // A segment is readable as long as one place says by what its records verify.
+            let readable = |i: usize| {
+                let path = &files[i];
+                let next = files.get(i + 1).is_some_and(|next| !touched(next, 0, 4096));
+                !touched(path, 0, 4096)
+                    || !touched(path, 0, 88)
+                    || !touched(path, 2048, 2136)
+                    || next
+            };
+            let is_whole = |r: &Record| {
+                let from = usize::try_from(r.location.offset).unwrap();
+                let to = from + usize::try_from(r.location.length).unwrap();
+                let file = files.iter().position(|f| *f == *r.location.file).unwrap();
+                !touched(&r.location.file, from, to) && readable(file)
+            };
+            let deletes = |r: &Record| match &r.entry {
+                Entry::Changes { changes, .. } => changes.iter().all(|c| c.op == Op::Delete),
+                _ => false,
+            };
+            // Deletes alone, with a hole on both sides, prove nothing: see the donor's module.
+            let alone = |i: usize, r: &Record| {
+                deletes(r)
+                    && (i == 0 || !is_whole(&copy.records[i - 1]))
+                    && copy
+                        .records
+                        .get(i + 1)
+                        .is_none_or(|next| !is_whole(next) || next.location.file != r.location.file)
+            };
+            let sequences = copy
+                .records
+                .iter()
+                .filter(|r| is_whole(r))
+                .map(|r| r.sequence);
+            copy.whole = sequences.collect();
+            // What cluster a record is of is said by the record of the timeline, or a segment's header.
+            let named_from = |r: &Record| {
+                let file = files.iter().position(|f| *f == *r.location.file).unwrap();
+                let by_header = (1..files.len()).any(|i| !touched(&files[i], 0, 4096));
+                by_header
+                    || copy.records.iter().any(|t| {
+                        matches!(t.entry, Entry::Timeline(_))
+                            && is_whole(t)
+                            && t.sequence < r.sequence
+                    })
+                    || file > 0 && !touched(&files[file], 0, 4096)
+            };
+            let whole = copy.records.iter().enumerate();
+            let whole = whole.filter(|(i, r)| is_whole(r) && !alone(*i, r) && named_from(r));
+            let whole: BTreeSet<i64> = whole
+                .filter(|(_, r)| matches!(r.entry, Entry::Changes { .. }))
+                .map(|(_, r)| r.revision.0)
+                .collect();
+            copy.has = copy.has.intersection(&whole).copied().collect();
+        }
+    }
+
+    /// For whoever looks into a failure.
+    fn tell(&self, own: usize) {
+        for (i, copy) in self.copies.iter().enumerate() {
+            println!(
+                "=== journal {i}{}",
+                if i == own { ", to be repaired" } else { "" }
+            );
+            println!("has {:?}\nbridged {:?}", copy.has, copy.bridged);
+            for r in &copy.records {
+                let what = match &r.entry {
+                    Entry::Changes { changes, .. } => format!("{} changes", changes.len()),
+                    other => format!("{other:?}").chars().take(60).collect(),
+                };
+                let whole = copy.whole.contains(&r.sequence);
+                println!(
+                    "{} {} at {} of {}: revision {}, {what}",
+                    if whole { ' ' } else { '!' },
+                    r.sequence,
+                    r.location.offset,
+                    r.location.file.display(),
+                    r.revision
+                );
+            }
+        }
+    }
+
+    fn repair(&self, disk: &Simulated, own: usize) -> cairn_journal::Result<RepairReport> {
+        let mut donors: Vec<Box<dyn Donor>> = Vec::new();
+        for (i, copy) in self.copies.iter().enumerate() {
+            if i != own {
+                donors.push(Box::new(JournalDonor::with(
+                    Arc::new(disk.clone()),
+                    &copy.dir,
+                )));
+            }
+        }
+        repair_from_with(disk, &self.copies[own].dir, &mut donors)
+    }
+
+    /// Everything that must hold of a journal that was repaired from the others.
+    fn check(&self, disk: &Simulated, own: usize, counts: &mut Counts) {
+        let copy = &self.copies[own];
+        let records = read(disk, &copy.dir);
+        let found = events(&records, &copy.pieces);
+        let anybody: BTreeSet<i64> = self.copies.iter().flat_map(|c| c.has.clone()).collect();
+        let changed: BTreeSet<i64> = self.history.events.keys().copied().collect();
+        let named: Vec<(i64, i64)> = records
+            .iter()
+            .filter_map(|r| match r.entry {
+                Entry::Lost { first, last, .. } if first <= last => Some((first.0, last.0)),
+                _ => None,
+            })
+            .collect();
+        let is_named = |r: &i64| named.iter().any(|(a, b)| a <= r && r <= b);
+        let mut newest = i64::MIN;
+        for (revision, changes) in &found {
+            assert_eq!(
+                Some(changes),
+                self.history.events.get(revision),
+                "revision {revision} was invented or altered"
+            );
+            assert!(
+                *revision >= newest,
+                "revision {revision} comes after {newest}"
+            );
+            newest = *revision;
+        }
+        let found: BTreeSet<i64> = found.into_iter().map(|(revision, _)| revision).collect();
+        for revision in &changed {
+            let there = found.contains(revision);
+            if anybody.contains(revision) && !copy.bridged.contains(revision) {
+                assert!(
+                    there,
+                    "revision {revision} was still had by somebody: {named:?}"
+                );
+            }
+            if !there && !copy.bridged.contains(revision) {
+                assert!(
+                    is_named(revision),
+                    "revision {revision} is lost and not named: {named:?}"
+                );
+                counts.lost += 1;
+            }
+            counts.revisions += 1;
+        }
+        let reader = Reader::open_with(Arc::new(disk.clone()), &copy.dir).unwrap();
+        let state = state(&reader, None).unwrap();
+        if named.is_empty() {
+            assert_eq!(state.open_gap, None);
+            assert_eq!(state.files, self.history.state(i64::MAX, &BTreeSet::new()));
+            counts.whole += 1;
+        } else {
+            let gap: Gap = state.open_gap.expect("a loss is an open gap");
+            assert_eq!(gap.reason, GapReason::Damage);
+            for (first, last) in &named {
+                assert!(gap.first.0 <= *first && *last <= gap.last.0);
+            }
+        }
+        // Sequences go on without a hole.
+        let mut expected = Sequence(1);
+        for record in &records {
+            match record.entry {
+                Entry::Lost { first_sequence, .. } => assert_eq!(first_sequence, expected),
+                _ => assert_eq!(record.sequence, expected),
+            }
+            expected = record.sequence.next();
+        }
+        counts.cases += 1;
+        counts.filled += found.difference(&copy.has).count() as u64;
+    }
+}
+
+/// The revisions that a journal tells one by one, those that it bridged, and how.
+fn told(records: &[Record]) -> (BTreeSet<i64>, BTreeSet<i64>, BTreeMap<Sequence, Entry>) {
+    let (mut bridged, mut pieces) = (BTreeSet::new(), BTreeMap::new());
+    let mut within = false;
+    for record in records {
+        match &record.entry {
+            Entry::Gap {
+                first, last, phase, ..
+            } => {
+                bridged.extend(first.0..=last.0);
+                within = *phase == GapPhase::Opened;
+            }
+            entry if within => {
+                pieces.insert(record.sequence, entry.clone());
+            }
+            _ => {}
+        }
+    }
+    let events = events(records, &pieces);
+    let has = events.into_iter().map(|(revision, _)| revision);
+    (has.collect(), bridged, pieces)
+}
+
+/// All changes that are events, by revision, in order: not those of a difference.
+fn events(records: &[Record], pieces: &BTreeMap<Sequence, Entry>) -> Vec<(i64, Vec<Change>)> {
+    let mut all: Vec<(i64, Vec<Change>)> = Vec::new();
+    for record in records {
+        if let Entry::Changes { changes, .. } = &record.entry
+            && pieces.get(&record.sequence) != Some(&record.entry)
+        {
+            for change in changes {
+                let revision = change.revision.map_or(record.revision.0, |r| r.0);
+                let change = Change {
+                    revision: None,
+                    ..change.clone()
+                };
+                match all.last_mut() {
+                    Some((last, changes)) if *last == revision => changes.push(change),
+                    _ => all.push((revision, vec![change])),
+                }
+            }
+        }
+    }
+    all
+}
+
+#[derive(Default, Debug)]
+struct Counts {
+    cases: u64,
+    whole: u64,
+    revisions: u64,
+    filled: u64,
+    lost: u64,
+}
+
+/// Runs a case by its own seed, which a failure prints.
+fn with_seeds(cases: u64, run: impl Fn(&mut Rng, &mut Counts)) -> Counts {
+    let mut counts = Counts::default();
+    if let Ok(one) = std::env::var("CAIRN_CASE") {
+        run(&mut Rng::with_seed(one.parse().unwrap()), &mut counts);
+        return counts;
+    }
+    let mut seeds = Rng::with_seed(seed());
+    for n in 0..cases {
+        let seed = seeds.u64(..);
+        let one = || run(&mut Rng::with_seed(seed), &mut counts);
+        if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(one)) {
+            eprintln!("failed: case {n}, CAIRN_CASE={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+    counts
+}
+
+#[test]
+fn nothing_is_lost_that_any_of_three_journals_still_had() {
+    let cases = variable("CAIRN_DONOR_CASES", 60);
+    let counts = with_seeds(cases, |rng, counts| {
+        let case = Case::random(rng);
+        for own in 0..3 {
+            let disk = case.disk.fork();
+            if std::env::var("CAIRN_CASE").is_ok() {
+                case.tell(own);
+            }
+            let report = case.repair(&disk, own).unwrap();
+            if std::env::var("CAIRN_CASE").is_ok() {
+                println!("--- journal {own}\n{report}");
+            }
+            case.check(&disk, own, counts);
+            let again = case.repair(&disk, own).unwrap();
+            assert!(
+                !again.is_changed(),
+                "a second repair found something: {again}"
+            );
+            let options = Options::default();
+            Journal::open_with(Arc::new(disk.clone()), &case.copies[own].dir, options).unwrap();
+        }
+    });
+    println!("{cases} cases of three journals: {counts:?}");
+}
+
+/// A crash in the middle is just another crash, also when what was lost is being fetched.
+#[test]
+fn a_repair_from_donors_survives_crashes_in_itself() {
+    let cases = variable("CAIRN_DONOR_CRASH_CASES", 6);
+    let counts = with_seeds(cases, |rng, counts| {
+        let case = Case::random(rng);
+        let own = rng.usize(..3);
+        let whole = case.disk.fork();
+        let calls = whole.calls();
+        case.repair(&whole, own).unwrap();
+        let calls = whole.calls() - calls;
+        for n in 1..=calls {
+            let mut disk = case.disk.fork();
+            let mut at = n;
+            for _ in 0..2 {
+                disk.fail_at(disk.calls() + at, Fault::Crash);
+                let _ = case.repair(&disk, own);
+                let survival = Survival::ALL[rng.usize(..Survival::ALL.len())];
+                disk = disk.after_crash(survival, rng.u64(..));
+                at = rng.u64(1..=calls);
+            }
+            case.repair(&disk, own).unwrap();
+            case.check(&disk, own, counts);
+        }
+    });
+    println!("{cases} cases, crashed at every call: {counts:?}");
+}
+
+/// The usual order of things: first a repair without donors, then somebody remembers the other disks.
+#[test]
+fn what_a_first_repair_had_to_leave_out_is_filled_later() {
+    let cases = variable("CAIRN_DONOR_CASES", 60) / 4;
+    let counts = with_seeds(cases, |rng, counts| {
+        let case = Case::random(rng);
+        let own = rng.usize(..3);
+        let disk = case.disk.fork();
+        repair_with(&disk, &case.copies[own].dir).unwrap();
+        case.repair(&disk, own).unwrap();
+        let found: BTreeSet<i64> = events(
+            &read(&disk, &case.copies[own].dir),
+            &case.copies[own].pieces,
+        )
+        .into_iter()
+        .map(|(revision, changes)| {
+            assert_eq!(Some(&changes), case.history.events.get(&revision));
+            revision
+        })
+        .collect();
+        counts.cases += 1;
+        counts.revisions += case.history.events.len() as u64;
+        counts.filled += found.difference(&case.copies[own].has).count() as u64;
+        counts.lost += (case.history.events.len() - found.len()) as u64;
+    });
+    println!("{cases} cases: {counts:?}");
+}

@@ -1,0 +1,208 @@
+//! Repairing the journal before it is opened: what it lost is fetched from other persisters' journals,
+//! and from the cluster as far as that remembers.
+//!
+//! Promises: a journal that is given as a donor is only read; the cluster is asked only if it is the
+//! one that the journal followed, and only for revisions that the journal knows to have lost; a cluster that is away
+//! costs a few seconds, and nothing else. What stays lost is the journal's to name, and the next attach's
+//! to make good.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cairn_journal::{Donor, JournalDonor, Part, Recalled, Revision, Span, Timestamp};
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::attach::theirs;
+use crate::cluster::{self, Cluster, Session};
+use crate::config::{Config, Target};
+use crate::error::Error;
+use crate::identity::Outcome;
+use crate::stage::bytes_of;
+
+/// How long the cluster has for each answer. A repair does not depend on it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How much of the cluster's history is held at once. A history is some thousand revisions; what is beyond
+/// is left to the difference that the next attach takes.
+const HELD_BYTES: usize = 64 << 20;
+
+/// Repairs the journal, if it is damaged, with all the help that there is.
+///
+/// # Errors
+/// The journal's, or a donor's that cannot be read; then nothing was changed, or the repair is run again.
+pub fn repair<C: Cluster>(config: &Config, cluster: &C) -> Result<(), Error> {
+    if !config.journal.exists() {
+        return Ok(());
+    }
+    let mut donors: Vec<Box<dyn Donor>> = Vec::new();
+    for dir in &config.repair_from {
+        donors.push(Box::new(JournalDonor::new(dir)));
+    }
+    // An embedded cluster has just begun: it remembers nothing.
+    if matches!(config.target, Target::Remote(_)) {
+        donors.push(Box::new(ClusterDonor::new(cluster.clone())));
+    }
+    let report = cairn_journal::repair_from(&config.journal, &mut donors)?;
+    if report.is_changed() {
+        tracing::warn!("the journal was damaged and has been repaired:\n{report}");
+    } else {
+        tracing::info!("the journal is whole: nothing to repair");
+    }
+    Ok(())
+}
+
+/// The cluster's own history as a donor.
+struct ClusterDonor<C: Cluster> {
+    cluster: C,
+    reached: Reached<C::Session>,
+    /// What was fetched: whole from `from` to the end of `history`.
+    fetched: Vec<(Span, BTreeMap<Revision, Recalled>)>,
+}
+
+enum Reached<S> {
+    NotYet,
+    /// The cluster, its identity, and its newest revision.
+    Open(S, String, Revision),
+    Away,
+}
+
+impl<C: Cluster> ClusterDonor<C> {
+    fn new(cluster: C) -> Self {
+        Self {
+            cluster,
+            reached: Reached::NotYet,
+            fetched: Vec::new(),
+        }
+    }
+
+    async fn reach(&mut self) -> Option<(C::Session, String, Revision)> {
+        if let Reached::NotYet = self.reached {
+            self.reached = match timeout(PATIENCE, self.look()).await {
+                Ok(Ok(open)) => open,
+                Ok(Err(error)) => {
+                    tracing::info!(%error, "the cluster does not help to repair the journal");
+                    Reached::Away
+                }
+                Err(_) => {
+                    tracing::info!(
+                        "the cluster does not help to repair the journal: no answer within {PATIENCE:?}"
+                    );
+                    Reached::Away
+                }
+            };
+        }
+        match &self.reached {
+            Reached::Open(session, id, newest) => Some((session.clone(), id.clone(), *newest)),
+            Reached::NotYet | Reached::Away => None,
+        }
+    }
+
+    async fn look(&self) -> Result<Reached<C::Session>, Error> {
+        let session = self.cluster.open().await?;
+        let (theirs, newest) = theirs(&session).await?;
+        let restoring = |outcome: &Outcome| matches!(outcome, Outcome::Restoring { .. });
+        Ok(match theirs.identity {
+            // While a restore is under way its revisions do not say yet what they are going to say.
+            Some(identity)
+                if !identity
+                    .origin
+                    .as_ref()
+                    .is_some_and(|o| restoring(&o.outcome)) =>
+            {
+                Reached::Open(session, identity.id, newest)
+            }
+            _ => Reached::Away,
+        })
+    }
+
+    /// Fetches what the cluster still remembers of a span.
+    async fn fetch(&mut self, timeline: &str, span: Span) -> Option<Span> {
+        let known = |(have, _): &&(Span, _)| have.overlap(span) == Some(span);
+        if self.fetched.iter().any(|f| known(&f)) {
+            return Some(span);
+        }
+        let (session, id, newest) = self.reach().await?;
+        // What is beyond the journal's end is followed later, in the usual way.
+        if id != timeline || span.last > newest {
+            return None;
+        }
+        let first = oldest(&session, span).await?;
+        let mut stream = session.follow(first);
+        let (mut next, mut held, mut history) = (first, 0, BTreeMap::new());
+        while next <= span.last && held < HELD_BYTES {
+            let Ok(Some(Ok(followed))) = timeout(PATIENCE, stream.next()).await else {
+                break;
+            };
+            if followed.revision != next {
+                break;
+            }
+            next = next.next();
+            if !followed.changes.is_empty() {
+                held += followed.changes.iter().map(bytes_of).sum::<usize>();
+                let recalled = Recalled {
+                    revision: followed.revision,
+                    changes: followed.changes,
+                    observed_at: Timestamp::now(),
+                };
+                history.insert(followed.revision, recalled);
+            }
+        }
+        let have = Span::new(first, next.previous())?;
+        self.fetched.push((have, history));
+        Some(have)
+    }
+}
+
+/// The oldest revision of a span that is still remembered, and with it all that come after.
+async fn oldest<S: Session>(session: &S, span: Span) -> Option<Revision> {
+    let (mut low, mut high) = (span.first, span.last.next());
+    while low < high {
+        let middle = Revision(low.0 + (high.0 - low.0) / 2);
+        match timeout(PATIENCE, session.follow(middle).next()).await {
+            Ok(Some(Ok(_))) => high = middle,
+            Ok(Some(Err(cluster::Error::HistoryDiscarded))) => low = middle.next(),
+            _ => return None,
+        }
+    }
+    (low <= span.last).then_some(low)
+}
+
+impl<C: Cluster> Donor for ClusterDonor<C> {
+    fn name(&self) -> String {
+        "the cluster".to_owned()
+    }
+
+    fn knows(&mut self, timeline: &str, span: Span) -> cairn_journal::Result<Vec<Part>> {
+        let Some(known) = Handle::current().block_on(self.fetch(timeline, span)) else {
+            return Ok(Vec::new());
+        };
+        let (mut events, mut bytes) = (0, 0);
+        self.recall(timeline, known, &mut |recalled| {
+            events += 1;
+            bytes += recalled.changes.iter().map(bytes_of).sum::<usize>() as u64;
+            Ok(())
+        })?;
+        Ok(vec![Part {
+            span: known,
+            events,
+            bytes,
+        }])
+    }
+
+    fn recall(
+        &mut self,
+        _timeline: &str,
+        span: Span,
+        visit: &mut dyn FnMut(Recalled) -> cairn_journal::Result<()>,
+    ) -> cairn_journal::Result<()> {
+        let mut all = self.fetched.iter();
+        if let Some((_, history)) = all.find(|(have, _)| have.overlap(span) == Some(span)) {
+            for recalled in history.range(span.first..=span.last) {
+                visit(recalled.1.clone())?;
+            }
+        }
+        Ok(())
+    }
+}
