@@ -110,7 +110,7 @@ pub(crate) fn check(
             },
         }
     };
-    Ok(match losses.to_fill(donors)? {
+    Ok(match losses.fillable(donors)? {
         Some(complaint) => Err(complaint),
         None => Ok(whole),
     })
@@ -118,7 +118,16 @@ pub(crate) fn check(
 
 /// What earlier repairs had to leave out of a segment. Each took the place of damage, so there are few.
 #[derive(Default)]
-struct Losses(Vec<(u64, Tracker, RecordHeader, (Sequence, Revision, Revision))>);
+struct Losses(Vec<Recorded>);
+
+/// One of them: where it is, what was known before it, and what it names.
+struct Recorded {
+    offset: u64,
+    tracker: Tracker,
+    header: RecordHeader,
+    from: Sequence,
+    lost: (Revision, Revision),
+}
 
 impl Losses {
     fn note(&mut self, tracker: &Tracker, offset: u64, header: &RecordHeader, entry: &Entry) {
@@ -130,18 +139,26 @@ impl Losses {
         } = entry
             && first <= last
         {
-            let lost = (*first_sequence, *first, *last);
-            self.0.push((offset, tracker.clone(), *header, lost));
+            self.0.push(Recorded {
+                offset,
+                tracker: tracker.clone(),
+                header: *header,
+                from: *first_sequence,
+                lost: (*first, *last),
+            });
         }
     }
 
-    fn to_fill(self, donors: &mut Donors<'_>) -> Result<Option<Complaint>> {
-        for (offset, tracker, header, (from, first, last)) in self.0 {
-            let lost = (first, last);
-            if salvage::recorded_loss(&tracker, false, from, &header, lost, donors)?.is_some() {
+    /// The first that donors can do something about.
+    fn fillable(self, donors: &mut Donors<'_>) -> Result<Option<Complaint>> {
+        for r in self.0 {
+            let items =
+                salvage::recorded_loss(&r.tracker, false, r.from, &r.header, r.lost, donors)?;
+            if items.is_some() {
+                let (first, last) = r.lost;
                 let detail =
                     format!("an earlier repair had to leave out revisions {first} to {last}");
-                return Ok(Some((offset, detail)));
+                return Ok(Some((r.offset, detail)));
             }
         }
         Ok(None)
