@@ -5,9 +5,9 @@
 //! failure. There is no timer between a caller and the disk: what queued up during the last sync is
 //! the next group.
 //!
-//! Who wakes whom: a leader that is done wakes one of those who wait for the group that has queued up
-//! meanwhile, its *heir*, to lead that; then, at once, all whose records it has made durable. These look at
-//! one atomic number and go: they need no lock to learn that they are done.
+//! Who wakes whom: a leader that is done wakes, at once, all whose records it has made durable. They look at
+//! one atomic number and go: they need no lock to learn that they are done. Then it wakes one of those who wait
+//! for the group that has queued up meanwhile, its *heir*, to lead that.
 
 use std::{
     path::PathBuf,
@@ -269,12 +269,13 @@ impl Writer {
             tracing::error!(%error, durable = %self.durable(), "the journal stops");
         }
         let done = self.pending().finish(taken, result);
-        for thread in [done.heir, done.parked].into_iter().flatten() {
-            thread.unpark();
-        }
+        // The heir last: the others are likely to queue up again, and it waits a moment for them.
         for group in [done.group, done.abandoned].into_iter().flatten() {
             // Never set before: each group is done once.
             let _ = group.0.set(());
+        }
+        for thread in [done.parked, done.heir].into_iter().flatten() {
+            thread.unpark();
         }
         self.tell_of_room(failed);
         if let Some(panic) = panic {
