@@ -138,6 +138,8 @@ struct Since {
     earlier: u64,
     /// [`Journal::appended_bytes`] when it was made.
     appended: u64,
+    /// [`Journal::appended_bytes`] when its name was found taken: with nothing new, it still is.
+    taken_at: Option<u64>,
 }
 
 struct Work {
@@ -191,16 +193,31 @@ impl Work {
             self.look()?;
             *looked = true;
         }
-        let since = self.since.earlier + self.journal.appended_bytes() - self.since.appended;
-        if self.policy.is_due(since, self.since.bytes, *wanted) {
-            self.checkpoint(since)?;
-            *wanted = false;
+        let made = self.checkpoint_if_due(wanted, retire_at);
+        if matches!(made, Err(Error::Stopped)) {
+            return made;
+        }
+        // Also where no checkpoint can be made: what an older one covers may be what takes the room.
+        if self.policy.retires() && Instant::now() >= *retire_at {
+            let retired = self.retire();
+            *retire_at = Instant::now() + RETIRE_EVERY;
+            return made.and(retired);
+        }
+        made
+    }
+
+    fn checkpoint_if_due(
+        &mut self,
+        wanted: &mut bool,
+        retire_at: &mut Instant,
+    ) -> Result<(), Error> {
+        let appended = self.journal.appended_bytes();
+        let since = self.since.earlier + appended - self.since.appended;
+        let is_due = self.policy.is_due(since, self.since.bytes, *wanted);
+        if is_due && self.since.taken_at != Some(appended) {
+            *wanted &= !self.checkpoint(since)?;
             // What it covers may go now.
             *retire_at = Instant::now();
-        }
-        if self.policy.retires() && Instant::now() >= *retire_at {
-            self.retire()?;
-            *retire_at = Instant::now() + RETIRE_EVERY;
         }
         Ok(())
     }
@@ -221,18 +238,19 @@ impl Work {
         Ok(())
     }
 
-    fn checkpoint(&mut self, since: u64) -> Result<(), Error> {
+    /// Whether that is done; if not, the next change may help.
+    fn checkpoint(&mut self, since: u64) -> Result<bool, Error> {
         self.leave_room(since)?;
         let (start, appended) = (Instant::now(), self.journal.appended_bytes());
         let report = self.journal.checkpoint_unless(&self.stop)?;
         if report.outcome == CheckpointOutcome::NameTaken {
-            // Soon the revision will have moved on.
-            return Ok(());
+            self.since.taken_at = Some(appended);
+            return Ok(false);
         }
         self.since.earlier = 0;
         self.since.appended = appended;
         let Some(newest) = report.newest else {
-            return Ok(());
+            return Ok(true);
         };
         self.since.bytes = newest.file_bytes();
         if report.outcome == CheckpointOutcome::Written {
@@ -244,7 +262,7 @@ impl Work {
                 "checkpoint made in {took:?}"
             );
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An error while the disk has no room for a checkpoint and for what the journal takes meanwhile.
@@ -255,7 +273,8 @@ impl Work {
             return Ok(());
         };
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let needed = self.since.bytes + since + 2 * self.journal.options().segment_bytes;
+        // What is merged with the last one is first sorted in files of its own, if it is much.
+        let needed = self.since.bytes + 2 * since + 2 * self.journal.options().segment_bytes;
         if free < needed {
             let full = std::io::Error::new(
                 std::io::ErrorKind::StorageFull,
@@ -296,6 +315,7 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cairn_journal::{NewRecord, Revision};
 
     #[test]
     fn due_after_so_many_bytes_or_as_many_as_the_last_one_has() {
@@ -319,6 +339,95 @@ mod tests {
                 "{since} bytes since one of {newest}, wanted: {wanted}"
             );
         }
+    }
+
+    fn open(dir: &std::path::Path) -> Arc<Journal> {
+        let options = cairn_journal::Options::default();
+        Arc::new(Journal::open(dir, options).expect("opened").0)
+    }
+
+    fn append(journal: &Journal, revision: i64) {
+        let change = vec![cairn_journal::Change::set("/a", "x")];
+        let at = cairn_journal::Timestamp(0);
+        let record = NewRecord::changes(Revision(revision), change, at);
+        journal.append_and_commit(record).expect("appended");
+    }
+
+    fn work(journal: &Arc<Journal>, retention: Retention) -> Work {
+        let dir = journal.dir().to_owned();
+        Work {
+            journal: Arc::clone(journal),
+            policy: Policy {
+                every_bytes: 1,
+                retention,
+            },
+            vitals: Arc::new(Vitals::new(1, dir, Duration::ZERO)),
+            stop: Stop::new(),
+            since: Since::default(),
+        }
+    }
+
+    #[test]
+    fn what_an_older_checkpoint_covers_goes_also_while_no_newer_one_can_be_made() {
+        let dir = tempfile::tempdir().expect("a directory");
+        // Each opening begins a segment; the checkpoint in the second covers the first.
+        append(&open(dir.path()), 1);
+        let journal = open(dir.path());
+        append(&journal, 2);
+        journal.checkpoint().expect("a checkpoint");
+        drop(journal);
+        let journal = open(dir.path());
+        append(&journal, 3);
+        let nothing = Retention {
+            age: None,
+            bytes: Some(0),
+        };
+        let mut work = work(&journal, nothing);
+        // No disk has so much room.
+        work.since.bytes = u64::MAX / 2;
+        let (mut looked, mut wanted, mut retire_at) = (true, true, Instant::now());
+        let made = work.turn(&mut looked, &mut wanted, &mut retire_at);
+        assert!(made.is_err_and(|error| error.to_string().contains("make room")));
+        assert!(wanted, "it is still to be made");
+        let oldest = journal.reader().expect("a reader").records().next();
+        let oldest = oldest.expect("a record").expect("sound");
+        assert!(oldest.revision > Revision(1), "{oldest:?}");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_tried_again_after_the_next_change_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = open(dir.path());
+        let timeline = |id: &str| {
+            let timeline = cairn_journal::Timeline {
+                id: id.to_owned(),
+                parent: None,
+                at: Revision(0),
+                kept: false,
+                observed_at: cairn_journal::Timestamp(0),
+            };
+            NewRecord::timeline(Revision::NONE, timeline)
+        };
+        journal.append_and_commit(timeline("a")).expect("appended");
+        append(&journal, 7);
+        journal.checkpoint().expect("a checkpoint");
+        journal.append_and_commit(timeline("b")).expect("appended");
+        append(&journal, 7);
+        let mut work = work(&journal, Retention::default());
+        let (mut looked, mut wanted, mut retire_at) = (false, true, Instant::now());
+        let mut turn = |work: &mut Work| {
+            let turned = work.turn(&mut looked, &mut wanted, &mut retire_at);
+            turned.expect("nothing failed");
+            wanted
+        };
+        assert!(turn(&mut work), "the name is taken");
+        assert_eq!(work.since.taken_at, Some(journal.appended_bytes()));
+        assert!(turn(&mut work));
+        append(&journal, 8);
+        assert!(!turn(&mut work), "it is made");
+        let found = journal.reader().expect("a reader").checkpoints();
+        let newest = found.expect("read").usable[0].revision();
+        assert_eq!(newest, Revision(8));
     }
 
     #[test]
