@@ -82,7 +82,7 @@ pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State,
 }
 
 /// Each time retention has gone past at least one more checkpoint.
-const RETRIES: usize = 64;
+pub(crate) const RETRIES: usize = 64;
 
 fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
     let history = History::read(&**reader.storage(), reader.dir())?;

@@ -12,7 +12,7 @@ use cairn_journal::{
     Sequence, State, Stop, Timeline, Timestamp, checkpoint_with, state,
     storage::{Disk, simulated::Simulated},
 };
-use common::{dir, reader, seed, small_options};
+use common::{append, dir, expected, reader, seed, small_options, variable};
 use fastrand::Rng;
 
 fn options() -> Options {
@@ -259,6 +259,49 @@ fn the_state_at_every_retained_revision_is_the_model() {
         );
     }
     assert!(written > 30 && gone > 50, "{written} {gone}");
+}
+
+/// Checkpoints and retention run beside whoever needs the state; they may take away what it was
+/// about to read.
+#[test]
+fn a_state_is_told_while_history_is_removed_underneath() {
+    let disk = Simulated::new(seed());
+    let journal = open(&disk);
+    let nothing = Retention {
+        age: None,
+        bytes: Some(0),
+    };
+    let (mut gone, mut told) = (0, 0);
+    std::thread::scope(|scope| {
+        let upkeep = scope.spawn(|| {
+            let mut gone = 0;
+            for revision in 1..=variable("CAIRN_RECORDS", 3_000) {
+                append(&journal, i64::try_from(revision).unwrap()).unwrap();
+                if revision % 20 == 0 {
+                    journal.checkpoint().unwrap();
+                    gone += journal.retire(&nothing).unwrap().segments.len();
+                }
+            }
+            gone
+        });
+        while !upkeep.is_finished() {
+            let state = journal.settled_state(&Stop::new()).unwrap();
+            let revision = state.revision.0;
+            let found: Files = state
+                .entries
+                .map(|entry| {
+                    let entry = entry.unwrap();
+                    let path = String::from_utf8(entry.path.to_vec()).unwrap();
+                    (path, (entry.revision.0, entry.value.to_vec()))
+                })
+                .collect();
+            assert_eq!(found, files(&expected(revision)), "at {revision}");
+            told += 1;
+        }
+        gone = upkeep.join().unwrap();
+    });
+    println!("{told} states were told while {gone} segments went");
+    assert!(told > 0 && gone > 10, "{told} {gone}");
 }
 
 /// A state that is much larger than the buffers: they stay what they are.

@@ -111,7 +111,10 @@ pub async fn run<S: Session>(
         },
         error = publishers.failure() => Err(match error {
             // Somebody else writes what only the holder of the id may write.
-            Error::Cluster(cluster::Error::Conflict) => owner::replaced(&session, id).await?,
+            Error::Cluster(cluster::Error::Conflict) => match owner::replaced(&session, id).await {
+                // Not returned from here: the journal stage is at work.
+                Ok(error) | Err(error) => error,
+            },
             other => other,
         }),
         result = &mut journaling => {

@@ -81,9 +81,6 @@ fn observed_at(entry: &Entry) -> Option<Timestamp> {
 /// What happened since a checkpoint.
 pub(crate) struct Collected {
     pub(crate) runs: Runs,
-    /// What there is of differences of which a part was lost, if the end is not settled: newer than
-    /// `runs`. No checkpoint may hold it, but whoever reads all records takes it in.
-    pub(crate) partial: Runs,
     /// The last settled point: what `runs` lead to.
     pub(crate) point: Point,
 }
@@ -99,7 +96,6 @@ pub(crate) fn collect(
     let mut settled = None;
     let mut runs = Runs::new(workshop.clone());
     let mut held = Runs::new(workshop.clone());
-    let mut partial = Runs::new(workshop.clone());
     let records = match base {
         Some(base) => reader.records_from(base.sequence().next()),
         None => reader.records(),
@@ -120,14 +116,11 @@ pub(crate) fn collect(
                 phase: GapPhase::Opened,
                 ..
             } => held = Runs::new(workshop.clone()),
+            // If only markers were lost, the difference goes on.
+            Entry::Lost { .. } if at.tracker.in_difference() => {}
+            // If a part of the difference was lost, what there is of it is better than nothing.
             Entry::Gap { .. } | Entry::Lost { .. } => {
-                // If markers were lost the difference may go on; what there is of it is not
-                // forgotten any more, and counts once the point is settled.
-                partial.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
-                if !at.tracker.in_difference() {
-                    let complete = std::mem::replace(&mut partial, Runs::new(workshop.clone()));
-                    runs.absorb(complete)?;
-                }
+                runs.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
             }
             Entry::Changes { changes, .. } => {
                 let into = if at.tracker.in_difference() {
@@ -146,11 +139,7 @@ pub(crate) fn collect(
         Some(before) if at.tracker.in_difference() => before,
         _ => at,
     };
-    Ok(Collected {
-        runs,
-        partial,
-        point,
-    })
+    Ok(Collected { runs, point })
 }
 
 fn is_opened(record: &Record) -> bool {

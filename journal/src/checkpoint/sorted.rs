@@ -17,7 +17,7 @@ use super::{
     merge::{Input, Merge},
     runs::{Runs, Workshop},
 };
-use crate::{Error, Journal, Reader, Result, Revision, Sequence, Stop, recovery};
+use crate::{Error, Journal, Reader, Result, Revision, Sequence, Stop, recovery, state::RETRIES};
 
 /// Entries in the order of their paths, as bytes. Holds a block of each part that they are merged from.
 pub struct SortedEntries {
@@ -109,6 +109,18 @@ impl Journal {
     /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
     /// sound, else with the first record.
     pub fn settled_state(&self, stop: &Stop) -> Result<SettledState> {
+        // What retention removed while it was about to be read is not asked for a second time.
+        for _ in 0..RETRIES {
+            match self.attempt(stop) {
+                Err(Error::Retired { .. }) => {}
+                Err(error) if error.is_gone() => {}
+                other => return other,
+            }
+        }
+        self.attempt(stop)
+    }
+
+    fn attempt(&self, stop: &Stop) -> Result<SettledState> {
         let reader = self.reader()?;
         let upto = self.end().durable;
         let history = History::read(&**reader.storage(), reader.dir())?;
@@ -157,12 +169,7 @@ fn settled(
     stop: &Stop,
 ) -> Result<SettledState> {
     let workshop = workshop(reader, stop);
-    let Collected {
-        mut runs,
-        partial,
-        point,
-    } = collect(reader, base, upto, &workshop)?;
-    runs.absorb(partial)?;
+    let Collected { runs, point } = collect(reader, base, upto, &workshop)?;
     let input = match base {
         Some(base) => Some(Input::File(Box::new(base.blocks(&workshop.meter)?))),
         None => None,
@@ -172,4 +179,65 @@ fn settled(
         revision: point.tracker.covered,
         entries: SortedEntries::of(input, runs)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Change, Entry, GapReason, NewRecord, Options, Timestamp};
+
+    /// A repair that finds only bookkeeping lost within a difference lets the difference go on; it counts
+    /// once it is complete, and not at all if it is begun anew.
+    #[test]
+    fn a_difference_in_which_only_bookkeeping_was_lost_is_still_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+        let (first, last, t) = (Revision(2), Revision(9), Timestamp(0));
+        let reason = GapReason::HistoryDiscarded;
+        let set = |revision, path: &'static str| {
+            NewRecord::changes(revision, vec![Change::set(path, "x")], t)
+        };
+        let lost = NewRecord {
+            revision: Revision(1),
+            entry: Entry::Lost {
+                first_sequence: Sequence(4),
+                first: Revision(1),
+                last: Revision(0),
+                observed_at: t,
+            },
+        };
+        for record in [
+            set(Revision(1), "/before"),
+            NewRecord::gap_opened(first, last, reason, t),
+            set(last, "/abandoned"),
+            lost,
+            set(last, "/abandoned, too"),
+        ] {
+            journal.append_and_commit(record).unwrap();
+        }
+        let same = |paths: &[&str]| {
+            let told = crate::state(&journal.reader().unwrap(), None).unwrap();
+            let told: Vec<_> = told.files.into_keys().collect();
+            let sorted = journal.settled_state(&Stop::new()).unwrap().entries;
+            let sorted: Vec<_> = sorted.map(|entry| entry.unwrap().path).collect();
+            assert_eq!(
+                (told, sorted),
+                (
+                    paths.iter().map(|p| (*p).to_owned().into()).collect(),
+                    paths.iter().map(|p| (*p).to_owned().into()).collect()
+                )
+            );
+        };
+        same(&["/before"]);
+        for record in [
+            NewRecord::gap_opened(first, last, reason, t),
+            set(last, "/complete"),
+            NewRecord::gap_closed(first, last, reason, t),
+        ] {
+            journal.append_and_commit(record).unwrap();
+        }
+        same(&["/before", "/complete"]);
+        journal.checkpoint().unwrap();
+        same(&["/before", "/complete"]);
+    }
 }

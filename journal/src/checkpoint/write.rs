@@ -125,9 +125,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     fn from(&mut self, base: Option<&Checkpoint>) -> Result<CheckpointReport> {
-        let Collected {
-            mut runs, point, ..
-        } = collect(self.reader, base, self.upto, self.workshop)?;
+        let Collected { mut runs, point } = collect(self.reader, base, self.upto, self.workshop)?;
         if let Some(base) = base
             && point.sequence <= base.sequence()
         {

@@ -66,6 +66,10 @@ impl Source {
                 self.in_difference = reason != GapReason::Damage;
                 Told::Ops(Vec::new())
             }
+            // If only markers were lost, the difference goes on.
+            Entry::Lost { first, last, .. } if self.in_difference && first > last => {
+                Told::Ops(Vec::new())
+            }
             // If a part of the difference was lost, what there is of it is better than nothing.
             Entry::Gap { .. } | Entry::Lost { .. } if self.in_difference => {
                 self.in_difference = false;
@@ -93,4 +97,57 @@ fn ops(revision: Revision, changes: Vec<Change>) -> Vec<Op> {
         },
     };
     changes.into_iter().map(op).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_journal::{Journal, Location, Options, Timestamp};
+
+    #[test]
+    fn a_difference_goes_on_where_only_markers_were_lost() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (journal, _) = Journal::open(dir.path(), Options::default()).expect("opened");
+        let records = journal.reader().expect("a reader").records();
+        let mut source = Source::after(records, (Sequence::NONE, Revision::NONE));
+        let at = Timestamp(0);
+        let mut tell = |revision, entry| {
+            let told = source.told(Record {
+                sequence: Sequence(1),
+                revision: Revision(revision),
+                entry,
+                synced: Sequence::NONE,
+                location: Location {
+                    file: std::sync::Arc::new(dir.path().to_owned()),
+                    offset: 0,
+                    length: 0,
+                },
+            });
+            (told, source.settled().is_some())
+        };
+        let gap = |phase| Entry::Gap {
+            first: Revision(2),
+            last: Revision(9),
+            phase,
+            reason: GapReason::HistoryDiscarded,
+            observed_at: at,
+        };
+        let lost = |first, last| Entry::Lost {
+            first_sequence: Sequence(1),
+            first: Revision(first),
+            last: Revision(last),
+            observed_at: at,
+        };
+        let changes = Entry::Changes {
+            changes: vec![Change::delete("/a")],
+            observed_at: at,
+        };
+        let nothing = || Told::Ops(Vec::new());
+        assert_eq!(tell(1, gap(GapPhase::Opened)), (nothing(), false));
+        assert_eq!(tell(1, lost(1, 0)), (nothing(), false));
+        assert_eq!(tell(9, changes), (nothing(), false));
+        assert_eq!(tell(9, gap(GapPhase::Closed)), (Told::State, true));
+        assert_eq!(tell(9, gap(GapPhase::Opened)), (nothing(), false));
+        assert_eq!(tell(9, lost(2, 9)), (Told::State, true));
+    }
 }
