@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use cairn_journal::{GapReason, Journal};
+use cairn_journal::{GapReason, Journal, Retention};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -160,9 +160,30 @@ async fn persist_once<C: Cluster>(
     Ok(closed?)
 }
 
-/// Opens the journal.
+/// Opens the journal. Where even that finds no room, what need not be retained goes first: once open it
+/// would go anyway, so a disk that is full must not keep it.
 fn open_journal(config: &Config) -> Result<Journal, Error> {
-    let (journal, recovery) = Journal::open(&config.journal, config.options.clone())?;
+    let open = || Journal::open(&config.journal, config.options.clone());
+    let retention = &config.upkeep.retention;
+    let opened = open().map_err(Error::from).or_else(|error| {
+        if !error.is_disk_full() || *retention == Retention::default() {
+            return Err(error);
+        }
+        let report = match cairn_journal::retire(&config.journal, retention) {
+            Ok(report) if report.bytes > 0 => report,
+            Ok(_) => return Err(error),
+            Err(retiring) => {
+                tracing::error!(error = %retiring, "nor can history be removed");
+                return Err(error);
+            }
+        };
+        tracing::warn!(
+            bytes = report.bytes,
+            "no room to open the journal: history that need not be retained was removed first"
+        );
+        Ok(open()?)
+    });
+    let (journal, recovery) = opened?;
     tracing::info!(
         journal = %config.journal.display(),
         created = recovery.created,

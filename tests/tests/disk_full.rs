@@ -20,9 +20,13 @@ struct SmallDisk {
 
 impl SmallDisk {
     fn mount() -> Result<Self> {
+        Self::mount_sized("size=64m")
+    }
+
+    fn mount_sized(size: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
             .arg(directory.path())
             .status()
             .context("cannot run mount: install the package mount")?;
@@ -140,6 +144,49 @@ async fn told_to_wait_it_goes_on_when_there_is_room() -> Result<()> {
         Ok((journaled(&disk.journal())? == tree(&client).await?).then_some(()))
     })
     .await?;
+    ensure!(process.terminate()?.success(), "{}", process.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_opened_again_once_less_is_to_be_retained() -> Result<()> {
+    let disk = SmallDisk::mount_sized("size=128m")?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let all = ["--retain", "all", "--checkpoint-every", "1MiB"];
+    let args = [&SMALL[..], &all[..]].concat();
+    let mut process = persister(1, &lite.uri, &disk.journal(), &args)?;
+    attached(&client, 1).await?;
+    let mut status = None;
+    let last = write_until(&client, || {
+        status = process.ended()?;
+        Ok(status.is_some())
+    })
+    .await?;
+    ensure!(
+        status.and_then(|s| s.code()) == Some(WRITE_FAILED),
+        "{status:?}: {}",
+        process.log()
+    );
+    ensure!(
+        process.log().contains("checkpoint made"),
+        "{}",
+        process.log()
+    );
+    // What is left of the room goes too.
+    let rest = std::io::copy(
+        &mut std::io::repeat(1),
+        &mut fs::File::create(disk.directory.path().join("rest"))?,
+    );
+    ensure!(rest.is_err(), "the disk is full");
+
+    let less = ["--retain-bytes", "0B"];
+    let args = [&SMALL[..], &less[..]].concat();
+    let mut process = persister(1, &lite.uri, &disk.journal(), &args)?;
+    durable(&client, 1, last)
+        .await
+        .with_context(|| process.log())?;
+    ensure!(journaled(&disk.journal())? == tree(&client).await?);
     ensure!(process.terminate()?.success(), "{}", process.log());
     Ok(())
 }
