@@ -81,6 +81,7 @@ impl Upkeep {
             vitals,
             stop: stop.clone(),
             since: Since::default(),
+            damaged: Vec::new(),
         };
         let heard = Arc::clone(&bell);
         let thread = std::thread::Builder::new()
@@ -148,6 +149,8 @@ struct Work {
     vitals: Arc<Vitals>,
     stop: Stop,
     since: Since,
+    /// What was said of damaged checkpoints the last time.
+    damaged: Vec<String>,
 }
 
 impl Work {
@@ -168,7 +171,7 @@ impl Work {
             }
             let done = self.turn(&mut looked, &mut wanted, &mut retire_at);
             match done {
-                Ok(()) => {}
+                Ok(()) => self.vitals.checkpoint_works(),
                 Err(Error::Stopped) => return,
                 Err(error) => {
                     not_before = now + AGAIN_AFTER;
@@ -292,11 +295,14 @@ impl Work {
         Ok(())
     }
 
-    fn retire(&self) -> Result<(), Error> {
+    fn retire(&mut self) -> Result<(), Error> {
         let report = self.journal.retire(&self.policy.retention)?;
-        for error in &report.damaged {
+        let damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
+        // It is there until it is repaired: said once, not at each look.
+        for error in damaged.iter().filter(|error| !self.damaged.contains(error)) {
             tracing::error!(%error, "a checkpoint is damaged; nothing was removed on its word");
         }
+        self.damaged = damaged;
         if let Some(base) = report.base
             && report.bytes > 0
         {
@@ -364,6 +370,7 @@ mod tests {
             vitals: Arc::new(Vitals::new(1, dir, Duration::ZERO)),
             stop: Stop::new(),
             since: Since::default(),
+            damaged: Vec::new(),
         }
     }
 
@@ -428,6 +435,30 @@ mod tests {
         let found = journal.reader().expect("a reader").checkpoints();
         let newest = found.expect("read").usable[0].revision();
         assert_eq!(newest, Revision(8));
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_is_said_once_and_what_works_again_is_no_error_any_more() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let journal = open(dir.path());
+        append(&journal, 1);
+        let made = journal.checkpoint().expect("a checkpoint");
+        let path = made.newest.expect("there is one").path().to_owned();
+        std::fs::write(&path, b"damage").expect("written");
+        let mut work = work(&journal, Retention::default());
+        for _ in 0..2 {
+            work.retire().expect("nothing failed");
+            assert_eq!(work.damaged.len(), 1);
+        }
+        std::fs::remove_file(path).expect("removed");
+        work.retire().expect("nothing failed");
+        assert_eq!(work.damaged.len(), 0);
+
+        let error = || work.vitals.status().checkpoint.error;
+        work.vitals.checkpoint_failed("no room");
+        assert_eq!(error().as_deref(), Some("no room"));
+        work.vitals.checkpoint_works();
+        assert_eq!(error(), None);
     }
 
     #[test]

@@ -219,6 +219,11 @@ impl Vitals {
         self.checkpoints().error = Some(error.to_owned());
     }
 
+    /// What failed of it, if anything, was tried again and done.
+    pub fn checkpoint_works(&self) {
+        self.checkpoints().error = None;
+    }
+
     /// So many bytes of history were removed.
     pub fn retired(&self, bytes: u64) {
         self.metrics.retired.inc_by(bytes);
