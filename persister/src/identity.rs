@@ -94,6 +94,9 @@ pub enum Outcome {
     Restoring {
         /// Who restores it: the UUID of the journal, and where the lock is that is held meanwhile.
         by: String,
+        /// The revisions of the states that restores which were overruled have brought back in part, lowest
+        /// first. It bears no more of them than there are journals: each was outbid by a higher one.
+        over: Vec<Revision>,
         /// What is restored.
         choice: Choice,
     },
@@ -146,7 +149,13 @@ impl fmt::Display for Identity {
         if let Some(origin) = &self.origin {
             write!(f, " from {} at {}", origin.parent, origin.at)?;
             match &origin.outcome {
-                Outcome::Restoring { by, choice } => write!(f, " restoring {by}{choice}")?,
+                Outcome::Restoring { by, over, choice } => {
+                    write!(f, " restoring {by}")?;
+                    for (n, at) in over.iter().enumerate() {
+                        write!(f, "{}{at}", if n == 0 { " over " } else { "," })?;
+                    }
+                    write!(f, "{choice}")?;
+                }
                 Outcome::Kept => f.write_str(" kept")?,
                 Outcome::Shifted => f.write_str(" shifted")?,
                 Outcome::Part => f.write_str(" part")?,
@@ -182,12 +191,18 @@ impl Identity {
     /// A new identity for a cluster in which `by` restores the state at `at` from a journal that
     /// holds the history of `ours`.
     #[must_use]
-    pub fn restoring(ours: &Ours, at: Revision, by: String, choice: Choice) -> Self {
+    pub fn restoring(
+        ours: &Ours,
+        at: Revision,
+        by: String,
+        over: Vec<Revision>,
+        choice: Choice,
+    ) -> Self {
         Self {
             origin: Some(Origin {
                 parent: ours.bound_to.clone().unwrap_or_default(),
                 at,
-                outcome: Outcome::Restoring { by, choice },
+                outcome: Outcome::Restoring { by, over, choice },
                 ancestors: ours.ancestors.iter().take(ANCESTORS).cloned().collect(),
             }),
             ..Self::generate()
@@ -232,8 +247,14 @@ impl Identity {
             [id] => (id, None),
             [id, "from", parent, "at", at, ref outcome @ ..] if !parent.is_empty() => {
                 let outcome = match *outcome {
+                    ["restoring", by, "over", over, ref choice @ ..] => Outcome::Restoring {
+                        by: by.to_owned(),
+                        over: revisions(over).ok_or_else(refuse)?,
+                        choice: Choice::parse(choice).ok_or_else(refuse)?,
+                    },
                     ["restoring", by, ref choice @ ..] => Outcome::Restoring {
                         by: by.to_owned(),
+                        over: Vec::new(),
                         choice: Choice::parse(choice).ok_or_else(refuse)?,
                     },
                     ["kept"] => Outcome::Kept,
@@ -287,6 +308,12 @@ impl Identity {
             observed_at,
         }
     }
+}
+
+/// Revisions separated by commas.
+fn revisions(text: &str) -> Option<Vec<Revision>> {
+    let each = text.split(',').map(|at| at.parse().ok().map(Revision));
+    each.collect()
 }
 
 /// What the journal knows when it attaches.
@@ -448,6 +475,8 @@ mod tests {
             "b from a at 90 shifted",
             "b from a at 90 restoring j",
             "b from a at 90 restoring j chosen",
+            "b from a at 90 restoring j over 60,80",
+            "b from a at 90 restoring j over 60 after z@5",
             "b from a at 90 restoring j only /app /lib after z@5",
             "b from a at 90 part",
             "c from b at 120 kept after a@90",
@@ -471,6 +500,8 @@ mod tests {
             b"b from a at 9 restoring",
             b"b from a at 9 restoring j maybe",
             b"b from a at 9 restoring j only",
+            b"b from a at 9 restoring j over",
+            b"b from a at 9 restoring j over 5,x",
             b"b from a at 9 part of",
             b"b from a at 9 kept kept",
             b" from a at 9 kept",
@@ -603,7 +634,13 @@ mod tests {
             newest: Revision(300),
             ancestors,
         };
-        let next = Identity::restoring(&ours, ours.newest, "j".to_owned(), Choice::Newest);
+        let next = Identity::restoring(
+            &ours,
+            ours.newest,
+            "j".to_owned(),
+            Vec::new(),
+            Choice::Newest,
+        );
         let (_, lineage) = next
             .to_string()
             .split_once(' ')

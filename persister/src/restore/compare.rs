@@ -1,5 +1,6 @@
 //! What is in the cluster, compared with what should be: streamed, a key at a time.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::progress::Progress;
 /// How many keys are named.
 const NAMED: usize = 10;
 
+/// Keys and values that overruled restores were bringing back.
+pub(super) type Before = BTreeSet<(Bytes, Bytes)>;
+
 /// What an interrupted restore has left.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -34,12 +38,12 @@ pub(super) struct Found {
 }
 
 /// Looks at all keys of the cluster, and takes those out of `files` that are there already.
-/// `before`: the state that an overruled restore was bringing back.
+/// `before`: what overruled restores were bringing back.
 /// `mark`: the one that is kept alive meanwhile.
 pub(super) async fn look<S: Session>(
     session: &S,
     files: &mut Files,
-    before: Option<&Files>,
+    before: &Before,
     mut mark: Option<&mut Mark<'_, S>>,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
@@ -49,10 +53,7 @@ pub(super) async fn look<S: Session>(
         if let Some(mark) = &mut mark {
             mark.refresh().await?;
         }
-        let is_left_over = || {
-            let was = before.and_then(|before| before.get(&live.path));
-            was.is_some_and(|(_, value)| *value == live.value)
-        };
+        let is_left_over = || before.contains(&(live.path.clone(), live.value.clone()));
         match files.get(&live.path) {
             Some((revision, value)) if *value == live.value => {
                 if *revision != live.revision {

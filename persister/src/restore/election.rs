@@ -52,13 +52,17 @@ pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bo
     Ok(false)
 }
 
-/// Waits until whoever was overruled at `at` has stopped. `false` if it does not.
-pub(super) async fn is_quiet_at_last<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
+/// Waits until whoever was overruled before has stopped. `false` if it does not.
+pub(super) async fn is_quiet_at_last<S: Session>(session: &S) -> Result<bool, Error> {
     let give_up = Instant::now() + QUIET_WITHIN;
-    let mut stream = session.follow(at.next());
+    let mut stream = session.follow(session.revision().await?.next());
     let mut until = Instant::now() + QUIET;
     while let Ok(next) = timeout_at(until, stream.next()).await {
-        let followed = next.ok_or_else(gone)??;
+        let followed = match next.ok_or_else(gone)? {
+            // Faster than we can read.
+            Err(cluster::Error::HistoryDiscarded) => return Ok(false),
+            followed => followed?,
+        };
         if is_a_restore(&followed) {
             until = Instant::now() + QUIET;
         }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 
 use super::merge::{self, Merge};
-use super::plan::{Permission, Plan, Reason, Stance, plan};
+use super::plan::{Permission, Plan, Reason, overruled, plan};
 use super::source::{Intent, Source, Wanted};
 use super::{Shifted, Wish, compare, first_keys, fit};
 use crate::attach::theirs;
@@ -61,16 +61,16 @@ pub async fn forecast<S: Session>(
         merge: wish.merge,
         accept_loss: wish.accept_loss,
     };
-    let mut before = None;
+    let mut before = compare::Before::new();
     match plan(source.ours(), &intent, &theirs, source.by(), may) {
         Plan::Nothing(reason) => return Ok(Forecast::Nothing(reason)),
         Plan::Wait(identity) => return Ok(Forecast::Wait(identity)),
         Plan::TakeUp(identity, stance) => {
-            let origin = identity
-                .origin
-                .as_ref()
-                .filter(|_| stance == Stance::Overrule);
-            before = tokio::task::block_in_place(|| super::explained(source, origin))?;
+            let origin = identity.origin.as_ref();
+            let over = origin.map(|origin| overruled(source.ours(), origin, stance));
+            before = tokio::task::block_in_place(|| {
+                super::explained(source, &over.unwrap_or_default())
+            })?;
         }
         Plan::Begin => {
             let keys = first_keys(session, at_start).await?;
@@ -86,7 +86,7 @@ pub async fn forecast<S: Session>(
     super::refuse_if_lacking(source, &intent, wish)?;
     let Wanted { mut files, digest } = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
     fit::check::<S>(&files, super::max_value_bytes(session, wish).await?)?;
-    let found = compare::look(session, &mut files, before.as_ref(), None).await?;
+    let found = compare::look(session, &mut files, &before, None).await?;
     if !found.foreign.is_empty() {
         return Ok(Forecast::Nothing(Reason::NotEmpty(found.foreign)));
     }

@@ -82,11 +82,6 @@ impl<'a, S: Session> Mark<'a, S> {
         Ok(())
     }
 
-    /// The revision that wrote it last.
-    pub(super) fn at(&self) -> Revision {
-        self.at
-    }
-
     /// Looks whether it still stands.
     ///
     /// # Errors

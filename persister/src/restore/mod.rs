@@ -59,10 +59,11 @@ use crate::cluster::{self, Session};
 use crate::digest::Digest;
 use crate::embedded::Embedded;
 use crate::error::Error;
-use crate::identity::{Choice, Identity, Origin, Outcome, Theirs};
+use crate::identity::{Choice, Identity, Outcome, Theirs};
+use compare::Before;
 use fill::Work;
 use mark::Mark;
-use plan::{Permission, Plan, Stance, explained_at, plan};
+use plan::{Permission, Plan, Stance, overruled, plan};
 use source::{Intent, Wanted};
 
 /// How many keys are in flight, unless told otherwise, where the order of writes is kept.
@@ -189,12 +190,17 @@ pub async fn restore<S: Session>(
     tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %intent.at, "restoring");
 
     let begun = identity.take().unwrap_or_else(Identity::generate);
+    let over = match (&begun.origin, stance) {
+        (Some(origin), Some(stance)) => overruled(source.ours(), origin, stance),
+        _ => Vec::new(),
+    };
     let mine = Identity {
         id: begun.id,
         ..Identity::restoring(
             source.ours(),
             intent.at,
             source.by().to_owned(),
+            over.clone(),
             intent.choice.clone(),
         )
     };
@@ -208,10 +214,9 @@ pub async fn restore<S: Session>(
     }
     if let Some(Stance::Overrule | Stance::Lesser) = stance {
         // Nothing is touched that others may have written.
-        let origin = begun.origin.as_ref();
-        let before = tokio::task::block_in_place(|| explained(source, origin))?;
+        let before = tokio::task::block_in_place(|| explained(source, &over))?;
         let mut files = wanted.files.clone();
-        let found = compare::look(session, &mut files, before.as_ref(), None).await?;
+        let found = compare::look(session, &mut files, &before, None).await?;
         if !found.foreign.is_empty() {
             return Ok(Restored::Wait(Identity {
                 id: mine.id,
@@ -225,7 +230,7 @@ pub async fn restore<S: Session>(
         intent: &intent,
         wish,
         theirs: &theirs,
-        overruled: begun.origin.filter(|_| stance == Some(Stance::Overrule)),
+        overruled: over,
         stance,
     };
     job.run(mine, wanted, node.is_some()).await
@@ -239,8 +244,8 @@ struct Job<'a, S> {
     wish: &'a Wish,
     theirs: &'a Theirs,
     stance: Option<Stance>,
-    /// Whose restore was taken over.
-    overruled: Option<Origin>,
+    /// The states of the restores that were taken over, by us or by whoever began this one.
+    overruled: Vec<Revision>,
 }
 
 impl<S: Session> Job<'_, S> {
@@ -250,13 +255,12 @@ impl<S: Session> Job<'_, S> {
         if is_bid && !alone && self.intent.choice == Choice::Newest {
             mark.stand(self.wish.wait_for_others).await?;
         }
-        if self.stance == Some(Stance::Overrule)
-            && !election::is_quiet_at_last(self.session, mark.at()).await?
-        {
+        // Also if it was overruled in an earlier attempt of ours: that may be a moment ago.
+        let takes_over = self.stance == Some(Stance::Overrule) || !self.overruled.is_empty();
+        if takes_over && !election::is_quiet_at_last(self.session).await? {
             return Err(cluster::Error::Conflict.into());
         }
-        let origin = self.overruled.as_ref();
-        let before = tokio::task::block_in_place(|| explained(self.source, origin))?;
+        let before = tokio::task::block_in_place(|| explained(self.source, &self.overruled))?;
         let newest = self.source.ours().newest;
         let mut summary = Summary {
             digest: wanted.digest,
@@ -273,8 +277,7 @@ impl<S: Session> Job<'_, S> {
                 Some(files) => files,
                 None => tokio::task::block_in_place(|| self.source.wanted::<S>(self.intent))?.files,
             };
-            let found =
-                compare::look(self.session, &mut wanted, before.as_ref(), Some(&mut mark)).await?;
+            let found = compare::look(self.session, &mut wanted, &before, Some(&mut mark)).await?;
             if !found.foreign.is_empty() {
                 if self.stance.is_none() {
                     mark.withdraw().await?;
@@ -301,7 +304,7 @@ impl<S: Session> Job<'_, S> {
             if there == summary.digest {
                 break;
             }
-            if before.is_none() || round == ROUNDS {
+            if before.is_empty() || round == ROUNDS {
                 return Err(self.differs(&summary.digest, Some(there)).await);
             }
             tracing::warn!("the restore that was taken over has written again: putting that right");
@@ -335,17 +338,20 @@ impl<S: Session> Job<'_, S> {
     }
 }
 
-/// The state that a restore which began elsewhere brings back, where our journal knows it.
-fn explained(
-    source: &Source,
-    origin: Option<&Origin>,
-) -> Result<Option<source::Files>, cairn_journal::Error> {
-    let at = origin.and_then(|origin| explained_at(source.ours(), origin));
-    match at.map(|at| source.state(at)).transpose() {
-        // Then what it has written cannot be told from what others wrote.
-        Err(cairn_journal::Error::NotInHistory { .. }) => Ok(None),
-        other => other,
+/// What the restores of the states at `over` bring back, where our journal knows it.
+fn explained(source: &Source, over: &[Revision]) -> Result<Before, cairn_journal::Error> {
+    let mut before = Before::new();
+    for at in over {
+        match source.state(*at) {
+            Ok(files) => {
+                before.extend(files.into_iter().map(|(path, (_, value))| (path, value)));
+            }
+            // Then what it has written cannot be told from what others wrote.
+            Err(cairn_journal::Error::NotInHistory { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(before)
 }
 
 async fn merge<S: Session>(

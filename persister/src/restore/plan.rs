@@ -127,7 +127,9 @@ pub(super) fn plan(
         return Plan::Begin;
     };
     if let Some(origin) = &identity.origin
-        && let Outcome::Restoring { by: who, choice } = &origin.outcome
+        && let Outcome::Restoring {
+            by: who, choice, ..
+        } = &origin.outcome
     {
         let stance =
             if origin.parent == *bound_to && origin.at == intent.at && *choice == intent.choice {
@@ -184,10 +186,23 @@ fn outranks(ours: &Ours, origin: &Origin) -> bool {
     ours.ancestors.iter().any(|a| a.id == origin.parent)
 }
 
-/// The revision up to which `origin` is a state of the same life as ours, so that what it has brought
-/// back can be told from what others wrote.
-pub(super) fn explained_at(ours: &Ours, origin: &Origin) -> Option<Revision> {
-    (ours.bound_to.as_ref() == Some(&origin.parent) && origin.at < ours.newest).then_some(origin.at)
+/// The revisions of the states that overruled restores have brought back in part, if a restore takes up
+/// what `origin` says: those whose work can be told from what others wrote, as they are of the same life
+/// as ours. Lowest first.
+pub(super) fn overruled(ours: &Ours, origin: &Origin, stance: Stance) -> Vec<Revision> {
+    let Outcome::Restoring { over, .. } = &origin.outcome else {
+        return Vec::new();
+    };
+    if ours.bound_to.as_ref() != Some(&origin.parent) {
+        return Vec::new();
+    }
+    // Whoever overruled them may have died before their work was put right.
+    let last = (stance == Stance::Overrule).then_some(origin.at);
+    let mut all: Vec<Revision> = over.iter().copied().chain(last).collect();
+    all.retain(|at| *at < ours.newest);
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 #[cfg(test)]
@@ -325,6 +340,26 @@ mod tests {
             at("b from a at 12 restoring another", accept_loss),
             Plan::TakeUp(_, Stance::Lesser)
         ));
+    }
+
+    #[test]
+    fn whoever_takes_up_a_restore_inherits_what_it_had_overruled() {
+        let us = ours(Some("a"), 9);
+        let over = |mark: &str, stance| {
+            let identity = Identity::parse(mark.as_bytes()).expect("a test value");
+            let origin = identity.origin.expect("a test value");
+            let over = overruled(&us, &origin, stance);
+            over.iter().map(|at| at.0).collect::<Vec<_>>()
+        };
+        let mark = "b from a at 8 restoring another";
+        assert_eq!(over(mark, Stance::Overrule), [8]);
+        let mark = "b from a at 8 restoring another over 5,7";
+        assert_eq!(over(mark, Stance::Overrule), [5, 7, 8]);
+        let mark = "b from a at 9 restoring another over 5,7";
+        assert_eq!(over(mark, Stance::Own), [5, 7]);
+        assert_eq!(over(mark, Stance::Same), [5, 7]);
+        let mark = "b from older at 8 restoring another over 5,7";
+        assert!(over(mark, Stance::Overrule).is_empty(), "another life");
     }
 
     #[test]

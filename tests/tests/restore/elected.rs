@@ -274,3 +274,44 @@ async fn a_better_journal_takes_over_midway() -> Result<()> {
     println!("{rounds} takeovers, {kept} with all revisions kept");
     Ok(())
 }
+
+/// The story: one journal has half filled the cluster, a better one takes over and dies before it has put
+/// that right, and so does a still better one. Whoever comes back completes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_took_over_is_killed_and_comes_back() -> Result<()> {
+    let mut random = seeded("killed after taking over");
+    for takeovers in [1, 2] {
+        let three = Three::write(&mut random, 3000, &[60, 80, 100])?;
+        let lite = Lite::start()?;
+        let client = lite.client().await?;
+        let hasty = ["--in-flight", "1", "--restore-wait", "0s"];
+        let mut lesser = three.start(&lite, 0, &hasty)?;
+        reached(&client, three.ends[0] / 2).await?;
+        lesser.kill()?;
+        ensure!(
+            identity(&client).await?.contains(" restoring "),
+            "it was faster than the test"
+        );
+        let mut last = 0;
+        for n in [1, 2].into_iter().skip(2 - takeovers) {
+            let mut better = three.start(&lite, n, &["--restore-wait", "10s"])?;
+            let mark = format!(" at {} restoring", three.ends[n]);
+            eventually("it is taken over", || async {
+                Ok(identity(&client).await?.contains(&mark).then_some(()))
+            })
+            .await
+            .with_context(|| better.log())?;
+            better.kill()?;
+            last = n;
+        }
+        let back = three.start(&lite, last, &[])?;
+        let identity = finished(&client).await.with_context(|| back.log())?;
+        println!("{takeovers} takeovers: {identity}");
+        let others = [three.start(&lite, 0, &[])?, three.start(&lite, 1, &[])?];
+        let is_kept = identity.contains(" kept");
+        three
+            .check(&client, &[&others[0], &others[1], &back], is_kept)
+            .await?;
+    }
+    Ok(())
+}
