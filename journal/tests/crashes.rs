@@ -216,10 +216,13 @@ fn workers(per_job: u64, run: impl FnOnce(mpsc::SyncSender<Job>) + Send) -> u64 
     let states = AtomicU64::new(0);
     // Bounded: each job is a whole disk.
     let (send, receive) = mpsc::sync_channel::<Job>(32);
-    let receive = Mutex::new(receive);
+    // Gone with the last worker: whoever sends must not wait for one that has failed.
+    let receive = Arc::new(Mutex::new(receive));
+    let states_of = &states;
     std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
+        for receive in [receive.clone(), receive] {
+            scope.spawn(move || {
+                let states = states_of;
                 loop {
                     let Ok(job) = receive.lock().unwrap().recv() else {
                         return;
