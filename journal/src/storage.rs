@@ -63,8 +63,9 @@ pub trait File: Send + Sync + fmt::Debug {
         self.write_at(from, offset)
     }
 
-    /// Like [`File::write_around`] and then [`File::sync_data`]: what it says to have written, and all
-    /// before, is on stable storage.
+    /// Like [`File::write_around`], and what it says to have written is on stable storage then. Only
+    /// that: the kernel syncs the range or has the disk write it through, so what was written
+    /// elsewhere in the file before takes a [`File::sync_data`].
     fn write_through(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         let n = self.write_around(from, offset)?;
         self.sync_data()?;

@@ -249,7 +249,13 @@ impl Tail {
             None => false,
         };
         if part.len() >= self.uncached_bytes {
-            return current.file.write_through(group.part(first, last), at);
+            if current.named {
+                return current.file.write_through(group.part(first, last), at);
+            }
+            // The header was written through the cache and has to be durable as well, and a write that
+            // is a sync of its own covers no other bytes.
+            current.file.write_around(group.part(first, last), at)?;
+            return current.file.sync_data();
         }
         if is_filled {
             current.file.write_at(group.part(first, last), at)?;

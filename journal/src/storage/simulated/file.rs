@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Fault, SECTOR_BYTES, Simulated, world::power_failed};
+use super::{Fault, SECTOR_BYTES, Simulated, inode::Inode, world::power_failed};
 use crate::storage::File;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct SimulatedFile {
 }
 
 impl SimulatedFile {
-    fn sync(&self) -> io::Result<()> {
+    fn sync(&self, sync: impl FnOnce(&mut Inode)) -> io::Result<()> {
         self.disk.observed();
         let mut world = self.disk.world();
         let fault = world.call()?;
@@ -25,7 +25,7 @@ impl SimulatedFile {
         let inode = Arc::make_mut(&mut world.inodes[self.inode]);
         match fault {
             None | Some(Fault::Short | Fault::Full) => {
-                inode.synced();
+                sync(inode);
                 Ok(())
             }
             Some(Fault::Io) => {
@@ -34,7 +34,7 @@ impl SimulatedFile {
             }
             Some(Fault::Crash) => {
                 if rng.bool() {
-                    inode.synced();
+                    sync(inode);
                 }
                 Err(power_failed())
             }
@@ -96,12 +96,19 @@ impl File for SimulatedFile {
         world.after()
     }
 
+    fn write_through(&self, from: &[u8], offset: u64) -> io::Result<usize> {
+        let n = self.write_at(from, offset)?;
+        let start = index(offset);
+        self.sync(|inode| inode.synced_within(start, start + n))?;
+        Ok(n)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
-        self.sync()
+        self.sync(Inode::synced)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.sync()
+        self.sync(Inode::synced)
     }
 
     fn map(&self, length: u64) -> io::Result<Option<Bytes>> {

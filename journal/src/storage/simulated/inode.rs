@@ -78,6 +78,21 @@ impl Inode {
         self.lengths.clear();
     }
 
+    /// Only what lies in `from..to`, and a length that it can be read back with: all that a write that is
+    /// a sync of its own makes sure of. What was written elsewhere before is left as it is.
+    pub(super) fn synced_within(&mut self, from: usize, to: usize) {
+        if to > self.safe.len() {
+            self.safe.resize(to, 0);
+        }
+        self.lengths.retain(|length| *length > to);
+        let sectors = from / SECTOR_BYTES..to.div_ceil(SECTOR_BYTES);
+        for (sector, bytes) in self.written.extract_if(.., |(n, _)| sectors.contains(n)) {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(self.safe.len());
+            self.safe[start..end].copy_from_slice(&bytes[..end - start]);
+        }
+    }
+
     /// What is on the disk after this survival.
     pub(super) fn survivor(&self, survival: Survival, rng: &mut Rng) -> Vec<u8> {
         let mut content = self.safe.clone();
