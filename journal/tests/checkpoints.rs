@@ -326,6 +326,9 @@ fn what_is_asked_to_stop_leaves_nothing_behind() {
     assert_eq!(names().count(), 0);
     journal.checkpoint().unwrap();
     assert_eq!(names().count(), 1);
+    // Reading a checkpoint may be most of the work.
+    let stopped = journal.settled_state(&stop).map(drop).unwrap_err();
+    assert!(matches!(stopped, Error::Stopped), "{stopped}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{
     stored::entry,
 };
 use crate::{
-    Error, Result, Revision, Sequence, Timeline, Timestamp,
+    Error, Result, Revision, Sequence, Stop, Timeline, Timestamp,
     directory::{Listing, Name, classify},
     layout::{FORMAT_VERSION, HeaderFault},
     storage::{Access, Disk, Named, Storage},
@@ -198,7 +198,15 @@ impl Checkpoint {
 
     /// Reads all of it.
     pub fn verify(&self) -> Result<()> {
-        self.entries()?.try_for_each(|entry| entry.map(drop))
+        self.verify_unless(&Stop::new())
+    }
+
+    /// The same; ends with [`Error::Stopped`] soon after `stop` has been asked.
+    pub(crate) fn verify_unless(&self, stop: &Stop) -> Result<()> {
+        self.entries()?.try_for_each(|entry| {
+            stop.check()?;
+            entry.map(drop)
+        })
     }
 }
 
