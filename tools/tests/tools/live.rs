@@ -152,10 +152,9 @@ fn a_reader_that_is_overtaken_goes_on_and_says_so() {
         let output = child.wait_with_output().unwrap();
         let told = stderr(&output);
         assert_eq!(code(&output), 0, "{told}");
-        assert_eq!(
-            told.matches("retention was faster: it removed sequences")
-                .count(),
-            1,
+        // Once, or more often: the reader may go on while the removal is still under way.
+        assert!(
+            told.contains("retention was faster: it removed sequences"),
             "{told}"
         );
         assert!(rest.ends_with(b"\n"));
