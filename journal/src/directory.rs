@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     Error, Result, Revision, Sequence,
-    layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, SegmentHeader},
+    layout::{FORMAT_VERSION, HeaderFault, MAGIC, SEGMENT_HEADER_BYTES, SegmentHeader},
     scan::{self, Scan, Stop},
     segment,
     source::{Source, unreadable_detail},
@@ -175,13 +175,13 @@ impl Listing {
     /// What is called [`NEXT`] is a segment if it has the header of one. If it has not, nothing in it
     /// was acknowledged: it was never used, or power failed during its first sync.
     fn look_into_next(&mut self, storage: &dyn Storage, dir: &Path, path: PathBuf) -> Result<()> {
-        let header = match Named::open(storage, &path, Access::Read) {
-            Ok(file) => scan::decode_header(&file)?.0,
+        let file = match Named::open(storage, &path, Access::Read) {
+            Ok(file) => file,
             // A writer has given it its name in this very moment.
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         };
-        match header {
+        match scan::decode_header(&file)?.0 {
             Ok(header) if !self.segments.contains_key(&header.first) => {
                 self.unnamed = Some(header.first);
                 let named = dir.join(segment_name(header.first));
@@ -192,6 +192,13 @@ impl Listing {
                     path,
                     found,
                     supported: FORMAT_VERSION,
+                });
+            }
+            // A crash leaves a header's first sector old or new: zeros, or the magic.
+            Err(_) if !begins_like_ours(&file)? => {
+                return Err(Error::ForeignFile {
+                    path,
+                    detail: "it is no segment, nor was it made ready to be one".to_owned(),
                 });
             }
             _ => self.temporary.push(path),
@@ -249,6 +256,13 @@ impl Listing {
             .next()
             .map(|(s, p)| (*s, p))
     }
+}
+
+/// Whether a file that is no segment may be what is made ready to be one.
+fn begins_like_ours(file: &Named) -> Result<bool> {
+    let mut begin = [0; MAGIC.len()];
+    file.read_around(&mut begin, 0)?;
+    Ok(begin == [0; MAGIC.len()] || begin == *MAGIC)
 }
 
 /// A segment whose header is sound.

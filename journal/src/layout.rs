@@ -25,7 +25,7 @@ pub(crate) const MAX_INDEX_POINTS: usize = 256;
 /// The format written, and the newest that is read.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-const MAGIC: &[u8; 8] = b"CAIRNSEG";
+pub(crate) const MAGIC: &[u8; 8] = b"CAIRNSEG";
 
 // The segment header, one constant per row of the table.
 const H_MAGIC: usize = 0;

@@ -284,6 +284,30 @@ fn what_is_no_journal_is_left_alone() {
     ));
 }
 
+/// The story: a file of somebody else that happened to be called `NEXT` was removed as if it were ours.
+#[test]
+fn a_file_of_this_name_that_is_not_ours_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = dir.path().join("NEXT");
+    for has_segments in [false, true] {
+        if has_segments {
+            fs::remove_file(&next).unwrap();
+            drop(Journal::open(dir.path(), small()).unwrap());
+        }
+        fs::write(&next, "dear").unwrap();
+        let error = Journal::open(dir.path(), small()).unwrap_err();
+        assert!(matches!(error, Error::ForeignFile { .. }), "{error}");
+        assert!(cairn_journal::repair(dir.path()).is_err());
+        assert_eq!(fs::read(&next).unwrap(), b"dear");
+    }
+    // One that was never used, and one of which power failed while its header was written, are ours.
+    for ours in [vec![], vec![0; 9000], [b"CAIRNSEG", &[1; 504][..]].concat()] {
+        fs::write(&next, ours).unwrap();
+        drop(Journal::open(dir.path(), small()).unwrap());
+        assert!(!next.exists());
+    }
+}
+
 #[test]
 fn a_second_writer_is_refused_and_told_who_is_first() {
     let dir = tempfile::tempdir().unwrap();
