@@ -109,6 +109,7 @@ pub fn repair_from_with(
         repair.segment(&files, i, uuid)?;
     }
     repair.end_at_witness()?;
+    repair.complete_difference()?;
     repair.go_on()?;
     repair.finish()?;
     Ok(repair.report)
@@ -277,10 +278,13 @@ impl Repair<'_> {
             (Some(source), Some(seed)) => salvage::evidence(source, seed)?,
             _ => salvage::Evidence::default(),
         };
+        // Of a file in which nothing is known to have been, the successor's loss is all there is to record.
+        let nothing = next.is_some() && known_last(this, &evidence, Sequence::NONE) < this.first;
         let direct = next.filter(|n| {
-            n.header
-                .as_ref()
-                .map_or(true, |h| h.context.predecessor_first <= this.first)
+            nothing
+                || n.header
+                    .as_ref()
+                    .map_or(true, |h| h.context.predecessor_first <= this.first)
         });
         // What a sealed segment is too short for was in one that is missing.
         let sealed = evidence.seal.filter(|seal| *seal >= this.first);
@@ -291,7 +295,7 @@ impl Repair<'_> {
             first: this.first,
             known_last: match direct {
                 Some(next) => next.first.previous(),
-                None => known_last(this, &evidence),
+                None => known_last(this, &evidence, this.first),
             },
             end: match direct {
                 Some(_) => self.begins_with(files, i + 1, uuid)?,
@@ -416,6 +420,35 @@ impl Repair<'_> {
             first: header.first,
             known_last: Sequence(header.first.0 + slots - 1),
             end: Next::end(Some(upto)),
+            timeline_after: Some(Some(timeline)),
+            newest_turn: Sequence::NONE,
+        };
+        self.write(job, &path, header, None, Sequence(1), None)
+    }
+
+    /// The end of a gap's difference was lost without a trace: donors that know all of its history have it.
+    fn complete_difference(&mut self) -> Result<()> {
+        let (Some(timeline), Some(gap)) = (&self.tracker.timeline, self.tracker.open_gap) else {
+            return Ok(());
+        };
+        let Some(history) = Span::new(gap.first, gap.last) else {
+            return Ok(());
+        };
+        if self.donors.is_empty() || !self.tracker.in_difference() {
+            return Ok(());
+        }
+        let timeline = timeline.id.clone();
+        let pieces = self.donors.survey(Some(&timeline), history)?;
+        if !pieces.iter().all(|p| matches!(p, Piece::Known { .. })) {
+            return Ok(());
+        }
+        let header = self.one_more()?;
+        let path = self.dir.join(segment_name(header.first));
+        let job = Salvage {
+            source: None,
+            first: header.first,
+            known_last: Sequence(header.first.0 + hole::slots_needed(&pieces)),
+            end: Next::end(Some(gap.last)),
             timeline_after: Some(Some(timeline)),
             newest_turn: Sequence::NONE,
         };
@@ -592,14 +625,14 @@ impl Repair<'_> {
 }
 
 /// The last sequence that is known to have been in a segment that has no successor.
-fn known_last(this: &Found, evidence: &salvage::Evidence) -> Sequence {
+fn known_last(this: &Found, evidence: &salvage::Evidence, at_least: Sequence) -> Sequence {
     let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
     let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
     let known = evidence.last.max(by_repair);
     let known = evidence.seal.unwrap_or(known);
     match &this.header {
         // Not one record is known: the loss still needs a sequence to stand in.
-        Err(_) if known < this.first => this.first,
+        Err(_) if known < this.first => at_least,
         _ => known,
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     queue,
     repair::{
         Filled,
-        hole::{self, Item},
+        hole::{self, Item, Told},
         next::{self, Next},
     },
     scan,
@@ -406,23 +406,30 @@ impl Output<'_> {
             Some(gap) if self.tracker.in_difference() => self.in_difference(gap, &hole, donors)?,
             _ => match hole.next.taken_back(self.tracker.covered) {
                 Some(to) => return self.taken_back(&hole, to),
-                None => self.in_history(hole, donors)?,
+                None => self.in_history(&hole, self.tracker.covered, self.next, donors)?,
             },
         };
         self.items(hole::join_losses(items), offset, donors)
     }
 
     /// A hole among events: cut where a header still tells what was there.
-    fn in_history(&self, hole: Hole, donors: &mut Donors<'_>) -> Result<Vec<Item>> {
-        let mut covered = self.tracker.covered;
+    /// From this revision and this sequence on.
+    fn in_history(
+        &self,
+        hole: &Hole,
+        from: Revision,
+        mut next: Sequence,
+        donors: &mut Donors<'_>,
+    ) -> Result<Vec<Item>> {
+        let (mut covered, from_sequence) = (from, next);
         let mut timeline = self.tracker.timeline.as_ref().map(|t| t.id.clone());
-        let mut next = self.next;
         // A gap has an opening and an end: one record of which nothing is known is neither.
         let told =
             |h: &&RecordHeader| matches!(h.kind, Kind::Changes | Kind::Watermark | Kind::Seal);
-        let known = hole.headers.iter().filter(told).count();
+        let headers = || hole.headers.iter().filter(|h| h.sequence >= from_sequence);
+        let known = headers().filter(told).count();
         let untold = hole.last.0 - next.0 + 1 - known as u64;
-        let plain = untold <= 1 && known == hole.headers.len() && hole.next.is_ordinary();
+        let plain = untold <= 1 && known == headers().count() && hole.next.is_ordinary();
         let mut items = Vec::new();
         let mut cell = |last: Sequence, upto: Revision, exact: Option<Revision>| -> Result<()> {
             if last < next {
@@ -431,7 +438,8 @@ impl Output<'_> {
             let slots = last.0 - next.0 + 1;
             next = last.next();
             let span = match exact {
-                Some(revision) => Span::new(revision, revision),
+                // What is told already, by a record before or a donor, is not told twice.
+                Some(revision) => Span::new(revision.max(covered.next()), revision),
                 None => Span::new(covered.next(), upto),
             };
             let turn = Candidate {
@@ -439,7 +447,7 @@ impl Output<'_> {
                 covered,
                 upto: exact.unwrap_or(upto),
             };
-            let turns = turn.find(&hole, donors)?;
+            let turns = turn.find(hole, donors)?;
             let turned = if turns.is_empty() {
                 None
             } else {
@@ -473,7 +481,7 @@ impl Output<'_> {
             items.extend(hole::lay_out(slots, span, pieces, plain, exact.is_some()));
             Ok(())
         };
-        for header in &hole.headers {
+        for header in headers() {
             let (before, at) = (header.sequence.previous(), header.revision);
             match header.kind {
                 Kind::Changes => {
@@ -488,7 +496,7 @@ impl Output<'_> {
                 Kind::Gap | Kind::Timeline | Kind::Lost => {}
             }
         }
-        let bound = hole.next.bound(self.tracker.covered);
+        let bound = hole.next.bound(from);
         cell(hole.last, bound, None)?;
         Ok(items)
     }
@@ -523,11 +531,25 @@ impl Output<'_> {
                 return Ok(items);
             }
         }
-        Ok(vec![Item::Lost {
+        let lost = |slots, last| Item::Lost {
             slots,
-            span: Span::new(gap.first, upto),
+            span: Span::new(gap.first, last),
             exact: false,
-        }])
+        };
+        if !closes || donors.is_empty() {
+            return Ok(vec![lost(slots, upto)]);
+        }
+        // What of it is certainly of the gap; behind it there are events again.
+        let of_it = |h: &&RecordHeader| {
+            h.kind == Kind::Gap || h.kind == Kind::Changes && h.revision <= gap.last
+        };
+        let end = hole.headers.iter().rfind(of_it).map(|h| h.sequence);
+        let end = end.unwrap_or(self.next).max(self.next);
+        let mut items = vec![lost(end.0 - self.next.0 + 1, gap.last)];
+        if end < hole.last {
+            items.extend(self.in_history(hole, gap.last, end.next(), donors)?);
+        }
+        Ok(items)
     }
 
     /// A record of a timeline that took revisions back is among what is lost: what the new one counts
@@ -542,28 +564,20 @@ impl Output<'_> {
         for item in items {
             match item {
                 Item::Events {
-                    donor,
-                    timeline,
-                    part,
+                    told,
                     records,
                     within,
                 } => {
                     self.note_filling();
-                    self.filled.push(Filled {
-                        first: part.span.first,
-                        last: part.span.last,
-                        events: part.events,
-                        from: donors.name(donor),
-                    });
-                    self.events(
-                        donor,
-                        &timeline,
-                        part.span,
-                        part.events,
-                        records,
-                        within,
-                        donors,
-                    )?;
+                    for t in &told {
+                        self.filled.push(Filled {
+                            first: t.part.span.first,
+                            last: t.part.span.last,
+                            events: t.part.events,
+                            from: donors.name(t.donor),
+                        });
+                    }
+                    self.events(&told, records, within, donors)?;
                 }
                 Item::Turn(timeline, at) => {
                     self.note_filling();
@@ -593,55 +607,54 @@ impl Output<'_> {
         self.raised = true;
     }
 
-    /// Writes what a donor knows of a span, one revision a record or several.
-    #[allow(clippy::too_many_arguments)] // Each has a type of its own.
+    /// Writes what donors know of revisions that follow each other, one revision a record or several.
     fn events(
         &mut self,
-        donor: usize,
-        timeline: &str,
-        span: Span,
-        events: u64,
+        told: &[Told],
         records: u64,
         within: Option<Revision>,
         donors: &mut Donors<'_>,
     ) -> Result<()> {
+        let events = told.iter().map(|t| t.part.events).sum::<u64>();
         let shared = within.is_some() || records < events;
         let mut held: Option<(u64, Revision, Vec<crate::Change>, Timestamp)> = None;
         let mut event = 0;
-        donors.recall(donor, timeline, span, &mut |recalled| {
-            let into = hole::shared_record(event.min(events - 1), events, records);
-            event += 1;
-            let revision = recalled.revision;
-            let changes = recalled.changes.into_iter();
-            let changes = changes.map(|c| if shared { c.at(revision) } else { c });
-            match &mut held {
-                Some((record, newest, all, observed_at)) if *record == into => {
-                    *newest = revision;
-                    all.extend(changes);
-                    *observed_at = recalled.observed_at;
-                }
-                _ => {
-                    let done =
-                        held.replace((into, revision, changes.collect(), recalled.observed_at));
-                    if let Some((_, at, changes, observed_at)) = done {
-                        self.put_changes(within.unwrap_or(at), changes, observed_at)?;
+        for t in told {
+            let upto = event + t.part.events;
+            donors.recall(t.donor, &t.timeline, t.part.span, &mut |recalled| {
+                let into = hole::shared_record(event.min(events - 1), events, records);
+                event += 1;
+                let revision = recalled.revision;
+                let changes = recalled.changes.into_iter();
+                let changes = changes.map(|c| if shared { c.at(revision) } else { c });
+                match &mut held {
+                    Some((record, newest, all, observed_at)) if *record == into => {
+                        *newest = revision;
+                        all.extend(changes);
+                        *observed_at = recalled.observed_at;
+                    }
+                    _ => {
+                        let done =
+                            held.replace((into, revision, changes.collect(), recalled.observed_at));
+                        if let Some((_, at, changes, observed_at)) = done {
+                            self.put_changes(within.unwrap_or(at), changes, observed_at)?;
+                        }
                     }
                 }
+                Ok(())
+            })?;
+            if event != upto {
+                return Err(crate::Error::DonorChanged {
+                    donor: donors.name(t.donor),
+                    first: t.part.span.first,
+                    last: t.part.span.last,
+                });
             }
-            Ok(())
-        })?;
+        }
         if let Some((_, at, changes, observed_at)) = held {
             self.put_changes(within.unwrap_or(at), changes, observed_at)?;
         }
-        if event == events {
-            Ok(())
-        } else {
-            Err(crate::Error::DonorChanged {
-                donor: donors.name(donor),
-                first: span.first,
-                last: span.last,
-            })
-        }
+        Ok(())
     }
 
     fn put_changes(
@@ -769,13 +782,19 @@ impl Candidate<'_> {
             return Ok(Vec::new());
         }
         let mut turns = Vec::new();
-        self.follow(hole, donors, self.timeline, self.covered, &mut turns)?;
+        let after = hole.timeline_after.as_ref();
+        self.follow(hole, after, donors, self.timeline, self.covered, &mut turns)?;
+        if turns.is_empty() && after.is_some() && !hole.next.witnesses.is_empty() {
+            // What is in force at the end may have begun in a later hole.
+            self.follow(hole, None, donors, self.timeline, self.covered, &mut turns)?;
+        }
         Ok(turns)
     }
 
     fn follow(
         &self,
         hole: &Hole,
+        after: Option<&Option<String>>,
         donors: &mut Donors<'_>,
         from: Option<&str>,
         at: Revision,
@@ -786,7 +805,7 @@ impl Candidate<'_> {
         }
         for turn in donors.turns(from, at, self.upto)? {
             let witnesses = &hole.next.witnesses;
-            let fits = match (&hole.timeline_after, from) {
+            let fits = match (after, from) {
                 (Some(after), _) => after.as_deref() == Some(&turn.to.id),
                 // Only markers follow: then it is the one that donors followed.
                 (None, Some(id)) if witnesses.is_empty() => {
@@ -801,7 +820,7 @@ impl Candidate<'_> {
                 }
             };
             turns.push(turn.clone());
-            if fits || self.follow(hole, donors, Some(&turn.to.id), turn.at, turns)? {
+            if fits || self.follow(hole, after, donors, Some(&turn.to.id), turn.at, turns)? {
                 return Ok(true);
             }
             turns.pop();

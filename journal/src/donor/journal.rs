@@ -52,6 +52,8 @@ struct Catalog {
 struct Stretch {
     /// `None`: nothing has said so yet.
     timeline: Option<String>,
+    /// Whether the record of another timeline may be in a hole before it.
+    perhaps_another: bool,
     segment: usize,
     /// The newest revision that it does not tell of.
     after: Revision,
@@ -158,21 +160,31 @@ impl Donor for JournalDonor {
 }
 
 impl Catalog {
-    /// A header names the timeline in force before it: it is that of what nothing has named before, and if
-    /// its own record was not met, it began where a restore that keeps revisions lets it begin.
-    fn learn(&mut self, before: Option<Timeline>, timeline: &Timeline) {
+    /// A header, or a record, names a timeline and the one before. That is what nothing has named before was
+    /// of. And if the record of its beginning was not met, it was in the hole: what follows that one and is
+    /// newer than what the timeline before had is of the new one.
+    fn learn(&mut self, before: Option<&str>, timeline: &Timeline) {
+        let parent = timeline.parent.as_deref().filter(|_| timeline.kept);
         for stretch in &mut self.stretches {
-            stretch.timeline.get_or_insert_with(|| timeline.id.clone());
+            let of_parent = parent.filter(|_| stretch.upto <= timeline.at);
+            if stretch.timeline.is_none() {
+                stretch.timeline = Some(of_parent.unwrap_or(&timeline.id).to_owned());
+            } else if parent.is_some()
+                && stretch.timeline.as_deref() == parent
+                && stretch.perhaps_another
+                && stretch.after >= timeline.at
+            {
+                stretch.timeline = Some(timeline.id.clone());
+            }
         }
-        let from = before.map(|t| t.id);
         let is_known = |t: &Turn| t.to.id == timeline.id;
-        if from.as_ref() == Some(&timeline.id) || self.turns.iter().any(is_known) {
+        if before == Some(&timeline.id) || self.turns.iter().any(is_known) {
             return;
         }
-        let at = match &from {
-            None => Revision::NONE,
-            Some(_) if timeline.kept => timeline.at,
-            Some(_) => return,
+        let (from, at) = match (before, parent) {
+            (_, Some(parent)) => (Some(parent.to_owned()), timeline.at),
+            (None, None) if timeline.parent.is_none() => (None, Revision::NONE),
+            _ => return,
         };
         self.turns.push(Turn {
             from,
@@ -275,6 +287,8 @@ struct Surveyor<'a> {
     marked: Option<Revision>,
     /// Whether the stretch that was noted last goes on.
     unbroken: bool,
+    /// Whether the record of a timeline may be in a hole since one was named.
+    perhaps_another: bool,
 }
 
 impl<'a> Surveyor<'a> {
@@ -286,6 +300,7 @@ impl<'a> Surveyor<'a> {
             doubt: false,
             marked: None,
             unbroken: false,
+            perhaps_another: false,
         }
     }
 
@@ -303,8 +318,9 @@ impl<'a> Surveyor<'a> {
                 self.expected = header.first;
                 self.doubt = false;
                 if let Some(timeline) = self.tracker.timeline.clone() {
-                    catalog.learn(before, &timeline);
+                    catalog.learn(before.as_ref().map(|t| t.id.as_str()), &timeline);
                 }
+                self.perhaps_another = false;
                 if self.tracker.open_gap.is_some() && !self.tracker.in_difference() {
                     self.tracker.open_gap = None;
                 }
@@ -344,6 +360,7 @@ impl<'a> Surveyor<'a> {
         if lost {
             self.unbroken = false;
             self.doubt = true;
+            self.perhaps_another = true;
             self.marked = None;
             self.tracker.open_gap = None;
         }
@@ -407,8 +424,12 @@ impl<'a> Surveyor<'a> {
             }
             Entry::Timeline(timeline) => {
                 if !before.in_difference() {
-                    // Behind a hole it may be one of a gap's records.
-                    self.turn(catalog, &before, timeline, header.revision);
+                    // Behind a hole it may be one of a gap's records; it says itself what was before.
+                    if self.doubt {
+                        catalog.learn(None, timeline);
+                    } else {
+                        self.turn(catalog, &before, timeline, header.revision);
+                    }
                     let goes_on = timeline.kept && header.revision >= covered;
                     if goes_on && !self.doubt && before.timeline.is_some() {
                         // Up to there nothing more happened in the timeline before.
@@ -419,6 +440,7 @@ impl<'a> Surveyor<'a> {
                 }
                 self.marked = None;
                 self.unbroken = false;
+                self.perhaps_another = false;
             }
             Entry::Lost { .. } => {
                 self.tracker.open_gap = None;
@@ -444,8 +466,9 @@ impl<'a> Surveyor<'a> {
 
     /// A timeline that goes on with the revisions before it.
     fn turn(&self, catalog: &mut Catalog, before: &Tracker, to: &Timeline, at: Revision) {
-        let goes_on = at >= before.covered && (to.kept || before.timeline.is_none());
-        if goes_on && !self.doubt {
+        if before.timeline.is_none() && to.parent.is_some() {
+            catalog.learn(None, to);
+        } else if at >= before.covered && (to.kept || before.timeline.is_none()) {
             catalog.turns.push(Turn {
                 from: before.timeline.as_ref().map(|t| t.id.clone()),
                 to: to.clone(),
@@ -479,6 +502,7 @@ impl<'a> Surveyor<'a> {
         }
         catalog.stretches.push(Stretch {
             timeline: self.tracker.timeline.as_ref().map(|t| t.id.clone()),
+            perhaps_another: self.perhaps_another,
             segment,
             after: after.min(upto),
             upto,

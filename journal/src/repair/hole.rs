@@ -22,7 +22,7 @@ pub(crate) enum Arrangement {
     /// Each revision in a slot of its own, and there is none for what is unknown: as many records were
     /// lost as are known now, so nothing else was in them.
     Proven,
-    /// Neighbouring revisions that one donor knows share records.
+    /// Neighbouring revisions that are known share records, whoever knows them.
     Shared,
     /// It does not fit: all of it stays lost.
     Lost,
@@ -30,14 +30,14 @@ pub(crate) enum Arrangement {
 
 /// Decides. `plain`: no part of a gap was lost here, so each lost record held one revision at most.
 pub(crate) fn arrange(slots: u64, pieces: &[Piece], plain: bool) -> Arrangement {
-    let (mut events, mut turns, mut bytes, mut unknown, mut parts) = (0, 0, 0, 0, 0);
+    let (mut events, mut turns, mut bytes, mut unknown) = (0, 0, 0, 0);
+    let parts = stretches(pieces);
     for piece in pieces {
         match piece {
             Piece::Known { part, .. } if part.events == 0 => {}
             Piece::Known { part, .. } => {
                 events += part.events;
                 bytes += part.bytes;
-                parts += 1;
             }
             Piece::Turn(..) => turns += 1,
             Piece::Unknown(_) => unknown += 1,
@@ -54,15 +54,21 @@ pub(crate) fn arrange(slots: u64, pieces: &[Piece], plain: bool) -> Arrangement 
     }
 }
 
+/// What one donor tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) donor: usize,
+    pub(crate) timeline: String,
+    pub(crate) part: Part,
+}
+
 /// What is written into a hole, in order. The slots of all items are those of the hole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// What a donor knows, in so many records. `within`: as a part of the difference of a gap that ends
-    /// with this revision.
+    /// What donors know of revisions that follow each other, in so many records. `within`: as a part of
+    /// the difference of a gap that ends with this revision.
     Events {
-        donor: usize,
-        timeline: String,
-        part: Part,
+        told: Vec<Told>,
         records: u64,
         within: Option<Revision>,
     },
@@ -105,35 +111,56 @@ pub(crate) fn lay_out(
     } else {
         fixed.count() as u64
     };
-    let mut parts = pieces.iter().filter(|p| has_events(p)).count() as u64;
+    let proven = arrangement == Arrangement::Proven;
+    let mut parts = stretches(&pieces);
     let mut free = slots - fixed;
     let mut items = Vec::new();
-    for piece in pieces {
-        let events = has_events(&piece);
+    let mut pieces = pieces.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
         match piece {
             Piece::Known {
                 donor,
                 timeline,
                 part,
-            } if events => {
-                parts -= 1;
-                let records = part.events.min(free - parts);
-                free -= records;
-                items.push(Item::Events {
+            } => {
+                let mut told = vec![Told {
                     donor,
                     timeline,
                     part,
+                }];
+                while let Some(Piece::Known {
+                    donor,
+                    timeline,
+                    part,
+                }) = pieces.next_if(|p| matches!(p, Piece::Known { .. }))
+                {
+                    told.push(Told {
+                        donor,
+                        timeline,
+                        part,
+                    });
+                }
+                told.retain(|t| t.part.events > 0);
+                if told.is_empty() {
+                    continue;
+                }
+                let events = told.iter().map(|t| t.part.events).sum::<u64>();
+                parts -= 1;
+                let records = events.min(free - parts);
+                free -= records;
+                items.push(Item::Events {
+                    told,
                     records,
                     within: None,
                 });
             }
-            Piece::Unknown(span) if arrangement != Arrangement::Proven => items.push(Item::Lost {
+            Piece::Unknown(span) if !proven => items.push(Item::Lost {
                 slots: 1,
                 span: Some(span),
                 exact,
             }),
             Piece::Turn(timeline, at) => items.push(Item::Turn(timeline, at)),
-            Piece::Known { .. } | Piece::Unknown(_) => {}
+            Piece::Unknown(_) => {}
         }
     }
     if free > 0 {
@@ -161,10 +188,9 @@ pub(crate) fn lay_out_difference(
     pieces: Vec<Piece>,
     closes: bool,
 ) -> Option<Vec<Item>> {
-    let parts = pieces.iter().filter(|p| has_events(p)).count() as u64;
     let mut free = slots - u64::from(closes);
     let whole = |p: &Piece| matches!(p, Piece::Known { .. });
-    if !pieces.iter().all(whole) || parts > free {
+    if !pieces.iter().all(whole) || stretches(&pieces) > free {
         return None;
     }
     let events = pieces.iter().filter(|p| has_events(p)).map(|p| match p {
@@ -185,30 +211,40 @@ pub(crate) fn lay_out_difference(
             exact: true,
         });
     }
-    let mut parts = parts;
-    for piece in pieces.into_iter().filter(has_events) {
-        if let Piece::Known {
-            donor,
-            timeline,
-            part,
-        } = piece
-        {
-            parts -= 1;
-            let records = part.events.min(free - parts);
-            free -= records;
-            items.push(Item::Events {
+    let told: Vec<Told> = pieces
+        .into_iter()
+        .filter(has_events)
+        .filter_map(|piece| match piece {
+            Piece::Known {
                 donor,
                 timeline,
                 part,
-                records,
-                within: Some(gap.last),
-            });
-        }
+            } => Some(Told {
+                donor,
+                timeline,
+                part,
+            }),
+            _ => None,
+        })
+        .collect();
+    if !told.is_empty() {
+        items.push(Item::Events {
+            told,
+            records: events.min(free),
+            within: Some(gap.last),
+        });
     }
     if closes {
         items.push(Item::Closed(gap));
     }
     Some(items)
+}
+
+/// How many stretches of known revisions with changes there are that only what is unknown, or a timeline,
+/// separates.
+fn stretches(pieces: &[Piece]) -> u64 {
+    let parts = pieces.split(|p| !matches!(p, Piece::Known { .. }));
+    parts.filter(|part| part.iter().any(has_events)).count() as u64
 }
 
 fn has_events(piece: &Piece) -> bool {
@@ -319,8 +355,9 @@ mod tests {
                     join_losses(lay_out(slots, Some(span(1, 20)), pieces, false, true)),
                 ] {
                     let taken = items.iter().map(|item| match item {
-                        Item::Events { records, part, .. } => {
-                            assert!(*records > 0 && *records <= part.events);
+                        Item::Events { records, told, .. } => {
+                            let events = told.iter().map(|t| t.part.events).sum::<u64>();
+                            assert!(*records > 0 && *records <= events);
                             *records
                         }
                         Item::Lost { slots, .. } => *slots,
