@@ -92,6 +92,17 @@ pub enum Error {
         /// The first of them, and with what they clash.
         named: Vec<String>,
     },
+    /// The state has nothing of a part that was asked for.
+    #[error(
+        "the journal has no key {prefix}, and none below it, at revision {at} (`dumpjournal --state --at-revision {at}` \
+         lists those that it has; the cluster's own below /ctl are never restored). Nothing was written"
+    )]
+    NoSuchPart {
+        /// What was asked for.
+        prefix: String,
+        /// The revision of the state.
+        at: Revision,
+    },
     /// Somebody asked us to end in the middle of it.
     #[error("interrupted. What was done stays; run the same command again to complete it")]
     Interrupted,
@@ -135,7 +146,8 @@ impl Error {
             Self::Journal(J::Latched { .. }) => 13,
             // The same disk, met while a state was sorted.
             Self::Journal(error) if is_full(error) => 13,
-            Self::Journal(J::NotInHistory { .. } | J::MomentNotInHistory { .. }) => 28,
+            Self::Journal(J::NotInHistory { .. } | J::MomentNotInHistory { .. })
+            | Self::NoSuchPart { .. } => 28,
             Self::Journal(_) => 12,
             Self::Refused { .. } | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,

@@ -109,6 +109,12 @@ pub enum ConfigError {
     /// What was asked for does not go together with restoring.
     #[error("`persister restore` restores into a cluster that runs elsewhere: leave out {0}")]
     NotForRestore(&'static str),
+    /// The state of a moment that is still to come was asked for.
+    #[error(
+        "--at-time {} is in the future; it is {} now (times without an offset, or with Z, are UTC). For the newest \
+         state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
+    )]
+    InTheFuture(cairn_journal::Timestamp),
     /// Nobody would be left to take the restore for alive.
     #[error("--restore-wait can be {0:?} at most")]
     WaitTooLong(Duration),
@@ -235,6 +241,10 @@ pub fn restore_request(
         if given {
             return Err(ConfigError::NotForRestore(flag));
         }
+    }
+    // Most likely a local time that was taken for UTC: the newest state is not what was meant.
+    if let Some(time) = (args.at_time).filter(|time| *time > cairn_journal::Timestamp::now()) {
+        return Err(ConfigError::InTheFuture(time));
     }
     let settings = line.settings.clone().or(file);
     let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));

@@ -2,10 +2,12 @@
 //! that is too long would leave a real node's SET hanging in the middle of it all.
 
 use bytes::Bytes;
+use cairn_client::path::Prefix;
 
-use super::source::Files;
+use super::source::{Files, Intent};
 use crate::cluster::Session;
 use crate::error::Error;
+use crate::identity::Choice;
 
 /// How many keys an error names.
 const NAMED: usize = 10;
@@ -33,6 +35,27 @@ pub(super) fn check<S: Session>(files: &Files, max_value_bytes: usize) -> Result
         named,
         max_value_bytes,
     })
+}
+
+/// Whether there is anything of each part that was asked for: if not, somebody has mistyped it, and an
+/// empty cluster would pass for restored.
+///
+/// # Errors
+/// [`Error::NoSuchPart`].
+pub(super) fn each_part_is_there(files: &Files, intent: &Intent) -> Result<(), Error> {
+    let Choice::Only(prefixes) = &intent.choice else {
+        return Ok(());
+    };
+    for text in prefixes {
+        let prefix = Prefix::new(text);
+        if !files.keys().any(|path| prefix.contains(path)) {
+            return Err(Error::NoSuchPart {
+                prefix: text.clone(),
+                at: intent.at,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The file above `path`, where `exists` knows of one: it would have to be a directory.

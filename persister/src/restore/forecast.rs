@@ -85,6 +85,7 @@ pub async fn forecast<S: Session>(
     }
     super::refuse_if_lacking(source, &intent, wish)?;
     let Wanted { mut files, digest } = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
+    fit::each_part_is_there(&files, &intent)?;
     fit::check::<S>(&files, super::max_value_bytes(session, wish).await?)?;
     let found = compare::look(session, &mut files, &before, None).await?;
     if !found.foreign.is_empty() {
@@ -149,6 +150,7 @@ pub(super) async fn merge_of<S: Session>(
 ) -> Result<(Wanted, Merge), Error> {
     super::refuse_if_lacking(source, intent, wish)?;
     let wanted = tokio::task::block_in_place(|| source.wanted::<S>(intent))?;
+    fit::each_part_is_there(&wanted.files, intent)?;
     fit::check::<S>(&wanted.files, super::max_value_bytes(session, wish).await?)?;
     let merge = merge::look(session, &wanted.files).await?;
     Ok((wanted, merge))

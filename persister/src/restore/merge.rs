@@ -4,7 +4,7 @@
 //!
 //! * Keys of the cluster that the state does not have stay as they are: nothing is ever deleted.
 //! * Every write is a compare-and-set against what was seen before: what somebody writes meanwhile is
-//!   not overwritten, but reported.
+//!   not overwritten, but reported; as is what somebody overwrites or deletes right after.
 //! * Every key that is overwritten is reported, with the revision that it had in the cluster.
 //! * Nothing is written unless everything can be.
 //! * The cluster keeps its identity: its persisters journal these writes like any others. But first it is
@@ -180,33 +180,48 @@ pub(super) async fn apply<S: Session>(
     }
     drop(writes);
     progress.done();
+    left.extend(overtaken(session, files, &left, merge.counter).await?);
     merge.left = left;
     let left: BTreeSet<&Bytes> = merge.left.iter().collect();
     merge.created.retain(|path| !left.contains(path));
     merge.overwritten.retain(|key| !left.contains(&key.path));
     merge.counter = session.revision().await?;
-    compare(session, files, &left).await?;
     Ok(merge)
 }
 
-/// Compares all keys of the state but those that somebody else wrote.
-async fn compare<S: Session>(
+/// Compares all keys of the state but those in `left`. Returns those that somebody has written or deleted
+/// since the cluster was looked at, at revision `looked`: it lives, and that is its right.
+///
+/// # Errors
+/// [`Error::RestoreDiffers`] if a key that nobody has written since differs.
+async fn overtaken<S: Session>(
     session: &S,
     files: &Files,
-    left: &BTreeSet<&Bytes>,
-) -> Result<(), Error> {
-    let wanted = files.iter().filter(|(path, _)| !left.contains(path));
-    let expected = Digest::of(wanted.map(|(path, (_, value))| (&**path, &**value)));
-    let mut found = Digest::default();
+    left: &[Bytes],
+    looked: Revision,
+) -> Result<Vec<Bytes>, Error> {
+    let mut missing: BTreeSet<&Bytes> = files.keys().collect();
+    for path in left {
+        missing.remove(path);
+    }
+    let mut overtaken = Vec::new();
+    let (mut expected, mut found) = (Digest::default(), Digest::default());
     let mut live = session.snapshot(session.revision().await?);
     while let Some(live) = live.next().await {
         let live = live?;
-        if files.contains_key(&live.path) && !left.contains(&live.path) {
-            found.add(&live.path, &live.value);
+        let Some((_, value)) = files.get(&live.path).filter(|_| missing.remove(&live.path)) else {
+            continue;
+        };
+        if *value != live.value && live.revision > looked {
+            overtaken.push(live.path);
+            continue;
         }
+        expected.add(&live.path, value);
+        found.add(&live.path, &live.value);
     }
+    overtaken.extend(missing.into_iter().cloned());
     if found == expected {
-        return Ok(());
+        return Ok(overtaken);
     }
     Err(Error::RestoreDiffers {
         expected: expected.describe(),

@@ -186,6 +186,7 @@ pub async fn restore<S: Session>(
     }
     refuse_if_lacking(source, &intent, wish)?;
     let wanted = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
+    fit::each_part_is_there(&wanted.files, &intent)?;
     fit::check::<S>(&wanted.files, max_value_bytes(session, wish).await?)?;
     tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %intent.at, "restoring");
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::history::{EPOCH_MS, History, STEP_MS, seeded};
 
 /// The exit statuses of `docs/operations.md`.
+const DIFFERS: i32 = 24;
 const WOULD_LOSE: i32 = 25;
 const NOT_RESTORED: i32 = 26;
 const TOO_LARGE: i32 = 27;
@@ -249,7 +250,7 @@ async fn a_part_is_never_taken_for_the_whole() -> Result<()> {
     let directory = &first[..first[1..].find('/').map_or(first.len(), |at| at + 1)];
     let lite = Lite::start()?;
     let client = lite.client().await?;
-    let args = ["--prefix", directory, "--prefix", "/none"];
+    let args = ["--prefix", directory, "--prefix", &first];
     let (status, report) = restore(&lite, &journal, &args)?;
     ensure!(status == 0 && said(&report, "identity").ends_with(&format!(" at {newest} part")));
     let is_in = |path: &str| path == directory || path.starts_with(&format!("{directory}/"));
@@ -309,6 +310,74 @@ async fn what_was_deleted_is_merged_back_into_the_living_cluster() -> Result<()>
     durable(&client, 1, last).await?;
     ensure!(journaled(&journal)? == tree(&client).await?);
     ensure!(process.terminate()?.success());
+    Ok(())
+}
+
+/// The story: the cluster lives, and what is merged into it is changed by others in the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_change_right_after_a_merge_has_written_it_is_listed() -> Result<()> {
+    let old = Old::new(2000)?;
+    let state = old.history.state(old.history.newest());
+    let mut oldest: Vec<&String> = state.keys().collect();
+    oldest.truncate(2);
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    client.set("/mine", Revision::MISSING, "x").await?;
+    let change = |path: String, delete: bool| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            // Changes it once it is there.
+            while client.get(&path, None).await?.is_none() {}
+            if delete {
+                client.del(&path, Revision::ANY).await?;
+            } else {
+                client.set(&path, Revision::ANY, "theirs").await?;
+            }
+            anyhow::Ok(())
+        })
+    };
+    let others = [
+        change(oldest[0].clone(), false),
+        change(oldest[1].clone(), true),
+    ];
+    let (status, done) = restore(&lite, &old.journal(), &["--merge", "--in-flight", "1"])?;
+    for other in others {
+        other.await??;
+    }
+    ensure!(status == DIFFERS && said(&done, "outcome") == "merged");
+    let left = done["merge"]["left"].as_array().context("a list of keys")?;
+    ensure!(
+        left.len() == 2
+            && oldest
+                .iter()
+                .all(|path| left.iter().any(|l| l == path.as_str()))
+    );
+    ensure!(done["merge"]["created"] == state.len() - 2);
+    ensure!(&tree(&client).await?[oldest[0]].1[..] == b"theirs");
+    Ok(())
+}
+
+/// A part that is not there, and a moment that is still to come, are mistakes of typing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_mistyped_does_not_pass_for_restored() -> Result<()> {
+    let old = Old::new(300)?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let before = counter(&client).await?;
+    for args in [&["--prefix", "/mistyped"][..], &["--prefix", "/ctl"]] {
+        for more in [&[][..], &["--dry-run"], &["--merge"]] {
+            let (status, report) = restore(&lite, &old.journal(), &[args, more].concat())?;
+            ensure!(status == UNKNOWN_STATE && said(&report, "error").contains(args[1]));
+        }
+    }
+    let uri = format!("doozer:?ca={}", lite.uri.addresses[0]);
+    let journal = old.journal();
+    let journal = journal.to_str().context("a test directory is UTF-8")?;
+    let line = ["restore", "-a", &uri, "-j", journal, "--at-time"];
+    let mut process = Process::start("persister", [&line[..], &["2999-01-01T00:00:00Z"]].concat())?;
+    ensure!(process.wait()?.code() == Some(2), "{}", process.log());
+    ensure!(process.log().contains("in the future"));
+    ensure!(counter(&client).await? == before, "something was written");
     Ok(())
 }
 
