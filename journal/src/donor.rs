@@ -103,6 +103,13 @@ pub(crate) enum Piece {
     Turn(Timeline, Revision),
 }
 
+impl Piece {
+    /// Whether somebody tells it.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self, Self::Known { .. })
+    }
+}
+
 /// All donors of a repair, the first one asked first.
 pub(crate) struct Donors<'a> {
     all: &'a mut [Box<dyn Donor>],

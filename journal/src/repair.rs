@@ -6,8 +6,9 @@
 //! at once by a complete new one, and a marker file keeps writers out until all is done, so an
 //! interrupted repair is simply run again. The steps are numbered as in `docs/format.md`.
 //!
-//! Invariant: afterwards each revision that a whole record or a donor told of is there, in order; each
-//! other one that may have been in a lost record is named by a record of the loss. Nothing else is there.
+//! Invariant: every revision of the timeline that the journal or any donor verifiably holds is there
+//! afterwards, exactly once, in order; each other one that may have been in a lost record is named by a
+//! record of the loss. Nothing else is there. (A revision that a gap bridged may be told by its difference.)
 
 use std::path::{Path, PathBuf};
 
@@ -299,9 +300,16 @@ impl Repair<'_> {
             },
             end: match direct {
                 Some(_) => self.begins_with(files, i + 1, uuid)?,
-                None => Next::end(Some(evidence.revision).filter(|r| *r > Revision::NONE)),
+                None => {
+                    let mut end =
+                        Next::end(Some(evidence.revision).filter(|r| *r > Revision::NONE));
+                    if next.is_some() {
+                        end.witnesses = self.begins_with(files, i + 1, uuid)?.witnesses;
+                    }
+                    end
+                }
             },
-            timeline_after: direct.and_then(timeline_before),
+            timeline_after: next.and_then(timeline_before),
             newest_turn: evidence.newest_turn,
         };
         let place = Place {
@@ -439,7 +447,7 @@ impl Repair<'_> {
         }
         let timeline = timeline.id.clone();
         let pieces = self.donors.survey(Some(&timeline), history)?;
-        if !pieces.iter().all(|p| matches!(p, Piece::Known { .. })) {
+        if !pieces.iter().all(Piece::is_known) {
             return Ok(());
         }
         let header = self.one_more()?;
@@ -578,7 +586,11 @@ impl Repair<'_> {
     /// What a segment says of what is before it: by its header, or its first record.
     fn begins_with(&self, files: &[Found], i: usize, uuid: Uuid) -> Result<Next> {
         let mut next = Next::end(files[i].covered_before(uuid));
-        if files[i].header.is_ok() {
+        if let Ok(header) = &files[i].header {
+            let gap = header.context.open_gap;
+            if let Some(gap) = gap.filter(|g| g.reason != GapReason::Damage) {
+                next = Next::difference(gap.last);
+            }
             return Ok(next);
         }
         for j in i..files.len() {

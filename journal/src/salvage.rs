@@ -183,6 +183,7 @@ pub(crate) fn rewrite(
         filled: Vec::new(),
         filled_from: None,
         raised: false,
+        completed: None,
         tracker,
         now,
     };
@@ -205,8 +206,8 @@ pub(crate) fn rewrite(
                 let mut next = next::classify(source, seed, offset, &h, &entry)?;
                 if !donors.is_empty() {
                     next.witnesses = next::witnesses(source, seed, offset)?;
-                    if next.witnesses.is_empty() && newest_turn <= last {
-                        next.witnesses.clone_from(&job.end.witnesses);
+                    if newest_turn <= last {
+                        next.witnesses.extend_from_slice(&job.end.witnesses);
                     }
                 }
                 let hole = Hole {
@@ -214,7 +215,13 @@ pub(crate) fn rewrite(
                     offset: at,
                     headers: headers(source, seed, at..offset, out.next, last)?,
                     next,
-                    timeline_after: after(last),
+                    timeline_after: match &entry {
+                        // It says itself what was in force before.
+                        Entry::Timeline(t) if t.kept && t.parent.is_some() => {
+                            Some(t.parent.clone())
+                        }
+                        _ => after(last),
+                    },
                     turns_later: newest_turn > last,
                 };
                 out.hole(hole, donors)?;
@@ -352,6 +359,8 @@ struct Output<'a> {
     filled_from: Option<Sequence>,
     /// Whether more is covered by now than the original said at this place.
     raised: bool,
+    /// The gap in whose difference all of its history was put already.
+    completed: Option<Gap>,
     tracker: &'a mut Tracker,
     now: Timestamp,
 }
@@ -503,9 +512,18 @@ impl Output<'_> {
 
     /// A hole in a gap's difference: either all of the gap's history is known, or all of it counts as
     /// damage.
-    fn in_difference(&self, gap: Gap, hole: &Hole, donors: &mut Donors<'_>) -> Result<Vec<Item>> {
+    fn in_difference(
+        &mut self,
+        gap: Gap,
+        hole: &Hole,
+        donors: &mut Donors<'_>,
+    ) -> Result<Vec<Item>> {
         let slots = hole.last.0 - self.next.0 + 1;
-        let closes = hole.next.is_beyond(gap.last);
+        // A part of it that is the last record known does not say that it was complete.
+        let goes_on = hole.headers.last().is_some_and(|h| {
+            h.sequence == hole.last && h.kind == Kind::Changes && h.revision <= gap.last
+        });
+        let closes = hole.next.is_beyond(gap.last) && !goes_on;
         let bound = hole.next.bound(self.tracker.covered);
         if closes && slots == 1 {
             // All of the difference is there: only its end can have been here.
@@ -516,7 +534,19 @@ impl Output<'_> {
             && !donors.is_empty()
         {
             let timeline = self.tracker.timeline.as_ref().map(|t| t.id.clone());
-            let pieces = donors.survey(timeline.as_deref(), history)?;
+            let pieces = if self.completed == Some(gap) {
+                Vec::new()
+            } else {
+                donors.survey(timeline.as_deref(), history)?
+            };
+            if !closes && hole.next.is_end() && pieces.iter().all(Piece::is_known) {
+                // All of it comes behind the end, once: see the completion of a difference.
+                return Ok(vec![Item::Lost {
+                    slots,
+                    span: None,
+                    exact: true,
+                }]);
+            }
             let behind = match Span::new(gap.last.next(), bound).filter(|_| closes) {
                 Some(behind) => donors.survey(timeline.as_deref(), behind)?,
                 None => Vec::new(),
@@ -525,6 +555,7 @@ impl Output<'_> {
             if let Some(before) = slots.checked_sub(needed).filter(|n| *n > 0)
                 && let Some(mut items) = hole::lay_out_difference(before, gap, pieces, closes)
             {
+                self.completed = Some(gap);
                 if needed > 0 {
                     items.extend(hole::lay_out(needed, None, behind, false, false));
                 }

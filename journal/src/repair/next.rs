@@ -46,6 +46,19 @@ impl Next {
         }
     }
 
+    /// The difference of a gap that ends with this revision goes on.
+    pub(crate) fn difference(last: Revision) -> Self {
+        Self {
+            kind: What::Difference(last),
+            witnesses: Vec::new(),
+        }
+    }
+
+    /// Whether there is nothing.
+    pub(crate) fn is_end(&self) -> bool {
+        matches!(self.kind, What::End(_))
+    }
+
     /// The newest revision that may have been covered in the hole; `covered`: by what is before it.
     pub(crate) fn bound(&self, covered: Revision) -> Revision {
         match self.kind {
