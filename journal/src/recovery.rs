@@ -13,10 +13,11 @@ use uuid::Uuid;
 use crate::{
     Entry, Error, Options, Result, Sequence,
     checkpoint::History,
-    directory::{self, Extent, LOCK, Listing, REPAIR, Segment, Tail},
+    directory::{self, Extent, LOCK, Listing, NEXT, REPAIR, Segment, Tail},
     layout::SegmentHeader,
     payload::{self, Context},
     prepare,
+    repair::aside,
     scan::{RawRecord, Scan},
     segment,
     source::{Source, unreadable_detail},
@@ -70,7 +71,7 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
         if !listing.is_vacant() {
             return Err(listing.not_a_journal(dir));
         }
-        remove_temporary(storage, &listing)?;
+        remove_temporary(storage, dir, &listing)?;
         return begin(storage, dir, lock, fill);
     };
 
@@ -87,9 +88,13 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
     checkpoints_fit(storage, &listing, &chain, &end)?;
 
     // From here on the directory is changed.
-    remove_temporary(storage, &listing)?;
+    let kept_next = remove_temporary(storage, dir, &listing)?;
     listing.give_name(storage, dir)?;
-    let ended = end_segment(storage, dir, last, &end, fill)?;
+    let mut ended = end_segment(storage, dir, last, &end, fill)?;
+    if let Some((path, bytes)) = kept_next {
+        ended.torn_bytes += bytes;
+        ended.torn_file.get_or_insert(path);
+    }
     let valid_to = end.scan.last();
     Ok(Opened {
         lock,
@@ -206,11 +211,46 @@ fn holder(storage: &dyn Storage, path: &Path) -> String {
         )
 }
 
-pub(crate) fn remove_temporary(storage: &dyn Storage, listing: &Listing) -> Result<()> {
+/// Removes what was never used. A file called [`NEXT`] that has no sound header and yet holds something is
+/// kept under another name, which is returned with its length: a crash while its first records were written
+/// leaves such a file, but so does damage to the header of a segment.
+pub(crate) fn remove_temporary(
+    storage: &dyn Storage,
+    dir: &Path,
+    listing: &Listing,
+) -> Result<Option<(PathBuf, u64)>> {
+    let mut kept = None;
     for path in &listing.temporary {
+        if path.ends_with(NEXT)
+            && let Some(bytes) = content_bytes(storage, path)?
+        {
+            let aside = aside::keep_bad(storage, dir, path)?;
+            tracing::warn!(kept = %aside.display(), "NEXT has no sound header, and is not empty");
+            kept = Some((aside, bytes));
+        }
         segment::remove_if_there(storage, path)?;
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// How many bytes are behind the header of a file, if any of them is not zero.
+fn content_bytes(storage: &dyn Storage, path: &Path) -> Result<Option<u64>> {
+    let begin = crate::layout::SEGMENT_HEADER_BYTES as u64;
+    let file = Arc::new(Named::open(storage, path, Access::Read)?);
+    let bytes = file.len()?.saturating_sub(begin);
+    let mut source = Source::patient(file);
+    let mut at = begin;
+    loop {
+        let chunk = source.get(at, COPY_BYTES)?;
+        if chunk.is_empty() {
+            // What cannot be read may be anything.
+            return Ok(source.unreadable().map(|_| bytes));
+        }
+        if chunk.iter().any(|b| *b != 0) {
+            return Ok(Some(bytes));
+        }
+        at += chunk.len() as u64;
+    }
 }
 
 fn begin(storage: &dyn Storage, dir: &Path, lock: Box<dyn Lock>, fill: u64) -> Result<Opened> {

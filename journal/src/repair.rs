@@ -19,7 +19,7 @@ use self::{found::Found, next::Next, whole::Before};
 use crate::{
     Checkpoint, Error, Gap, GapReason, Result, Revision, Sequence,
     checkpoint::Vetted,
-    directory::{Listing, REPAIR, Segment, segment_name},
+    directory::{Listing, NEXT, REPAIR, Segment, segment_name},
     donor::{Donor, Donors, Piece, Span},
     layout::SegmentHeader,
     payload::{Context, Repaired},
@@ -30,7 +30,7 @@ use crate::{
     tracker::{Tracker, joined},
 };
 
-mod aside;
+pub(crate) mod aside;
 pub(crate) mod found;
 pub(crate) mod hole;
 pub(crate) mod next;
@@ -73,7 +73,7 @@ pub fn repair_from_with(
     }
     let listing = Listing::read_damaged(storage, dir)?;
     let resumed = listing.kept.iter().any(|n| n == REPAIR);
-    remove_temporary(storage, &listing)?;
+    let kept_next = remove_temporary(storage, dir, &listing)?;
     listing.give_name(storage, dir)?;
 
     let mut repair = Repair {
@@ -90,6 +90,17 @@ pub fn repair_from_with(
         checkpoints: Vetted::default(),
         donors: Donors::new(donors),
     };
+    if let Some((bad, _)) = kept_next {
+        repair.report.damaged.push(Damage {
+            file: dir.join(NEXT),
+            bad_file: Some(bad),
+            offset: 0,
+            lost: None,
+            revisions: None,
+            exact: true,
+            detail: "it has no sound header, and is not empty".to_owned(),
+        });
+    }
     let (mut files, listing) = repair.strays(listing)?;
     if files.is_empty() {
         return Err(listing.not_a_journal(dir));

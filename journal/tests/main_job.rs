@@ -306,6 +306,21 @@ fn a_file_of_this_name_that_is_not_ours_is_left_alone() {
         drop(Journal::open(dir.path(), small()).unwrap());
         assert!(!next.exists());
     }
+    // One that has no sound header, and yet holds something, is kept, by opening and by repair.
+    let content = [&[0; 5000][..], b"dear"].concat();
+    for (name, opens) in [("NEXT.bad", true), ("NEXT.2.bad", false)] {
+        let content = [&content[..], name.as_bytes()].concat();
+        fs::write(&next, &content).unwrap();
+        if opens {
+            let (_, recovery) = Journal::open(dir.path(), small()).unwrap();
+            assert_eq!(recovery.torn_file, Some(dir.path().join(name)));
+        } else {
+            let report = cairn_journal::repair(dir.path()).unwrap();
+            assert_eq!(report.damaged[0].bad_file, Some(dir.path().join(name)));
+        }
+        assert!(!next.exists());
+        assert_eq!(fs::read(dir.path().join(name)).unwrap(), content);
+    }
 }
 
 #[test]
