@@ -260,8 +260,8 @@ async fn try_attach<C: Cluster>(
         }
         Attach::Unfinished(identity) => {
             return Ok(Tried::Wait(format!(
-                "the cluster is being restored ({identity}); if that restore was interrupted, \
-                 start the persister that ran it again with -r"
+                "the cluster is being restored ({identity}); if that restore was interrupted: {}",
+                identity.completed_by()
             )));
         }
         Attach::Name => {

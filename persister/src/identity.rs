@@ -218,6 +218,20 @@ impl Identity {
         self
     }
 
+    /// What completes the restore, if it is not complete and whoever began it is dead.
+    #[must_use]
+    pub fn completed_by(&self) -> &'static str {
+        match self.origin.as_ref().map(|origin| &origin.outcome) {
+            Some(Outcome::Restoring {
+                choice: Choice::Revision | Choice::Only(_),
+                ..
+            }) => {
+                "somebody chose this state with `persister restore`: run the same command again, or start the cluster anew"
+            }
+            _ => "start the persister that ran it again with -r",
+        }
+    }
+
     /// The revision of the cluster `id` whose state lives on in this one, if it descends from it.
     #[must_use]
     pub fn descends_from(&self, id: &str) -> Option<Revision> {
@@ -484,6 +498,19 @@ mod tests {
         ] {
             let identity = Identity::parse(text.as_bytes()).expect("a valid form");
             assert_eq!(identity.to_string(), text);
+        }
+    }
+
+    /// The story: `-r` was advised where nothing but the same command could complete what was chosen.
+    #[test]
+    fn a_choice_is_completed_by_choosing_it_again() {
+        for (mark, by) in [
+            ("b from a at 90 restoring j", "with -r"),
+            ("b from a at 90 restoring j chosen", "the same command"),
+            ("b from a at 90 restoring j only /app", "the same command"),
+        ] {
+            let identity = Identity::parse(mark.as_bytes()).expect("a valid form");
+            assert!(identity.completed_by().contains(by), "{mark}");
         }
     }
 

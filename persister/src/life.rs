@@ -315,7 +315,8 @@ async fn restore_first<C: Cluster>(
                 return Ok(true);
             }
             Ok(Restored::Wait(identity)) => format!(
-                "another restore goes first ({identity}). If it was interrupted, start that persister again with -r"
+                "another restore goes first ({identity}). If it was interrupted: {}",
+                identity.completed_by()
             ),
             // Unavailable, or somebody else was faster: another look tells what there is to do now.
             Err(

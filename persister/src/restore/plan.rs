@@ -71,9 +71,10 @@ impl std::fmt::Display for Reason {
             }
             Self::OthersRestore(identity) => write!(
                 f,
-                "the restore of another state was begun ({identity}), and nobody goes on with it. Start that \
-                 persister again with -r; or, if its journal is lost, --accept-loss restores this one where the \
-                 cluster has nothing yet that this journal lacks; or start the cluster anew"
+                "the restore of another state was begun ({identity}), and nobody goes on with it. To complete it: {}. \
+                 If its journal is lost: start the cluster anew; or, unless somebody chose that state, --accept-loss \
+                 restores this one where the cluster has nothing yet that this journal lacks",
+                identity.completed_by()
             ),
         }
     }
