@@ -100,23 +100,16 @@ pub(crate) fn classify(name: &str) -> Name {
 /// syncs for each.
 const LISTINGS: usize = 64;
 
-/// The names in a directory, sorted, as they were at one moment: a name that comes while a directory is
-/// listed may be left out, and one that comes after it be there, so it is listed until twice the same.
+/// How often a directory is looked at again in which there is nothing but [`NEXT`], not begun: a writer
+/// and its retention may both have been faster than the look at it.
+const LOOKS_AT_NEXT: usize = 8;
+
+/// The names in a directory, sorted. Not as of one moment: a name that comes while it is listed may be left
+/// out, and one that comes after it be there.
 fn names(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
-    let list = || {
-        let names = storage.list(dir);
-        let mut names = names.map_err(|e| Error::io(dir, "list the directory", e))?;
-        names.sort();
-        Ok(names)
-    };
-    let mut names = list()?;
-    for _ in 0..LISTINGS {
-        let again = list()?;
-        if names == again {
-            break;
-        }
-        names = again;
-    }
+    let names = storage.list(dir);
+    let mut names = names.map_err(|e| Error::io(dir, "list the directory", e))?;
+    names.sort();
     Ok(names)
 }
 
@@ -147,12 +140,34 @@ impl Listing {
     }
 
     /// The same, of a directory in which names may be wrong.
+    ///
+    /// As of one moment: the names are the same before and after, and what is called [`NEXT`] is looked
+    /// into in between. (Otherwise the file that was listed under that name may have got its own, and the
+    /// one that was looked into be its successor: a segment would seem to be missing between the two.)
     pub(crate) fn read_damaged(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let mut before = names(storage, dir)?;
+        let mut looks = 0;
+        loop {
+            let listing = Self::of(storage, dir, &before)?;
+            let after = names(storage, dir)?;
+            looks += 1;
+            let is_settled = before == after
+                && (looks >= LOOKS_AT_NEXT
+                    || !listing.segments.is_empty()
+                    || !after.iter().any(|name| name == NEXT));
+            if is_settled || looks >= LISTINGS {
+                return Ok(listing);
+            }
+            before = after;
+        }
+    }
+
+    fn of(storage: &dyn Storage, dir: &Path, names: &[String]) -> Result<Self> {
         let mut listing = Self::default();
         let mut next = None;
-        for name in names(storage, dir)? {
-            let path = dir.join(&name);
-            match classify(&name) {
+        for name in names {
+            let path = dir.join(name);
+            match classify(name) {
                 Name::Segment(first) => {
                     listing.segments.insert(first, path);
                 }
@@ -161,9 +176,9 @@ impl Listing {
                 }
                 Name::Temporary => listing.temporary.push(path),
                 Name::Next => next = Some(path),
-                Name::Kept => listing.kept.push(name),
+                Name::Kept => listing.kept.push(name.clone()),
                 Name::Misnamed => listing.misnamed.push(path),
-                Name::Unknown => listing.unknown.push(name),
+                Name::Unknown => listing.unknown.push(name.clone()),
             }
         }
         if let Some(path) = next {
