@@ -4,10 +4,12 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 use bytesize::ByteSize;
+use cairn_journal::Revision;
 use serde::Serialize;
 
 use super::forecast::NAMED;
 use super::{Forecast, Merge, Outlook, Overwritten, Reason, Restored, Shifted, Summary};
+use crate::digest::Digest;
 
 /// The exit status when nothing was restored because the cluster is not one to restore into.
 const NOT_RESTORED: u8 = 26;
@@ -67,6 +69,18 @@ pub struct StateReport {
     pub bytes: u64,
     /// Their hash.
     pub hash: String,
+}
+
+impl StateReport {
+    fn of(at: Revision, newest: Revision, digest: &Digest) -> Self {
+        Self {
+            revision: at.0,
+            newest: newest.0,
+            keys: digest.keys,
+            bytes: digest.bytes,
+            hash: digest.to_string(),
+        }
+    }
 }
 
 /// A key that could not keep its revision.
@@ -175,13 +189,7 @@ impl Report {
         let identity = (merge.is_none()).then(|| summary.identity.to_string());
         Self {
             outcome,
-            state: Some(StateReport {
-                revision: summary.at.0,
-                newest: summary.newest.0,
-                keys: summary.digest.keys,
-                bytes: summary.digest.bytes,
-                hash: summary.digest.to_string(),
-            }),
+            state: Some(StateReport::of(summary.at, summary.newest, &summary.digest)),
             identity,
             written: summary.written,
             there: summary.digest.keys.saturating_sub(summary.written),
@@ -213,13 +221,7 @@ impl Report {
     fn outlook(outcome: &'static str, outlook: &Outlook, merge: Option<&Merge>) -> Self {
         Self {
             outcome,
-            state: Some(StateReport {
-                revision: outlook.at.0,
-                newest: outlook.newest.0,
-                keys: outlook.digest.keys,
-                bytes: outlook.digest.bytes,
-                hash: outlook.digest.to_string(),
-            }),
+            state: Some(StateReport::of(outlook.at, outlook.newest, &outlook.digest)),
             written: outlook.digest.keys - outlook.there,
             there: outlook.there,
             counter: outlook.counter.0,
