@@ -1,0 +1,272 @@
+//! May a journal follow this cluster? What each says of itself, and the answer.
+//!
+//! The promise: [`decide`] never answers "follow" unless the cluster's identity is the journal's own or
+//! descends from it by a restore that is complete.
+
+use cairn_journal::Revision;
+
+use super::{Ancestor, Identity, Origin, Outcome};
+
+/// What the journal knows when it attaches.
+#[derive(Clone, Debug, Default)]
+pub struct Ours {
+    /// The identity of the cluster it followed; `None` if it never followed one.
+    pub bound_to: Option<String>,
+    /// The newest revision that it covers; 0 in an empty journal.
+    pub newest: Revision,
+    /// Where that cluster came from, newest first.
+    pub ancestors: Vec<Ancestor>,
+}
+
+/// What the cluster says when we attach.
+#[derive(Clone, Debug)]
+pub struct Theirs {
+    /// Its identity; `None` if no persister ever attached.
+    pub identity: Option<Identity>,
+    /// The newest revision of the node we reached.
+    pub newest: Revision,
+}
+
+/// What to do on an attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// A first attach to a cluster that nobody has named: name it, bind the journal, follow.
+    Name,
+    /// A first attach to a cluster that has a name: bind the journal to it, follow.
+    Bind(Identity),
+    /// Our cluster: follow from the next revision.
+    Resume,
+    /// Our cluster, but this node is behind what we have on disk: wait for it, or take another.
+    Behind,
+    /// A restore of our cluster that kept all revisions and holds exactly what we have: bind, follow.
+    Continue(Identity),
+    /// A restore of our cluster whose state may differ from ours: bind, then take its state.
+    ///
+    /// Also when we hold *less* than was restored: a restore brings back live keys only, so the
+    /// deletes between our newest revision and the restored one are not in its history, and
+    /// following it would keep those keys alive in our journal for ever.
+    Rebase {
+        /// The restored cluster's.
+        identity: Identity,
+        /// Our revision up to which its state is ours. What we hold beyond it is not in the cluster.
+        common: Revision,
+    },
+    /// A restore of our cluster that is not complete yet: wait for it.
+    Unfinished(Identity),
+    /// Not our cluster.
+    Refuse(Refusal),
+}
+
+/// Why a cluster is not followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The cluster has no identity, ours had: it was reset.
+    #[error(
+        "this journal holds the history of cluster {ours} up to revision {newest}, but the cluster \
+         has no identity: it was reset, or it is another one"
+    )]
+    Reset {
+        /// The identity that the journal is bound to.
+        ours: String,
+        /// The newest revision in the journal.
+        newest: Revision,
+    },
+    /// The cluster has another identity, and ours is not its parent.
+    #[error(
+        "this journal holds the history of cluster {ours} up to revision {newest}, but this is \
+         cluster {theirs}"
+    )]
+    Foreign {
+        /// The identity that the journal is bound to.
+        ours: String,
+        /// The newest revision in the journal.
+        newest: Revision,
+        /// The identity of the cluster.
+        theirs: Identity,
+    },
+}
+
+/// What a journal that knows `ours` does with a cluster that says `theirs`.
+#[must_use]
+pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
+    let Some(bound_to) = &ours.bound_to else {
+        return match &theirs.identity {
+            None => Attach::Name,
+            Some(identity) if is_unfinished(identity) => Attach::Unfinished(identity.clone()),
+            Some(identity) => Attach::Bind(identity.clone()),
+        };
+    };
+    let Some(identity) = &theirs.identity else {
+        return Attach::Refuse(Refusal::Reset {
+            ours: bound_to.clone(),
+            newest: ours.newest,
+        });
+    };
+    if identity.id == *bound_to {
+        return if is_unfinished(identity) {
+            Attach::Unfinished(identity.clone())
+        } else if theirs.newest < ours.newest {
+            Attach::Behind
+        } else {
+            Attach::Resume
+        };
+    }
+    let Some(common) = identity.descends_from(bound_to) else {
+        return Attach::Refuse(Refusal::Foreign {
+            ours: bound_to.clone(),
+            newest: ours.newest,
+            theirs: identity.clone(),
+        });
+    };
+    let identity = identity.clone();
+    let is_parent = |origin: &Origin| origin.parent == *bound_to;
+    match &identity.origin {
+        _ if is_unfinished(&identity) => Attach::Unfinished(identity),
+        Some(origin)
+            if is_parent(origin) && origin.outcome == Outcome::Kept && ours.newest == common =>
+        {
+            Attach::Continue(identity)
+        }
+        _ => Attach::Rebase { identity, common },
+    }
+}
+
+fn is_unfinished(identity: &Identity) -> bool {
+    identity
+        .origin
+        .as_ref()
+        .is_some_and(|origin| matches!(origin.outcome, Outcome::Restoring { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(bound_to: Option<&str>, newest: i64) -> Ours {
+        Ours {
+            bound_to: bound_to.map(str::to_owned),
+            newest: Revision(newest),
+            ancestors: Vec::new(),
+        }
+    }
+
+    fn theirs(identity: Option<&str>, newest: i64) -> Theirs {
+        Theirs {
+            identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
+            newest: Revision(newest),
+        }
+    }
+
+    #[test]
+    fn a_first_attach_names_or_binds() {
+        assert_eq!(decide(&ours(None, 0), &theirs(None, 58)), Attach::Name);
+        let Attach::Bind(identity) = decide(&ours(None, 0), &theirs(Some("a"), 58)) else {
+            panic!("an empty journal binds itself to a named cluster");
+        };
+        assert_eq!(identity.id, "a");
+    }
+
+    #[test]
+    fn our_own_cluster_is_resumed_and_a_lagging_node_waited_for() {
+        let us = ours(Some("a"), 100);
+        assert_eq!(decide(&us, &theirs(Some("a"), 100)), Attach::Resume);
+        assert_eq!(decide(&us, &theirs(Some("a"), 200)), Attach::Resume);
+        assert_eq!(decide(&us, &theirs(Some("a"), 99)), Attach::Behind);
+    }
+
+    #[test]
+    fn a_reset_or_foreign_cluster_is_refused_even_when_its_revisions_are_newer() {
+        let us = ours(Some("a"), 100);
+        for newest in [1, 100, 1_000_000] {
+            assert!(matches!(
+                decide(&us, &theirs(None, newest)),
+                Attach::Refuse(Refusal::Reset { .. })
+            ));
+            for other in ["b", "c from b at 100 kept"] {
+                assert!(matches!(
+                    decide(&us, &theirs(Some(other), newest)),
+                    Attach::Refuse(Refusal::Foreign { .. })
+                ));
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_cluster_is_followed_by_its_lineage() {
+        let kept = theirs(Some("b from a at 100 kept"), 200);
+        assert!(matches!(
+            decide(&ours(Some("a"), 100), &kept),
+            Attach::Continue(_)
+        ));
+        // We hold something that the restore did not have, or lack deletes that it had.
+        for newest in [99, 101] {
+            assert!(matches!(
+                decide(&ours(Some("a"), newest), &kept),
+                Attach::Rebase { .. }
+            ));
+        }
+        let shifted = theirs(Some("b from a at 100 shifted"), 200);
+        assert!(matches!(
+            decide(&ours(Some("a"), 60), &shifted),
+            Attach::Rebase { .. }
+        ));
+        let restoring = theirs(Some("b from a at 100 restoring j"), 80);
+        assert!(matches!(
+            decide(&ours(Some("a"), 60), &restoring),
+            Attach::Unfinished(_)
+        ));
+        assert!(matches!(
+            decide(&ours(None, 0), &restoring),
+            Attach::Unfinished(_)
+        ));
+    }
+
+    /// Whatever a journal of the whole holds, a part of it may lack anything.
+    #[test]
+    fn a_part_has_nothing_in_common_with_any_journal() {
+        let part = Identity::parse(b"b from a at 100 part").expect("a valid form");
+        for newest in [60, 100, 140] {
+            let theirs = theirs(Some("b from a at 100 part"), 200);
+            let Attach::Rebase { common, .. } = decide(&ours(Some("a"), newest), &theirs) else {
+                panic!("it is a descendant");
+            };
+            assert_eq!(common, Revision::NONE);
+        }
+        let timeline = part.timeline(cairn_journal::Timestamp(0));
+        assert_eq!(timeline.parent.as_deref(), Some("a@0"));
+        assert!(!timeline.kept);
+    }
+
+    /// The restored cluster keeps its name and its persisters come back with journals that are
+    /// already bound to it: then it is simply their own.
+    #[test]
+    fn a_journal_already_bound_to_the_restored_cluster_resumes() {
+        let us = ours(Some("b"), 150);
+        assert_eq!(
+            decide(&us, &theirs(Some("b from a at 100 kept"), 200)),
+            Attach::Resume
+        );
+    }
+
+    /// A standby that was away for two restores has not become a stranger.
+    #[test]
+    fn a_descendant_of_any_generation_is_recognised() {
+        let grandchild = theirs(Some("c from b at 200 kept after a@100 z@50"), 300);
+        for (bound_to, known) in [("b", 200), ("a", 100), ("z", 50)] {
+            let Attach::Rebase { common, .. } = decide(&ours(Some(bound_to), 250), &grandchild)
+            else {
+                panic!("{bound_to} is an ancestor");
+            };
+            assert_eq!(common, Revision(known));
+        }
+        assert!(matches!(
+            decide(&ours(Some("y"), 250), &grandchild),
+            Attach::Refuse(Refusal::Foreign { .. })
+        ));
+        // Even at the very revision: what happened in between is not known.
+        assert!(matches!(
+            decide(&ours(Some("a"), 100), &grandchild),
+            Attach::Rebase { .. }
+        ));
+    }
+}
