@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{Revision, Sequence, Timestamp};
+use crate::{Gap, Revision, Sequence, Timestamp};
 
 /// The journal's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -189,6 +189,22 @@ pub enum Error {
         /// The newest.
         newest: Revision,
     },
+    /// The revision asked for lies among some that the journal never saw, or has lost, so the state at it
+    /// cannot be told.
+    #[error(
+        "the state at revision {revision} is not known: revisions {} to {} are missing from this journal ({}). \
+         The nearest states that it can tell: {}", gap.first, gap.last, gap.reason, nearest(*before, *after)
+    )]
+    NotSeen {
+        /// What was asked for.
+        revision: Revision,
+        /// The revisions around it that are missing, and why.
+        gap: Gap,
+        /// The newest revision before it whose state can be told.
+        before: Option<Revision>,
+        /// The oldest one after it.
+        after: Option<Revision>,
+    },
     /// The state at a moment cannot be told.
     #[error("the state at {} is not in this journal: {detail}", time.show())]
     MomentNotInHistory {
@@ -197,6 +213,15 @@ pub enum Error {
         /// Why not.
         detail: String,
     },
+}
+
+fn nearest(before: Option<Revision>, after: Option<Revision>) -> String {
+    match (before, after) {
+        (Some(before), Some(after)) => format!("at revision {before}, and at {after}"),
+        (Some(one), None) => format!("at revision {one}; none after it"),
+        (None, Some(one)) => format!("at revision {one}; none before it"),
+        (None, None) => "none".to_owned(),
+    }
 }
 
 impl Error {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    Change, Checkpoint, Entry, Error, Gap, GapPhase, Op, Reader, Record, Records, Result, Revision,
-    Sequence, Timeline, checkpoint::History, tracker::Tracker, turn,
+    Change, Checkpoint, Entry, Error, Gap, GapPhase, GapReason, Op, Reader, Record, Records,
+    Result, Revision, Sequence, Timeline, checkpoint::History, tracker::Tracker, turn,
 };
 
 /// Every path that exists at a revision.
@@ -53,8 +53,8 @@ impl State {
 /// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
 ///
 /// Begins with the newest checkpoint that can be begun with, else with the first record.
-/// A revision inside a gap cannot be told, nor one beyond the end, nor one before the oldest checkpoint
-/// if retention has removed what was before it: [`Error::NotInHistory`].
+/// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
+/// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
 /// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
 /// in [`State::open_gap`].
 ///
@@ -211,7 +211,7 @@ struct Known {
     oldest: Revision,
     newest: Revision,
     /// Revisions in between whose state is not known, both ends included.
-    unknown: Vec<(Revision, Revision)>,
+    unknown: Vec<Gap>,
 }
 
 impl Known {
@@ -222,12 +222,7 @@ impl Known {
             oldest: b.header.counting_at,
             newest: Revision::NONE,
             // Of what was lost before, only what is not made good can reach beyond the checkpoint.
-            unknown: b
-                .header
-                .open_gap
-                .map(|g| (g.first, g.last))
-                .into_iter()
-                .collect(),
+            unknown: b.header.open_gap.into_iter().collect(),
         });
         let mut tracker = tracker_at(base);
         for record in records_after(reader, base) {
@@ -245,19 +240,25 @@ impl Known {
                 Entry::Gap {
                     first,
                     last,
+                    reason,
                     phase: GapPhase::Closed,
                     ..
-                } => known.unknown.push((*first, last.previous())),
+                } => known.unknown.push(Gap {
+                    first: *first,
+                    // The difference gives the state at the last one.
+                    last: last.previous(),
+                    reason: *reason,
+                }),
                 // A timeline that took revisions back is among what is lost.
                 Entry::Lost { first, last, .. } if record.revision < covered => {
                     known = Self {
                         from: record.sequence,
                         oldest: record.revision.next(),
-                        unknown: vec![(*first, *last)],
+                        unknown: vec![damaged(*first, *last)],
                         ..Self::default()
                     };
                 }
-                Entry::Lost { first, last, .. } => known.unknown.push((*first, *last)),
+                Entry::Lost { first, last, .. } => known.unknown.push(damaged(*first, *last)),
                 _ => {}
             }
         }
@@ -288,11 +289,42 @@ impl Known {
     }
 
     fn check(&self, at: Revision) -> Result<()> {
-        let inside = |(first, last): &(Revision, Revision)| *first <= at && at <= *last;
-        if at < self.oldest || at > self.newest || self.unknown.iter().any(inside) {
-            return Err(self.not_in_history(at));
+        let Some(gap) = self.gap_at(at) else {
+            let is_told = self.is_within(at);
+            return is_told.then_some(()).ok_or(self.not_in_history(at));
+        };
+        // One gap may lie in another, or next to it.
+        let (mut before, mut after) = (gap.first.previous(), gap.last.next());
+        while let Some(gap) = self.gap_at(before) {
+            before = gap.first.previous();
         }
-        Ok(())
+        while let Some(gap) = self.gap_at(after) {
+            after = gap.last.next();
+        }
+        // At revision 0 there is nothing, which is no state to go back to.
+        let told = |at: Revision| (self.is_within(at) && at > Revision::NONE).then_some(at);
+        Err(Error::NotSeen {
+            revision: at,
+            gap: *gap,
+            before: told(before),
+            after: told(after),
+        })
+    }
+
+    fn is_within(&self, at: Revision) -> bool {
+        self.oldest <= at && at <= self.newest
+    }
+
+    fn gap_at(&self, at: Revision) -> Option<&Gap> {
+        (self.unknown.iter()).find(|gap| gap.first <= at && at <= gap.last)
+    }
+}
+
+fn damaged(first: Revision, last: Revision) -> Gap {
+    Gap {
+        first,
+        last,
+        reason: GapReason::Damage,
     }
 }
 

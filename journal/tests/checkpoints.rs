@@ -174,6 +174,20 @@ fn compare(disk: &Simulated, model: &Model) -> usize {
                 oldest_told.get_or_insert(*revision);
             }
             (Err(Error::NotInHistory { .. }), None) => {}
+            (Err(Error::NotSeen { before, after, .. }), None) => {
+                // What is older than the oldest that was told has been removed.
+                let known = |(at, state): (&i64, &Option<Files>)| {
+                    (state.is_some() && *at > 0 && oldest_told.is_none_or(|oldest| oldest <= *at))
+                        .then_some(Revision(*at))
+                };
+                let mut below = model.told.range(..revision).rev();
+                assert_eq!(
+                    before,
+                    below.find_map(known).filter(|_| oldest_told.is_some())
+                );
+                let mut above = model.told.range(revision + 1..);
+                assert_eq!(after, above.find_map(known), "after {revision}");
+            }
             (Err(Error::NotInHistory { oldest, .. }), Some(_)) => {
                 assert!(oldest_told.is_none(), "{revision} is missing in between");
                 assert!(*revision < oldest.0, "{revision} should be there");

@@ -255,7 +255,11 @@ fn context_is_known_after_opening() {
     let reader = Reader::open(dir.path()).unwrap();
     assert!(matches!(
         state(&reader, Some(Revision(69))),
-        Err(Error::NotInHistory { .. })
+        Err(Error::NotSeen {
+            before: Some(Revision(9)),
+            after: Some(Revision(70)),
+            ..
+        })
     ));
     assert_eq!(
         state(&reader, Some(Revision(70))).unwrap().timeline,

@@ -306,7 +306,11 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
     let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
     assert!(matches!(
         state(&reader, Some(Revision(10))),
-        Err(Error::NotInHistory { .. })
+        Err(Error::NotSeen {
+            before: None,
+            after: Some(Revision(30)),
+            ..
+        })
     ));
     assert!(state(&reader, Some(Revision(35))).is_ok());
 }

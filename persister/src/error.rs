@@ -146,7 +146,9 @@ impl Error {
             Self::Journal(J::Latched { .. }) => 13,
             // The same disk, met while a state was sorted.
             Self::Journal(error) if is_full(error) => 13,
-            Self::Journal(J::NotInHistory { .. } | J::MomentNotInHistory { .. })
+            Self::Journal(
+                J::NotInHistory { .. } | J::NotSeen { .. } | J::MomentNotInHistory { .. },
+            )
             | Self::NoSuchPart { .. } => 28,
             Self::Journal(_) => 12,
             Self::Refused { .. } | Self::Identity(_) => 20,

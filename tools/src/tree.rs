@@ -27,12 +27,10 @@ impl From<cairn_journal::Error> for TreeError {
     fn from(error: cairn_journal::Error) -> Self {
         match error {
             error @ cairn_journal::Error::NotInHistory { .. } => Self::Unknown(format!(
-                "{error}; what was before may have been removed by retention, and revisions within a gap \
-                 have no known state"
+                "{error}; what was before may have been removed by retention"
             )),
-            error @ cairn_journal::Error::MomentNotInHistory { .. } => {
-                Self::Unknown(error.to_string())
-            }
+            error @ (cairn_journal::Error::NotSeen { .. }
+            | cairn_journal::Error::MomentNotInHistory { .. }) => Self::Unknown(error.to_string()),
             other => Self::Source(other.into()),
         }
     }

@@ -348,7 +348,9 @@ fn explained(source: &Source, over: &[Revision]) -> Result<Before, cairn_journal
                 before.extend(files.into_iter().map(|(path, (_, value))| (path, value)));
             }
             // Then what it has written cannot be told from what others wrote.
-            Err(cairn_journal::Error::NotInHistory { .. }) => {}
+            Err(
+                cairn_journal::Error::NotInHistory { .. } | cairn_journal::Error::NotSeen { .. },
+            ) => {}
             Err(error) => return Err(error),
         }
     }
