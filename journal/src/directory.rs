@@ -202,8 +202,8 @@ impl Listing {
                 let named = dir.join(segment_name(header.first));
                 self.segments.insert(header.first, named);
             }
-            Err(HeaderFault::Future(found)) => {
-                return Err(Error::FutureFormat {
+            Err(HeaderFault::Format(found)) => {
+                return Err(Error::OtherFormat {
                     path,
                     found,
                     supported: FORMAT_VERSION,

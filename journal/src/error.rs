@@ -121,14 +121,14 @@ pub enum Error {
         /// The option that says so.
         option: &'static str,
     },
-    /// Written by a later version of this library.
-    #[error("{path}: format version {found} is newer than {supported}, the newest this program knows. Use the program that wrote it, or a later one", path = path.display())]
-    FutureFormat {
+    /// Written by another version of this library, whose files this one does not read.
+    #[error("{path}: has format version {found}; this program reads version {supported}. Use the program that wrote it", path = path.display())]
+    OtherFormat {
         /// The file.
         path: PathBuf,
         /// The version it names.
         found: u32,
-        /// The newest version known here.
+        /// The version known here.
         supported: u32,
     },
     /// A file in the directory belongs to another journal or is misnamed.

@@ -6,12 +6,16 @@
 use crc32fast::Hasher;
 use uuid::Uuid;
 
-use crate::{Revision, Sequence, Timestamp, payload::Context};
+use crate::{
+    Revision, Sequence, Timestamp,
+    payload::Context,
+    standing::{Standing, TimelineTag},
+};
 
 /// A segment begins with one block of this size.
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
 /// A record begins with a header of this size.
-pub(crate) const RECORD_HEADER_BYTES: usize = 40;
+pub(crate) const RECORD_HEADER_BYTES: usize = 48;
 /// Records begin at multiples of this.
 pub(crate) const ALIGNMENT: usize = 8;
 /// No payload is longer, whatever the options say.
@@ -22,8 +26,8 @@ pub(crate) const MAX_SEGMENT_BYTES: u64 = 16 << 30;
 pub(crate) const SEAL_RESERVE_BYTES: u64 = 16 << 10;
 /// A seal has at most this many index points: 256 of at most 33 bytes fit the reserve.
 pub(crate) const MAX_INDEX_POINTS: usize = 256;
-/// The format written, and the newest that is read.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// The format that is written and read.
+pub(crate) const FORMAT_VERSION: u32 = 2;
 
 pub(crate) const MAGIC: &[u8; 8] = b"CAIRNSEG";
 
@@ -68,20 +72,25 @@ const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 const R_LENGTH: usize = 0;
 const R_KIND: usize = 4;
 const R_FLAGS: usize = 5;
-const R_RESERVED: usize = 6;
+const R_TIMELINE: usize = 6;
 const R_SEQUENCE: usize = 8;
 const R_SYNCED: usize = 16;
 const R_REVISION: usize = 24;
-const R_PAYLOAD_CRC: usize = 32;
-const R_HEADER_CRC: usize = 36;
+const R_AFTER: usize = 32;
+const R_PAYLOAD_CRC: usize = 40;
+const R_HEADER_CRC: usize = 44;
+
+/// The one flag: the record lies within a gap's difference.
+const F_WITHIN: u8 = 1;
 
 const _: () = assert!(R_LENGTH + 4 == R_KIND);
 const _: () = assert!(R_KIND + 1 == R_FLAGS);
-const _: () = assert!(R_FLAGS + 1 == R_RESERVED);
-const _: () = assert!(R_RESERVED + 2 == R_SEQUENCE);
+const _: () = assert!(R_FLAGS + 1 == R_TIMELINE);
+const _: () = assert!(R_TIMELINE + 2 == R_SEQUENCE);
 const _: () = assert!(R_SEQUENCE + 8 == R_SYNCED);
 const _: () = assert!(R_SYNCED + 8 == R_REVISION);
-const _: () = assert!(R_REVISION + 8 == R_PAYLOAD_CRC);
+const _: () = assert!(R_REVISION + 8 == R_AFTER);
+const _: () = assert!(R_AFTER + 8 == R_PAYLOAD_CRC);
 const _: () = assert!(R_PAYLOAD_CRC + 4 == R_HEADER_CRC);
 const _: () = assert!(R_HEADER_CRC + 4 == RECORD_HEADER_BYTES);
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(ALIGNMENT));
@@ -154,7 +163,8 @@ pub(crate) struct SegmentHeader {
 /// Why a block is no segment header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderFault {
-    Future(u32),
+    /// It is of this format.
+    Format(u32),
     Damaged(String),
 }
 
@@ -215,11 +225,8 @@ impl SegmentHeader {
             return damaged("the segment header does not begin with CAIRNSEG");
         }
         let version = u32_at(b, H_VERSION);
-        if version > FORMAT_VERSION {
-            return Err(HeaderFault::Future(version));
-        }
-        if version == 0 {
-            return damaged("the segment header has format version 0");
+        if version != FORMAT_VERSION {
+            return Err(HeaderFault::Format(version));
         }
         Self::fields(b)
     }
@@ -295,6 +302,7 @@ pub(crate) struct RecordHeader {
     pub(crate) sequence: Sequence,
     pub(crate) synced: Sequence,
     pub(crate) revision: Revision,
+    pub(crate) standing: Standing,
 }
 
 /// Both checksums of a record, as they stand in it: what a segment's digest is made of.
@@ -310,7 +318,7 @@ impl RecordHeader {
         record_length(self.payload_bytes)
     }
 
-    /// Writes the header into the first 40 bytes of a record whose payload and zero padding are in
+    /// Writes the header into the first 48 bytes of a record whose payload and zero padding are in
     /// place.
     pub(crate) fn seal_into(&self, record: &mut [u8], seed: &Seed, offset: u64) -> Checksums {
         let payload_crc = Self::payload_checksum(&record[RECORD_HEADER_BYTES..], seed, offset);
@@ -340,11 +348,12 @@ impl RecordHeader {
         let header = &mut record[..RECORD_HEADER_BYTES];
         put(header, R_LENGTH, &self.payload_bytes.to_le_bytes());
         header[R_KIND] = self.kind as u8;
-        header[R_FLAGS] = 0;
-        put(header, R_RESERVED, &[0; 2]);
+        header[R_FLAGS] = if self.standing.within { F_WITHIN } else { 0 };
+        put(header, R_TIMELINE, &self.standing.timeline.0.to_le_bytes());
         put(header, R_SEQUENCE, &self.sequence.0.to_le_bytes());
         put(header, R_SYNCED, &self.synced.0.to_le_bytes());
         put(header, R_REVISION, &self.revision.0.to_le_bytes());
+        put(header, R_AFTER, &self.standing.after.0.to_le_bytes());
         put(header, R_PAYLOAD_CRC, &payload_crc.to_le_bytes());
         let mut header_crc = seed.at(offset);
         header_crc.update(&header[..R_HEADER_CRC]);
@@ -360,8 +369,7 @@ impl RecordHeader {
     /// zeros and payload seldom computes a checksum.
     pub(crate) fn is_plausible(b: &[u8]) -> bool {
         Kind::from_byte(b[R_KIND]).is_some()
-            && b[R_FLAGS] == 0
-            && u16_at(b, R_RESERVED) == 0
+            && b[R_FLAGS] <= F_WITHIN
             && u32_at(b, R_LENGTH) <= MAX_PAYLOAD_BYTES
     }
 
@@ -376,8 +384,8 @@ impl RecordHeader {
         let Some(kind) = Kind::from_byte(b[R_KIND]) else {
             return Err(format!("record type {} is unknown", b[R_KIND]));
         };
-        if b[R_FLAGS] != 0 || u16_at(b, R_RESERVED) != 0 {
-            return Err("the record header's reserved bytes are not zero".to_owned());
+        if b[R_FLAGS] > F_WITHIN {
+            return Err(format!("the record header's flags are {}", b[R_FLAGS]));
         }
         let header = Self {
             payload_bytes: u32_at(b, R_LENGTH),
@@ -385,6 +393,11 @@ impl RecordHeader {
             sequence: Sequence(u64_at(b, R_SEQUENCE)),
             synced: Sequence(u64_at(b, R_SYNCED)),
             revision: Revision(i64_at(b, R_REVISION)),
+            standing: Standing {
+                after: Revision(i64_at(b, R_AFTER)),
+                timeline: TimelineTag(u16_at(b, R_TIMELINE)),
+                within: b[R_FLAGS] == F_WITHIN,
+            },
         };
         if header.payload_bytes > MAX_PAYLOAD_BYTES {
             return Err(format!(

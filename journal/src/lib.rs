@@ -72,6 +72,7 @@ mod scan;
 mod segment;
 mod segment_file;
 mod source;
+mod standing;
 mod state;
 mod stop;
 pub mod storage;

@@ -220,9 +220,9 @@ impl Pending {
             sequence,
             synced: Sequence::NONE,
             revision,
+            standing: self.tracker.standing(&record.entry),
         };
-        self.queue
-            .push(payload, header, self.tracker.covered, &self.place);
+        self.queue.push(payload, header, &self.place);
         self.place.pass(bytes);
         self.tracker.apply(revision, &record.entry);
         self.quiet = payload.kind == Kind::Watermark;

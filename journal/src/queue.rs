@@ -9,7 +9,7 @@
 use uuid::Uuid;
 
 use crate::{
-    Revision, Sequence,
+    Sequence,
     layout::{
         ALIGNMENT, Checksums, RECORD_HEADER_BYTES, RecordHeader, SEAL_RESERVE_BYTES,
         SEGMENT_HEADER_BYTES, Seed, record_length,
@@ -28,8 +28,6 @@ pub(crate) enum Item {
         start: usize,
         header: RecordHeader,
         payload_crc: u32,
-        /// The newest revision covered before it.
-        covered: Revision,
     },
     /// Seal the segment; what follows goes into the next.
     Seal {
@@ -82,13 +80,7 @@ impl Queue {
     }
 
     /// Puts a record at the end; `place` is where it is going to lie.
-    pub(crate) fn push(
-        &mut self,
-        payload: &Payload,
-        header: RecordHeader,
-        covered: Revision,
-        place: &Place,
-    ) {
+    pub(crate) fn push(&mut self, payload: &Payload, header: RecordHeader, place: &Place) {
         let length = usize::try_from(header.length()).expect("bounded by an option");
         match self.items.last() {
             Some(Item::Record { .. }) => {}
@@ -107,7 +99,6 @@ impl Queue {
             start,
             header,
             payload_crc,
-            covered,
         });
     }
 
@@ -259,7 +250,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, Entry, Timestamp, layout::Kind};
+    use crate::{Change, Entry, Revision, Timestamp, layout::Kind, standing::Standing};
 
     /// Whatever is queued, grown and cleared: records have the address that they have in the file.
     #[test]
@@ -284,10 +275,11 @@ mod tests {
                     sequence: Sequence(sequence),
                     synced: Sequence::NONE,
                     revision: Revision(1),
+                    standing: Standing::default(),
                 };
                 sequence += 1;
                 let offset = place.offset;
-                queue.push(&payload, header, Revision(0), &place);
+                queue.push(&payload, header, &place);
                 place.pass(header.payload_bytes);
                 let Some(Item::Record { start, .. }) = queue.items.last() else {
                     unreachable!();

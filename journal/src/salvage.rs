@@ -732,6 +732,7 @@ impl Output<'_> {
             sequence: self.next,
             synced: self.synced,
             revision,
+            standing: self.tracker.standing(entry),
         };
         self.put(header, entry)
     }

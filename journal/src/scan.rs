@@ -50,7 +50,7 @@ pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader
                 header.first
             ),
         }),
-        Err(HeaderFault::Future(found)) => Err(Error::FutureFormat {
+        Err(HeaderFault::Format(found)) => Err(Error::OtherFormat {
             path: file.path.to_path_buf(),
             found,
             supported: FORMAT_VERSION,

@@ -53,6 +53,8 @@ pub struct SegmentFacts {
 pub struct StoredRecord {
     /// The record.
     pub record: Record,
+    /// The newest revision covered before it, by its own header.
+    pub after: Revision,
     /// The length of its payload without padding, in bytes.
     pub payload_bytes: u32,
     /// The checksum of the payload.
@@ -157,6 +159,7 @@ impl StoredRecords {
                 self.covered = record.revision;
                 Ok(Some(StoredRecord {
                     record,
+                    after: raw.header.standing.after,
                     payload_bytes: raw.header.payload_bytes,
                     payload_crc: raw.checksums.payload,
                     header_crc: raw.checksums.header,

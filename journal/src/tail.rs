@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    Entry, IndexPoint, Options, Result, Revision, Sequence,
+    Entry, IndexPoint, Options, Result, Sequence,
     directory::{Extent, segment_name},
     layout::{
         Checksums, Digest, Kind, MAX_INDEX_POINTS, RecordHeader, SEAL_RESERVE_BYTES,
@@ -154,7 +154,7 @@ impl Tail {
             {
                 let (sequence, next_salt) = (*sequence, *next_salt);
                 let tracker = std::mem::take(tracker);
-                let seal = self.seal(sequence, synced, tracker.covered);
+                let seal = self.seal(sequence, synced, &tracker);
                 part.end = group.put_seal(part.end, &seal);
                 self.sealed = Some(Sealed { tracker, next_salt });
                 from = to + 1;
@@ -188,7 +188,6 @@ impl Tail {
                 start,
                 header,
                 payload_crc,
-                covered,
             } = item
             else {
                 unreachable!("a part ends before a seal");
@@ -202,7 +201,7 @@ impl Tail {
             if last_point.is_none_or(|at| offset - at >= spacing) {
                 current.index.push(IndexPoint {
                     sequence: header.sequence,
-                    covered: *covered,
+                    covered: header.standing.after,
                     offset,
                 });
             }
@@ -268,23 +267,25 @@ impl Tail {
     }
 
     /// Makes the seal, which belongs behind the last record.
-    fn seal(&mut self, sequence: Sequence, synced: Sequence, covered: Revision) -> Vec<u8> {
+    fn seal(&mut self, sequence: Sequence, synced: Sequence, tracker: &Tracker) -> Vec<u8> {
         let current = &mut self.current;
         assert!(
             current.index.len() <= MAX_INDEX_POINTS,
             "points are spaced so that they fit"
         );
-        let payload = Payload::new(&Entry::Seal {
+        let entry = Entry::Seal {
             records: current.records,
             digest: current.digest.value(),
             index: std::mem::take(&mut current.index),
-        });
+        };
+        let payload = Payload::new(&entry);
         let header = RecordHeader {
             payload_bytes: u32::try_from(payload.len()).expect("the index is bounded"),
             kind: Kind::Seal,
             sequence,
             synced,
-            revision: covered,
+            revision: tracker.covered,
+            standing: tracker.standing(&entry),
         };
         assert!(header.length() <= SEAL_RESERVE_BYTES);
         let offset = current.offset;

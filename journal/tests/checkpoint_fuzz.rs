@@ -294,7 +294,7 @@ fn no_content_makes_a_reader_panic_or_ask_for_more_than_there_is() {
             Err(
                 Error::CheckpointDamaged { .. }
                 | Error::ForeignFile { .. }
-                | Error::FutureFormat { .. },
+                | Error::OtherFormat { .. },
             ) => refused += 1,
             Err(other) => panic!("{other}"),
         }

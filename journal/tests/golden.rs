@@ -1,4 +1,4 @@
-//! Format version 1 as files: today's code must read them, and write the same bytes.
+//! Format version 2 as files: today's code must read them, and write the same bytes.
 //!
 //! To write them anew after a change of format that is meant (and has a new version number):
 //! `CAIRN_GOLDEN=write cargo test -p cairn-journal --test golden`.
@@ -24,7 +24,7 @@ fn options() -> Options {
 }
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2")
 }
 
 fn timeline(kept: bool) -> Timeline {
@@ -112,7 +112,7 @@ fn written() -> Simulated {
         .map(Result::unwrap)
         .find(|r| r.revision == Revision(61))
         .unwrap();
-    content[usize::try_from(victim.location.offset).unwrap() + 44] ^= 1;
+    content[usize::try_from(victim.location.offset).unwrap() + 52] ^= 1;
     disk.overwrite(&path, content);
     repair_with(&disk, dir).unwrap();
     open().close().unwrap();

@@ -129,7 +129,7 @@ fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
                 let is_change = matches!(record.entry, Entry::Changes { .. });
                 // Nothing in the journal says of its last record that it was there, but its header.
                 let unproven = record.sequence == before.last().unwrap().sequence
-                    && at(record) + 40 > sector * 512;
+                    && at(record) + 48 > sector * 512;
                 assert!(
                     !is_change || unproven || named.iter().any(inside),
                     "{named:?}: {}",

@@ -94,6 +94,7 @@ struct RecordRow<'a> {
     sequence: u64,
     synced: u64,
     revision: i64,
+    after: i64,
     changes: usize,
     payload_crc: String,
     header_crc: String,
@@ -157,7 +158,7 @@ impl<W: Write> Printer<'_, W> {
         }
         self.text(format_args!(
             "# segment {}, journal {}, salt {:016x}, after sequence {} (digest {:08x}), after revision \
-             {}, created {}{}\n{:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} {:>9} {:>8} {:>8}\n",
+             {}, created {}{}\n{:>10} {:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} {:>9} {:>8} {:>8}\n",
             facts.first,
             facts.uuid,
             facts.salt,
@@ -170,6 +171,7 @@ impl<W: Write> Printer<'_, W> {
             "sequence",
             "synced",
             "revision",
+            "after",
             "type",
             "changes",
             "length",
@@ -195,17 +197,19 @@ impl<W: Write> Printer<'_, W> {
                 sequence: record.sequence.0,
                 synced: record.synced.0,
                 revision: record.revision.0,
+                after: stored.after.0,
                 changes,
                 payload_crc: format!("{:08x}", stored.payload_crc),
                 header_crc: format!("{:08x}", stored.header_crc),
             });
         }
         self.text(format_args!(
-            "{:>10} {:>10} {:>10} {:>10} {kind:<9} {changes:>7} {:>9} {:>9} {:08x} {:08x}\n",
+            "{:>10} {:>10} {:>10} {:>10} {:>10} {kind:<9} {changes:>7} {:>9} {:>9} {:08x} {:08x}\n",
             record.location.offset,
             record.sequence.0,
             record.synced.0,
             record.revision.0,
+            stored.after.0,
             record.location.length,
             stored.payload_bytes,
             stored.payload_crc,

@@ -93,8 +93,8 @@ impl Checkpoint {
                     detail: format!("its header says that it is of revision {}", header.revision),
                 });
             }
-            Err(HeaderFault::Future(found)) => {
-                return Err(Error::FutureFormat {
+            Err(HeaderFault::Format(found)) => {
+                return Err(Error::OtherFormat {
                     path: file.path.to_path_buf(),
                     found,
                     supported: FORMAT_VERSION,

@@ -196,7 +196,7 @@ impl Header {
         }
         match u32_at(b, H_VERSION) {
             0 => return damaged("the checkpoint header has format version 0".to_owned()),
-            v if v > FORMAT_VERSION => return Err(HeaderFault::Future(v)),
+            v if v > FORMAT_VERSION => return Err(HeaderFault::Format(v)),
             _ => {}
         }
         let length = u32_at(b, H_CONTEXT_LENGTH) as usize;

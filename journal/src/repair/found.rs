@@ -55,8 +55,8 @@ impl Found {
             )),
             // Its zeros may be those that were there; a mapping of the file fails all the same.
             Ok(h) => unreadable.map_or(Ok(h), |at| Err(unreadable_detail(at))),
-            Err(HeaderFault::Future(version)) => {
-                return Err(Error::FutureFormat {
+            Err(HeaderFault::Format(version)) => {
+                return Err(Error::OtherFormat {
                     path: path.to_owned(),
                     found: version,
                     supported: FORMAT_VERSION,
