@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tempfile::NamedTempFile;
 
 use crate::program;
@@ -87,6 +87,23 @@ impl Process {
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.ask_to_end()?;
         self.wait()
+    }
+
+    /// SIGTERM, then waits for its end, which must be in good order.
+    pub fn end_in_order(&mut self) -> Result<()> {
+        self.ask_to_end()?;
+        self.ends_with(0).map(drop)
+    }
+
+    /// Waits for its end, which must be with this exit status. Everything that it wrote to standard error.
+    pub fn ends_with(&mut self, code: i32) -> Result<String> {
+        let (status, log) = (self.wait()?, self.log());
+        ensure!(
+            status.code() == Some(code),
+            "{} ended with {status} rather than {code}:\n{log}",
+            self.name
+        );
+        Ok(log)
     }
 
     /// SIGTERM, without waiting for its end.

@@ -6,17 +6,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use cairn_client::{Client, EventKind, Revision};
+use cairn_client::{Client, Revision};
 use cairn_journal::Reader;
 use cairn_sync_client::keys;
 use cairn_tests::{
-    DEADLINE, Lite, Process, Tree, attached, durable, eventually, journaled, mirrored, persister,
-    served, tree,
+    Lite, Process, Tree, Writers, Writing, attached, durable, eventually, goes_on, journaled,
+    mirrored, persister, served, shows_set, tree,
 };
 
 /// How often the persister is killed, unless the environment says otherwise.
@@ -24,6 +22,9 @@ const KILLS: u32 = 12;
 
 /// How many keys there are before the load begins, so that a checkpoint takes a while.
 const KEYS: u32 = 4000;
+
+/// The exit status for a damaged journal, as `docs/operations.md` has it.
+const DAMAGED: i32 = 10;
 
 /// Checkpoints as often as they can be made, and nothing kept that one covers.
 const GREEDY: [&str; 6] = [
@@ -122,10 +123,10 @@ async fn write(
     client: Client,
     writer: u32,
     mut random: fastrand::Rng,
-    stop: Arc<AtomicBool>,
+    writing: Writing,
 ) -> Result<u32> {
     let mut released = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while writing.goes_on() {
         let path = format!("/{writer}/{}", random.u8(..50));
         if random.u8(..3) == 0 {
             client.del(&path, Revision::ANY).await?;
@@ -136,16 +137,7 @@ async fn write(
         if random.u8(..4) > 0 {
             continue;
         }
-        let mirror = keys::mirror(1, &path);
-        let mut from = revision;
-        loop {
-            let event = client.wait(&mirror, from).await?;
-            let says = std::str::from_utf8(&event.value)?.parse::<i64>();
-            if event.kind == EventKind::Set && says? >= revision.0 {
-                break;
-            }
-            from = event.revision.next();
-        }
+        shows_set(&client, &path, revision).await?;
         released += 1;
     }
     Ok(released)
@@ -166,12 +158,10 @@ async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
         let path = format!("/before/{n}");
         client.set(&path, Revision::ANY, vec![b'x'; 50]).await?;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut writers = Vec::new();
+    let mut writers = Writers::default();
     for writer in 0..4 {
         let client = lite.client().await?;
-        let stop = Arc::clone(&stop);
-        writers.push(tokio::spawn(write(client, writer, random.fork(), stop)));
+        writers.start(|writing| write(client, writer, random.fork(), writing));
     }
     let (mut unfinished_ones, mut removals, mut checkpoints, mut newest) = (0, 0, 0, None);
     for _ in 0..kills {
@@ -194,30 +184,18 @@ async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
         let now = newest_checkpoint(&journal)?;
         checkpoints += u32::from(now > newest);
         newest = now;
-        ensure!(
-            !writers.iter().any(tokio::task::JoinHandle::is_finished),
-            "a writer gave up"
-        );
+        writers.none_gave_up()?;
     }
     let mut process = persister(1, &lite.uri, &journal, &GREEDY)?;
-    stop.store(true, Ordering::Relaxed);
-    let mut released = 0;
-    for writer in writers {
-        released += tokio::time::timeout(DEADLINE, writer)
-            .await
-            .with_context(|| format!("somebody waits in vain:\n{}", process.log()))???;
-    }
-    let last = client.set("/last", Revision::MISSING, "x").await?;
-    durable(&client, 1, last)
-        .await
-        .with_context(|| process.log())?;
+    let released = writers.end().await.with_context(|| process.log())?;
+    goes_on(&process, &client, "/last").await?;
     let live = tree(&client).await?;
     same(&journaled(&journal)?, &live)?;
     mirrored(&client, 1, &live)
         .await
         .with_context(|| process.log())?;
     covered(&client, &journal, &process).await?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     let live = tree(&client).await?;
     // It begins a segment, so that all before it may go.
     let args = [&["--listen", "127.0.0.1:0"], &GREEDY[..]].concat();
@@ -237,7 +215,7 @@ async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
         Ok((!nothing.iter().any(|none| metrics.contains(none))).then_some(()))
     })
     .await?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
 
     // All is lost but a checkpoint and the little behind it.
     drop(lite);
@@ -247,11 +225,12 @@ async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
     let mut process = persister(1, &fresh.uri, &journal, &[&["-r"], &GREEDY[..]].concat())?;
     following(&process).await?;
     same(&tree(&client).await?, &live)?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     println!(
         "{kills} kills, {unfinished_ones} with a checkpoint half written, {removals} with history just removed, \
          {checkpoints} new checkpoints between them; \
-         {released} waiters released; records begin with {first}; {} keys restored",
+         {} waiters released; records begin with {first}; {} keys restored",
+        released.iter().sum::<u32>(),
         live.len()
     );
     Ok(())
@@ -326,7 +305,7 @@ async fn a_mirror_that_missed_what_was_retired_ends_right() -> Result<()> {
     mirrored(&client, 1, &live)
         .await
         .with_context(|| process.log())?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
 
     // And once more with the place of the mirror certainly among what has gone: nothing of it is left.
     client.del("/gone/none", Revision::ANY).await?;
@@ -351,7 +330,7 @@ async fn a_mirror_that_missed_what_was_retired_ends_right() -> Result<()> {
         "{}",
         process.log()
     );
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }
 
@@ -386,7 +365,7 @@ async fn a_damaged_checkpoint_is_passed_over_while_there_is_history_and_named_wh
                 client.set(&path, Revision::ANY, round.to_string()).await?;
             }
             covered(&client, &journal, &process).await?;
-            ensure!(process.terminate()?.success(), "{}", process.log());
+            process.end_in_order()?;
         }
         let mut process = persister(1, &lite.uri, &journal, args)?;
         following(&process).await?;
@@ -397,7 +376,7 @@ async fn a_damaged_checkpoint_is_passed_over_while_there_is_history_and_named_wh
             })
             .await?;
         }
-        ensure!(process.terminate()?.success(), "{}", process.log());
+        process.end_in_order()?;
         let live = tree(&client).await?;
         drop(lite);
         let newest = files(&journal, "ckpt")?.pop().context("a checkpoint")?;
@@ -414,11 +393,9 @@ async fn a_damaged_checkpoint_is_passed_over_while_there_is_history_and_named_wh
             ensure!(said.contains(&*name) && said.contains("damaged"), "{said}");
             // The next one is sound.
             covered(&client, &journal, &process).await?;
-            ensure!(process.terminate()?.success(), "{}", process.log());
+            process.end_in_order()?;
         } else {
-            let status = process.wait()?;
-            let said = process.log();
-            ensure!(status.code() == Some(10), "{status}: {said}");
+            let said = process.ends_with(DAMAGED)?;
             ensure!(
                 said.contains(".ckpt") && said.contains("persister -f"),
                 "{said}"

@@ -5,7 +5,8 @@ use cairn_client::Revision;
 use cairn_journal::{Entry, GapPhase};
 use cairn_sync_client::keys;
 use cairn_tests::{
-    Lite, attached, durable, eventually, journaled, mirrored, persister, records, tree,
+    Lite, attached, durable, eventually, goes_on, journaled, mirrored, persister, records,
+    restored, tree,
 };
 
 /// The exit statuses of `docs/operations.md`.
@@ -21,7 +22,7 @@ async fn a_reset_cluster_is_refused_and_the_journal_untouched() -> Result<()> {
     let client = old.client().await?;
     let revision = client.set("/a", Revision::MISSING, "x").await?;
     durable(&client, 1, revision).await?;
-    ensure!(process.terminate()?.success());
+    process.end_in_order()?;
     let before = records(&journal)?;
 
     // Without an identity, and named by somebody else: with keys and revisions newer than ours.
@@ -37,18 +38,14 @@ async fn a_reset_cluster_is_refused_and_the_journal_untouched() -> Result<()> {
             client.set("/b", Revision::ANY, "y").await?;
         }
         let mut process = persister(1, &fresh.uri, &journal, &[])?;
-        let status = process.wait()?;
-        let said = process.log();
-        ensure!(status.code() == Some(NOT_OUR_CLUSTER), "{status}: {said}");
+        let said = process.ends_with(NOT_OUR_CLUSTER)?;
         ensure!(
             said.contains("-r") && said.contains("-j"),
             "says what to do: {said}"
         );
         // With -r it says that the cluster is not empty, and refuses all the same.
         let mut process = persister(1, &fresh.uri, &journal, &["-r"])?;
-        let status = process.wait()?;
-        let said = process.log();
-        ensure!(status.code() == Some(NOT_OUR_CLUSTER), "{status}: {said}");
+        let said = process.ends_with(NOT_OUR_CLUSTER)?;
         ensure!(said.contains("not empty") && said.contains("/b"), "{said}");
         let after: Vec<_> = records(&journal)?;
         let changed = |records: &[cairn_journal::Record]| {
@@ -75,18 +72,13 @@ async fn a_second_persister_with_the_same_id_is_refused() -> Result<()> {
     let revision = client.set("/a", Revision::MISSING, "x").await?;
     durable(&client, 1, revision).await?;
     let mut second = persister(1, &lite.uri, &scratch.path().join("second"), &[])?;
-    let status = second.wait()?;
-    ensure!(
-        status.code() == Some(ID_TAKEN),
-        "{status}: {}",
-        second.log()
-    );
+    second.ends_with(ID_TAKEN)?;
     // The first has not noticed, and ends in good order; then the id is free at once.
-    ensure!(first.terminate()?.success(), "{}", first.log());
+    first.end_in_order()?;
     let mut second = persister(1, &lite.uri, &scratch.path().join("second"), &[])?;
     let revision = client.set("/a", Revision::ANY, "y").await?;
     durable(&client, 1, revision).await?;
-    ensure!(second.terminate()?.success(), "{}", second.log());
+    second.end_in_order()?;
     Ok(())
 }
 
@@ -104,10 +96,7 @@ async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Resu
             .await?;
     }
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    let revision = client.set("/first", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    goes_on(&process, &client, "/first").await?;
     ensure!(
         journaled(&journal)? == tree(&client).await?,
         "{}",
@@ -123,10 +112,7 @@ async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Resu
             .await?;
     }
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    let revision = client.set("/last", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    goes_on(&process, &client, "/last").await?;
     ensure!(
         journaled(&journal)? == tree(&client).await?,
         "{}",
@@ -154,7 +140,7 @@ async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Resu
     mirrored(&client, 1, &tree(&client).await?)
         .await
         .with_context(|| process.log())?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }
 
@@ -199,7 +185,7 @@ async fn at_rest_three_persisters_write_heartbeats_and_nothing_else() -> Result<
         beats += 1;
     }
     for mut process in processes {
-        ensure!(process.terminate()?.success(), "{}", process.log());
+        process.end_in_order()?;
     }
     Ok(())
 }
@@ -227,7 +213,7 @@ async fn a_restore_that_is_killed_again_and_again_is_completed() -> Result<()> {
         }
     }
     durable(&client, 1, revision).await?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     let expected = tree(&client).await?;
     drop(lite);
 
@@ -256,20 +242,12 @@ async fn a_restore_that_is_killed_again_and_again_is_completed() -> Result<()> {
         "the restore was too fast to be killed: nothing was shown"
     );
     let mut process = persister(1, &fresh.uri, &journal, &["-r"])?;
-    eventually("restore complete", || async {
-        let identity = client.get(keys::IDENTITY, None).await?;
-        Ok(identity.filter(|identity| identity.value.ends_with(b" kept")))
-    })
-    .await
-    .with_context(|| process.log())?;
-    let revision = client.set("/after", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    restored(&client).await.with_context(|| process.log())?;
+    goes_on(&process, &client, "/after").await?;
     let mut found = tree(&client).await?;
     found.remove("/after");
     ensure!(found == expected, "{}", process.log());
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }
 
@@ -286,7 +264,7 @@ async fn a_node_that_lags_is_waited_for_and_then_followed() -> Result<()> {
         revision = client.set("/a", Revision::ANY, "x").await?;
     }
     durable(&client, 1, revision).await?;
-    ensure!(process.terminate()?.success());
+    process.end_in_order()?;
     let identity = client
         .get(keys::IDENTITY, None)
         .await?
@@ -311,10 +289,7 @@ async fn a_node_that_lags_is_waited_for_and_then_followed() -> Result<()> {
     while client.rev().await?.0 < end.0 {
         client.nop().await?;
     }
-    let revision = client.set("/b", Revision::MISSING, "y").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    goes_on(&process, &client, "/b").await?;
+    process.end_in_order()?;
     Ok(())
 }

@@ -69,6 +69,6 @@ async fn after_a_failed_fsync_nothing_more_is_claimed() -> Result<()> {
         .await
         .with_context(|| process.log())?;
     ensure!(journaled(&journal)? == tree(&client).await?);
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }

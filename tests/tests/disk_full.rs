@@ -144,7 +144,7 @@ async fn told_to_wait_it_goes_on_when_there_is_room() -> Result<()> {
         Ok((journaled(&disk.journal())? == tree(&client).await?).then_some(()))
     })
     .await?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }
 
@@ -187,6 +187,6 @@ async fn a_full_disk_is_opened_again_once_less_is_to_be_retained() -> Result<()>
         .await
         .with_context(|| process.log())?;
     ensure!(journaled(&disk.journal())? == tree(&client).await?);
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     Ok(())
 }

@@ -3,13 +3,11 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision, Uri};
-use cairn_tests::{Process, eventually, tree};
+use cairn_tests::{Process, Writers, Writing, eventually, tree};
 
 fn start(journal: &Path, address: &str) -> Result<Process> {
     let journal = journal.to_str().context("a test directory is UTF-8")?;
@@ -25,10 +23,10 @@ fn free_address() -> Result<String> {
 }
 
 /// Writes its own keys, one after the other, and returns those that were acknowledged.
-async fn write_plainly(client: Client, writer: usize, stop: Arc<AtomicBool>) -> Vec<String> {
+async fn write_plainly(client: Client, writer: usize, writing: Writing) -> Result<Vec<String>> {
     let mut acknowledged = Vec::new();
     for n in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if !writing.goes_on() {
             break;
         }
         let path = format!("/{writer}/{n}");
@@ -36,7 +34,7 @@ async fn write_plainly(client: Client, writer: usize, stop: Arc<AtomicBool>) -> 
             acknowledged.push(path);
         }
     }
-    acknowledged
+    Ok(acknowledged)
 }
 
 /// The story: every write that was answered before an orderly end was promised to be journaled, yet
@@ -63,20 +61,14 @@ async fn an_orderly_end_loses_nothing_that_was_answered() -> Result<()> {
                 process.log()
             );
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let writers: Vec<_> = (0..4)
-            .map(|n| {
-                let writer = round * 4 + n;
-                tokio::spawn(write_plainly(client.clone(), writer, Arc::clone(&stop)))
-            })
-            .collect();
+        let mut writers = Writers::default();
+        for n in 0..4 {
+            writers.start(|writing| write_plainly(client.clone(), round * 4 + n, writing));
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
         let status = process.terminate()?;
         ensure!(status.success(), "{status}: {}", process.log());
-        stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            expected.extend(writer.await?);
-        }
+        expected.extend(writers.end().await?.into_iter().flatten());
     }
     println!(
         "{} writes were answered before five orderly ends",
@@ -105,10 +97,10 @@ async fn clients_that_reconnect_do_not_get_in_before_the_state_is_back() -> Resu
             .set(&format!("/kept/{n}"), Revision::MISSING, "x")
             .await?;
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..8)
-        .map(|writer| tokio::spawn(write_plainly(client.clone(), writer, Arc::clone(&stop))))
-        .collect();
+    let mut writers = Writers::default();
+    for writer in 0..8 {
+        writers.start(|writing| write_plainly(client.clone(), writer, writing));
+    }
     for _ in 0..5 {
         process.kill()?;
         process = start(&journal, &address)?;
@@ -129,10 +121,7 @@ async fn clients_that_reconnect_do_not_get_in_before_the_state_is_back() -> Resu
             );
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await?;
-    }
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    writers.end().await?;
+    process.end_in_order()?;
     Ok(())
 }

@@ -1,15 +1,13 @@
 //! A persister that is paused, told to end twice, or whose node stops taking writes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
 use cairn_tests::{
-    Lite, Process, Proxy, attached, durable, eventually, history, journaled, journaled_once,
-    mirrored, persister, served, tree,
+    Lite, Process, Proxy, Writers, Writing, attached, durable, eventually, goes_on, history,
+    journaled, journaled_once, mirrored, persister, served, tree,
 };
 
 /// How often the other node becomes the one that takes writes.
@@ -18,8 +16,8 @@ const FAILOVERS: u32 = 6;
 /// The exit status of a process that was told to end at once.
 const INTERRUPTED: i32 = 130;
 
-async fn write(client: Client, mut random: fastrand::Rng, stop: Arc<AtomicBool>) -> Result<()> {
-    while !stop.load(Ordering::Relaxed) {
+async fn write(client: Client, mut random: fastrand::Rng, writing: Writing) -> Result<()> {
+    while writing.goes_on() {
         let path = format!("/{}", random.u8(..50));
         if random.u8(..4) == 0 {
             client.del(&path, Revision::ANY).await?;
@@ -56,15 +54,10 @@ async fn a_node_that_takes_no_writes_is_left_for_another_without_loss_or_duplica
     first.set_readonly(true);
     let mut process = persister_of_both([&first, &second], &journal)?;
     attached(&client, 1).await.with_context(|| process.log())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut writers = Vec::new();
+    let mut writers = Writers::default();
     for _ in 0..3 {
         let client = lite.client().await?;
-        writers.push(tokio::spawn(write(
-            client,
-            random.fork(),
-            Arc::clone(&stop),
-        )));
+        writers.start(|writing| write(client, random.fork(), writing));
     }
     for n in 0..FAILOVERS {
         let (out, other) = if n % 2 == 0 {
@@ -87,16 +80,13 @@ async fn a_node_that_takes_no_writes_is_left_for_another_without_loss_or_duplica
             .with_context(|| process.log())?;
         tokio::time::sleep(Duration::from_millis(random.u64(..50))).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await??;
-    }
+    writers.end().await?;
     let last = client.set("/last", Revision::MISSING, "x").await?;
     durable(&client, 1, last).await?;
     let (of_cluster, of_journal) = (history(&client, last).await?, journaled_once(&journal)?);
     ensure!(of_cluster == of_journal, "cluster and journal differ");
     mirrored(&client, 1, &tree(&client).await?).await?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     println!(
         "{} changes journaled exactly once over {FAILOVERS} failovers, {} writes refused",
         of_journal.len(),
@@ -124,25 +114,17 @@ async fn the_second_sigterm_ends_it_at_once() -> Result<()> {
     ensure!(process.ended()?.is_none(), "it waits for the cluster");
     let start = Instant::now();
     process.ask_to_end()?;
-    let status = process.wait()?;
+    process.ends_with(INTERRUPTED)?;
     let took = start.elapsed();
     lite.process.resume()?;
-    ensure!(
-        status.code() == Some(INTERRUPTED),
-        "{status}: {}",
-        process.log()
-    );
     // The deadline of a request is 5 seconds: it did not wait for one.
     ensure!(took < Duration::from_secs(3), "it took {took:?}");
 
     // Nothing that was durable is lost, and the next one goes on at once.
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    let revision = client.set("/b", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    goes_on(&process, &client, "/b").await?;
     ensure!(journaled(&journal)? == tree(&client).await?);
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     println!("ended {took:?} after the second signal");
     Ok(())
 }
@@ -206,7 +188,7 @@ async fn paused_until_history_is_discarded_it_reports_a_gap_and_ends_up_equal() 
     .with_context(|| process.log())?;
     ensure!(status["checkpoint"]["error"].is_null(), "{status}");
     ensure!(client.get(&keys::watermark(1), None).await?.is_some());
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     println!(
         "{} revisions passed while it was paused; {}",
         last, status["checkpoint"]

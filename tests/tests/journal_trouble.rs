@@ -7,8 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Change, Entry, Record};
-use cairn_sync_client::keys;
-use cairn_tests::{Lite, durable, eventually, journaled, persister, records, tree};
+use cairn_tests::{Lite, durable, goes_on, journaled, persister, records, restored, tree};
 
 /// The exit status for a damaged journal, as `docs/operations.md` has it.
 const DAMAGED: i32 = 10;
@@ -72,12 +71,9 @@ async fn a_torn_last_record_is_cut_and_the_persister_goes_on() -> Result<()> {
 
     let client = lite.client().await?;
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    let revision = client.set("/after", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    goes_on(&process, &client, "/after").await?;
     ensure!(journaled(&journal)? == tree(&client).await?);
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     let kept_aside = fs::read_dir(&journal)?
         .filter_map(Result::ok)
         .any(|entry| entry.path().extension().is_some_and(|e| e == "torn"));
@@ -100,9 +96,7 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
     )?;
 
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    let status = process.wait()?;
-    let said = process.log();
-    ensure!(status.code() == Some(DAMAGED), "{status}: {said}");
+    let said = process.ends_with(DAMAGED)?;
     let newest_good = before[before.len() / 2 - 1].revision;
     for clue in [
         victim.location.file.display().to_string(),
@@ -130,11 +124,8 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
     // By the persister, with the cluster alive: even the lost one comes back, from the cluster's history.
     let client = lite.client().await?;
     let mut process = persister(1, &lite.uri, &journal, &["-f"])?;
-    let revision = client.set("/after", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    goes_on(&process, &client, "/after").await?;
+    process.end_in_order()?;
     ensure!(
         journaled(&journal)? == tree(&client).await?,
         "{}",
@@ -194,18 +185,8 @@ async fn what_one_journal_lost_is_fetched_from_another() -> Result<()> {
     let from = two.display().to_string();
     let mut process = persister(1, &lite.uri, &one, &["-f", "--from", &from, "-r"])?;
     let client = lite.client().await?;
-    eventually("restored", || async {
-        let identity = client.get(keys::IDENTITY, None).await?;
-        let kept =
-            |file: &cairn_client::File| String::from_utf8_lossy(&file.value).contains(" kept");
-        Ok(identity.filter(kept))
-    })
-    .await
-    .with_context(|| process.log())?;
-    let revision = client.set("/after", Revision::MISSING, "x").await?;
-    durable(&client, 1, revision)
-        .await
-        .with_context(|| process.log())?;
+    restored(&client).await.with_context(|| process.log())?;
+    goes_on(&process, &client, "/after").await?;
     let log = process.log();
     for lost in &before[8..11] {
         let given_back = format!("revision {} from {from}", lost.revision);
@@ -222,7 +203,7 @@ async fn what_one_journal_lost_is_fetched_from_another() -> Result<()> {
     let mut now = tree(&client).await?;
     now.retain(|path, _| tree_before.contains_key(path));
     ensure!(now == tree_before, "{log}");
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
 
     // The donor was only read.
     for (entry, content) in others.iter().zip(read_only) {

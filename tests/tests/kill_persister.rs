@@ -1,14 +1,14 @@
 //! A persister killed again and again under load: the journal has every revision exactly once, and
 //! everybody who waits for it is released in the end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use cairn_client::{Client, EventKind, Revision};
-use cairn_sync_client::keys;
-use cairn_tests::{Lite, durable, history, journaled, journaled_once, mirrored, persister, tree};
+use cairn_client::{Client, Revision};
+use cairn_tests::{
+    Lite, Writers, Writing, goes_on, history, journaled, journaled_once, mirrored, persister,
+    shows_delete, shows_set, tree,
+};
 
 /// How often the persister is killed, unless the environment says otherwise.
 const KILLS: u32 = 40;
@@ -16,44 +16,27 @@ const KILLS: u32 = 40;
 /// How many writers there are, and so how many programs wait for single paths.
 const WRITERS: u32 = 4;
 
-/// Sets or deletes, then waits for the mirror of that very path as any program might that knows
-/// only the public protocol: one SET, one WAIT at a time, and nothing of watermarks.
+/// Sets or deletes, then waits for the mirror of that very path.
 async fn write_and_wait(
     client: Client,
     writer: u32,
     mut random: fastrand::Rng,
-    stop: Arc<AtomicBool>,
+    writing: Writing,
 ) -> Result<u32> {
     let mut released = 0;
-    while !stop.load(Ordering::Relaxed) {
+    while writing.goes_on() {
         let path = format!("/{writer}/{}", random.u8(..20));
-        let mirror = keys::mirror(1, &path);
         let revision = client
             .set(&path, Revision::ANY, format!("{released}"))
             .await?;
-        let mut from = revision;
-        loop {
-            let event = client.wait(&mirror, from).await?;
-            let says = std::str::from_utf8(&event.value)?.parse::<i64>();
-            if event.kind == EventKind::Set && says? >= revision.0 {
-                break;
-            }
-            from = event.revision.next();
-        }
+        shows_set(&client, &path, revision).await?;
         released += 1;
         if random.bool() {
             // Set and deleted at once: both may reach the disk in one batch, and the delete must
             // not be lost in it.
             let set = client.set(&path, Revision::ANY, "short-lived").await?;
             client.del(&path, Revision::ANY).await?;
-            let mut from = set;
-            loop {
-                let event = client.wait(&mirror, from).await?;
-                if event.kind == EventKind::Delete {
-                    break;
-                }
-                from = event.revision.next();
-            }
+            shows_delete(&client, &path, set).await?;
             released += 1;
         }
     }
@@ -71,39 +54,21 @@ async fn killed_again_and_again_it_journals_everything_once_and_releases_everybo
     let lite = Lite::start()?;
     let client = lite.client().await?;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut writers = Vec::new();
+    let mut writers = Writers::default();
     for writer in 0..WRITERS {
         let client = lite.client().await?;
-        writers.push(tokio::spawn(write_and_wait(
-            client,
-            writer,
-            random.fork(),
-            Arc::clone(&stop),
-        )));
+        writers.start(|writing| write_and_wait(client, writer, random.fork(), writing));
     }
     for _ in 0..kills {
         let mut process = persister(1, &lite.uri, &journal, &[])?;
         // Any moment: from before it has opened its journal to well into the work.
         tokio::time::sleep(Duration::from_millis(random.u64(..120))).await;
         process.kill()?;
-        ensure!(
-            !writers.iter().any(tokio::task::JoinHandle::is_finished),
-            "a writer gave up"
-        );
+        writers.none_gave_up()?;
     }
     let mut process = persister(1, &lite.uri, &journal, &[])?;
-    stop.store(true, Ordering::Relaxed);
-    let mut released = 0;
-    for writer in writers {
-        released += tokio::time::timeout(cairn_tests::DEADLINE, writer)
-            .await
-            .with_context(|| format!("somebody waits in vain:\n{}", process.log()))???;
-    }
-    let last = client.set("/last", Revision::MISSING, "x").await?;
-    durable(&client, 1, last)
-        .await
-        .with_context(|| process.log())?;
+    let released = writers.end().await.with_context(|| process.log())?;
+    let last = goes_on(&process, &client, "/last").await?;
 
     // The journal, the watermark and the mirror agree with the cluster.
     let (of_cluster, of_journal) = (history(&client, last).await?, journaled_once(&journal)?);
@@ -116,10 +81,11 @@ async fn killed_again_and_again_it_journals_everything_once_and_releases_everybo
     mirrored(&client, 1, &live)
         .await
         .with_context(|| process.log())?;
-    ensure!(process.terminate()?.success(), "{}", process.log());
+    process.end_in_order()?;
     println!(
-        "{} changes journaled exactly once over {kills} kills; {released} waiters released",
-        of_journal.len()
+        "{} changes journaled exactly once over {kills} kills; {} waiters released",
+        of_journal.len(),
+        released.iter().sum::<u32>()
     );
     Ok(())
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_sync_client::{Client as SyncClient, Durability};
 use cairn_tests::{
-    Ledger, Lite, attached, durable, eventually, files_below, journaled, persister, tree,
+    Ledger, Lite, attached, durable, eventually, files_below, journaled, persister, restored, tree,
 };
 
 const WRITERS: usize = 8;
@@ -139,12 +139,7 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
     let fresh = Lite::start()?;
     let client = fresh.client().await?;
     let mut restorer = persister(1, &fresh.uri, &journal(1), &["-r"])?;
-    eventually("restore complete", || async {
-        let identity = client.get(cairn_sync_client::keys::IDENTITY, None).await?;
-        Ok(identity.filter(|identity| identity.value.ends_with(b" kept")))
-    })
-    .await
-    .with_context(|| restorer.log())?;
+    restored(&client).await.with_context(|| restorer.log())?;
     let found = tree(&client).await?;
     let (values, deletes) = ledger.check(&found, true)?;
     println!(
@@ -168,9 +163,9 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
         durable(&client, id, revision).await?;
     }
     drop(sync);
-    ensure!(restorer.terminate()?.success(), "{}", restorer.log());
+    restorer.end_in_order()?;
     for mut other in others {
-        ensure!(other.terminate()?.success(), "{}", other.log());
+        other.end_in_order()?;
     }
 
     // Each of the three journals alone now tells the cluster's state.

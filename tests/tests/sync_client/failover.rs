@@ -1,15 +1,13 @@
 //! Any persisters beyond those required may die, and writes do not notice; if too many die,
 //! writes say so in time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_sync_client::{Client, Error, Liveness};
-use cairn_tests::{durable, eventually, records};
+use cairn_tests::{Writers, Writing, durable, eventually, records};
 
 use crate::history::{Did, Operation, Truth};
 use crate::{Persisted, setting};
@@ -27,17 +25,11 @@ const PATIENT: Duration = Duration::from_secs(10);
 /// The same when nobody is going to confirm it.
 const BRIEF: Duration = Duration::from_millis(400);
 
-#[derive(Default)]
-struct Load {
-    stop: AtomicBool,
-    done: AtomicUsize,
-}
-
 /// Sets, deletes and reads until told to stop. No operation may fail.
-async fn load(client: Client, seed: u64, load: Arc<Load>) -> Result<Vec<Operation>> {
+async fn load(client: Client, seed: u64, writing: Writing) -> Result<Vec<Operation>> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut history = Vec::new();
-    while !load.stop.load(Ordering::Relaxed) {
+    while writing.goes_on() {
         let path = format!("/shared/{}", random.usize(..PATHS));
         let called = Instant::now();
         let did = match random.u8(..10) {
@@ -63,7 +55,7 @@ async fn load(client: Client, seed: u64, load: Arc<Load>) -> Result<Vec<Operatio
             returned,
             did,
         });
-        load.done.fetch_add(1, Ordering::Relaxed);
+        writing.did_one();
     }
     Ok(history)
 }
@@ -75,37 +67,26 @@ async fn two_of_three_do_not_notice_the_death_of_any_one() -> Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut cluster = Persisted::start(3).await?;
     let hand = cluster.lite.client().await?;
-    let shared = Arc::new(Load::default());
-    let mut writers = Vec::new();
+    let mut writers = Writers::default();
     for n in 0..WRITERS {
         let client = cluster.client(2, PATIENT).await?;
         let seed = seed.wrapping_add(n as u64);
-        writers.push(tokio::spawn(load(client, seed, Arc::clone(&shared))));
+        writers.start(|writing| load(client, seed, writing));
     }
     let failovers = setting("CAIRN_TEST_FAILOVERS")?.unwrap_or(FAILOVERS);
     for _ in 0..failovers {
         let id = random.u32(1..=3);
         cluster.process(id).kill()?;
-        let goal = shared.done.load(Ordering::Relaxed) + 300;
-        eventually("progress without one persister", || async {
-            ensure!(
-                !writers.iter().any(tokio::task::JoinHandle::is_finished),
-                "a writer failed"
-            );
-            Ok((shared.done.load(Ordering::Relaxed) >= goal).then_some(()))
-        })
-        .await?;
+        let progress = writers.progress(300).await;
+        progress.context("without one persister")?;
         *cluster.process(id) = cluster.persister(id)?;
         // Back for good: the next to be killed may be another.
         durable(&hand, id, hand.rev().await?)
             .await
             .or_else(|_| bail!("persister {id} is not back"))?;
     }
-    shared.stop.store(true, Ordering::Relaxed);
-    let mut history = Vec::new();
-    for writer in writers {
-        history.extend(writer.await?.context("no operation fails")?);
-    }
+    let histories = writers.end().await.context("no operation fails")?;
+    let history: Vec<_> = histories.into_iter().flatten().collect();
     let last = hand.set("/last", Revision::ANY, "x").await?;
     for id in 1..=3 {
         durable(&hand, id, last).await?;
@@ -135,7 +116,7 @@ async fn without_two_of_three_writes_are_unconfirmed_and_say_who_is_dead() -> Re
     cluster.process(1).kill()?;
     let killed = Instant::now();
     client.set("/a", Revision::ANY, "two are enough").await?;
-    ensure!(cluster.process(2).terminate()?.success());
+    cluster.process(2).end_in_order()?;
 
     let started = Instant::now();
     let Err(error) = client.set("/a", Revision::ANY, "one is not").await else {

@@ -2,16 +2,13 @@
 //! replaced meanwhile by another that takes their id.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Entry, Op};
 use cairn_sync_client::{Client, Error, Liveness, keys};
-use cairn_tests::{durable, eventually, persister, records};
-use tokio::task::JoinHandle;
+use cairn_tests::{Writers, Writing, durable, eventually, persister, records};
 
 use crate::Persisted;
 use crate::failover::liveness;
@@ -28,44 +25,29 @@ const STEP: usize = 100;
 /// The exit status of a persister whose id was taken over.
 const REPLACED: i32 = 21;
 
-#[derive(Default)]
-struct Load {
-    stop: AtomicBool,
-    done: AtomicUsize,
-}
-
 /// Sets files until told to stop; each one's path and revision. None may fail.
-async fn load(client: Client, load: Arc<Load>) -> Result<Vec<(String, i64)>> {
+async fn load(client: Client, writing: Writing) -> Result<Vec<(String, i64)>> {
     let mut written = Vec::new();
-    while !load.stop.load(Ordering::Relaxed) {
+    while writing.goes_on() {
         let path = format!("/load/{}", written.len() % 50);
         let revision = client.set(&path, Revision::ANY, "x").await?;
         written.push((path, revision.0));
-        load.done.fetch_add(1, Ordering::Relaxed);
+        writing.did_one();
     }
     Ok(written)
-}
-
-async fn progress<T>(load: &Load, writer: &JoinHandle<T>) -> Result<()> {
-    let goal = load.done.load(Ordering::Relaxed) + STEP;
-    eventually("writes go on", || async {
-        ensure!(!writer.is_finished(), "a write failed");
-        Ok((load.done.load(Ordering::Relaxed) >= goal).then_some(()))
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_of_three_notice_neither_a_slow_persister_nor_its_replacement() -> Result<()> {
     let mut cluster = Persisted::start(3).await?;
     let hand = cluster.lite.client().await?;
-    let shared = Arc::new(Load::default());
     let client = cluster.client(2, PATIENT).await?;
-    let writer = tokio::spawn(load(client, Arc::clone(&shared)));
+    let mut writer = Writers::default();
+    writer.start(|writing| load(client, writing));
 
     for id in [1, 2, 3] {
         cluster.process(id).halt()?;
-        progress(&shared, &writer).await?;
+        writer.progress(STEP).await?;
         cluster.process(id).resume()?;
         durable(&hand, id, hand.rev().await?).await?;
     }
@@ -81,16 +63,14 @@ async fn two_of_three_notice_neither_a_slow_persister_nor_its_replacement() -> R
         Ok((now != before).then_some(()))
     })
     .await?;
-    progress(&shared, &writer).await?;
+    writer.progress(STEP).await?;
     durable(&hand, 3, hand.rev().await?).await?;
     // It goes on where it was halted, in a cluster that has another in its place.
     cluster.process(3).resume()?;
-    let ended = cluster.process(3).wait()?;
-    ensure!(ended.code() == Some(REPLACED), "{ended}");
-    progress(&shared, &writer).await?;
+    cluster.process(3).ends_with(REPLACED)?;
+    writer.progress(STEP).await?;
 
-    shared.stop.store(true, Ordering::Relaxed);
-    let written = writer.await?.context("no write fails")?;
+    let written = writer.end().await.context("no write fails")?.concat();
     // Which was never halted for long, and so has it all once it has the last.
     let last = written.last().context("something was written")?.1;
     durable(&hand, 1, Revision(last)).await?;
