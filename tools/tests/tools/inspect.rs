@@ -197,14 +197,13 @@ fn the_state_at_any_point() {
         all.extend(arguments);
         assert_eq!(dumped(&all), expected, "{arguments:?}");
     }
-    for wrong in ["65", "1000"] {
+    for (wrong, why) in [
+        ("65", "revisions 60 to 69 are missing"),
+        ("1000", "not in this journal"),
+    ] {
         let output = with(DUMP, &["--state", "--at-revision", wrong, &path], b"");
         assert_eq!(code(&output), 64, "{}", stderr(&output));
-        assert!(
-            stderr(&output).contains("not in this journal"),
-            "{}",
-            stderr(&output)
-        );
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
     }
 }
 
