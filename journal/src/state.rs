@@ -84,107 +84,190 @@ pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State,
 /// Each time retention has gone past at least one more checkpoint.
 pub(crate) const RETRIES: usize = 64;
 
+/// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind what
+/// was wanted, so that it meant something else, is all of it read again.
 fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
     let history = History::read(&**reader.storage(), reader.dir())?;
     let mut damaged = history.checkpoints.damaged.clone();
     let bases = history.checkpoints.usable.iter().map(Some);
     let mut bases: Vec<_> = bases.chain(history.is_complete().then_some(None)).collect();
-    let mut reach = None;
     let newest = bases.first().copied().flatten();
-    if let Some(at) = at {
-        let mut known = Known::read(reader, newest)?;
-        known.oldest = known.oldest_from(&bases);
-        known.check(at)?;
-        bases.retain(|base| base.is_none_or(|b| known.begins_early_enough(b, at)));
-        reach = Some(known);
-    }
-    let mut found_damaged = None;
-    for base in bases {
-        let wanted = match (at, &reach) {
-            // What is behind the newest one was looked at already.
-            (Some(at), Some(reach)) if is_same(base, newest) => Some((at, reach.from)),
-            (Some(at), Some(reach)) => {
-                let mut known = Known::read(reader, base)?;
-                known.oldest = reach.oldest;
-                known.check(at)?;
-                Some((at, known.from))
-            }
-            _ => None,
+    let mut known = Known::at(newest);
+    let mut passed_over: Option<Error> = None;
+    loop {
+        let is_early = |base: &Option<&Checkpoint>| match (base, at) {
+            (Some(base), Some(at)) => known.begins_early_enough(base, at),
+            _ => true,
         };
-        match build(reader, base, wanted) {
-            Ok(state) => {
-                damaged.extend(found_damaged);
-                return Ok((state, damaged));
+        let Some(begin) = bases.iter().position(is_early) else {
+            if let Some(error) = passed_over {
+                return Err(error);
+            }
+            let read = Known::read(reader, newest)?;
+            if read.from > known.from {
+                known = read;
+                continue;
+            }
+            let at = at.expect("without it every checkpoint is early enough");
+            read.check(at, &bases)?;
+            return Err(read.not_in_history(at, &bases));
+        };
+        match build(reader, bases[begin], at.map(|at| (at, known.from))) {
+            Ok((state, now)) => {
+                known = now;
+                if let Some(state) = state {
+                    if let Some(at) = at {
+                        known.check(at, &bases)?;
+                    }
+                    damaged.extend(passed_over);
+                    return Ok((state, damaged));
+                }
             }
             Err(error @ Error::CheckpointDamaged { .. }) => {
-                damaged.extend(found_damaged.replace(error));
+                bases.remove(begin);
+                damaged.extend(passed_over.replace(error));
             }
             Err(other) => return Err(other),
         }
     }
-    // The last one that could have been begun with, or there was none for this revision.
-    Err(match (found_damaged, at, reach) {
-        (None, Some(at), Some(reach)) => reach.not_in_history(at),
-        (Some(error), ..) => error,
-        (None, ..) => unreachable!("history is covered, so there is a way to begin"),
-    })
 }
 
-fn is_same(a: Option<&Checkpoint>, b: Option<&Checkpoint>) -> bool {
-    a.map(Checkpoint::sequence) == b.map(Checkpoint::sequence)
-}
-
-/// The state from `base` (or the first record) on.
+/// The state from `base` (or the first record) on, and what is known at the end. `wanted`: as it was at
+/// this revision, counted behind this record; then there is none if revisions began anew since.
 fn build(
     reader: &Reader,
     base: Option<&Checkpoint>,
     wanted: Option<(Revision, Sequence)>,
-) -> Result<State> {
-    let mut state = State::default();
-    if let Some(base) = base {
-        for entry in base.entries()? {
-            let entry = entry?;
-            state
-                .files
-                .insert(entry.path, (entry.revision, entry.value));
-        }
-    }
-    let mut tracker = tracker_at(base);
-    // Within a gap: what was known before it, which is what this state is of until the gap is closed.
-    let mut settled = tracker.clone();
-    let mut difference: Vec<Record> = Vec::new();
+) -> Result<(Option<State>, Known)> {
+    let mut growing = Growing::at(base)?;
+    let mut known = Known::at(base);
+    let mut told = None;
     for record in records_after(reader, base) {
         let record = record?;
-        if let Some((at, from)) = wanted
+        if told.is_none()
+            && let Some((at, from)) = wanted
             && record.sequence > from
-            && is_beyond(&tracker, &record, at)
+            && growing.is_beyond(&record, at)
         {
-            apply_upto(&mut state, &tracker, &record, at);
-            break;
+            growing.apply_upto(&record, at);
+            told = Some(std::mem::take(&mut growing).finish(at));
         }
-        tracker.apply(record.revision, &record.entry);
-        if !tracker.in_difference() {
-            settled = tracker.clone();
+        if known.see(&record) && told.is_some() {
+            return Ok((None, known));
         }
+        if told.is_none() {
+            growing.take(record);
+        }
+    }
+    let state = told.unwrap_or_else(|| {
+        let revision = wanted.map_or(growing.settled().covered, |(at, _)| at);
+        growing.finish(revision)
+    });
+    Ok((Some(state), known))
+}
+
+/// A state that follows the records.
+#[derive(Default)]
+struct Growing {
+    state: State,
+    tracker: Tracker,
+    /// Within a difference: what was known before it, which is what the state is of until it is complete.
+    before: Tracker,
+    difference: Vec<Record>,
+}
+
+impl Growing {
+    fn at(base: Option<&Checkpoint>) -> Result<Self> {
+        let mut state = State::default();
+        if let Some(base) = base {
+            for entry in base.entries()? {
+                let entry = entry?;
+                state
+                    .files
+                    .insert(entry.path, (entry.revision, entry.value));
+            }
+        }
+        let tracker = tracker_at(base);
+        Ok(Self {
+            state,
+            before: tracker.clone(),
+            tracker,
+            difference: Vec::new(),
+        })
+    }
+
+    /// What is known of the state as it is.
+    fn settled(&self) -> &Tracker {
+        if self.tracker.in_difference() {
+            &self.before
+        } else {
+            &self.tracker
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        // Only a gap begins a difference.
+        if matches!(record.entry, Entry::Gap { .. }) && !self.tracker.in_difference() {
+            self.before = self.tracker.clone();
+        }
+        self.tracker.apply(record.revision, &record.entry);
+        let in_difference = self.tracker.in_difference();
         match record.entry {
             // If only markers were lost, the difference goes on.
-            Entry::Lost { .. } if tracker.in_difference() => {}
+            Entry::Lost { .. } if in_difference => {}
             // If a part of the difference was lost, what there is of it is better than nothing.
             Entry::Lost { .. }
             | Entry::Gap {
                 phase: GapPhase::Closed,
                 ..
-            } => difference.drain(..).for_each(|r| apply(&mut state, &r)),
+            } => {
+                for record in std::mem::take(&mut self.difference) {
+                    self.apply(&record);
+                }
+            }
             // A difference that was not completed is begun anew.
-            Entry::Gap { .. } => difference.clear(),
-            Entry::Changes { .. } if tracker.in_difference() => difference.push(record),
-            _ => apply(&mut state, &record),
+            Entry::Gap { .. } => self.difference.clear(),
+            Entry::Changes { .. } if in_difference => self.difference.push(record),
+            _ => self.apply(&record),
         }
     }
-    state.timeline = settled.timeline;
-    state.open_gap = tracker.open_gap;
-    state.revision = wanted.map_or(settled.covered, |(at, _)| at);
-    Ok(state)
+
+    fn apply(&mut self, record: &Record) {
+        if let Entry::Changes { changes, .. } = &record.entry {
+            for change in changes {
+                self.state.apply(record.revision, change);
+            }
+        }
+    }
+
+    /// Whether this record says something of a time after `at`.
+    fn is_beyond(&self, record: &Record, at: Revision) -> bool {
+        match record.entry {
+            Entry::Changes { .. } => !self.tracker.in_difference() && record.revision > at,
+            Entry::Gap { last, .. } => last > at,
+            _ => false,
+        }
+    }
+
+    /// Of a record in which a repair put several revisions: those up to `at`.
+    fn apply_upto(&mut self, record: &Record, at: Revision) {
+        if let Entry::Changes { changes, .. } = &record.entry
+            && !self.tracker.in_difference()
+        {
+            let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
+            for change in changes.iter().filter(earlier) {
+                self.state.apply(record.revision, change);
+            }
+        }
+    }
+
+    /// It is the state of this revision.
+    fn finish(mut self, revision: Revision) -> State {
+        self.state.timeline = self.settled().timeline.clone();
+        self.state.open_gap = self.tracker.open_gap;
+        self.state.revision = revision;
+        self.state
+    }
 }
 
 fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
@@ -209,61 +292,79 @@ struct Known {
     /// The record from which on revisions mean what they mean in the newest timeline.
     from: Sequence,
     oldest: Revision,
-    newest: Revision,
-    /// Revisions in between whose state is not known, both ends included.
+    /// Revisions whose state is not known, both ends included.
     unknown: Vec<Gap>,
+    tracker: Tracker,
 }
 
 impl Known {
-    /// What can be known from `base` (or the first record) on.
-    fn read(reader: &Reader, base: Option<&Checkpoint>) -> Result<Self> {
-        let mut known = base.map_or_else(Self::default, |b| Self {
-            from: b.header.counting_from,
-            oldest: b.header.counting_at,
-            newest: Revision::NONE,
+    /// What is known at `base`, or before the first record.
+    fn at(base: Option<&Checkpoint>) -> Self {
+        let Some(base) = base else {
+            return Self::default();
+        };
+        let header = &base.header;
+        Self {
+            from: header.counting_from,
+            oldest: header.counting_at,
             // Of what was lost before, only what is not made good can reach beyond the checkpoint.
-            unknown: b.header.open_gap.into_iter().collect(),
-        });
-        let mut tracker = tracker_at(base);
-        for record in records_after(reader, base) {
-            let record = record?;
-            let covered = tracker.covered;
-            tracker.apply(record.revision, &record.entry);
-            match &record.entry {
-                Entry::Timeline(t) if turn::counts_anew(t, record.revision, covered) => {
-                    known = Self {
-                        from: record.sequence,
-                        oldest: turn::first_told(record.revision, covered),
-                        ..Self::default()
-                    };
-                }
-                Entry::Gap {
-                    first,
-                    last,
-                    reason,
-                    phase: GapPhase::Closed,
-                    ..
-                } => known.unknown.push(Gap {
-                    first: *first,
-                    // The difference gives the state at the last one.
-                    last: last.previous(),
-                    reason: *reason,
-                }),
-                // A timeline that took revisions back is among what is lost.
-                Entry::Lost { first, last, .. } if record.revision < covered => {
-                    known = Self {
-                        from: record.sequence,
-                        oldest: record.revision.next(),
-                        unknown: vec![damaged(*first, *last)],
-                        ..Self::default()
-                    };
-                }
-                Entry::Lost { first, last, .. } => known.unknown.push(damaged(*first, *last)),
-                _ => {}
-            }
+            unknown: header.open_gap.into_iter().collect(),
+            tracker: tracker_at(Some(base)),
         }
-        known.newest = tracker.covered;
+    }
+
+    /// What is known at the end, read from `base` (or the first record) on.
+    fn read(reader: &Reader, base: Option<&Checkpoint>) -> Result<Self> {
+        let mut known = Self::at(base);
+        for record in records_after(reader, base) {
+            known.see(&record?);
+        }
         Ok(known)
+    }
+
+    /// Takes in the next record. Returns whether revisions begin anew with it.
+    fn see(&mut self, record: &Record) -> bool {
+        let covered = self.tracker.covered;
+        self.tracker.apply(record.revision, &record.entry);
+        match &record.entry {
+            Entry::Timeline(t) if turn::counts_anew(t, record.revision, covered) => {
+                self.turn(record, turn::first_told(record.revision, covered));
+                return true;
+            }
+            Entry::Gap {
+                first,
+                last,
+                reason,
+                phase: GapPhase::Closed,
+                ..
+            } => self.unknown.push(Gap {
+                first: *first,
+                // The difference gives the state at the last one.
+                last: last.previous(),
+                reason: *reason,
+            }),
+            Entry::Lost { first, last, .. } => {
+                // If so, a timeline that took revisions back is among what is lost.
+                let is_turn = record.revision < covered;
+                if is_turn {
+                    self.turn(record, record.revision.next());
+                }
+                self.unknown.push(Gap {
+                    first: *first,
+                    last: *last,
+                    reason: GapReason::Damage,
+                });
+                return is_turn;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn turn(&mut self, record: &Record, oldest: Revision) {
+        self.from = record.sequence;
+        self.oldest = oldest;
+        self.unknown.clear();
     }
 
     /// Whether the state at `at` can be reached from this checkpoint.
@@ -280,18 +381,20 @@ impl Known {
         bases.iter().map(reach).min().unwrap_or(self.oldest)
     }
 
-    fn not_in_history(&self, at: Revision) -> Error {
+    fn not_in_history(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Error {
         Error::NotInHistory {
             revision: at,
-            oldest: self.oldest,
-            newest: self.newest,
+            oldest: self.oldest_from(bases),
+            newest: self.tracker.covered,
         }
     }
 
-    fn check(&self, at: Revision) -> Result<()> {
+    fn check(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Result<()> {
+        let oldest = self.oldest_from(bases);
+        let is_within = |at: Revision| oldest <= at && at <= self.tracker.covered;
         let Some(gap) = self.gap_at(at) else {
-            let is_told = self.is_within(at);
-            return is_told.then_some(()).ok_or(self.not_in_history(at));
+            let is_told = is_within(at);
+            return is_told.then_some(()).ok_or(self.not_in_history(at, bases));
         };
         // One gap may lie in another, or next to it.
         let (mut before, mut after) = (gap.first.previous(), gap.last.next());
@@ -302,7 +405,7 @@ impl Known {
             after = gap.last.next();
         }
         // At revision 0 there is nothing, which is no state to go back to.
-        let told = |at: Revision| (self.is_within(at) && at > Revision::NONE).then_some(at);
+        let told = |at: Revision| (is_within(at) && at > Revision::NONE).then_some(at);
         Err(Error::NotSeen {
             revision: at,
             gap: *gap,
@@ -311,48 +414,7 @@ impl Known {
         })
     }
 
-    fn is_within(&self, at: Revision) -> bool {
-        self.oldest <= at && at <= self.newest
-    }
-
     fn gap_at(&self, at: Revision) -> Option<&Gap> {
         (self.unknown.iter()).find(|gap| gap.first <= at && at <= gap.last)
-    }
-}
-
-fn damaged(first: Revision, last: Revision) -> Gap {
-    Gap {
-        first,
-        last,
-        reason: GapReason::Damage,
-    }
-}
-
-/// Whether this record says something of a time after `at`.
-fn is_beyond(tracker: &Tracker, record: &Record, at: Revision) -> bool {
-    match record.entry {
-        Entry::Changes { .. } => !tracker.in_difference() && record.revision > at,
-        Entry::Gap { last, .. } => last > at,
-        _ => false,
-    }
-}
-
-/// Of a record in which a repair put several revisions: those up to `at`.
-fn apply_upto(state: &mut State, tracker: &Tracker, record: &Record, at: Revision) {
-    if let Entry::Changes { changes, .. } = &record.entry
-        && !tracker.in_difference()
-    {
-        let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
-        for change in changes.iter().filter(earlier) {
-            state.apply(record.revision, change);
-        }
-    }
-}
-
-fn apply(state: &mut State, record: &Record) {
-    if let Entry::Changes { changes, .. } = &record.entry {
-        for change in changes {
-            state.apply(record.revision, change);
-        }
     }
 }

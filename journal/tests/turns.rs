@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use cairn_journal::{
-    Change, Entry, Error, GapPhase, GapReason, Journal, NewRecord, Options, Record, Revision,
-    Timeline, Timestamp,
+    Change, Entry, Error, GapPhase, GapReason, Journal, NewRecord, Options, Record, Retention,
+    Revision, Timeline, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp(1);
@@ -139,4 +139,60 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
 
     // What both lives share is still read in the first.
     assert!(first_from(&journal, 50).sequence < opened);
+}
+
+/// The newest checkpoint is of a revision that the new life has not reached yet, and nothing else is left
+/// of the old one: what can be told is only known once the turn has been read.
+#[test]
+fn a_life_that_begins_behind_the_only_checkpoint_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), options()).unwrap();
+    for revision in 1..=400 {
+        journal.append_and_commit(set(revision, revision)).unwrap();
+    }
+    journal.checkpoint().unwrap();
+    for revision in 401..=700 {
+        journal.append_and_commit(set(revision, revision)).unwrap();
+    }
+    let retention = Retention {
+        age: None,
+        bytes: Some(0),
+    };
+    let report = journal.retire(&retention).unwrap();
+    assert_eq!(report.base, Some(Revision(400)));
+    let state = |at| cairn_journal::state(&journal.reader().unwrap(), Some(Revision(at)));
+    let refused = |at| matches!(state(at), Err(Error::NotInHistory { .. }));
+    assert!(refused(50) && refused(399), "retention has removed it");
+    assert_eq!(state(400).unwrap().files.len(), 400);
+
+    let (first, last) = (Revision(1), Revision(10));
+    let reason = GapReason::HistoryDiscarded;
+    let opened = NewRecord::gap_opened(first, last, reason, NOW);
+    journal.append(opened).unwrap();
+    let reset = Timeline {
+        id: "reset".to_owned(),
+        parent: None,
+        at: Revision(0),
+        kept: false,
+        observed_at: NOW,
+    };
+    let turn = NewRecord::timeline(Revision(0), reset);
+    journal.append(turn).unwrap();
+    for path in 1..=700 {
+        let gone = Change::delete(format!("/{path}"));
+        let gone = NewRecord::changes(last, vec![gone], NOW);
+        journal.append(gone).unwrap();
+    }
+    let closed = NewRecord::gap_closed(first, last, reason, NOW);
+    journal.append(closed).unwrap();
+    for revision in 11..=100 {
+        journal.append_and_commit(set(revision, revision)).unwrap();
+    }
+    for at in [10, 11, 50, 100_u8] {
+        let files = state(i64::from(at)).expect("it is of the new life").files;
+        assert_eq!(files.len(), usize::from(at) - 10, "at {at}");
+    }
+    for at in [5, 101, 400, 700] {
+        assert!(refused(at), "at {at}");
+    }
 }
