@@ -132,6 +132,8 @@ mod wire {
         pub(super) predecessor_salt: u64,
         #[prost(message, optional, tag = "7")]
         pub(super) repaired: Option<Repaired>,
+        #[prost(message, optional, tag = "8")]
+        pub(super) unhealed: Option<Gap>,
     }
 }
 
@@ -229,6 +231,8 @@ pub(crate) struct Context {
     pub(crate) timeline: Option<Timeline>,
     /// The gap that was open there.
     pub(crate) open_gap: Option<Gap>,
+    /// Within its difference: older damage that it does not make good.
+    pub(crate) unhealed: Option<Gap>,
     /// First sequence of the predecessor: its name.
     pub(crate) predecessor_first: Sequence,
     /// Where the predecessor's records end, in bytes.
@@ -281,6 +285,24 @@ fn timeline_to_wire(t: &Timeline) -> wire::Timeline {
     }
 }
 
+fn gap_to_wire(g: Gap) -> wire::Gap {
+    wire::Gap {
+        first: g.first.0,
+        last: g.last.0,
+        phase: 1,
+        reason: reason_number(g.reason),
+        observed_at: 0,
+    }
+}
+
+fn gap(g: wire::Gap) -> Result<Gap, String> {
+    Ok(Gap {
+        first: Revision(g.first),
+        last: Revision(g.last),
+        reason: reason(g.reason)?,
+    })
+}
+
 fn timeline(t: wire::Timeline) -> Timeline {
     Timeline {
         id: t.id,
@@ -295,13 +317,8 @@ impl Context {
     pub(crate) fn encode(&self) -> Vec<u8> {
         wire::Context {
             timeline: self.timeline.as_ref().map(timeline_to_wire),
-            open_gap: self.open_gap.map(|g| wire::Gap {
-                first: g.first.0,
-                last: g.last.0,
-                phase: 1,
-                reason: reason_number(g.reason),
-                observed_at: 0,
-            }),
+            open_gap: self.open_gap.map(gap_to_wire),
+            unhealed: self.unhealed.map(gap_to_wire),
             predecessor_first: self.predecessor_first.0,
             predecessor_end: self.predecessor_end,
             predecessor_seal: self.predecessor_seal.unwrap_or(0),
@@ -318,17 +335,10 @@ impl Context {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let c = wire::Context::decode(bytes).map_err(|e| e.to_string())?;
-        let open_gap = match c.open_gap {
-            None => None,
-            Some(g) => Some(Gap {
-                first: Revision(g.first),
-                last: Revision(g.last),
-                reason: reason(g.reason)?,
-            }),
-        };
         Ok(Self {
             timeline: c.timeline.map(timeline),
-            open_gap,
+            open_gap: c.open_gap.map(gap).transpose()?,
+            unhealed: c.unhealed.map(gap).transpose()?,
             predecessor_first: Sequence(c.predecessor_first),
             predecessor_end: c.predecessor_end,
             predecessor_seal: (c.predecessor_seal != 0).then_some(c.predecessor_seal),

@@ -381,7 +381,7 @@ pub(crate) fn tracker_before(header: &SegmentHeader) -> Tracker {
         covered: header.covered,
         timeline: header.context.timeline.clone(),
         open_gap: header.context.open_gap,
-        unhealed: None,
+        unhealed: header.context.unhealed,
     }
 }
 
@@ -604,6 +604,7 @@ pub(crate) fn next_header(
         context: Context {
             timeline: tracker.timeline.clone(),
             open_gap: tracker.open_gap,
+            unhealed: tracker.unhealed,
             predecessor_first: before.first,
             predecessor_end: extent.end,
             predecessor_seal: extent.seal,
@@ -621,6 +622,7 @@ fn successor_of_empty(storage: &dyn Storage, empty: &Segment, tracker: &Tracker)
         context: Context {
             timeline: tracker.timeline.clone(),
             open_gap: tracker.open_gap,
+            unhealed: tracker.unhealed,
             repaired: None,
             ..empty.header.context.clone()
         },

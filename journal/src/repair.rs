@@ -206,11 +206,18 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// A gap that a difference closed after the damage is no better for it.
+    /// A gap that a difference closed after the damage is no better for it, nor will one be that is under way.
     fn remember(&mut self) {
-        if !self.tracker.in_difference() {
+        let Some(under_way) = self
+            .tracker
+            .open_gap
+            .filter(|_| self.tracker.in_difference())
+        else {
             self.tracker.open_gap = joined(self.tracker.open_gap, self.found);
-        }
+            return;
+        };
+        let older = self.found.filter(|found| found.first < under_way.first);
+        self.tracker.unhealed = joined(self.tracker.unhealed, older);
     }
 
     fn last(&self) -> Sequence {
@@ -247,12 +254,17 @@ impl Repair<'_> {
         if let Ok(header) = &this.header {
             // What the header says was known when it was written. Damage found before it was not, and
             // what is made good by now was not known to be.
-            let walked = self.before.is_some().then_some(self.tracker.open_gap);
-            self.tracker = tracker_before(header);
-            if let Some(walked) = walked {
+            let before = tracker_before(header);
+            let walked = std::mem::replace(&mut self.tracker, before);
+            if self.before.is_some() {
                 let damage = |g: &Gap| g.reason == GapReason::Damage;
                 let said = self.tracker.open_gap.filter(|g| !damage(g));
-                self.tracker.open_gap = walked.filter(damage).or(said);
+                self.tracker.open_gap = walked.open_gap.filter(damage).or(said);
+                self.tracker.unhealed = if self.tracker.in_difference() {
+                    joined(self.tracker.unhealed, walked.unhealed)
+                } else {
+                    None
+                };
             }
         }
         self.remember();
@@ -632,6 +644,7 @@ impl Repair<'_> {
         header.synced = first.previous();
         header.context.timeline.clone_from(&self.tracker.timeline);
         header.context.open_gap = self.tracker.open_gap;
+        header.context.unhealed = self.tracker.unhealed;
         if let Some(before) = &self.before {
             header.predecessor_last = before.extent.last;
             header.predecessor_digest = before.extent.digest;

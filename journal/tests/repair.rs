@@ -315,6 +315,59 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
     assert!(state(&reader, Some(Revision(35))).is_ok());
 }
 
+/// A checkpoint made behind that loss did not say that counting had begun anew there, and an older one that had a
+/// higher revision in the older count was passed over, although it was the way to the state.
+#[test]
+fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
+    let disk = Simulated::new(5);
+    let (journal, _) = open(&disk).unwrap();
+    journal
+        .append_and_commit(NewRecord::timeline(Revision(0), timeline("a", true)))
+        .unwrap();
+    journal.append_and_commit(change(90)).unwrap();
+    drop(journal);
+    // Each opening begins a segment; the checkpoint in the second covers it, and the first.
+    let (journal, _) = open(&disk).unwrap();
+    journal.append_and_commit(change(91)).unwrap();
+    journal.checkpoint().unwrap();
+    drop(journal);
+    let (journal, _) = open(&disk).unwrap();
+    journal.append_and_commit(change(92)).unwrap();
+    let lost = NewRecord::timeline(Revision(20), timeline("b", false));
+    let lost = journal.append_and_commit(lost).unwrap();
+    for n in 30..=40 {
+        journal.append_and_commit(change(n)).unwrap();
+    }
+    drop(journal);
+    let disk = disk.after_exit();
+    let victim = records(&disk).into_iter().find(|r| r.sequence == lost);
+    harm(&disk, &victim.unwrap(), true);
+    repair_with(&disk, dir()).unwrap();
+    let (journal, _) = open(&disk).unwrap();
+    let nothing = cairn_journal::Retention {
+        age: None,
+        bytes: Some(0),
+    };
+    let retired = journal.retire(&nothing).unwrap();
+    assert_eq!(retired.segments.len(), 2, "{retired:?}");
+    journal.append_and_commit(change(41)).unwrap();
+    let told = || {
+        let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+        let mut asked: Vec<_> = (1..=41).chain(88..=93).map(Revision).collect();
+        asked.push(Revision(1000));
+        let tell = |at: Revision| (at, state(&reader, Some(at)).ok().map(|s| s.files));
+        asked.into_iter().map(tell).collect::<Vec<_>>()
+    };
+    let before = told();
+    assert!(
+        before
+            .iter()
+            .any(|(at, files)| *at == Revision(35) && files.is_some())
+    );
+    journal.checkpoint().unwrap();
+    assert_eq!(told(), before);
+}
+
 /// A gap that had been bridged before the damage came does not make it good: its difference was taken when
 /// nothing was missing.
 #[test]
@@ -347,6 +400,89 @@ fn an_older_difference_does_not_make_later_damage_good() {
         let (journal, _) = open(&disk).unwrap();
         assert_eq!(journal.end().open_gap, Some(damage));
     }
+}
+
+/// A difference that begins behind older damage does not make that good. Within it the journal was opened again, or
+/// repaired again, and the damage was forgotten with the next segment.
+#[test]
+fn damage_before_a_difference_is_remembered_across_its_segments() {
+    let disk = Simulated::new(5);
+    let (journal, _) = open(&disk).unwrap();
+    for n in 1..=9 {
+        journal.append_and_commit(change(n)).unwrap();
+    }
+    drop(journal);
+    let disk = disk.after_exit();
+    harm(&disk, &records(&disk)[4], false);
+    repair_with(&disk, dir()).unwrap();
+    let damage = Some(Gap {
+        first: Revision(5),
+        last: Revision(5),
+        reason: GapReason::Damage,
+    });
+    let (first, last, reason) = (Revision(10), Revision(19), GapReason::HistoryDiscarded);
+    let (journal, _) = open(&disk).unwrap();
+    assert_eq!(journal.end().open_gap, damage);
+    journal
+        .append_and_commit(NewRecord::gap_opened(first, last, reason, Timestamp(0)))
+        .unwrap();
+    drop(journal);
+    // An opening of its own begins a segment within the difference, a part of the difference fills several.
+    let (journal, _) = open(&disk).unwrap();
+    for n in 10..200 {
+        let part = vec![Change::set(format!("/{n}"), vec![b'x'; 700]).at(Revision(19))];
+        journal
+            .append_and_commit(NewRecord::changes(last, part, Timestamp(0)))
+            .unwrap();
+    }
+    drop(journal);
+    let within = disk.fork();
+    let (journal, _) = open(&disk).unwrap();
+    journal
+        .append_and_commit(NewRecord::gap_closed(first, last, reason, Timestamp(0)))
+        .unwrap();
+    let told = |disk: &Simulated| {
+        let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+        state(&reader, None).unwrap().open_gap
+    };
+    assert_eq!((journal.end().open_gap, told(&disk)), (damage, damage));
+    journal.append_and_commit(change(20)).unwrap();
+    drop(journal);
+    let (journal, _) = open(&disk).unwrap();
+    assert_eq!((journal.end().open_gap, told(&disk)), (damage, damage));
+    drop(journal);
+
+    // Other damage, which the repair finds behind the one that it knows already.
+    let disk = disk.after_exit();
+    let last_change = revisions(&records(&disk)).len();
+    let victim = records(&disk).into_iter().rfind(|r| r.revision.0 == 20);
+    harm(&disk, &victim.unwrap(), false);
+    let report = repair_with(&disk, dir()).unwrap();
+    assert_eq!(
+        revisions(&records(&disk)).len(),
+        last_change - 1,
+        "{report}"
+    );
+    let both = Some(Gap {
+        last: Revision(20),
+        ..damage.unwrap()
+    });
+    assert_eq!(told(&disk), both);
+    assert_eq!(open(&disk).unwrap().0.end().open_gap, both);
+
+    // Damage before the difference that is found while the difference is under way.
+    let disk = within.after_exit();
+    harm(&disk, &records(&disk)[2], false);
+    repair_with(&disk, dir()).unwrap();
+    let (journal, _) = open(&disk).unwrap();
+    journal
+        .append_and_commit(NewRecord::gap_closed(first, last, reason, Timestamp(0)))
+        .unwrap();
+    let both = Some(Gap {
+        first: Revision(3),
+        ..damage.unwrap()
+    });
+    assert_eq!((journal.end().open_gap, told(&disk)), (both, both));
 }
 
 /// A gap was opened and all of it lost but its end: the end says that everything up to there is covered.

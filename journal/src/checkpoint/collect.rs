@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Point {
     pub(crate) sequence: Sequence,
     pub(crate) tracker: Tracker,
-    /// The newest timeline record that began to count anew, and what was covered there.
+    /// The newest record with which counting began anew, and the first revision that can be told from there.
     pub(crate) counting_from: Sequence,
     pub(crate) counting_at: Revision,
     pub(crate) observed_at: Timestamp,
@@ -58,6 +58,11 @@ impl Point {
             Entry::Timeline(t) if turn::counts_anew(t, record.revision, covered) => {
                 self.counting_from = record.sequence;
                 self.counting_at = turn::first_told(record.revision, covered);
+            }
+            // A timeline that took revisions back is among what is lost.
+            Entry::Lost { .. } if record.revision < covered => {
+                self.counting_from = record.sequence;
+                self.counting_at = record.revision.next();
             }
             _ => {}
         }
