@@ -78,7 +78,13 @@ impl Journal {
     /// Removes what is outside the window and covered by a checkpoint. May be called from any thread
     /// while others append and read; a reader that is overtaken is told so ([`crate::Error::Retired`]).
     pub fn retire(&self, retention: &Retention) -> Result<RetentionReport> {
-        retire::retire(&**self.reader()?.storage(), self.dir(), retention)
+        self.retire_unless(retention, &Stop::new())
+    }
+
+    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked. What was removed by then is
+    /// gone; the rest stays for the next time.
+    pub fn retire_unless(&self, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
+        retire::retire(&**self.reader()?.storage(), self.dir(), retention, stop)
     }
 }
 
@@ -100,7 +106,7 @@ pub fn retire_with(
     }
     let _lock = recovery::take_lock(storage, dir)?;
     recovery::refuse_half_repaired(storage, dir)?;
-    retire::retire(storage, dir, retention)
+    retire::retire(storage, dir, retention, &Stop::new())
 }
 
 /// Makes a checkpoint of the journal in `dir`, which nobody has open for writing: of all that its own

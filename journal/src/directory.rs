@@ -273,6 +273,30 @@ impl Listing {
     }
 }
 
+/// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken of by the name
+/// that it is going to have, which nobody finds in the directory.
+pub(crate) fn as_found(storage: &dyn Storage, dir: &Path, mut error: Error) -> Error {
+    let (Error::Corrupt { path, .. } | Error::FutureFormat { path, .. } | Error::Io { path, .. }) =
+        &mut error
+    else {
+        return error;
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let Some(Name::Segment(first)) = name.map(classify) else {
+        return error;
+    };
+    let next = dir.join(NEXT);
+    let is_there = Named::open(storage, path, Access::Read).is_ok();
+    let is_next = || {
+        let file = Named::open(storage, &next, Access::Read)?;
+        scan::read_header(&file, first)
+    };
+    if !is_there && is_next().is_ok() {
+        *path = next;
+    }
+    error
+}
+
 /// Whether a file that is no segment may be what is made ready to be one.
 fn begins_like_ours(file: &Named) -> Result<bool> {
     let mut begin = [0; MAGIC.len()];

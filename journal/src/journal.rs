@@ -11,7 +11,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    Gap, NewRecord, Options, Reader, Recovery, Result, Revision, Sequence, Timeline,
+    Gap, NewRecord, Options, Reader, Recovery, Result, Revision, Sequence, Timeline, directory,
     idle::Idle,
     layout::SEGMENT_HEADER_BYTES,
     pending::Pending,
@@ -99,7 +99,8 @@ impl Journal {
         options: Options,
     ) -> Result<(Self, Recovery)> {
         options.validate()?;
-        let opened = recovery::open(&*storage, dir, &options)?;
+        let opened = recovery::open(&*storage, dir, &options)
+            .map_err(|error| directory::as_found(&*storage, dir, error))?;
         let valid_to = opened.recovery.valid_to;
         let syncs = Arc::new(AtomicU64::new(0));
         let uuid = opened.header.uuid;

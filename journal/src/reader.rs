@@ -500,7 +500,9 @@ impl Iterator for Records {
                 Ok(None) => return None,
                 Err(error) => {
                     self.ended = true;
-                    return Some(Err(self.overtaken().unwrap_or(error)));
+                    let error = self.overtaken().unwrap_or(error);
+                    let Reader { storage, dir } = &self.reader;
+                    return Some(Err(directory::as_found(&**storage, dir, error)));
                 }
             }
         }

@@ -89,6 +89,31 @@ fn a_torn_last_record_is_cut_and_kept_aside() {
     assert_eq!(all.last().unwrap().revision, Revision(21));
 }
 
+/// A segment is called `NEXT` until it is given its name. An error named the file that it was going to be, and who
+/// looked for that found none.
+#[test]
+fn damage_in_the_segment_that_has_no_name_yet_is_reported_of_the_file_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), 1..=20);
+    let victim = &records(dir.path())[9].location;
+    flip(&victim.file, victim.offset + 100);
+    let next = dir.path().join("NEXT");
+    fs::rename(segments(dir.path()).pop().unwrap(), &next).unwrap();
+    let opened = Journal::open(dir.path(), small()).unwrap_err();
+    let read = Reader::open(dir.path()).unwrap().records();
+    let read = read.last().unwrap().unwrap_err();
+    for error in [opened, read] {
+        assert!(
+            matches!(&error, Error::Corrupt { path, .. } if *path == next),
+            "{error}"
+        );
+        assert!(error.to_string().contains("/NEXT: damaged at"), "{error}");
+    }
+    assert!(next.exists());
+    repair(dir.path()).unwrap();
+    assert!(records(dir.path()).len() >= 18);
+}
+
 #[test]
 fn a_flipped_bit_below_the_synced_sequence_is_corruption_until_repaired() {
     let dir = tempfile::tempdir().unwrap();

@@ -415,11 +415,12 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     let disk = disk.after_exit();
     harm(&disk, &records(&disk)[4], false);
     repair_with(&disk, dir()).unwrap();
-    let damage = Some(Gap {
+    let one = Gap {
         first: Revision(5),
         last: Revision(5),
         reason: GapReason::Damage,
-    });
+    };
+    let damage = Some(one);
     let (first, last, reason) = (Revision(10), Revision(19), GapReason::HistoryDiscarded);
     let (journal, _) = open(&disk).unwrap();
     assert_eq!(journal.end().open_gap, damage);
@@ -465,7 +466,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     );
     let both = Some(Gap {
         last: Revision(20),
-        ..damage.unwrap()
+        ..one
     });
     assert_eq!(told(&disk), both);
     assert_eq!(open(&disk).unwrap().0.end().open_gap, both);
@@ -480,7 +481,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
         .unwrap();
     let both = Some(Gap {
         first: Revision(3),
-        ..damage.unwrap()
+        ..one
     });
     assert_eq!((journal.end().open_gap, told(&disk)), (both, both));
 }

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cairn_journal::{
-    Entry, GapReason, Journal, NewRecord, Reader, Revision, Timeline, Timestamp, Uuid,
+    Entry, GapReason, Journal, NewRecord, Reader, Revision, Stop, Timeline, Timestamp, Uuid,
 };
 use futures::Stream;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, ControlKey, Expect, Followed, Session};
@@ -182,25 +183,28 @@ pub async fn attach<C: Cluster>(
     cancel: &CancellationToken,
 ) -> Result<Option<Attached<C::Session>>, Error> {
     let mut patience = Patience::new();
-    let mut nameless_since: Option<Instant> = None;
+    let mut nameless = Nameless::default();
+    let stop = StopWith::new(cancel);
     loop {
         let tried = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(None),
-            tried = try_attach(cluster, journal, take_state, accept_loss) => tried,
+            tried = try_attach(cluster, journal, take_state, accept_loss, &stop.stop) => tried,
         };
+        if !matches!(tried, Ok(Tried::Nameless(_))) {
+            nameless = Nameless::default();
+        }
         let why = match tried {
             Ok(Tried::Attached(attached)) => return Ok(Some(attached)),
             Ok(Tried::Again) => continue,
             Ok(Tried::Wait(why)) => why,
             // Every node of our cluster has its name, except one that is so far behind that it has
             // not heard it yet. A fresh cluster looks just the same, so this is not waited for long.
-            Ok(Tried::Nameless(refused))
-                if nameless_since.get_or_insert_with(Instant::now).elapsed() < NAMELESS_FOR =>
-            {
+            Ok(Tried::Nameless(refused)) if nameless.seen(Instant::now()) < NAMELESS_FOR => {
                 format!("{refused}, or this node lags far behind")
             }
             Ok(Tried::Nameless(refused)) => return Err(refused),
+            Err(Error::Journal(cairn_journal::Error::Stopped)) => return Ok(None),
             Err(error) if error.is_unavailable() => error.to_string(),
             // The state was being taken, and the cluster forgot faster than we read.
             Err(error @ Error::Cluster(cluster::Error::HistoryDiscarded)) => error.to_string(),
@@ -228,11 +232,48 @@ enum Tried<S> {
 /// How long a node without a name, and behind the journal, is given to catch up.
 const NAMELESS_FOR: Duration = Duration::from_secs(10);
 
+/// Since when one look after the other has found a node without a name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nameless(Option<Instant>);
+
+impl Nameless {
+    /// Found again: for how long by now. Whatever else a look finds begins this anew, a cluster that is away among
+    /// it: in that time no node catches up.
+    fn seen(&mut self, now: Instant) -> Duration {
+        now.duration_since(*self.0.get_or_insert(now))
+    }
+}
+
+/// Asks work in a thread to end when somebody cancels; not any more once this is dropped.
+struct StopWith {
+    stop: Stop,
+    asking: JoinHandle<()>,
+}
+
+impl StopWith {
+    fn new(cancel: &CancellationToken) -> Self {
+        let (stop, cancel) = (Stop::new(), cancel.clone());
+        let asked = stop.clone();
+        let asking = tokio::spawn(async move {
+            cancel.cancelled().await;
+            asked.ask();
+        });
+        Self { stop, asking }
+    }
+}
+
+impl Drop for StopWith {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
+}
+
 async fn try_attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
     take_state: Option<GapReason>,
     accept_loss: bool,
+    stop: &Stop,
 ) -> Result<Tried<C::Session>, Error> {
     let session = cluster.open().await?;
     let (theirs, identified_at) = theirs(&session).await?;
@@ -311,7 +352,7 @@ async fn try_attach<C: Cluster>(
             let first = first_unknown(&identity, ours.newest, common);
             let marker = |revision| Some(bind(&identity, revision));
             let reason = GapReason::HistoryDiscarded;
-            let taken = difference::take(&session, journal, first, reason, marker).await?;
+            let taken = difference::take(&session, journal, first, reason, marker, stop).await?;
             return after(session, identity, taken).await;
         }
         Attach::Resume => theirs
@@ -330,7 +371,7 @@ async fn try_attach<C: Cluster>(
         None => take_state.map(|reason| (next, reason)),
     };
     if let Some((first, reason)) = lacking {
-        let taken = difference::take(&session, journal, first, reason, |_| None).await?;
+        let taken = difference::take(&session, journal, first, reason, |_| None, stop).await?;
         return after(session, identity, taken).await;
     }
     let stream: Changes = Box::new(session.follow(next));
@@ -396,6 +437,20 @@ mod tests {
 
     fn open(dir: &Path) -> Journal {
         Journal::open(dir, Options::default()).expect("opened").0
+    }
+
+    /// A node without a name was seen, the cluster was away for long, and the first look after that was refused as
+    /// if the node had been given all that time.
+    #[test]
+    fn time_without_a_name_counts_only_while_every_look_finds_none() {
+        let begun = Instant::now();
+        let mut nameless = Nameless::default();
+        assert_eq!(nameless.seen(begun), Duration::ZERO);
+        let later = begun + NAMELESS_FOR;
+        assert_eq!(nameless.seen(later), NAMELESS_FOR);
+        // As `attach` does for whatever else it finds.
+        nameless = Nameless::default();
+        assert_eq!(nameless.seen(later), Duration::ZERO);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Taken {
 /// Journals the difference between the journal's state and the cluster's.
 ///
 /// `first` is the first revision that cannot be followed. `marker` is journaled right after the
-/// gap is opened.
+/// gap is opened. `stop` ends it early.
 ///
 /// # Errors
 /// The cluster's, the journal's; in both cases the gap stays open in the journal.
@@ -51,10 +51,11 @@ pub async fn take<S: Session>(
     first: Revision,
     reason: GapReason,
     marker: impl FnOnce(Revision) -> Option<NewRecord>,
+    stop: &Stop,
 ) -> Result<Taken, Error> {
     // First, as it may take a while, and the cluster goes on. It is what the journal says in sum: a
     // difference that was not completed is no part of it, unless damage has made it one.
-    let before = tokio::task::block_in_place(|| journal.settled_state(&Stop::new()))?;
+    let before = tokio::task::block_in_place(|| journal.settled_state(stop))?;
     let at = session.revision().await?;
     let stream = read_ahead(session.follow(at.next()));
     // After a repair nothing new may have happened; then the gap is the newest revision.
@@ -79,7 +80,7 @@ pub async fn take<S: Session>(
             bytes: 0,
             total: 0,
         };
-        let changes = write(before.entries, live, writer)?;
+        let changes = write(before.entries, live, writer, stop)?;
         let closed = NewRecord::gap_closed(first, last, reason, Timestamp::now());
         journal.append_and_commit(closed)?;
         Ok::<_, cairn_journal::Error>(changes)
@@ -123,9 +124,11 @@ fn write(
     mut before: SortedEntries,
     mut live: SortedEntries,
     mut writer: Writer<'_>,
+    stop: &Stop,
 ) -> Result<u64, cairn_journal::Error> {
     let (mut old, mut new) = (before.next().transpose()?, live.next().transpose()?);
     loop {
+        stop.check()?;
         let order = match (&old, &new) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,

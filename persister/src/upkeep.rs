@@ -296,7 +296,9 @@ impl Work {
     }
 
     fn retire(&mut self) -> Result<(), Error> {
-        let report = self.journal.retire(&self.policy.retention)?;
+        let report = self
+            .journal
+            .retire_unless(&self.policy.retention, &self.stop)?;
         let damaged: Vec<String> = report.damaged.iter().map(ToString::to_string).collect();
         // It is there until it is repaired: said once, not at each look.
         for error in damaged.iter().filter(|error| !self.damaged.contains(error)) {
@@ -399,6 +401,31 @@ mod tests {
         let oldest = journal.reader().expect("a reader").records().next();
         let oldest = oldest.expect("a record").expect("sound");
         assert!(oldest.revision > Revision(1), "{oldest:?}");
+    }
+
+    /// The checkpoint that history is to begin with is read in full first: an end does not wait for that.
+    #[test]
+    fn retention_ends_when_asked_to() {
+        let dir = tempfile::tempdir().expect("a directory");
+        append(&open(dir.path()), 1);
+        let journal = open(dir.path());
+        append(&journal, 2);
+        journal.checkpoint().expect("a checkpoint");
+        drop(journal);
+        let journal = open(dir.path());
+        let nothing = Retention {
+            age: None,
+            bytes: Some(0),
+        };
+        let mut work = work(&journal, nothing);
+        work.stop.ask();
+        assert!(matches!(work.retire(), Err(Error::Stopped)));
+        let oldest = journal.reader().expect("a reader").beginning();
+        assert!(!oldest.expect("read").is_retired());
+        work.stop = Stop::new();
+        work.retire().expect("nothing failed");
+        let oldest = journal.reader().expect("a reader").beginning();
+        assert!(oldest.expect("read").is_retired());
     }
 
     #[test]

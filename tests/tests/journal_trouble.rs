@@ -7,7 +7,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Change, Entry, Record};
-use cairn_tests::{Lite, durable, goes_on, journaled, persister, records, restored, tree};
+use cairn_sync_client::keys;
+use cairn_tests::{
+    Lite, durable, eventually, goes_on, journaled, mirrored, persister, records, restored, tree,
+};
 
 /// The exit status for a damaged journal, as `docs/operations.md` has it.
 const DAMAGED: i32 = 10;
@@ -139,6 +142,59 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
     );
     ensure!(
         said_by(changes(&journal)?)[..before.len()] == said_by(before.clone())[..],
+        "{}",
+        process.log()
+    );
+    Ok(())
+}
+
+/// The disk lost what it had synced, and other records took the place of what the mirror of paths had been told: it
+/// went on behind that place, and who waited for a path in between waited for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_mirror_is_told_of_what_took_the_place_of_a_lost_end() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let lite = Lite::start_with(&["--hist", "50"])?;
+    let client = lite.client().await?;
+    let mut process = persister(1, &lite.uri, &journal, &[])?;
+    let mut last = Revision::MISSING;
+    for n in 0..20 {
+        last = client.set(&format!("/a/{n}"), Revision::ANY, "x").await?;
+        durable(&client, 1, last).await?;
+    }
+    // Where the mirror is, as it says once a second.
+    let sequence: u64 = eventually("the mirror is complete", || async {
+        let said = client.get(&keys::mirror_progress(1), None).await?;
+        let said = said.map(|said| String::from_utf8_lossy(&said.value).into_owned());
+        let words: Vec<_> = said.iter().flat_map(|said| said.split(' ')).collect();
+        let is_there = words.len() == 3 && words[0].parse() == Ok(last.0);
+        Ok(if is_there {
+            Some(words[2].parse()?)
+        } else {
+            None
+        })
+    })
+    .await?;
+    process.kill()?;
+
+    // The newest three records that the mirror was told of, and all behind them, are gone; so is the history.
+    let mut records = records(&journal)?;
+    records.retain(|record| record.sequence.0 > sequence - 3);
+    let first = &records[0].location;
+    let file = OpenOptions::new().write(true).open(&*first.file)?;
+    file.set_len(first.offset)?;
+    for n in 0..100 {
+        client.set(&format!("/b/{n}"), Revision::ANY, "x").await?;
+    }
+    let process = persister(1, &lite.uri, &journal, &[])?;
+    let live = tree(&client).await?;
+    mirrored(&client, 1, &live)
+        .await
+        .with_context(|| process.log())?;
+    ensure!(
+        process
+            .log()
+            .contains("comparing the mirror with the state"),
         "{}",
         process.log()
     );

@@ -11,7 +11,7 @@ use super::{
     write::exclusive,
 };
 use crate::{
-    Error, Result, Revision,
+    Error, Result, Revision, Stop,
     directory::{self, Listing, Segment, checkpoint_name, segment_name},
     segment,
     storage::{Access, Named, Storage},
@@ -37,7 +37,9 @@ pub(crate) fn retire(
     storage: &dyn Storage,
     dir: &Path,
     retention: &Retention,
+    stop: &Stop,
 ) -> Result<RetentionReport> {
+    stop.check()?;
     let _lock = exclusive(storage, dir)?;
     let history = History::read(storage, dir)?;
     let mut report = RetentionReport {
@@ -65,7 +67,7 @@ pub(crate) fn retire(
             None => usable.len().checked_sub(1),
         };
         let at = at.expect("it was decided from these");
-        match usable[at].verify() {
+        match usable[at].verify_unless(stop) {
             Ok(()) => break retired,
             Err(error @ Error::CheckpointDamaged { .. }) => {
                 tracing::warn!(%error, "nothing is removed on the word of a damaged checkpoint");
@@ -81,6 +83,7 @@ pub(crate) fn retire(
         segment::sync_dir(storage, dir)?;
     }
     for first in retired.segments {
+        stop.check()?;
         let path = dir.join(segment_name(first));
         report.bytes += remove(storage, dir, &path)?;
         report.segments.push(path);
@@ -91,6 +94,7 @@ pub(crate) fn retire(
     // What an interrupted run has left.
     checkpoints.extend(history.stale.iter().map(super::file::Checkpoint::path_buf));
     for path in checkpoints {
+        stop.check()?;
         report.bytes += remove(storage, dir, &path)?;
         report.checkpoints.push(path);
     }

@@ -6,7 +6,9 @@
 //! (`whole`).
 //!
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
-//! hold the same revision twice, of two lives of its cluster.
+//! hold the same revision twice, of two lives of its cluster. But a journal that has lost its end, to damage or to
+//! a disk that forgot what it had synced, gives the sequences of what is gone to other records. So a place is
+//! believed only if its record still is the one that was told ([`source::behind`]).
 
 use std::fmt;
 
@@ -16,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, ControlKey, Expect, Id, Session};
+use crate::cluster::{ControlKey, Expect, Id, Session};
 use crate::error::Error;
 use crate::mirror::Op;
 
@@ -63,6 +65,10 @@ impl fmt::Display for Progress {
 }
 
 impl Progress {
+    fn place(&self) -> Place {
+        (self.sequence, self.revision)
+    }
+
     fn parse(value: &[u8]) -> Option<Self> {
         let words: Vec<&str> = std::str::from_utf8(value).ok()?.split(' ').collect();
         let (revision, journal, sequence, incomplete) = match words[..] {
@@ -79,20 +85,14 @@ impl Progress {
     }
 }
 
-/// Where the per-path mirror has to be taken up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// With the state, then after this record once more: somebody may wait for a delete of which the
-    /// state shows nothing.
-    State(Sequence),
-    /// After this record.
-    Record(Sequence),
-}
-
 /// What the mirror is owed.
 #[derive(Debug)]
 pub struct Owed {
-    from: From,
+    /// What is behind the place where the mirror has to be taken up.
+    source: Source,
+    /// First with the state, and then with what is behind the place once more: somebody may wait for a delete of
+    /// which the state shows nothing.
+    begins_with_state: bool,
     /// How far the mirror is complete as it is.
     pub progress: Progress,
 }
@@ -102,37 +102,62 @@ impl Owed {
     /// and says so.
     ///
     /// # Errors
-    /// The cluster's.
-    pub async fn read<S: Session>(session: &S, id: Id, journal: &Journal) -> cluster::Result<Self> {
+    /// The cluster's, or the journal's.
+    pub async fn read<S: Session>(session: &S, id: Id, journal: &Journal) -> Result<Self, Error> {
         let key = ControlKey::Mirrored(id);
         let known = session.read(&key).await?;
         let known = known.and_then(|control| Progress::parse(&control.value));
-        let end = journal.end();
-        // Of another journal, or of one that had more than this one: of no use.
-        let usable =
-            known.filter(|known| known.journal == journal.uuid() && known.sequence <= end.durable);
-        if let Some(progress) = usable {
-            let from = if progress.incomplete {
-                From::State(progress.sequence)
-            } else {
-                From::Record(progress.sequence)
-            };
-            return Ok(Self { from, progress });
+        // Of another journal: of no use.
+        let known = known.filter(|known| known.journal == journal.uuid());
+        let source = tokio::task::block_in_place(|| source(journal, known))?;
+        let (sequence, revision) = source.place;
+        if let Some(progress) = known.filter(|known| known.place() == source.place) {
+            return Ok(Self {
+                begins_with_state: progress.incomplete,
+                source,
+                progress,
+            });
+        }
+        if let Some(known) = known {
+            tracing::warn!(
+                told = %known.revision, sequence = %known.sequence,
+                "the journal does not hold any more what the mirror of paths was told last: comparing the mirror with the state"
+            );
         }
         let progress = Progress {
-            revision: end.revision,
+            revision,
             journal: journal.uuid(),
-            sequence: end.durable,
+            sequence,
             incomplete: true,
         };
         session
             .write(&key, Expect::Any, progress.to_string().into())
             .await?;
         Ok(Self {
-            from: From::State(progress.sequence),
+            begins_with_state: true,
+            source,
             progress,
         })
     }
+}
+
+/// All that the mirror has to be told of behind a place: the one that is known, if the journal still holds what
+/// was told there, else one before anything newer that it has, else its end.
+fn source(journal: &Journal, known: Option<Progress>) -> Result<Source, cairn_journal::Error> {
+    let (end, reader) = (journal.end(), journal.reader()?);
+    let mut place = (end.durable, end.revision);
+    if let Some(known) = known {
+        if known.sequence <= end.durable
+            && let Some(records) = source::behind(&reader, known.place())?
+        {
+            return Ok(Source::after(records, known.place()));
+        }
+        let newer = source::before(&reader, known.revision)?;
+        place = newer
+            .filter(|newer| newer.0 <= end.durable)
+            .unwrap_or(place);
+    }
+    Ok(Source::after(reader.records_from(place.0.next()), place))
 }
 
 /// Reads what the mirror is owed, for as long as a session lasts. Blocks.
@@ -189,19 +214,13 @@ impl<S: Session> Reading<S> {
             dirty: false,
             to: self.to.clone(),
         };
-        let known = owed.progress.revision;
-        let mut source = match owed.from {
-            From::Record(last) => Source::after(reader.records_from(last.next()), (last, known)),
-            From::State(since) => {
-                if self.whole(journal, &mut pending)?.is_none() {
-                    return Ok(());
-                }
-                if pending.send(Some((since, known))).is_break() {
-                    return Ok(());
-                }
-                Source::after(reader.records_from(since.next()), (since, known))
-            }
-        };
+        let mut source = owed.source;
+        if owed.begins_with_state
+            && (self.whole(journal, &mut pending)?.is_none()
+                || pending.send(Some(source.place)).is_break())
+        {
+            return Ok(());
+        }
         loop {
             let limit = *self.durable.borrow_and_update();
             loop {

@@ -1,12 +1,59 @@
 //! The journal's records as what they mean to the mirror.
 
 use bytes::Bytes;
-use cairn_journal::{Change, Entry, GapPhase, GapReason, Record, Records, Revision, Sequence};
+use cairn_journal::{
+    Change, Entry, Error, GapPhase, GapReason, Reader, Record, Records, Revision, Sequence,
+};
 
 use crate::mirror::{Kind, Op};
 
 /// A record's sequence, and the revision covered with it.
 pub(super) type Place = (Sequence, Revision);
+
+/// The records behind this place, if its record still is the one that was told there. It has its revision then:
+/// whatever takes its place after a loss covers less, or more.
+pub(super) fn behind(
+    reader: &Reader,
+    (sequence, revision): Place,
+) -> Result<Option<Records>, Error> {
+    let all_behind = || reader.records_from(sequence.next());
+    if sequence == Sequence::NONE {
+        return Ok(Some(all_behind()));
+    }
+    let mut records = reader.records_from(sequence);
+    match records.next().transpose() {
+        Ok(Some(record)) if (record.sequence, record.revision) == (sequence, revision) => {
+            Ok(Some(records))
+        }
+        Ok(_) => Ok(None),
+        Err(Error::Retired { .. }) => {
+            let beginning = reader.beginning()?;
+            // If more than it is gone, that is noticed when what follows it is read.
+            let is_it = beginning.sequence != sequence.next() || beginning.covered == revision;
+            Ok(is_it.then(all_behind))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The place before the first record that says of anything newer than `revision`, in the newest life of the
+/// cluster; `None`: there is none, or it is not in the journal any more.
+pub(super) fn before(reader: &Reader, revision: Revision) -> Result<Option<Place>, Error> {
+    let first = reader.records_from_revision(revision.next()).next();
+    let sequence = match first.transpose() {
+        Ok(Some(first)) => first.sequence.previous(),
+        Ok(None) | Err(Error::NotInHistory { .. } | Error::Retired { .. }) => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    if sequence == Sequence::NONE {
+        return Ok(Some((sequence, Revision::NONE)));
+    }
+    match reader.records_from(sequence).next().transpose() {
+        Ok(record) => Ok(record.map(|record| (record.sequence, record.revision))),
+        Err(Error::Retired { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
 
 /// What a record means to the mirror.
 #[derive(Debug, PartialEq, Eq)]
