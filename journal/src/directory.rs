@@ -276,7 +276,7 @@ impl Listing {
 /// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken of by the name
 /// that it is going to have, which nobody finds in the directory.
 pub(crate) fn as_found(storage: &dyn Storage, dir: &Path, mut error: Error) -> Error {
-    let (Error::Corrupt { path, .. } | Error::FutureFormat { path, .. } | Error::Io { path, .. }) =
+    let (Error::Corrupt { path, .. } | Error::OtherFormat { path, .. } | Error::Io { path, .. }) =
         &mut error
     else {
         return error;

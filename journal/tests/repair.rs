@@ -79,7 +79,7 @@ fn at(record: &Record) -> usize {
 fn harm(disk: &Simulated, record: &Record, header_too: bool) {
     let path = &*record.location.file;
     let mut content = disk.content(path).unwrap();
-    content[at(record) + 41] ^= 1;
+    content[at(record) + 49] ^= 1;
     if header_too {
         content[at(record) + 10] ^= 1;
     }
