@@ -12,27 +12,31 @@
 //! sync the disk may know the segment by its old name only. A failed sync of the directory
 //! stops the journal like any other.
 
+mod thread;
+mod zeros;
+
+pub(crate) use thread::Preparer;
+pub(crate) use zeros::{fill, first_fill};
+
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::{JoinHandle, Thread},
+    thread::Thread,
 };
 
 use crate::{
     Error, Result,
     directory::NEXT,
     layout::SEAL_RESERVE_BYTES,
-    queue::in_block,
     segment,
-    storage::{Access, BLOCK_BYTES, Named, SharedStorage},
+    storage::{Access, Named, SharedStorage},
 };
 
-/// Written at once: small, as a commit has to wait for it.
-const ZEROS_BYTES: usize = 256 << 10;
-const STEP_BYTES: u64 = ZEROS_BYTES as u64;
+use zeros::STEP_BYTES;
+
 /// How far ahead of the writer: what it writes in a few milliseconds at full speed.
 const AHEAD_BYTES: u64 = 4 << 20;
 
@@ -41,33 +45,6 @@ const LARGE_BYTES: u64 = 512 << 10;
 
 /// As good as filled: nothing is going to be.
 const NEVER: u64 = u64::MAX;
-
-#[repr(align(4096))]
-struct Zeros([u8; ZEROS_BYTES]);
-const _: () = assert!(align_of::<Zeros>() == BLOCK_BYTES);
-
-static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
-
-/// Writes zeros over `from..to`.
-pub(crate) fn fill(file: &Named, from: u64, to: u64) -> Result<()> {
-    let mut at = from;
-    while at < to {
-        let n = usize::try_from((to - at).min(STEP_BYTES)).expect("bounded");
-        if in_block(at) == 0 && n.is_multiple_of(BLOCK_BYTES) {
-            // Not through the page cache: a sync of the same file would have to write it first.
-            file.write_around(&ZEROS.0[..n], at)?;
-        } else {
-            file.write_at(&ZEROS.0[..n], at)?;
-        }
-        at += n as u64;
-    }
-    Ok(())
-}
-
-/// How much is filled before a journal is opened for use.
-pub(crate) fn first_fill(segment_bytes: u64) -> u64 {
-    STEP_BYTES.min(segment_bytes)
-}
 
 /// Shared by the writer and the background.
 #[derive(Debug)]
@@ -337,44 +314,9 @@ impl Prepare {
     }
 }
 
-/// The background thread; it ends when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Preparer {
-    prepare: Arc<Prepare>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Preparer {
-    pub(crate) fn start(prepare: Arc<Prepare>) -> Self {
-        let work = prepare.clone();
-        let thread = std::thread::Builder::new()
-            .name("journal-prepare".to_owned())
-            .spawn(move || {
-                while !work.stop.load(Ordering::Relaxed) {
-                    work.work();
-                    std::thread::park();
-                }
-            })
-            .inspect_err(|error| tracing::warn!(%error, "nothing is prepared ahead"))
-            .ok();
-        *locked(&prepare.thread) = thread.as_ref().map(|t| t.thread().clone());
-        Self { prepare, thread }
-    }
-}
-
-impl Drop for Preparer {
-    fn drop(&mut self) {
-        self.prepare.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::MetadataExt};
+    use std::{fs, os::unix::fs::MetadataExt, sync::Arc};
 
     use super::*;
     use crate::storage::Disk;

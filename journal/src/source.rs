@@ -4,7 +4,7 @@
 //! there (SIGBUS). Opening and repair read by position, and patiently: what cannot be read counts as
 //! zeros, which no checksum takes for a record, and is noted.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
@@ -13,6 +13,9 @@ use crate::{Result, storage::Named};
 /// How much is read at once where the file is not mapped: large enough to stream, small enough to
 /// be re-read when following a live tail.
 pub(crate) const WINDOW_BYTES: usize = 256 << 10;
+
+/// How much is copied or compared at once.
+pub(crate) const COPY_BYTES: usize = 1 << 20;
 
 /// The bytes of one segment file.
 #[derive(Debug)]
@@ -112,6 +115,22 @@ impl Source {
                 Ok((&window.buffer[from..to], None))
             }
         }
+    }
+
+    /// Writes what is in `range` into `to`, from `at` on. How much of it there was.
+    pub(crate) fn copy(&mut self, range: Range<u64>, to: &Named, at: u64) -> Result<u64> {
+        let length = range.end.saturating_sub(range.start);
+        let mut done = 0;
+        while done < length {
+            let want = usize::try_from((length - done).min(COPY_BYTES as u64)).expect("bounded");
+            let chunk = self.get(range.start + done, want)?;
+            if chunk.is_empty() {
+                break;
+            }
+            to.write_at(chunk, at + done)?;
+            done += chunk.len() as u64;
+        }
+        Ok(done)
     }
 
     /// Forgets what was read, so that the next look is at the file as it is then.

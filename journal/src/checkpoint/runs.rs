@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     Result, Revision, Stop,
+    directory::run_name,
     layout::Seed,
     recovery, segment,
     storage::{Named, SharedStorage},
@@ -176,7 +177,7 @@ impl Workshop {
     fn write(&self, merge: Merge, level: u32) -> Result<Run> {
         let made = &self.made;
         let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-        let path = self.dir.join(format!("{number:020}.run"));
+        let path = self.dir.join(run_name(number));
         let seed = Seed::new(Uuid::nil(), recovery::salt(&*self.storage));
         let file = segment::create_temporary(&*self.storage, &path)?;
         // From here on the file goes with the run, also if it cannot be completed.
