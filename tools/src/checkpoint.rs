@@ -3,12 +3,9 @@
 //! Everything streams: one block of the checkpoint is in memory at a time. A block is printed only after
 //! it has verified.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::io::Write;
 
-use bytes::Bytes;
 use cairn_journal::{Checkpoint, CheckpointFacts, Op, State, StoredBlock, Timestamp};
 use serde::Serialize;
 
@@ -16,6 +13,7 @@ use crate::dump::{DumpError, Form};
 use crate::filter::Filter;
 use crate::json::write_object;
 use crate::output::Output;
+use crate::ranking::{Ranking, write_rows};
 use crate::source::SourceError;
 use crate::text::escaped_path;
 
@@ -286,8 +284,7 @@ pub fn stats(
         created_at_ms: facts.created_at.0,
         ..CheckpointStats::default()
     };
-    // The smallest of them first; of equals the one with the higher path.
-    let mut largest: BinaryHeap<Reverse<(u64, Reverse<Bytes>, i64)>> = BinaryHeap::new();
+    let mut largest = Ranking::of(top);
     for entry in checkpoint.entries()? {
         let entry = entry?;
         if !filter.is_change_wanted(entry.revision, &entry.path) {
@@ -298,24 +295,14 @@ pub fn stats(
         stats.value_bytes += bytes;
         stats.first_revision = Some(stats.first_revision.map_or(revision, |r| r.min(revision)));
         stats.last_revision = Some(stats.last_revision.map_or(revision, |r| r.max(revision)));
-        // A copy: a part of a block would keep all of that alive.
-        let is_large = largest
-            .peek()
-            .is_none_or(|Reverse((least, ..))| bytes > *least);
-        if largest.len() < top || is_large && top > 0 {
-            let path = Bytes::copy_from_slice(&entry.path);
-            largest.push(Reverse((bytes, Reverse(path), revision)));
-        }
-        if largest.len() > top {
-            largest.pop();
-        }
+        largest.offer(&entry.path, bytes, revision);
     }
-    let sorted = largest.into_sorted_vec().into_iter();
-    stats.largest = sorted
-        .map(|Reverse((value_bytes, Reverse(path), revision))| Large {
-            path: escaped_path(&path),
-            revision,
-            value_bytes,
+    stats.largest = largest
+        .highest_first()
+        .map(|large| Large {
+            path: large.path,
+            revision: large.note,
+            value_bytes: large.weight,
         })
         .collect();
     Ok(stats)
@@ -348,16 +335,11 @@ impl fmt::Display for CheckpointStats {
             Timestamp(self.observed_at_ms).show(),
             Timestamp(self.created_at_ms).show()
         )?;
-        if !self.largest.is_empty() {
-            writeln!(f, "largest      bytes   revision  path")?;
-        }
-        for large in &self.largest {
-            writeln!(
-                f,
-                "           {:>7} {:>10}  {}",
-                large.value_bytes, large.revision, large.path
-            )?;
-        }
-        Ok(())
+        let rows = self.largest.iter();
+        write_rows(
+            f,
+            "largest      bytes   revision  path",
+            rows.map(|large| (large.value_bytes, large.revision, &large.path)),
+        )
     }
 }

@@ -30,6 +30,7 @@ pub mod import;
 pub mod json;
 pub mod load;
 mod output;
+mod ranking;
 pub mod source;
 pub mod stats;
 pub mod text;

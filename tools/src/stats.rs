@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use crate::dump::GapSeen;
 use crate::filter::Filter;
+use crate::ranking::{Ranking, write_rows};
 use crate::source::{Source, SourceError, time_of};
-use crate::text::escaped_path;
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -212,17 +212,19 @@ impl Counter {
         if let EndState::TornTail { bytes, .. } = end {
             stats.torn_bytes = *bytes;
         }
-        let changed = self.paths.iter().filter(|(_, count)| count.changes > 0);
-        let mut paths: Vec<_> = changed.collect();
-        // By path where equal, so that the same journal always gives the same answer.
-        paths.sort_unstable_by(|(a, x), (b, y)| y.changes.cmp(&x.changes).then(a.cmp(b)));
-        stats.hottest = paths
-            .into_iter()
-            .take(top)
-            .map(|(path, count)| Hot {
-                path: escaped_path(path),
-                changes: count.changes,
-                value_bytes: count.value_bytes,
+        let mut hottest = Ranking::of(top);
+        for (path, count) in &self.paths {
+            // A path that only the checkpoint has was never seen to change.
+            if count.changes > 0 {
+                hottest.offer(path, count.changes, count.value_bytes);
+            }
+        }
+        stats.hottest = hottest
+            .highest_first()
+            .map(|hot| Hot {
+                path: hot.path,
+                changes: hot.weight,
+                value_bytes: hot.note,
             })
             .collect();
         Ok(stats)
@@ -285,16 +287,11 @@ impl fmt::Display for Stats {
                 None => writeln!(f)?,
             }
         }
-        if !self.hottest.is_empty() {
-            writeln!(f, "hottest    changes      bytes  path")?;
-        }
-        for hot in &self.hottest {
-            writeln!(
-                f,
-                "           {:>7} {:>10}  {}",
-                hot.changes, hot.value_bytes, hot.path
-            )?;
-        }
-        Ok(())
+        let rows = self.hottest.iter();
+        write_rows(
+            f,
+            "hottest    changes      bytes  path",
+            rows.map(|hot| (hot.changes, hot.value_bytes, &hot.path)),
+        )
     }
 }
