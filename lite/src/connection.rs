@@ -312,7 +312,7 @@ async fn list(job: ListJob, cursors: &mut Cursors) -> Response {
             };
             dir.names(after.as_deref())
                 .nth(skip)
-                .map(|name| (answer::name(tag, name), Arc::clone(name)))
+                .map(|name| (answer::name(tag, name), Arc::from(name.as_str())))
         }
     };
     match entry {

@@ -1,7 +1,8 @@
 //! Does a persister keep up, and does it stay as small and as fast as it began?
 //!
 //! Drives `doozer-lite` as hard as this machine can, with a persister following and making checkpoints, and
-//! prints a row for every tenth of the way: rates, lag, memory, processor time per change, checkpoints. After some of them
+//! prints a row for every tenth of the way: rates, lag, memory, checkpoints, and the processor time that each of the three takes for a
+//! change (they share the machine: together they are what bounds the rate). After some of them
 //! it kills the persister and times its return: at different lengths of history.
 //!
 //! ```sh
@@ -34,8 +35,8 @@ fn setting(name: &str, default: u64) -> Result<u64> {
 }
 
 /// Resident memory in MiB and processor time in seconds, from /proc.
-fn usage(process: &Process) -> Result<(f64, f64)> {
-    let proc = format!("/proc/{}", process.pid());
+fn usage(pid: u32) -> Result<(f64, f64)> {
+    let proc = format!("/proc/{pid}");
     let status = fs::read_to_string(format!("{proc}/status"))?;
     let kib: f64 = status
         .lines()
@@ -85,19 +86,21 @@ async fn run() -> Result<()> {
         "{changes} changes of {keys} keys, {VALUE} bytes each, {IN_FLIGHT} in flight, --mirror {mirror}"
     );
     println!(
-        "{:>10} {:>10} {:>12} {:>14} {:>14} {:>10} {:>12} {:>12}  restart",
+        "{:>10} {:>10} {:>12} {:>14} {:>28} {:>10} {:>12} {:>12}  restart",
         "changes",
         "SET/s",
         "lag (revs)",
         "persister MiB",
-        "CPU µs/change",
+        "CPU µs: persister/lite/load",
         "lite MiB",
         "catch-up ms",
         "checkpoints"
     );
     let value = Bytes::from(vec![b'x'; VALUE]);
     let step = changes / 10;
-    let (mut done, mut cpu_before) = (0, usage(&process)?.1);
+    let own = std::process::id();
+    let (mut done, mut cpu_before) = (0, usage(process.pid())?.1);
+    let mut cpu_beside = (usage(lite.process.pid())?.1, usage(own)?.1);
     let mut random = fastrand::Rng::with_seed(1);
     let mut last = Revision::MISSING;
     for tenth in 1..=10 {
@@ -128,11 +131,20 @@ async fn run() -> Result<()> {
         durable(&client, 1, last).await?;
         let catch_up = behind.elapsed();
         done += step;
-        let ((memory, cpu), lite_memory) = (usage(&process)?, usage(&lite.process)?.0);
+        let (memory, cpu) = usage(process.pid())?;
+        let (lite_memory, lite_cpu) = usage(lite.process.pid())?;
+        let cpu_here = usage(own)?.1;
+        let each = |seconds: f64| seconds * 1e6 / step as f64;
+        let each = format!(
+            "{:.1} / {:.1} / {:.1}",
+            each(cpu - cpu_before),
+            each(lite_cpu - cpu_beside.0),
+            each(cpu_here - cpu_beside.1)
+        );
+        cpu_beside = (lite_cpu, cpu_here);
         let checkpoints = process.log().matches("checkpoint made").count();
         print!(
-            "{done:>10} {rate:>10.0} {lag:>12} {memory:>14.1} {:>14.2} {lite_memory:>10.0} {:>12.1} {checkpoints:>12}",
-            (cpu - cpu_before) * 1e6 / step as f64,
+            "{done:>10} {rate:>10.0} {lag:>12} {memory:>14.1} {each:>28} {lite_memory:>10.0} {:>12.1} {checkpoints:>12}",
             catch_up.as_secs_f64() * 1e3,
         );
         cpu_before = cpu;
@@ -149,9 +161,9 @@ async fn run() -> Result<()> {
                 "  after {:.0} ms with {} MiB of journal, {:.1} MiB",
                 took.as_secs_f64() * 1e3,
                 bytes >> 20,
-                usage(&process)?.0
+                usage(process.pid())?.0
             );
-            cpu_before = usage(&process)?.1;
+            cpu_before = usage(process.pid())?.1;
         }
         println!();
     }

@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use smol_str::SmolStr;
 
 use super::event::Event;
 
@@ -26,7 +27,9 @@ pub enum Node {
 /// A directory, and thereby everything below it.
 #[derive(Clone, Debug, Default)]
 pub struct Dir {
-    entries: OrdMap<Arc<str>, Node>,
+    /// By name. Short names lie in the tree itself: copying a leaf then touches no other memory for them, and
+    /// among a million keys that is what a write's time goes into.
+    entries: OrdMap<SmolStr, Node>,
     /// Files at any depth below, so that a listing can step over a whole directory.
     files: usize,
 }
@@ -69,20 +72,20 @@ impl Dir {
     }
 
     /// The names in this directory, or those that sort after one of them.
-    pub fn names(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<str>> {
+    pub fn names(&self, after: Option<&str>) -> impl Iterator<Item = &SmolStr> {
         let all = after.is_none().then(|| self.entries.keys());
         let some = after.map(|name| self.entries_after(name).map(|(name, _)| name));
         all.into_iter().flatten().chain(some.into_iter().flatten())
     }
 
-    pub(super) fn entries(&self) -> &OrdMap<Arc<str>, Node> {
+    pub(super) fn entries(&self) -> &OrdMap<SmolStr, Node> {
         &self.entries
     }
 
     pub(super) fn entries_after<'a>(
         &'a self,
         name: &str,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Node)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a SmolStr, &'a Node)> + use<'a> {
         self.entries
             .range::<_, str>((Bound::Excluded(name), Bound::Unbounded))
     }
@@ -140,13 +143,16 @@ impl Dir {
                 }
             },
             Some(next) => {
-                if !self.entries.contains_key(name) {
-                    self.entries
-                        .insert(name.into(), Node::Dir(Arc::new(Self::default())));
-                }
-                match self.entries.get_mut(name) {
-                    Some(Node::Dir(below)) => Arc::make_mut(below).put_at(next, rest, event),
-                    _ => unreachable!("the caller checked that no file stands above the path"),
+                if let Some(node) = self.entries.get_mut(name) {
+                    let Node::Dir(below) = node else {
+                        unreachable!("the caller checked that no file stands above the path");
+                    };
+                    Arc::make_mut(below).put_at(next, rest, event)
+                } else {
+                    let mut below = Self::default();
+                    below.put_at(next, rest, event);
+                    self.entries.insert(name.into(), Node::Dir(Arc::new(below)));
+                    true
                 }
             }
         };

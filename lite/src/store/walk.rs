@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::event::Event;
 use super::pattern::{Part, Pattern, Tail};
 use super::tree::{Dir, Node, components};
@@ -17,7 +19,7 @@ pub struct Walk<'a> {
     open: Vec<Entries<'a>>,
 }
 
-type Entries<'a> = Box<dyn Iterator<Item = (&'a Arc<str>, &'a Node)> + Send + 'a>;
+type Entries<'a> = Box<dyn Iterator<Item = (&'a SmolStr, &'a Node)> + Send + 'a>;
 
 /// How a bounded step of a walk ended.
 #[derive(Debug)]
