@@ -373,9 +373,11 @@ impl RecordHeader {
             && u32_at(b, R_LENGTH) <= MAX_PAYLOAD_BYTES
     }
 
-    /// Reads a header and verifies its own checksum; `Err` says what does not fit.
-    pub(crate) fn decode(b: &[u8], seed: &Seed, offset: u64) -> Result<(Self, Checksums), String> {
-        let mut crc = seed.at(offset);
+    /// Reads a header and verifies its own checksum; `Err` says what does not fit. `at`: [`Seed::at`] its
+    /// offset.
+    #[inline]
+    pub(crate) fn decode(b: &[u8], at: &Hasher) -> Result<(Self, Checksums), String> {
+        let mut crc = at.clone();
         crc.update(&b[..R_HEADER_CRC]);
         let header_crc = u32_at(b, R_HEADER_CRC);
         if crc.finalize() != header_crc {
@@ -419,14 +421,11 @@ impl RecordHeader {
     }
 }
 
-/// Whether a payload with its padding fits the checksum in its header.
-pub(crate) fn payload_matches(
-    padded: &[u8],
-    checksums: Checksums,
-    seed: &Seed,
-    offset: u64,
-) -> bool {
-    RecordHeader::payload_checksum(padded, seed, offset) == checksums.payload
+/// Whether a payload with its padding fits the checksum in its header. `at`: [`Seed::at`] the record's offset.
+#[inline]
+pub(crate) fn payload_matches(padded: &[u8], checksums: Checksums, mut at: Hasher) -> bool {
+    at.update(padded);
+    at.finalize() == checksums.payload
 }
 
 /// The digest of a segment: over the checksums of its records, in order.

@@ -79,6 +79,7 @@ pub mod storage;
 mod tail;
 mod tracker;
 mod turn;
+mod view;
 mod writer;
 
 pub use checkpoint::{
@@ -106,3 +107,4 @@ pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};
 pub use state::{State, state, state_and_damage};
 pub use stop::Stop;
 pub use uuid::Uuid;
+pub use view::{ChangeRef, Changes, EntryRef, RecordRef};

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    Entry, Error, IndexPoint, Record, Result, Revision, Sequence, Timeline,
+    Entry, Error, IndexPoint, Record, RecordRef, Result, Revision, Sequence, Timeline,
     checkpoint::{self, History, unless_changing},
     directory::{self, Extent, Listing, Segment, Tail},
+    layout::RecordHeader,
     payload, recovery,
-    scan::{self, Scan, Stop},
+    scan::{self, Passed, Scan, Stop},
     storage::{Disk, SharedStorage},
     turn,
 };
@@ -105,6 +106,10 @@ impl Reader {
         })
     }
 
+    fn as_found(&self, error: Error) -> Error {
+        directory::as_found(&*self.storage, &self.dir, error)
+    }
+
     pub(crate) fn storage(&self) -> &SharedStorage {
         &self.storage
     }
@@ -152,12 +157,14 @@ enum Begin {
 
 impl Begin {
     /// Whether this record still comes before what was asked for.
-    fn skips(self, record: &Record) -> bool {
+    fn skips(self, record: &RecordRef<'_>) -> bool {
         match self {
             Self::Sequence(from) => record.sequence < from,
             Self::Revision(from) => {
-                let covers = match record.entry {
-                    Entry::Gap { last, .. } | Entry::Lost { last, .. } => last.max(record.revision),
+                let covers = match record.entry.marker() {
+                    Some(Entry::Gap { last, .. } | Entry::Lost { last, .. }) => {
+                        record.revision.max(*last)
+                    }
                     _ => record.revision,
                 };
                 covers < from
@@ -204,6 +211,15 @@ struct Current {
     searched: bool,
 }
 
+/// The record that a scan has just passed.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    header: RecordHeader,
+    offset: u64,
+    /// The newest revision covered before it.
+    after: Revision,
+}
+
 impl Current {
     fn corrupt(&self, detail: String) -> Error {
         Error::Corrupt {
@@ -214,6 +230,24 @@ impl Current {
             detail,
         }
     }
+
+    /// What `show` makes of the record that was found.
+    #[inline]
+    fn show<'a, T>(
+        &'a mut self,
+        found: Found,
+        show: impl FnOnce(&Passed<'a>) -> Result<T, String>,
+    ) -> Result<T> {
+        let path = &self.segment.file.path;
+        let passed = self.scan.passed(found.header, found.offset)?;
+        show(&passed).map_err(|detail| Error::Corrupt {
+            path: path.to_path_buf(),
+            offset: found.offset,
+            sequence: found.header.sequence,
+            revision: found.after,
+            detail,
+        })
+    }
 }
 
 impl Records {
@@ -223,8 +257,72 @@ impl Records {
         self.end.clone()
     }
 
+    /// The same as [`Iterator::next`], without a copy: for whoever keeps nothing of most records.
     #[inline]
-    fn advance(&mut self) -> Result<Option<Record>> {
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
+        self.next_with(Passed::view)
+    }
+
+    #[inline]
+    fn next_with<'a, T>(
+        &'a mut self,
+        show: impl FnOnce(&Passed<'a>) -> Result<T, String>,
+    ) -> Option<Result<T>> {
+        let found = match self.find()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let current = self.current.as_mut().expect("it was found there");
+        let shown = current.show(found, show);
+        self.ended = shown.is_err();
+        Some(shown.map_err(|error| self.reader.as_found(error)))
+    }
+
+    /// The next record that is not left out.
+    #[inline]
+    fn find(&mut self) -> Option<Result<Found>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            match self.advance() {
+                Ok(Some(found)) => {
+                    if self.skip.is_none() && found.header.sequence >= self.turn {
+                        return Some(Ok(found));
+                    }
+                    match self.is_left_out(found) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            self.skip = None;
+                            return Some(Ok(found));
+                        }
+                        Err(error) => {
+                            self.ended = true;
+                            return Some(Err(self.reader.as_found(error)));
+                        }
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    self.ended = true;
+                    let error = self.overtaken().unwrap_or(error);
+                    return Some(Err(self.reader.as_found(error)));
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn is_left_out(&mut self, found: Found) -> Result<bool> {
+        let (turn, skip) = (self.turn, self.skip);
+        let current = self.current.as_mut().expect("it was found there");
+        let record = current.show(found, Passed::view)?;
+        Ok(record.sequence < turn || skip.is_some_and(|skip| skip.skips(&record)))
+    }
+
+    /// The next record.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<Found>> {
         if let Some(begin) = self.begin {
             self.current = Some(self.begin_at(begin)?);
             self.begin = None;
@@ -245,16 +343,13 @@ impl Records {
             let offset = current.scan.offset;
             let stop = match current.scan.step()? {
                 Ok(raw) => {
-                    let path = &current.segment.file.path;
-                    let record = Scan::decode(path, &raw).map_err(|detail| Error::Corrupt {
-                        path: path.to_path_buf(),
+                    let found = Found {
+                        header: raw.header,
                         offset,
-                        sequence: raw.header.sequence,
-                        revision: current.covered,
-                        detail,
-                    })?;
-                    current.covered = record.revision;
-                    return Ok(Some(record));
+                        after: current.covered,
+                    };
+                    current.covered = found.header.revision;
+                    return Ok(Some(found));
                 }
                 Err(stop) => stop,
             };
@@ -484,27 +579,6 @@ impl Iterator for Records {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        loop {
-            match self.advance() {
-                Ok(Some(record)) => {
-                    let left = record.sequence < self.turn;
-                    if left || self.skip.is_some_and(|s| s.skips(&record)) {
-                        continue;
-                    }
-                    self.skip = None;
-                    return Some(Ok(record));
-                }
-                Ok(None) => return None,
-                Err(error) => {
-                    self.ended = true;
-                    let error = self.overtaken().unwrap_or(error);
-                    let Reader { storage, dir } = &self.reader;
-                    return Some(Err(directory::as_found(&**storage, dir, error)));
-                }
-            }
-        }
+        self.next_with(Passed::record)
     }
 }

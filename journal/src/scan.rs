@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    Entry, Error, Location, Record, Result, Revision, Sequence,
+    Entry, Error, Location, Record, RecordRef, Result, Revision, Sequence,
     layout::{
         ALIGNMENT, Checksums, Digest, FORMAT_VERSION, HeaderFault, Kind, RECORD_HEADER_BYTES,
         RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, payload_matches,
@@ -72,8 +72,6 @@ pub(crate) struct RawRecord<'a> {
     pub(crate) checksums: Checksums,
     pub(crate) offset: u64,
     pub(crate) payload: &'a [u8],
-    /// What the payload is a part of, if that stays.
-    map: Option<&'a Bytes>,
 }
 
 /// Why there is no record at an offset.
@@ -117,19 +115,20 @@ pub(crate) fn look<'a>(
     if head.iter().all(|b| *b == 0) {
         return Ok(Err(Stop::Zeros));
     }
-    let (header, checksums) = match RecordHeader::decode(head, seed, offset) {
+    let at = seed.at(offset);
+    let (header, checksums) = match RecordHeader::decode(head, &at) {
         Ok(ok) => ok,
         Err(detail) => return Ok(Err(Stop::Bad(detail))),
     };
     let padded = (header.payload_bytes as usize).next_multiple_of(ALIGNMENT);
-    let (whole, map) = source.get_within(offset, RECORD_HEADER_BYTES + padded)?;
+    let whole = source.get(offset, RECORD_HEADER_BYTES + padded)?;
     if whole.len() < RECORD_HEADER_BYTES + padded {
         return Ok(Err(Stop::Bad(
             "the file ends inside a record's payload".to_owned(),
         )));
     }
     let body = &whole[RECORD_HEADER_BYTES..];
-    if !payload_matches(body, checksums, seed, offset) {
+    if !payload_matches(body, checksums, at) {
         return Ok(Err(Stop::Bad(
             "the payload's checksum does not match".to_owned(),
         )));
@@ -139,7 +138,6 @@ pub(crate) fn look<'a>(
         checksums,
         offset,
         payload: &body[..header.payload_bytes as usize],
-        map,
     }))
 }
 
@@ -205,26 +203,19 @@ impl Scan {
         Ok(Ok(raw))
     }
 
-    /// Decodes what [`Scan::step`] returned. Its paths and values are parts of one buffer: the map, or
-    /// a copy of the payload.
+    /// What [`Scan::step`] returned with this header, once more: it is still at hand, and verified.
     #[inline]
-    pub(crate) fn decode(path: &Arc<PathBuf>, raw: &RawRecord<'_>) -> Result<Record, String> {
-        Ok(Record {
-            sequence: raw.header.sequence,
-            synced: raw.header.synced,
-            revision: raw.header.revision,
-            entry: match raw.map {
-                Some(map) => payload::decode_within(raw.header.kind, raw.payload, map)?,
-                None => {
-                    let copy = Bytes::copy_from_slice(raw.payload);
-                    payload::decode_within(raw.header.kind, &copy, &copy)?
-                }
-            },
-            location: Location {
-                file: path.clone(),
-                offset: raw.offset,
-                length: raw.header.length(),
-            },
+    pub(crate) fn passed(&mut self, header: RecordHeader, offset: u64) -> Result<Passed<'_>> {
+        let (whole, map) = self.source.get_within(
+            offset + RECORD_HEADER_BYTES as u64,
+            header.payload_bytes as usize,
+        )?;
+        Ok(Passed {
+            header,
+            offset,
+            payload: whole,
+            map,
+            path: &self.path,
         })
     }
 
@@ -299,6 +290,54 @@ fn out_of_order(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Op
     })
 }
 
+/// A record behind which the scan is.
+pub(crate) struct Passed<'a> {
+    header: RecordHeader,
+    offset: u64,
+    payload: &'a [u8],
+    map: Option<&'a Bytes>,
+    path: &'a Arc<PathBuf>,
+}
+
+impl<'a> Passed<'a> {
+    /// What it says. Paths and values are parts of the buffer.
+    #[inline]
+    pub(crate) fn view(&self) -> Result<RecordRef<'a>, String> {
+        Ok(RecordRef {
+            sequence: self.header.sequence,
+            synced: self.header.synced,
+            revision: self.header.revision,
+            entry: payload::view(self.header.kind, self.payload)?,
+            file: self.path,
+            offset: self.offset,
+            length: self.header.length(),
+        })
+    }
+
+    /// The same, to keep. Paths and values are parts of one buffer: the map, or a copy of the payload.
+    #[inline]
+    pub(crate) fn record(&self) -> Result<Record, String> {
+        let kind = self.header.kind;
+        Ok(Record {
+            sequence: self.header.sequence,
+            synced: self.header.synced,
+            revision: self.header.revision,
+            entry: match self.map {
+                Some(map) => payload::decode_within(kind, self.payload, map)?,
+                None => {
+                    let copy = Bytes::copy_from_slice(self.payload);
+                    payload::decode_within(kind, &copy, &copy)?
+                }
+            },
+            location: Location {
+                file: self.path.clone(),
+                offset: self.offset,
+                length: self.header.length(),
+            },
+        })
+    }
+}
+
 /// Visits every record header that verifies, at any aligned offset from `from` on, until the
 /// visitor returns false or `end` is passed.
 pub(crate) fn search(
@@ -316,7 +355,7 @@ pub(crate) fn search(
             let head = &bytes[i..i + RECORD_HEADER_BYTES];
             let offset = at + i as u64;
             if RecordHeader::is_plausible(head)
-                && let Ok((header, _)) = RecordHeader::decode(head, seed, offset)
+                && let Ok((header, _)) = RecordHeader::decode(head, &seed.at(offset))
                 && !visit(offset, header)
             {
                 return Ok(());

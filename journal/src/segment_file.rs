@@ -155,14 +155,16 @@ impl StoredRecords {
         };
         match self.scan.step()? {
             Ok(raw) => {
-                let record = Scan::decode(&path, &raw).map_err(corrupt)?;
+                let (header, checksums) = (raw.header, raw.checksums);
+                let passed = self.scan.passed(header, offset)?;
+                let record = passed.record().map_err(corrupt)?;
                 self.covered = record.revision;
                 Ok(Some(StoredRecord {
                     record,
-                    after: raw.header.standing.after,
-                    payload_bytes: raw.header.payload_bytes,
-                    payload_crc: raw.checksums.payload,
-                    header_crc: raw.checksums.header,
+                    after: header.standing.after,
+                    payload_bytes: header.payload_bytes,
+                    payload_crc: checksums.payload,
+                    header_crc: checksums.header,
                 }))
             }
             Err(stop) => self.judge(&stop, corrupt),

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io::Write;
 
-use cairn_journal::{Checkpoint, CheckpointFacts, Op, State, StoredBlock, Timestamp};
+use cairn_journal::{Checkpoint, CheckpointFacts, State, StoredBlock, Timestamp};
 use serde::Serialize;
 
 use crate::dump::{DumpError, Form};
@@ -36,7 +36,7 @@ pub fn write_state(
                         &mut out.text,
                         entry.revision,
                         &entry.path,
-                        &Op::Set(entry.value),
+                        Some(&entry.value),
                     );
                 }
                 out.offer().map_err(DumpError::Output)

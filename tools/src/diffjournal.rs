@@ -160,7 +160,8 @@ fn compare(args: &Args) -> Result<u8, Failure> {
             Side::A => b"< ",
             Side::B => b"> ",
         });
-        Form::Text.write_change(&mut line, revision, &change.path, &change.op);
+        let change = cairn_journal::ChangeRef::from(change);
+        Form::Text.write_change(&mut line, revision, change.path, change.value);
         out.write_all(&line).map_err(Failure::Output)
     };
     let (compared, what) = if args.state {

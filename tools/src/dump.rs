@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use cairn_journal::{EndState, Entry, GapPhase, GapReason, Op, Record, Revision};
+use cairn_journal::{EndState, Entry, EntryRef, GapPhase, GapReason, RecordRef, Revision};
 
 use crate::filter::Filter;
 use crate::json;
@@ -26,29 +26,35 @@ pub enum Form {
 
 impl Form {
     /// Appends one record; in the text forms, its changes.
-    pub fn write(self, out: &mut Vec<u8>, record: &Record) {
+    pub fn write(self, out: &mut Vec<u8>, record: &RecordRef<'_>) {
         if self == Self::Json {
             return json::write_record(out, record);
         }
-        if let Entry::Changes { changes, .. } = &record.entry {
-            for change in changes {
+        if let EntryRef::Changes { changes, .. } = &record.entry {
+            for change in changes.iter() {
                 let revision = change.revision.unwrap_or(record.revision);
-                self.write_change(out, revision, &change.path, &change.op);
+                self.write_change(out, revision, change.path, change.value);
             }
         }
     }
 
-    /// Appends one change that stands alone.
-    pub fn write_change(self, out: &mut Vec<u8>, revision: Revision, path: &[u8], op: &Op) {
-        match (self, op) {
-            (Self::Text, _) => write_line(out, revision, path, op),
-            (Self::Json, Op::Set(value)) => json::write_file(out, revision, path, value),
+    /// Appends one change that stands alone. `value`: `None` for a delete.
+    pub fn write_change(
+        self,
+        out: &mut Vec<u8>,
+        revision: Revision,
+        path: &[u8],
+        value: Option<&[u8]>,
+    ) {
+        match (self, value) {
+            (Self::Text, _) => write_line(out, revision, path, value),
+            (Self::Json, Some(value)) => json::write_file(out, revision, path, value),
             (Self::Raw | Self::Json, _) => {
                 write_revision(out, revision);
                 out.extend_from_slice(path);
-                if let Op::Set(body) = op {
+                if let Some(value) = value {
                     out.push(b'=');
-                    out.extend_from_slice(body);
+                    out.extend_from_slice(value);
                 }
                 out.push(b'\n');
             }
@@ -70,8 +76,8 @@ pub struct GapSeen {
 impl GapSeen {
     /// The gap that begins with this entry.
     #[must_use]
-    pub fn of(entry: &Entry) -> Option<Self> {
-        match *entry {
+    pub fn of(entry: &EntryRef<'_>) -> Option<Self> {
+        match *entry.marker()? {
             Entry::Gap {
                 first,
                 last,
@@ -192,35 +198,35 @@ pub fn check(
 }
 
 /// What is read, one after another.
-pub(crate) enum Item {
-    Record(Record),
+pub(crate) enum Item<'a> {
+    Record(RecordRef<'a>),
     Seen(Seen),
 }
 
 /// Reads to the end, or to the first damage.
 pub(crate) fn read(
     records: &mut SourceRecords,
-    mut each: impl FnMut(Item) -> Result<(), DumpError>,
+    mut each: impl FnMut(Item<'_>) -> Result<(), DumpError>,
 ) -> Result<Summary, DumpError> {
     let (mut count, mut changes, mut gaps) = (0, 0, 0);
-    while let Some(record) = records.next() {
-        let record = match record {
-            Ok(record) => record,
-            Err(error) => {
-                let skipped = records.resume(&error).ok_or(error)?;
-                each(Item::Seen(Seen::Skipped(skipped)))?;
+    loop {
+        let error = match records.next_ref() {
+            None => break,
+            Some(Err(error)) => error,
+            Some(Ok(record)) => {
+                count += 1;
+                if let EntryRef::Changes { changes: some, .. } = &record.entry {
+                    changes += some.len() as u64;
+                } else if let Some(gap) = GapSeen::of(&record.entry) {
+                    gaps += u64::from(gap.is_loss());
+                    each(Item::Seen(Seen::Gap(gap)))?;
+                }
+                each(Item::Record(record))?;
                 continue;
             }
         };
-        count += 1;
-        if let Entry::Changes { changes: some, .. } = &record.entry {
-            changes += some.len() as u64;
-        }
-        if let Some(gap) = GapSeen::of(&record.entry) {
-            gaps += u64::from(gap.is_loss());
-            each(Item::Seen(Seen::Gap(gap)))?;
-        }
-        each(Item::Record(record))?;
+        let skipped = records.resume(&error).ok_or(error)?;
+        each(Item::Seen(Seen::Skipped(skipped)))?;
     }
     Ok(Summary {
         records: count,

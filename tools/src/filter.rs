@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 pub use cairn_client::path::Prefix;
-use cairn_journal::{Entry, Record, Revision, Timestamp};
+use cairn_journal::{EntryRef, RecordRef, Revision, Timestamp};
 
 use crate::source::time_of;
 
@@ -69,16 +69,16 @@ impl Filter {
     ///
     /// A change counts by the revision that it is printed with, its own.
     #[must_use]
-    pub fn apply(&self, mut record: Record) -> Option<Record> {
+    pub fn apply<'a>(&self, mut record: RecordRef<'a>) -> Option<RecordRef<'a>> {
         if self.is_all() {
             return Some(record);
         }
         if !self.is_time_wanted(&record.entry) {
             return None;
         }
-        if let Entry::Changes { changes, .. } = &mut record.entry {
+        if let EntryRef::Changes { changes, .. } = &mut record.entry {
             changes.retain(|change| {
-                self.is_change_wanted(change.revision.unwrap_or(record.revision), &change.path)
+                self.is_change_wanted(change.revision.unwrap_or(record.revision), change.path)
             });
             return (!changes.is_empty()).then_some(record);
         }
@@ -111,7 +111,7 @@ impl Filter {
         late_enough && early_enough
     }
 
-    fn is_time_wanted(&self, entry: &Entry) -> bool {
+    fn is_time_wanted(&self, entry: &EntryRef<'_>) -> bool {
         if !self.needs_times() {
             return true;
         }

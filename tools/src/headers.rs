@@ -8,7 +8,9 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use cairn_journal::{Checkpoint, EndState, Entry, Record, SegmentFacts, SegmentFile, StoredRecord};
+use cairn_journal::{
+    Checkpoint, EndState, Entry, EntryRef, RecordRef, SegmentFacts, SegmentFile, StoredRecord,
+};
 use serde::Serialize;
 
 use crate::checkpoint::write_facts;
@@ -129,7 +131,7 @@ impl<W: Write> Printer<'_, W> {
         for stored in records.by_ref() {
             match stored {
                 Ok(stored) => {
-                    if let Some(record) = filter.apply(stored.record.clone()) {
+                    if let Some(record) = filter.apply((&stored.record).into()) {
                         self.record(&record, &stored)?;
                     }
                 }
@@ -181,18 +183,18 @@ impl<W: Write> Printer<'_, W> {
         ))
     }
 
-    fn record(&mut self, record: &Record, stored: &StoredRecord) -> Result<(), DumpError> {
+    fn record(&mut self, record: &RecordRef<'_>, stored: &StoredRecord) -> Result<(), DumpError> {
         let changes = match &record.entry {
-            Entry::Changes { changes, .. } => changes.len(),
-            _ => 0,
+            EntryRef::Changes { changes, .. } => changes.len(),
+            EntryRef::Marker(_) => 0,
         };
         let kind = kind(&record.entry);
         if self.json {
             return self.object(&RecordRow {
                 r#type: kind,
-                file: record.location.file.display().to_string(),
-                offset: record.location.offset,
-                length: record.location.length,
+                file: record.file.display().to_string(),
+                offset: record.offset,
+                length: record.length,
                 payload_bytes: stored.payload_bytes,
                 sequence: record.sequence.0,
                 synced: record.synced.0,
@@ -205,12 +207,12 @@ impl<W: Write> Printer<'_, W> {
         }
         self.text(format_args!(
             "{:>10} {:>10} {:>10} {:>10} {:>10} {kind:<9} {changes:>7} {:>9} {:>9} {:08x} {:08x}\n",
-            record.location.offset,
+            record.offset,
             record.sequence.0,
             record.synced.0,
             record.revision.0,
             stored.after.0,
-            record.location.length,
+            record.length,
             stored.payload_bytes,
             stored.payload_crc,
             stored.header_crc,
@@ -277,9 +279,11 @@ impl<W: Write> Printer<'_, W> {
     }
 }
 
-fn kind(entry: &Entry) -> &'static str {
-    match entry {
-        Entry::Changes { .. } => "changes",
+fn kind(entry: &EntryRef<'_>) -> &'static str {
+    let Some(marker) = entry.marker() else {
+        return "changes";
+    };
+    match marker {
         Entry::Gap { .. } => "gap",
         Entry::Timeline(_) => "timeline",
         Entry::Watermark { .. } => "watermark",

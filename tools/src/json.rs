@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cairn_journal::{
-    Change, Entry, GapPhase, GapReason, Op, Record, Revision, Sequence, Timeline, Timestamp,
+    Change, ChangeRef, Entry, EntryRef, GapPhase, GapReason, Op, RecordRef, Revision, Sequence,
+    Timeline, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +120,7 @@ enum JsonReason {
 }
 
 /// Appends the object of one record, its newline included.
-pub fn write_record(out: &mut Vec<u8>, record: &Record) {
+pub fn write_record(out: &mut Vec<u8>, record: &RecordRef<'_>) {
     let entry = entry_to_json(&record.entry);
     let json = JsonRecord {
         sequence: Some(record.sequence.0),
@@ -176,15 +177,21 @@ fn value_to_json(value: &[u8]) -> JsonValue<'_> {
     }
 }
 
-fn entry_to_json(entry: &Entry) -> JsonEntry<'_> {
+fn entry_to_json<'a>(entry: &'a EntryRef<'a>) -> JsonEntry<'a> {
     match entry {
-        Entry::Changes {
+        EntryRef::Changes {
             changes,
             observed_at,
         } => JsonEntry::Changes {
             observed_at_ms: Some(observed_at.0),
             changes: changes.iter().map(change_to_json).collect(),
         },
+        EntryRef::Marker(marker) => marker_to_json(marker),
+    }
+}
+
+fn marker_to_json(marker: &Entry) -> JsonEntry<'_> {
+    match marker {
         Entry::Gap {
             first,
             last,
@@ -241,16 +248,16 @@ fn entry_to_json(entry: &Entry) -> JsonEntry<'_> {
     }
 }
 
-fn change_to_json(change: &Change) -> JsonChange<'_> {
-    let path = path_to_json(&change.path);
+fn change_to_json<'a>(change: &ChangeRef<'a>) -> JsonChange<'a> {
+    let path = path_to_json(change.path);
     let revision = change.revision.map(|revision| revision.0);
-    match &change.op {
-        Op::Set(value) => JsonChange::Set {
+    match change.value {
+        Some(value) => JsonChange::Set {
             path,
             value: value_to_json(value),
             revision,
         },
-        Op::Delete => JsonChange::Delete { path, revision },
+        None => JsonChange::Delete { path, revision },
     }
 }
 

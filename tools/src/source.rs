@@ -8,8 +8,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cairn_journal::{
-    Checkpoint, EndState, Entry, Location, Reader, Record, Revision, SegmentFile, Sequence,
-    StoredRecords, Timestamp,
+    Checkpoint, EndState, Entry, EntryRef, Location, Reader, Record, RecordRef, Revision,
+    SegmentFile, Sequence, StoredRecords, Timestamp,
 };
 
 use crate::foreign::{ForeignEntries, ForeignError, ForeignFile};
@@ -105,7 +105,10 @@ impl Source {
                     Some(from) => reader.records_from_revision(from),
                 },
             },
-            (Self::Segment(segment), _) => SourceRecords::Segment(segment.records()),
+            (Self::Segment(segment), _) => SourceRecords::Segment {
+                records: segment.records(),
+                last: None,
+            },
             (Self::Checkpoint(checkpoint), _) => {
                 return Err(SourceError::Unusable {
                     path: checkpoint.path().to_owned(),
@@ -117,6 +120,7 @@ impl Source {
                 entries: file.entries(false)?,
                 file: file.clone(),
                 sequence: Sequence::NONE,
+                last: None,
             },
         })
     }
@@ -133,7 +137,12 @@ pub enum SourceRecords {
         records: cairn_journal::Records,
     },
     /// Of a segment.
-    Segment(StoredRecords),
+    Segment {
+        /// Its records.
+        records: StoredRecords,
+        /// The one that is looked at.
+        last: Option<Record>,
+    },
     /// Of another program's journal: every entry is given a sequence, and no time is known.
     Foreign {
         /// Its entries.
@@ -142,6 +151,8 @@ pub enum SourceRecords {
         file: ForeignFile,
         /// The last one given.
         sequence: Sequence,
+        /// The one that is looked at.
+        last: Option<Record>,
     },
 }
 
@@ -171,12 +182,30 @@ impl SourceRecords {
         })
     }
 
+    /// The same as [`Iterator::next`], without a copy where that can be.
+    #[inline]
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, SourceError>> {
+        if let Self::Journal { records, .. } = self {
+            return Some(records.next_ref()?.map_err(Into::into));
+        }
+        let record = match self.next()? {
+            Ok(record) => record,
+            Err(error) => return Some(Err(error)),
+        };
+        match self {
+            Self::Segment { last, .. } | Self::Foreign { last, .. } => {
+                Some(Ok((&*last.insert(record)).into()))
+            }
+            Self::Journal { .. } => unreachable!("it was looked at above"),
+        }
+    }
+
     /// What is behind the last record.
     #[must_use]
     pub fn end_state(&self) -> EndState {
         match self {
             Self::Journal { records, .. } => records.end_state(),
-            Self::Segment(records) => records.end_state(),
+            Self::Segment { records, .. } => records.end_state(),
             Self::Foreign { entries, .. } => entries.end_state(),
         }
     }
@@ -189,7 +218,7 @@ impl Iterator for SourceRecords {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::Journal { records, .. } => Some(records.next()?.map_err(Into::into)),
-            Self::Segment(records) => Some(
+            Self::Segment { records, .. } => Some(
                 records
                     .next()?
                     .map(|stored| stored.record)
@@ -199,6 +228,7 @@ impl Iterator for SourceRecords {
                 entries,
                 file,
                 sequence,
+                ..
             } => {
                 let entry = match entries.next()? {
                     Ok(entry) => entry,
@@ -234,14 +264,16 @@ pub const UNKNOWN_TIME: Timestamp = Timestamp(0);
 
 /// When a record was observed; `None`: a seal, or unknown.
 #[must_use]
-pub fn time_of(entry: &Entry) -> Option<Timestamp> {
+pub fn time_of(entry: &EntryRef<'_>) -> Option<Timestamp> {
     let time = match entry {
-        Entry::Changes { observed_at, .. }
-        | Entry::Gap { observed_at, .. }
-        | Entry::Watermark { observed_at, .. }
-        | Entry::Lost { observed_at, .. } => *observed_at,
-        Entry::Timeline(timeline) => timeline.observed_at,
-        _ => return None,
+        EntryRef::Changes { observed_at, .. } => *observed_at,
+        EntryRef::Marker(marker) => match **marker {
+            Entry::Gap { observed_at, .. }
+            | Entry::Watermark { observed_at, .. }
+            | Entry::Lost { observed_at, .. } => observed_at,
+            Entry::Timeline(ref timeline) => timeline.observed_at,
+            _ => return None,
+        },
     };
     (time != UNKNOWN_TIME).then_some(time)
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
-use cairn_journal::{Checkpoint, EndState, Entry, Op, Record, Revision, Timestamp};
+use cairn_journal::{Checkpoint, EndState, Entry, EntryRef, RecordRef, Revision, Timestamp};
 use serde::Serialize;
 
 use crate::dump::GapSeen;
@@ -106,7 +106,7 @@ impl Counter {
     }
 
     /// Takes in one record; `filter` is what it was selected by.
-    pub fn add(&mut self, record: &Record, filter: &Filter) -> Result<(), SourceError> {
+    pub fn add(&mut self, record: &RecordRef<'_>, filter: &Filter) -> Result<(), SourceError> {
         if self
             .base
             .as_ref()
@@ -116,9 +116,9 @@ impl Counter {
         }
         let stats = &mut self.stats;
         stats.records += 1;
-        stats.record_bytes += record.location.length;
-        if self.file.as_ref() != Some(&record.location.file) {
-            self.file = Some(record.location.file.clone());
+        stats.record_bytes += record.length;
+        if self.file.as_ref() != Some(record.file) {
+            self.file = Some(record.file.clone());
             stats.files += 1;
         }
         if let Some(Timestamp(time)) = time_of(&record.entry) {
@@ -132,14 +132,15 @@ impl Counter {
             stats.gaps += 1;
         }
         match &record.entry {
-            Entry::Timeline(_) => stats.timelines += 1,
-            Entry::Changes { changes, .. } => {
-                for change in changes {
+            EntryRef::Changes { changes, .. } => {
+                for change in changes.iter() {
                     let Revision(revision) = change.revision.unwrap_or(record.revision);
-                    self.add_change(revision, &change.path, &change.op);
+                    self.add_change(revision, change.path, change.value);
                 }
             }
-            _ => {}
+            EntryRef::Marker(marker) => {
+                stats.timelines += u64::from(matches!(**marker, Entry::Timeline(_)));
+            }
         }
         Ok(())
     }
@@ -160,7 +161,7 @@ impl Counter {
         Ok(())
     }
 
-    fn count_of(&mut self, path: &Bytes) -> &mut PathCount {
+    fn count_of(&mut self, path: &[u8]) -> &mut PathCount {
         if !self.paths.contains_key(path) {
             // A copy: a part of a larger buffer would keep all of that alive.
             let key = Bytes::copy_from_slice(path);
@@ -169,11 +170,8 @@ impl Counter {
         self.paths.get_mut(path).expect("inserted above")
     }
 
-    fn add_change(&mut self, revision: i64, path: &Bytes, op: &Op) {
-        let now = match op {
-            Op::Set(value) => Some(value.len() as u64),
-            Op::Delete => None,
-        };
+    fn add_change(&mut self, revision: i64, path: &[u8], value: Option<&[u8]>) {
+        let now = value.map(|value| value.len() as u64);
         let count = self.count_of(path);
         count.changes += 1;
         count.value_bytes += now.unwrap_or(0);

@@ -46,11 +46,13 @@ pub enum LineError {
     },
 }
 
-/// Appends the line of one change, its newline included.
-pub fn write_line(out: &mut Vec<u8>, revision: Revision, path: &[u8], op: &Op) {
+/// Appends the line of one change, its newline included. `body`: `None` for a delete.
+pub fn write_line(out: &mut Vec<u8>, revision: Revision, path: &[u8], body: Option<&[u8]>) {
+    // Nearly always all that the line takes.
+    out.reserve(path.len() + body.map_or(0, <[u8]>::len) + 32);
     write_revision(out, revision);
     escape(out, path, &IN_PATH);
-    if let Op::Set(body) = op {
+    if let Some(body) = body {
         out.push(b'=');
         escape(out, body, &IN_BODY);
     }
@@ -156,6 +158,7 @@ fn escape(out: &mut Vec<u8>, bytes: &[u8], table: &[Class; 256]) {
 
 /// Bytes looked at together: one or two vector registers, whatever the machine has.
 const BLOCK: usize = 32;
+const WORD: usize = 8;
 
 /// How many bytes at the beginning are ASCII that stands for itself.
 fn plain_ascii(bytes: &[u8], table: &[Class; 256]) -> usize {
@@ -166,12 +169,14 @@ fn plain_ascii(bytes: &[u8], table: &[Class; 256]) -> usize {
             | (byte == b'\\')
             | (in_path & ((byte == b':') | (byte == b'=')))
     };
+    let is_plain = |block: &[u8]| !block.iter().fold(false, |any, b| any | is_special(*b));
     let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let plain = |block: &&[u8; BLOCK]| !block.iter().fold(false, |any, b| any | is_special(*b));
-    let begin = blocks.iter().take_while(plain).count() * BLOCK;
-    let rest = &bytes[begin..];
+    let mut plain = blocks.iter().take_while(|b| is_plain(*b)).count() * BLOCK;
+    // Paths are short: the rest is looked at in words, and the last of it in bytes.
+    let (words, _) = bytes[plain..].as_chunks::<WORD>();
+    plain += words.iter().take_while(|w| is_plain(*w)).count() * WORD;
     let is_plain = |byte: &u8| byte.is_ascii() && table[usize::from(*byte)] == Class::Plain;
-    begin + rest.iter().position(|b| !is_plain(b)).unwrap_or(rest.len())
+    plain + bytes[plain..].iter().take_while(|b| is_plain(b)).count()
 }
 
 fn escape_valid(out: &mut Vec<u8>, text: &[u8], table: &[Class; 256]) {
@@ -286,7 +291,11 @@ mod tests {
 
     fn written(line: &Line) -> Vec<u8> {
         let mut out = Vec::new();
-        write_line(&mut out, line.revision, &line.path, &line.op);
+        let body = match &line.op {
+            Op::Set(body) => Some(&body[..]),
+            Op::Delete => None,
+        };
+        write_line(&mut out, line.revision, &line.path, body);
         out
     }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use cairn_journal::{
-    Checkpoint, Entry, GapPhase, Op, Record, SegmentFile, Sequence, State, revision_at, state,
+    Checkpoint, Entry, GapPhase, Record, SegmentFile, Sequence, State, revision_at, state,
 };
 
 use crate::checkpoint::state_of;
@@ -77,7 +77,7 @@ pub fn write_tree(
     for (path, (revision, value)) in &state.files {
         if filter.is_path_wanted(path) {
             text.clear();
-            form.write_change(&mut text, *revision, path, &Op::Set(value.clone()));
+            form.write_change(&mut text, *revision, path, Some(value));
             out.write_all(&text).map_err(DumpError::Output)?;
         }
     }
@@ -117,7 +117,7 @@ fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
         let is_beyond = match at {
             None => false,
             Some(Point::Revision(at)) => record.revision > at,
-            Some(Point::Time(at)) => time_of(&record.entry).is_some_and(|time| time > at),
+            Some(Point::Time(at)) => time_of(&(&record.entry).into()).is_some_and(|time| time > at),
         };
         if is_beyond {
             continue;

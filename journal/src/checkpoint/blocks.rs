@@ -328,7 +328,7 @@ fn read_block(
     if n < body.len() {
         return bad("the file ends inside a block");
     }
-    if !payload_matches(&body, checksums, seed, offset) {
+    if !payload_matches(&body, checksums, seed.at(offset)) {
         return bad("the block's checksum does not match");
     }
     body.truncate(header.body_bytes as usize);

@@ -347,10 +347,7 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec((1_i64..30, path, body), 0..60).prop_map(|lines| {
         let mut text = Vec::new();
         for (revision, path, body) in lines {
-            let op = body.map_or(cairn_journal::Op::Delete, |body| {
-                cairn_journal::Op::Set(body.into())
-            });
-            cairn_tools::text::write_line(&mut text, Revision(revision), &path, &op);
+            cairn_tools::text::write_line(&mut text, Revision(revision), &path, body.as_deref());
         }
         text
     })
