@@ -196,8 +196,8 @@ pub struct Location {
 
 /// One record as it was read, with every checksum verified.
 ///
-/// Its paths and values are parts of a larger buffer, which may be a mapped segment: whoever keeps a few of
-/// them for long should keep copies (`Bytes::copy_from_slice`).
+/// Its paths and values are parts of one buffer, a copy of all that the record says: whoever keeps a few of
+/// many for long should keep copies (`Bytes::copy_from_slice`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its place in the journal.

@@ -15,6 +15,7 @@ use crate::{
     layout::RecordHeader,
     payload, recovery,
     scan::{self, Passed, Scan, Stop},
+    source::unreadable_detail,
     storage::{Disk, SharedStorage},
     turn,
 };
@@ -332,6 +333,11 @@ impl Records {
             if let Some((extent, next)) = &current.successor
                 && current.scan.last() >= extent.last
             {
+                // What verifies although it could not be read is zeros, and the disk is failing.
+                let unreadable = current.scan.source.unreadable();
+                if let Some(at) = unreadable.filter(|at| *at < extent.end) {
+                    return Err(current.corrupt(unreadable_detail(at)));
+                }
                 if current.whole {
                     directory::check_extent(&current.scan, extent, current.covered)?;
                 }
@@ -354,7 +360,9 @@ impl Records {
                 Err(stop) => stop,
             };
             if current.successor.is_some() {
-                return Err(current.corrupt(stop.detail()));
+                let unreadable = current.scan.source.unreadable();
+                let detail = unreadable.map_or_else(|| stop.detail(), unreadable_detail);
+                return Err(current.corrupt(detail));
             }
             if !self.at_end(&stop)? {
                 return Ok(None);
@@ -405,6 +413,10 @@ impl Records {
         if current.scan.is_next_there()? {
             return Ok(true);
         }
+        // No crash makes a sector unreadable: it is damage, wherever it is.
+        if let Some(at) = current.scan.source.unreadable() {
+            return Err(current.corrupt(unreadable_detail(at)));
+        }
         let look = if current.searched {
             FOLLOW_LOOK_BYTES
         } else {
@@ -435,7 +447,7 @@ impl Records {
     fn enter(&self, path: &Path, first: Sequence, covered: Revision) -> Result<Current> {
         let segment =
             Segment::open(&*self.reader.storage, path, first).map_err(|e| e.after(covered))?;
-        let scan = segment.scan_live();
+        let scan = segment.scan_patiently();
         let mut current = Current {
             covered: segment.header.covered,
             segment,

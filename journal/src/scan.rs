@@ -32,7 +32,7 @@ pub(crate) fn decode_header(
 pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
     let (header, unreadable) = decode_header(file)?;
     match header {
-        // Its zeros may be those that were there; a mapping of the file fails all the same.
+        // Its zeros may be those that were there; the disk is failing all the same.
         Ok(header) if header.first == named => match unreadable {
             None => Ok(header),
             Some(at) => Err(Error::Corrupt {
@@ -206,15 +206,12 @@ impl Scan {
     /// What [`Scan::step`] returned with this header, once more: it is still at hand, and verified.
     #[inline]
     pub(crate) fn passed(&mut self, header: RecordHeader, offset: u64) -> Result<Passed<'_>> {
-        let (whole, map) = self.source.get_within(
-            offset + RECORD_HEADER_BYTES as u64,
-            header.payload_bytes as usize,
-        )?;
+        let begin = offset + RECORD_HEADER_BYTES as u64;
+        let payload = self.source.get(begin, header.payload_bytes as usize)?;
         Ok(Passed {
             header,
             offset,
-            payload: whole,
-            map,
+            payload,
             path: &self.path,
         })
     }
@@ -295,7 +292,6 @@ pub(crate) struct Passed<'a> {
     header: RecordHeader,
     offset: u64,
     payload: &'a [u8],
-    map: Option<&'a Bytes>,
     path: &'a Arc<PathBuf>,
 }
 
@@ -314,21 +310,15 @@ impl<'a> Passed<'a> {
         })
     }
 
-    /// The same, to keep. Paths and values are parts of one buffer: the map, or a copy of the payload.
+    /// The same, to keep. Paths and values are parts of a copy of the payload.
     #[inline]
     pub(crate) fn record(&self) -> Result<Record, String> {
-        let kind = self.header.kind;
+        let payload = Bytes::copy_from_slice(self.payload);
         Ok(Record {
             sequence: self.header.sequence,
             synced: self.header.synced,
             revision: self.header.revision,
-            entry: match self.map {
-                Some(map) => payload::decode_within(kind, self.payload, map)?,
-                None => {
-                    let copy = Bytes::copy_from_slice(self.payload);
-                    payload::decode_within(kind, &copy, &copy)?
-                }
-            },
+            entry: payload::decode_within(self.header.kind, &payload, &payload)?,
             location: Location {
                 file: self.path.clone(),
                 offset: self.offset,

@@ -12,6 +12,7 @@ use crate::{
     directory::{self, Listing, Name, Segment, Tail, classify},
     layout::{SEGMENT_HEADER_BYTES, SegmentHeader},
     scan::{Scan, Stop},
+    source::unreadable_detail,
     storage::{Access, Disk, Named, SharedStorage},
 };
 
@@ -108,7 +109,7 @@ impl SegmentFile {
     #[must_use]
     pub fn records(&self) -> StoredRecords {
         StoredRecords {
-            scan: self.segment.scan_live(),
+            scan: self.segment.scan_patiently(),
             header: self.segment.header.clone(),
             covered: self.segment.header.covered,
             end: EndState::Clean,
@@ -176,6 +177,9 @@ impl StoredRecords {
         stop: &Stop,
         corrupt: impl FnOnce(String) -> Error,
     ) -> Result<Option<StoredRecord>> {
+        if let Some(at) = self.scan.source.unreadable() {
+            return Err(corrupt(unreadable_detail(at)));
+        }
         match directory::judge(&mut self.scan, stop, &self.header, u64::MAX)? {
             Tail::Clean => Ok(None),
             Tail::Torn(bytes) => {

@@ -1,33 +1,23 @@
-//! The bytes of one segment file: read by position, or mapped.
+//! The bytes of one segment file, read by position into one buffer.
 //!
-//! A mapping is for readers of sealed segments only: a page that the disk cannot read ends the process
-//! there (SIGBUS). Opening and repair read by position, and patiently: what cannot be read counts as
-//! zeros, which no checksum takes for a record, and is noted.
+//! Never mapped: a page that the disk cannot read would end the process (SIGBUS), and damage is what readers are
+//! there to tell of. They read patiently: what cannot be read counts as zeros, which no checksum takes for a
+//! record, and is noted.
 
 use std::{ops::Range, sync::Arc};
 
-use bytes::Bytes;
-
 use crate::{Result, storage::Named};
 
-/// How much is read at once where the file is not mapped: large enough to stream, small enough to
-/// be re-read when following a live tail.
+/// How much is read at once: large enough to stream, small enough to stay in a processor's cache, and to be
+/// re-read when following a live tail.
 pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 
 /// How much is copied or compared at once.
 pub(crate) const COPY_BYTES: usize = 1 << 20;
 
-/// The bytes of one segment file.
+/// The bytes of one segment file, of which a part is at hand.
 #[derive(Debug)]
-pub(crate) enum Source {
-    /// All of a segment that no one changes any more.
-    Mapped(Bytes),
-    /// A part of a file that may still grow.
-    Window(Window),
-}
-
-#[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct Source {
     file: Arc<Named>,
     buffer: Vec<u8>,
     start: u64,
@@ -37,7 +27,38 @@ pub(crate) struct Window {
     unreadable: Option<u64>,
 }
 
-impl Window {
+impl Source {
+    /// Reads the file as it is at each moment; what cannot be read is an error.
+    pub(crate) fn window(file: Arc<Named>) -> Self {
+        Self {
+            file,
+            buffer: Vec::new(),
+            start: 0,
+            patient: false,
+            unreadable: None,
+        }
+    }
+
+    /// The same, but what cannot be read counts as zeros: see [`Source::unreadable`].
+    pub(crate) fn patient(file: Arc<Named>) -> Self {
+        Self {
+            patient: true,
+            ..Self::window(file)
+        }
+    }
+
+    /// The bytes at `offset`: `length` of them, or as many as there are.
+    #[inline]
+    pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
+        let end = self.start + self.buffer.len() as u64;
+        if offset < self.start || offset + length as u64 > end {
+            self.fill(offset, length)?;
+        }
+        let from = usize::try_from(offset - self.start).expect("inside the buffer");
+        let to = (from + length).min(self.buffer.len());
+        Ok(&self.buffer[from..to])
+    }
+
     fn fill(&mut self, offset: u64, length: usize) -> Result<()> {
         self.buffer.resize(length.max(WINDOW_BYTES), 0);
         let read = if self.patient {
@@ -54,67 +75,6 @@ impl Window {
         self.buffer.truncate(n);
         self.start = offset;
         Ok(())
-    }
-}
-
-impl Source {
-    /// Reads the file as it is at each moment; what cannot be read is an error.
-    pub(crate) fn window(file: Arc<Named>) -> Self {
-        Self::windowed(file, false)
-    }
-
-    /// The same, but what cannot be read counts as zeros: see [`Source::unreadable`].
-    pub(crate) fn patient(file: Arc<Named>) -> Self {
-        Self::windowed(file, true)
-    }
-
-    fn windowed(file: Arc<Named>, patient: bool) -> Self {
-        Self::Window(Window {
-            file,
-            buffer: Vec::new(),
-            start: 0,
-            patient,
-            unreadable: None,
-        })
-    }
-
-    /// Maps the first `length` bytes if that can be done, else reads them by and by.
-    pub(crate) fn mapped(file: Arc<Named>, length: u64) -> Result<Self> {
-        Ok(match file.map(length)? {
-            Some(bytes) => Self::Mapped(bytes),
-            None => Self::window(file),
-        })
-    }
-
-    /// The bytes at `offset`: `length` of them, or as many as there are.
-    pub(crate) fn get(&mut self, offset: u64, length: usize) -> Result<&[u8]> {
-        Ok(self.get_within(offset, length)?.0)
-    }
-
-    /// The same, with the map that they are a part of.
-    pub(crate) fn get_within(
-        &mut self,
-        offset: u64,
-        length: usize,
-    ) -> Result<(&[u8], Option<&Bytes>)> {
-        match self {
-            Self::Mapped(bytes) => {
-                let start = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                let end = start.saturating_add(length).min(bytes.len());
-                Ok((&bytes[start..end], Some(bytes)))
-            }
-            Self::Window(window) => {
-                let have = window.start..window.start + window.buffer.len() as u64;
-                if offset < have.start || offset + length as u64 > have.end {
-                    window.fill(offset, length)?;
-                }
-                let from = usize::try_from(offset - window.start).expect("inside the buffer");
-                let to = (from + length).min(window.buffer.len());
-                Ok((&window.buffer[from..to], None))
-            }
-        }
     }
 
     /// Writes what is in `range` into `to`, from `at` on. How much of it there was.
@@ -135,17 +95,12 @@ impl Source {
 
     /// Forgets what was read, so that the next look is at the file as it is then.
     pub(crate) fn refresh(&mut self) {
-        if let Self::Window(window) = self {
-            window.buffer.clear();
-        }
+        self.buffer.clear();
     }
 
     /// The first sector met so far that the disk could not read, by its offset in the file.
     pub(crate) fn unreadable(&self) -> Option<u64> {
-        match self {
-            Self::Mapped(_) => None,
-            Self::Window(window) => window.unreadable,
-        }
+        self.unreadable
     }
 }
 

@@ -10,8 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
-
 use crate::{Error, Result, Timestamp};
 
 mod disk;
@@ -82,10 +80,6 @@ pub trait File: Send + Sync + fmt::Debug {
 
     /// Like `sync_data`, with all metadata.
     fn sync_all(&self) -> io::Result<()>;
-
-    /// The first `length` bytes as memory, if this storage can. The caller has checked that the
-    /// file is that long, and nobody writes to or cuts that part any more.
-    fn map(&self, length: u64) -> io::Result<Option<Bytes>>;
 }
 
 /// Files, directories, a lock, a clock and random numbers.
@@ -289,10 +283,6 @@ impl Named {
 
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.file.sync_all().map_err(self.err("sync"))
-    }
-
-    pub(crate) fn map(&self, length: u64) -> Result<Option<Bytes>> {
-        self.file.map(length).map_err(self.err("map"))
     }
 
     pub(crate) fn renamed(&mut self, to: PathBuf) {

@@ -52,7 +52,7 @@ pub(crate) fn newest(storage: &dyn Storage, listing: &Listing, from: Revision) -
 /// The same within one segment. Damage ends the search: whoever reads the records will meet it.
 fn newest_in(segment: &Segment, from: Revision) -> Result<Option<Sequence>> {
     let (mut found, mut opened) = (None, None);
-    let mut scan = segment.scan_live();
+    let mut scan = segment.scan_patiently();
     while let Ok(raw) = scan.step()? {
         if !matches!(raw.header.kind, Kind::Timeline | Kind::Gap) {
             continue;

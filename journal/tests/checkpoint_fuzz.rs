@@ -69,10 +69,6 @@ impl File for WatchedFile {
     fn sync_all(&self) -> io::Result<()> {
         self.file.sync_all()
     }
-
-    fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
-        self.file.map(length)
-    }
 }
 
 impl Storage for Watching {

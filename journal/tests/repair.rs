@@ -94,6 +94,26 @@ fn revisions(records: &[Record]) -> Vec<i64> {
     changes.map(|r| r.revision.0).collect()
 }
 
+/// What a reader shows before it meets damage, without a copy and with one, and the error that ends it.
+fn read_until_damage(disk: &Simulated) -> (Vec<(Sequence, u64)>, Error) {
+    let open = || Reader::open_with(Arc::new(disk.clone()), dir()).expect("it has segments");
+    let mut shown = Vec::new();
+    let mut records = open().records();
+    let error = loop {
+        match records.next_ref().expect("there is damage") {
+            Ok(record) => shown.push((record.sequence, record.offset)),
+            Err(error) => break error,
+        }
+    };
+    let copied = open().records().map_while(Result::ok);
+    assert!(
+        copied
+            .map(|r| (r.sequence, r.location.offset))
+            .eq(shown.iter().copied())
+    );
+    (shown, error)
+}
+
 /// A sector that the disk cannot read used to end the process that had mapped it, and a repair.
 #[test]
 fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
@@ -113,6 +133,19 @@ fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
                 error.to_string().contains("the disk cannot read"),
                 "segment {i}, sector {sector}: {error}"
             );
+            let (shown, error) = read_until_damage(&disk);
+            assert!(
+                error.to_string().contains("the disk cannot read"),
+                "segment {i}, sector {sector}: {error}"
+            );
+            // All that is valid before it, unless it is in a header, which the segment before is checked by.
+            let is_before = |r: &&Record| {
+                let end = at(r) + usize::try_from(r.location.length).unwrap();
+                *r.location.file < *file || *r.location.file == *file && end <= sector * 512
+            };
+            if sector * 512 >= 4096 {
+                assert_eq!(shown.len(), before.iter().filter(is_before).count());
+            }
             let report = repair_with(&disk, dir()).unwrap();
             assert!(!report.damaged.is_empty());
             let hit = |r: &&Record| {
@@ -634,9 +667,6 @@ impl File for Counted {
     }
     fn sync_all(&self) -> io::Result<()> {
         self.0.sync_all()
-    }
-    fn map(&self, length: u64) -> io::Result<Option<bytes::Bytes>> {
-        self.0.map(length)
     }
 }
 

@@ -113,7 +113,7 @@ pub(crate) fn verify(
         ));
     }
     check_extent(&scan, extent, covered)?;
-    // What verifies although it could not be read is zeros; a reader's mapping would fail there.
+    // What verifies although it could not be read is zeros; the disk is failing all the same.
     if let Some(offset) = scan.source.unreadable().filter(|at| *at < extent.end) {
         return Err(Error::Corrupt {
             path: segment.file.path.to_path_buf(),

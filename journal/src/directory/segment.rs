@@ -47,13 +47,8 @@ impl Segment {
         })
     }
 
-    /// A walk that reads the file as it is at each moment.
-    pub(crate) fn scan_live(&self) -> Scan {
-        let source = Source::window(self.file.clone());
-        Scan::new(self.file.path.clone(), source, &self.header)
-    }
-
-    /// The same, going past what the disk cannot read: it counts as zeros, and is noted.
+    /// A walk that reads the file as it is at each moment, going past what the disk cannot read: it counts as
+    /// zeros, and is noted.
     pub(crate) fn scan_patiently(&self) -> Scan {
         let source = Source::patient(self.file.clone());
         Scan::new(self.file.path.clone(), source, &self.header)
@@ -62,8 +57,7 @@ impl Segment {
     /// A walk over a segment that has a successor, whose extent is known and final.
     pub(crate) fn scan_whole(&self, extent: &Extent) -> Result<Scan> {
         self.has_length(extent)?;
-        let source = Source::mapped(self.file.clone(), extent.end)?;
-        Ok(Scan::new(self.file.path.clone(), source, &self.header))
+        Ok(self.scan_patiently())
     }
 
     pub(super) fn has_length(&self, extent: &Extent) -> Result<()> {

@@ -53,7 +53,7 @@ impl Found {
                 "its header says that it begins with sequence {}",
                 h.first
             )),
-            // Its zeros may be those that were there; a mapping of the file fails all the same.
+            // Its zeros may be those that were there; the disk is failing all the same.
             Ok(h) => unreadable.map_or(Ok(h), |at| Err(unreadable_detail(at))),
             Err(HeaderFault::Format(version)) => {
                 return Err(Error::OtherFormat {

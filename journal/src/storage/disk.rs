@@ -11,8 +11,6 @@ use std::{
     sync::OnceLock,
 };
 
-use bytes::Bytes;
-
 use super::{Access, File, Lock, Storage};
 use crate::Timestamp;
 
@@ -101,25 +99,6 @@ impl File for DiskFile {
 
     fn sync_all(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.file)?)
-    }
-
-    fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
-        let Ok(length) = usize::try_from(length) else {
-            return Ok(None);
-        };
-        if length == 0 || self.file.metadata()?.len() < length as u64 {
-            return Ok(None);
-        }
-        // SAFETY: the mapped part of a segment that has a successor is never written to or cut by
-        // this library, in any process: recovery cuts the last segment only, repair and retention
-        // replace or remove the name and leave the file. The length was checked just now, so no page
-        // lies beyond the end. Somebody else cutting the file by hand is a fault (SIGBUS), not silent
-        // damage.
-        #[allow(unsafe_code)]
-        let map = unsafe { memmap2::MmapOptions::new().len(length).map(&self.file)? };
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::Sequential);
-        Ok(Some(Bytes::from_owner(map)))
     }
 }
 

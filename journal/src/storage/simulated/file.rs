@@ -2,9 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use bytes::Bytes;
-
-use super::{Fault, SECTOR_BYTES, Simulated, inode::Inode, world::power_failed};
+use super::{Fault, Simulated, inode::Inode, world::power_failed};
 use crate::storage::File;
 
 #[derive(Debug)]
@@ -109,18 +107,5 @@ impl File for SimulatedFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync(Inode::synced)
-    }
-
-    fn map(&self, length: u64) -> io::Result<Option<Bytes>> {
-        let world = self.disk.world();
-        world.after()?;
-        let inode = &world.inodes[self.inode];
-        let end = index(length).div_ceil(SECTOR_BYTES);
-        assert!(
-            inode.unreadable.range(..end).next().is_none(),
-            "SIGBUS: a page of this mapping cannot be read"
-        );
-        let seen = &inode.seen;
-        Ok((seen.len() as u64 >= length).then(|| Bytes::copy_from_slice(&seen[..index(length)])))
     }
 }
