@@ -140,7 +140,8 @@ impl<'a, S: Session> Filler<'a, '_, S> {
                 current = current.next();
             }
             while self.keys_in_flight >= in_flight {
-                self.settle_one().await?;
+                let oldest_key = self.sent.iter().position(|sent| sent.key.is_some());
+                self.settle(oldest_key.unwrap_or(0)).await?;
             }
             if self.filled.surprise.is_some() {
                 break;
@@ -250,8 +251,8 @@ impl<'a, S: Session> Filler<'a, '_, S> {
         key: Option<(&'a Item, Revision)>,
         write: impl Future<Output = cluster::Result<Option<Revision>>> + Send + 'a,
     ) -> Result<(), Error> {
-        while self.sent.len() >= NOPS {
-            self.settle_one().await?;
+        if self.sent.len() >= NOPS {
+            self.settle(NOPS / 8).await?;
         }
         self.mark.check_now_and_then().await?;
         let mut flight: Flight<'a> = Box::pin(write);
@@ -265,24 +266,40 @@ impl<'a, S: Session> Filler<'a, '_, S> {
     }
 
     async fn settle_all(&mut self) -> Result<(), Error> {
-        while !self.sent.is_empty() {
-            self.settle_one().await?;
+        match self.sent.len().checked_sub(1) {
+            Some(last) => self.settle(last).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Takes in the oldest answer.
-    async fn settle_one(&mut self) -> Result<(), Error> {
-        let Some(Sent { key, flight }) = self.sent.pop_front() else {
-            return Ok(());
-        };
-        if key.is_some() {
-            self.keys_in_flight -= 1;
+    /// Takes in the oldest answers, up to the one at `index` and what has come by then. It is that one which
+    /// is waited for: to be woken by each answer before it would take longer than the answers do. And
+    /// whoever sends as many again sends them together, not each in a packet of its own.
+    async fn settle(&mut self, index: usize) -> Result<(), Error> {
+        if let Some(Sent { flight, .. }) = self.sent.get_mut(index)
+            && let Either::Left(waiting) = flight
+        {
+            let answer = waiting.await;
+            *flight = Either::Right(ready(answer));
         }
-        let answer = flight.await?;
-        self.progress.one();
-        if let (Some((item, meant)), Some(at)) = (key, answer) {
-            self.wrote(item, meant, at);
+        let mut taken = 0;
+        while let Some(mut sent) = self.sent.pop_front() {
+            let answer = match poll!(&mut sent.flight) {
+                Poll::Ready(answer) => answer?,
+                Poll::Pending if taken <= index => sent.flight.await?,
+                Poll::Pending => {
+                    self.sent.push_front(sent);
+                    break;
+                }
+            };
+            taken += 1;
+            self.progress.one();
+            if let Some((item, meant)) = sent.key {
+                self.keys_in_flight -= 1;
+                if let Some(at) = answer {
+                    self.wrote(item, meant, at);
+                }
+            }
         }
         Ok(())
     }
