@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use cairn_client::Uri;
 use tokio_util::sync::CancellationToken;
 
-use super::{Forecast, Reason, Report, Restored, Source, Wish, election, forecast, restore};
+use super::election::{self, Ended};
+use super::{Forecast, Reason, Report, Restored, Source, Wish, forecast, restore};
 use crate::cluster::doozer::Doozer;
 use crate::cluster::{self, Cluster, Session};
 use crate::error::Error;
 use crate::patience::Patience;
 
-/// How long a cluster may be away in the middle of a restore.
+/// How long a cluster may be away in the middle of a restore, each time.
 const AWAY: Duration = Duration::from_secs(60);
 
 /// What was asked for.
@@ -50,47 +51,57 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
     if exclusive && !source.is_locked() {
         tracing::info!("the journal is in use, or read-only: restoring what is in it now");
     }
-    let mut patience = Patience::new();
+    // What is wanted is found out once: a moment takes reading the journal.
+    let wish = tokio::task::block_in_place(|| source.settled(&request.wish))?;
     // A cluster that is not there to begin with is not waited for: somebody is waiting for us.
     let mut session = cluster.open().await?;
-    let mut reached = Instant::now();
+    if request.dry_run {
+        return Ok(Report::forecast(forecast(&session, &source, &wish).await?));
+    }
+    let mut patience = Patience::new();
     loop {
-        if request.dry_run {
-            return Ok(Report::forecast(
-                forecast(&session, &source, &request.wish).await?,
-            ));
-        }
-        let why = match restore(&session, &source, &request.wish, None).await {
-            Ok(Restored::Wait(identity)) => {
-                tracing::info!("another restore goes first ({identity}): waiting for it");
-                let at = session.revision().await?;
-                if !election::is_alive(&session, at).await? {
-                    let reason = Reason::OthersRestore(identity);
-                    return Ok(Report::forecast(Forecast::Nothing(reason)));
-                }
-                continue;
-            }
-            Ok(restored) => return Ok(Report::restored(restored)),
-            Err(Error::Cluster(error @ cluster::Error::Conflict)) => {
-                reached = Instant::now();
-                error
-            }
-            Err(Error::Cluster(error @ cluster::Error::Unavailable(_))) => error,
+        let why = match attempt(&session, &source, &wish).await {
+            Ok(Some(report)) => return Ok(report),
+            Ok(None) => "another restore went first".to_owned(),
+            Err(Error::Cluster(
+                error @ (cluster::Error::Conflict | cluster::Error::Unavailable(_)),
+            )) => error.to_string(),
             Err(other) => return Err(other),
         };
+        let away = Instant::now();
         loop {
             let pause = patience.pause();
-            tracing::warn!(%why, "not restored yet; trying again in {pause:?}");
+            tracing::warn!(why, "not restored yet; trying again in {pause:?}");
             tokio::time::sleep(pause).await;
             match cluster.open().await {
                 Ok(opened) => {
                     session = opened;
-                    reached = Instant::now();
                     break;
                 }
-                Err(error) if reached.elapsed() > AWAY => return Err(error.into()),
+                Err(error) if away.elapsed() > AWAY => return Err(error.into()),
                 Err(_) => {}
             }
         }
     }
+}
+
+/// Restores, or waits for the restore that goes first; `None`: that one has ended, and it is worth
+/// looking again.
+async fn attempt<S: Session>(
+    session: &S,
+    source: &Source,
+    wish: &Wish,
+) -> Result<Option<Report>, Error> {
+    let identity = match restore(session, source, wish, None).await? {
+        Restored::Wait(identity) => identity,
+        restored => return Ok(Some(Report::restored(restored))),
+    };
+    tracing::info!("another restore goes first ({identity}): waiting for it");
+    Ok(match election::end_of(session, &identity).await? {
+        Ended::Otherwise => None,
+        Ended::Dead => {
+            let reason = Reason::OthersRestore(identity);
+            Some(Report::forecast(Forecast::Nothing(reason)))
+        }
+    })
 }

@@ -15,8 +15,9 @@ use cairn_journal::Revision;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cluster::{self, Followed, Session, Touched};
+use crate::cluster::{self, ControlKey, Followed, Session, Touched};
 use crate::error::Error;
+use crate::identity::Identity;
 use crate::owner::STALE_AFTER;
 
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
@@ -50,6 +51,45 @@ pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bo
         }
     }
     Ok(false)
+}
+
+/// How a restore that went first ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The identity is another one: it has finished, was taken over, or has taken its mark back.
+    Otherwise,
+    /// Nobody has gone on with it for longer than a living restore would pause.
+    Dead,
+}
+
+/// Waits for the end of the restore whose mark is `mark`, as long as it takes.
+pub(super) async fn end_of<S: Session>(session: &S, mark: &Identity) -> Result<Ended, Error> {
+    let mark = mark.to_string();
+    // What happens before the stream begins is seen by reading, what happens later by the stream.
+    let mut stream = session.follow(session.revision().await?.next());
+    let still = |value: Option<&[u8]>| value == Some(mark.as_bytes());
+    let now = session.read(&ControlKey::Identity).await?;
+    if !still(now.as_ref().map(|control| &control.value[..])) {
+        return Ok(Ended::Otherwise);
+    }
+    let (mut until, mut chatter) = (Instant::now() + STALE_AFTER, 0);
+    while let Ok(next) = timeout_at(until, stream.next()).await {
+        let followed = match next.ok_or_else(gone)? {
+            // Faster than we can read: it lives, and is looked at again.
+            Err(cluster::Error::HistoryDiscarded) => return Ok(Ended::Otherwise),
+            followed => followed?,
+        };
+        if let Some(Touched::Identity(value)) = &followed.touched
+            && !still(value.as_deref())
+        {
+            return Ok(Ended::Otherwise);
+        }
+        chatter += 1;
+        if is_a_restore(&followed) || chatter > CHATTER {
+            (until, chatter) = (Instant::now() + STALE_AFTER, 0);
+        }
+    }
+    Ok(Ended::Dead)
 }
 
 /// Waits until whoever was overruled before has stopped. `false` if it does not.

@@ -137,8 +137,14 @@ pub(super) async fn apply<S: Session>(
     mut merge: Merge,
 ) -> Result<Merge, Error> {
     let missing = u64::try_from(newest.0 - merge.counter.0).unwrap_or(0);
+    let mut progress = Progress::new("going past the journal's newest revision", missing);
     let nops = stream::iter(0..missing).map(|_| session.advance());
-    nops.buffer_unordered(NOPS).try_collect::<()>().await?;
+    let mut nops = nops.buffer_unordered(NOPS);
+    while nops.try_next().await?.is_some() {
+        progress.one();
+    }
+    drop(nops);
+    progress.done();
 
     for key in &merge.overwritten {
         // Said before it happens: a merge that is cut short has no other list.

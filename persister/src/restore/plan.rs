@@ -29,6 +29,8 @@ pub enum Reason {
     AlreadyRestored(Identity),
     /// The cluster has been restored, to another state.
     RestoredOtherwise(Identity),
+    /// Some keys of the journal were restored into the cluster.
+    RestoredInPart(Identity),
     /// The cluster has keys: the first few of them.
     NotEmpty(Vec<Bytes>),
     /// The restore of another state was begun, and nobody goes on with it.
@@ -61,6 +63,12 @@ impl std::fmt::Display for Reason {
                 f,
                 "the cluster has been restored already, and to another state than this one ({identity}). Start it \
                  anew, empty, or look at what --merge --dry-run would do"
+            ),
+            Self::RestoredInPart(identity) => write!(
+                f,
+                "some keys of this journal were restored into the cluster already ({identity}). --merge adds those \
+                 that you ask for to what it has now, at new revisions (try --dry-run first). To have several parts at \
+                 the revisions that they had, start the cluster anew, empty, and name every --prefix in one restore"
             ),
             Self::NotEmpty(paths) => {
                 f.write_str("the cluster is not empty; it has")?;
@@ -164,6 +172,9 @@ pub(super) fn plan(
                 Plan::Nothing(Reason::AlreadyRestored(identity.clone()))
             }
             _ if permission.merge => Plan::Merge,
+            Some(origin) if origin.parent == *bound_to && origin.outcome == Outcome::Part => {
+                Plan::Nothing(Reason::RestoredInPart(identity.clone()))
+            }
             _ => Plan::Nothing(Reason::RestoredOtherwise(identity.clone())),
         };
     }
@@ -271,14 +282,31 @@ mod tests {
         for identity in [
             "b from a at 12 kept",
             "b from a at 8 kept",
-            "b from a at 9 part",
             "c from b at 20 kept after a@9",
+            "c from b at 20 part after a@9",
         ] {
             assert!(matches!(
                 newest(Some("a"), 9, Some(identity)),
                 Plan::Nothing(Reason::RestoredOtherwise(_))
             ));
         }
+    }
+
+    /// The story: one part was restored, then another one was asked for, and the answer was about
+    /// "another state".
+    #[test]
+    fn a_second_part_is_added_only_by_a_merge() {
+        let us = ours(Some("a"), 9);
+        let only = || Choice::Only(vec!["/lib".to_owned()]);
+        let mark = Some("b from a at 9 part");
+        for choice in [only(), Choice::Newest] {
+            let Plan::Nothing(reason) = decided(&us, 9, choice, mark, NO) else {
+                panic!("it has keys");
+            };
+            assert!(matches!(reason, Reason::RestoredInPart(_)) && !reason.is_as_wanted());
+        }
+        let merge = Permission { merge: true, ..NO };
+        assert_eq!(decided(&us, 9, only(), mark, merge), Plan::Merge);
     }
 
     #[test]

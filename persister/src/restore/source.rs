@@ -139,6 +139,15 @@ impl Source {
         Ok(Intent { at, choice })
     }
 
+    /// The same wish, of a revision instead of a moment. May read the whole journal.
+    pub(super) fn settled(&self, wish: &Wish) -> Result<Wish, cairn_journal::Error> {
+        let at = match wish.at {
+            At::Moment(_) => At::Revision(self.intent(wish)?.at),
+            known => known,
+        };
+        Ok(Wish { at, ..wish.clone() })
+    }
+
     /// Why the state at `at` may lack something, if so.
     pub(super) fn lacks(&self, at: Revision) -> Option<String> {
         let gap = self.open_gap.filter(|gap| at >= gap.first)?;

@@ -257,6 +257,10 @@ async fn a_part_is_never_taken_for_the_whole() -> Result<()> {
     let expected: cairn_tests::Tree = state.into_iter().filter(|(path, _)| is_in(path)).collect();
     ensure!(!expected.is_empty() && tree(&client).await? == expected);
     ensure!(counter(&client).await? >= newest);
+    // Another part is not another state; how to add it is said.
+    let (status, report) = restore(&lite, &journal, &["--prefix", "/"])?;
+    ensure!(status == NOT_RESTORED && said(&report, "reason").contains("--merge adds"));
+    ensure!(tree(&client).await? == expected, "something was written");
     let mut process = persister(1, &lite.uri, &journal, &["-r"])?;
     ensure!(
         process.wait()?.code() == Some(WOULD_LOSE),
