@@ -23,7 +23,7 @@ pub(crate) const EPOCH_MS: i64 = 1_700_000_000_000;
 pub(crate) struct History(pub(crate) Vec<(i64, Change)>);
 
 /// Paths that can be files or directories, with characters around the slash.
-fn random_path(random: &mut fastrand::Rng) -> String {
+pub(crate) fn random_path(random: &mut fastrand::Rng) -> String {
     let name = |random: &mut fastrand::Rng| {
         let names = ["a", "b", "a-b", "a.b", "c0", "x"];
         names[random.usize(..names.len())].to_owned() + &random.u8(..12).to_string()

@@ -6,3 +6,4 @@ mod embedded;
 mod every_revision;
 mod history;
 mod killed;
+mod merges;
