@@ -77,7 +77,7 @@ async fn run() -> Result<()> {
     let journal = scratch.path().join("journal");
     let lite = Lite::start_with(&["--hist", "1000000"])?;
     let client = lite.client().await?;
-    // All of history stays, so that a restart that reads it would show.
+    // All of history stays, so that a restart that reads it would show. (Up to 256 MiB of it are verified.)
     let args = ["--mirror", mirror.as_str(), "--retain", "all"];
     let mut process = persister(1, &lite.uri, &journal, &args)?;
     attached(&client, 1).await?;
