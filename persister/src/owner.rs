@@ -154,7 +154,7 @@ pub async fn heartbeat<S: Session>(
                 beat(revision);
                 revision
             }
-            Err(cluster::Error::Conflict) => return Err(replaced(session, id).await?),
+            Err(cluster::Error::Conflict) => return Err(replaced(session, id, me).await?),
             Err(error) => return Err(error.into()),
         };
     }
@@ -177,18 +177,24 @@ pub async fn release<S: Session>(session: &S, id: Id, me: &Holder) -> Result<(),
     }
 }
 
-/// The error for an id that is no longer ours.
+/// The error for a key of the id that somebody else has written: [`Error::Replaced`] if the id is somebody else's by
+/// now. Otherwise nobody has taken it (somebody wrote the key by hand), and the session is over: the next one claims the
+/// id, and writes its keys, anew.
 ///
 /// # Errors
 /// The cluster's, if it cannot say who has it.
-pub async fn replaced<S: Session>(session: &S, id: Id) -> Result<Error, Error> {
-    let holder = session
-        .read(&ControlKey::Owner(id))
-        .await?
-        .map_or_else(String::new, |held| {
-            String::from_utf8_lossy(&held.value).into_owned()
-        });
-    Ok(Error::Replaced { id, holder })
+pub async fn replaced<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Error, Error> {
+    let held = session.read(&ControlKey::Owner(id)).await?;
+    Ok(match held.filter(|held| !me.is_me(&held.value)) {
+        Some(held) => Error::Replaced {
+            id,
+            holder: String::from_utf8_lossy(&held.value).into_owned(),
+        },
+        None => cluster::Error::Unavailable(format!(
+            "somebody wrote a key of id {id} that only its holder may write (below /ctl/persistence/{id}/ctl)"
+        ))
+        .into(),
+    })
 }
 
 #[cfg(test)]

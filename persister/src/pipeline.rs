@@ -111,11 +111,11 @@ pub async fn run<S: Session>(
         },
         error = publishers.failure() => Err(match error {
             // Somebody else writes what only the holder of the id may write.
-            Error::Cluster(cluster::Error::Conflict) => match owner::replaced(&session, id).await {
+            Error::Cluster(cluster::Error::Conflict) => match owner::replaced(&session, id, me).await {
                 // Not returned from here: the journal stage is at work.
                 Ok(error) | Err(error) => error,
             },
-            other => other,
+            other => of_a_publisher(other),
         }),
         result = &mut journaling => {
             journaled = Some(result);
@@ -280,6 +280,19 @@ impl Publishers {
     }
 }
 
+/// What an error of a publisher says of the session. A listing of the mirror may be overtaken by history; that is no
+/// gap in what is followed, and no reason to give up the changes of the meantime for the cluster's state.
+fn of_a_publisher(error: Error) -> Error {
+    match error {
+        Error::Cluster(cluster::Error::HistoryDiscarded) => cluster::Error::Unavailable(
+            "the cluster forgot the revision at which the mirror of paths was being listed"
+                .to_owned(),
+        )
+        .into(),
+        other => other,
+    }
+}
+
 async fn read_revision<S: Session>(
     session: &S,
     key: &ControlKey,
@@ -289,4 +302,19 @@ async fn read_revision<S: Session>(
         let text = std::str::from_utf8(&control.value).ok()?;
         text.parse().ok().map(Revision)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A mirror that could not be listed in time had the whole state taken, and a gap recorded, although not one
+    /// change had been missed.
+    #[test]
+    fn a_listing_that_history_overtook_is_no_gap() {
+        let error = of_a_publisher(cluster::Error::HistoryDiscarded.into());
+        assert!(error.is_unavailable(), "{error}");
+        let error = of_a_publisher(cluster::Error::Conflict.into());
+        assert!(!error.is_unavailable(), "{error}");
+    }
 }

@@ -82,6 +82,27 @@ async fn a_second_persister_with_the_same_id_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// Somebody wrote a watermark by hand: the persister said that another one, namely itself, had taken its id, and ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watermark_that_somebody_else_wrote_is_put_right() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut process = persister(1, &lite.uri, &scratch.path().join("journal"), &[])?;
+    let revision = client.set("/a", Revision::ANY, "x").await?;
+    durable(&client, 1, revision).await?;
+    client.set(&keys::watermark(1), Revision::ANY, "1").await?;
+    // It is noticed with the next change.
+    let revision = client.set("/a", Revision::ANY, "y").await?;
+    durable(&client, 1, revision)
+        .await
+        .with_context(|| process.log())?;
+    let log = process.log();
+    ensure!(log.contains("only its holder may write"), "{log}");
+    process.end_in_order()?;
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_that_ran_out_is_a_recorded_gap_and_the_state_is_right() -> Result<()> {
     let scratch = tempfile::tempdir()?;
