@@ -47,6 +47,7 @@ pub async fn run(request: &Request, cancel: &CancellationToken) -> Result<Report
 
 async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Error> {
     let exclusive = !request.dry_run;
+    tracing::info!(journal = %request.journal.display(), "reading the journal");
     let source = tokio::task::block_in_place(|| Source::open(&request.journal, exclusive))?;
     if exclusive && !source.is_locked() {
         tracing::info!("the journal is in use, or read-only: restoring what is in it now");
@@ -68,6 +69,11 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
             )) => error.to_string(),
             Err(other) => return Err(other),
         };
+        if wish.merge {
+            tracing::warn!(
+                "what a merge had written by now counts as there already: what it overwrote is listed above, not in the report"
+            );
+        }
         let away = Instant::now();
         loop {
             let pause = patience.pause();

@@ -7,3 +7,4 @@ mod every_revision;
 mod history;
 mod killed;
 mod merges;
+mod waiting;
