@@ -4,6 +4,9 @@
 //! takes over writes the mark by compare-and-set; the one that was replaced notices by the revision that
 //! this costs, or within a second, before it writes anything more, and at the latest when it wants to
 //! finish.
+//!
+//! Not promised: that nothing is written late by a process that was stopped right after it had looked. What it
+//! had in flight goes out when it goes on, and no write of the protocol depends on another key's revision.
 
 use std::time::{Duration, Instant};
 
