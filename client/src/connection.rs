@@ -185,19 +185,7 @@ impl Connection {
                 () = queue.changed() => tokio::task::yield_now().await,
                 () = sleep_until(leave_by.unwrap_or_else(Instant::now)), if leave_by.is_some() => {}
                 () = alarm.as_mut() => {
-                    let now = Instant::now();
-                    let next = match pulse.check(now) {
-                        Beat::Wait(until) => until,
-                        Beat::Ask => {
-                            self.probe();
-                            pulse.asked(now);
-                            now + options.request_timeout
-                        }
-                        Beat::Lost => {
-                            let silence = options.keepalive + options.request_timeout;
-                            return Err(format!("no sign of life for {silence:?}"));
-                        }
-                    };
+                    let next = self.check_pulse(&mut pulse, options)?;
                     alarm.as_mut().reset(next);
                 }
             }
@@ -235,6 +223,23 @@ impl Connection {
             }
             let ends_at = self.written + self.outbox.len() as u64;
             self.tags.insert(Pending::Request { entry, ends_at });
+        }
+    }
+
+    /// Asks for a sign of life if there was none for a while. When to look again.
+    fn check_pulse(&mut self, pulse: &mut Pulse, options: &Options) -> Result<Instant, String> {
+        let now = Instant::now();
+        match pulse.check(now) {
+            Beat::Wait(until) => Ok(until),
+            Beat::Ask => {
+                self.probe();
+                pulse.asked(now);
+                Ok(now + options.request_timeout)
+            }
+            Beat::Lost => {
+                let silence = options.keepalive + options.request_timeout;
+                Err(format!("no sign of life for {silence:?}"))
+            }
         }
     }
 

@@ -73,6 +73,7 @@ mod options;
 mod output;
 mod refusal;
 mod server;
+mod slab;
 pub mod store;
 mod unmatched;
 mod verbs;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,9 +78,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let address = address_of(&listener)?;
         let advertised = self.options.advertise.clone();
         self.begin(&advertised.unwrap_or_else(|| address.to_string()));
         self.run_also(listener, shutdown).await
@@ -94,9 +93,7 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
+        let address = address_of(&listener)?;
         info!(%address, name = self.name, "serving");
         let mut shutdown = std::pin::pin!(shutdown);
         let mut connections = JoinSet::new();
@@ -106,17 +103,11 @@ impl Server {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) if mode.borrow().refusing => drop(stream),
-                    Ok((stream, peer)) if connections.len() >= self.options.max_connections => {
-                        let limit = self.options.max_connections;
-                        warn!(%peer, limit, "too many connections: refusing one");
-                        if refusals.len() < MAX_REFUSALS {
-                            refusals.spawn(refuse(stream, limit));
-                        }
-                    }
-                    Ok((stream, peer)) => {
+                    Ok((stream, peer)) if connections.len() < self.options.max_connections => {
                         debug!(%peer, "connection accepted");
                         self.open(stream, &mut connections);
                     }
+                    Ok((stream, peer)) => self.turn_away(stream, peer, &mut refusals),
                     Err(error) => {
                         warn!(%error, "cannot accept a connection: trying again shortly");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -160,6 +151,14 @@ impl Server {
         });
     }
 
+    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, refusals: &mut JoinSet<()>) {
+        let limit = self.options.max_connections;
+        warn!(%peer, limit, "too many connections: refusing one");
+        if refusals.len() < MAX_REFUSALS {
+            refusals.spawn(refuse(stream, limit));
+        }
+    }
+
     fn open(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
         // Answers are coalesced here; the kernel need not try as well.
         if let Err(error) = stream.set_nodelay(true) {
@@ -177,6 +176,11 @@ impl Server {
             }
         });
     }
+}
+
+fn address_of(listener: &TcpListener) -> anyhow::Result<SocketAddr> {
+    let address = listener.local_addr();
+    address.context("the listener has no address")
 }
 
 /// A peer that goes away is its own business.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use cairn_client::Revision;
 
+use crate::slab::{ROOT, Slab};
 use crate::store::{Event, Part, Pattern, Tail, component_matches, names};
 
 /// Names one waiter among all that ever were.
@@ -29,8 +30,7 @@ pub(crate) struct Handle {
 /// All waiters of a node; each carries a ticket `T`.
 #[derive(Debug)]
 pub(crate) struct Waiters<T> {
-    nodes: Vec<Node<T>>,
-    free: Vec<usize>,
+    nodes: Slab<Node<T>>,
     next_id: u64,
     count: usize,
 }
@@ -73,8 +73,6 @@ enum Branch {
     Wild(Box<str>),
 }
 
-const ROOT: usize = 0;
-
 impl<T> Node<T> {
     fn new(parent: usize, branch: Branch) -> Self {
         Self {
@@ -100,8 +98,7 @@ impl<T> Node<T> {
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
         Self {
-            nodes: vec![Node::new(ROOT, Branch::Root)],
-            free: Vec::new(),
+            nodes: Slab::new(Node::new(ROOT, Branch::Root)),
             next_id: 0,
             count: 0,
         }
@@ -238,16 +235,7 @@ impl<T> Waiters<T> {
             Part::Wild(name) => Branch::Wild(name.clone()),
         };
         let node = Node::new(parent, branch);
-        let child = match self.free.pop() {
-            Some(slot) => {
-                self.nodes[slot] = node;
-                slot
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
-        };
+        let child = self.nodes.add(node);
         match part {
             Part::Literal(name) => self.nodes[parent].literals.insert(name.clone(), child),
             Part::Wild(name) => self.nodes[parent].wilds.insert(name.clone(), child),
@@ -258,15 +246,17 @@ impl<T> Waiters<T> {
     /// Frees a place that nobody waits at, and what led only there.
     fn prune(&mut self, mut here: usize) {
         while here != ROOT && self.nodes[here].is_unused() {
-            let node = std::mem::replace(&mut self.nodes[here], Node::new(ROOT, Branch::Root));
+            if let Branch::Root = self.nodes[here].branch {
+                // Freed before: what stands there is blank.
+                return;
+            }
+            let node = self.nodes.take(here, Node::new(ROOT, Branch::Root));
             let parent = &mut self.nodes[node.parent];
             match node.branch {
                 Branch::Literal(name) => parent.literals.remove(&name),
                 Branch::Wild(name) => parent.wilds.remove(&name),
-                // A place that was freed before: it is in `free` already.
-                Branch::Root => return,
+                Branch::Root => None,
             };
-            self.free.push(here);
             here = node.parent;
         }
     }
@@ -375,6 +365,6 @@ mod tests {
         }
         assert_eq!(waiters.len(), 0);
         assert!(waiters.nodes[ROOT].is_unused());
-        assert_eq!(waiters.free.len(), waiters.nodes.len() - 1);
+        assert!(waiters.nodes.is_only_root());
     }
 }

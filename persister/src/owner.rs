@@ -85,13 +85,53 @@ fn word(value: &[u8], n: usize) -> Option<&str> {
     std::str::from_utf8(value).ok()?.split(' ').nth(n)
 }
 
+/// Somebody else who holds the id, and lives or not.
+struct Rival {
+    id: Id,
+    /// Where the key stood when we first saw it, and when that was.
+    seen_at: Revision,
+    since: Instant,
+}
+
+impl Rival {
+    fn met(id: Id, held: &Control) -> Self {
+        tracing::warn!(
+            id, holder = %String::from_utf8_lossy(&held.value),
+            "another persister holds this id; looking whether it is alive for up to {STALE_AFTER:?}"
+        );
+        Self {
+            id,
+            seen_at: held.revision,
+            since: Instant::now(),
+        }
+    }
+
+    /// Whether it has been silent for so long that it counts as dead. An error if it lives.
+    fn is_dead(&self, held: &Control) -> Result<bool, Error> {
+        if held.revision != self.seen_at {
+            return Err(Error::IdTaken {
+                id: self.id,
+                holder: String::from_utf8_lossy(&held.value).into_owned(),
+            });
+        }
+        let is_dead = self.since.elapsed() >= STALE_AFTER;
+        if is_dead {
+            tracing::warn!(
+                id = self.id,
+                "its holder has been silent for {STALE_AFTER:?}: taking the id over"
+            );
+        }
+        Ok(is_dead)
+    }
+}
+
 /// Takes the id, waiting for a stale holder's time to run out if need be.
 ///
 /// # Errors
 /// [`Error::IdTaken`] if the holder lives; whatever the cluster answers otherwise.
 pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revision, Error> {
     let key = ControlKey::Owner(id);
-    let mut first_seen: Option<(Control, Instant)> = None;
+    let mut rival: Option<Rival> = None;
     loop {
         let expect = match session.read(&key).await? {
             None => Expect::Absent,
@@ -99,28 +139,11 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
                 Expect::At(held.revision)
             }
             Some(held) => {
-                let (before, since) =
-                    first_seen.get_or_insert_with(|| {
-                        tracing::warn!(
-                            id, holder = %String::from_utf8_lossy(&held.value),
-                            "another persister holds this id; looking whether it is alive for up to {STALE_AFTER:?}"
-                        );
-                        (held.clone(), Instant::now())
-                    });
-                if held.revision != before.revision {
-                    return Err(Error::IdTaken {
-                        id,
-                        holder: String::from_utf8_lossy(&held.value).into_owned(),
-                    });
-                }
-                if since.elapsed() < STALE_AFTER {
+                let rival = rival.get_or_insert_with(|| Rival::met(id, &held));
+                if !rival.is_dead(&held)? {
                     sleep(LOOK_EVERY).await;
                     continue;
                 }
-                tracing::warn!(
-                    id,
-                    "its holder has been silent for {STALE_AFTER:?}: taking the id over"
-                );
                 Expect::At(held.revision)
             }
         };

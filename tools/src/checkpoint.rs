@@ -100,59 +100,63 @@ struct BlockRow<'a> {
     header_crc: String,
 }
 
+impl<'a> FactsRow<'a> {
+    fn of(facts: &'a CheckpointFacts) -> Self {
+        Self {
+            r#type: "checkpoint",
+            journal: facts.uuid.to_string(),
+            salt: format!("{:016x}", facts.salt),
+            revision: facts.revision.0,
+            sequence: facts.sequence.0,
+            segment_first: facts.segment_first.0,
+            segment_salt: format!("{:016x}", facts.segment_salt),
+            segment_repaired: facts.segment_repaired,
+            counting_from: facts.counting_from.0,
+            counting_at: facts.counting_at.0,
+            timeline: timeline_of(facts),
+            open_gap: facts.open_gap.map(|gap| (gap.first.0, gap.last.0)),
+            observed_at_ms: facts.observed_at.0,
+            created_at_ms: facts.created_at.0,
+            keys: facts.entries,
+            blocks: facts.blocks,
+            content_bytes: facts.content_bytes,
+            file_bytes: facts.file_bytes,
+            digest: format!("{:08x}", facts.digest),
+        }
+    }
+}
+
+fn timeline_of(facts: &CheckpointFacts) -> Option<&str> {
+    facts.timeline.as_ref().map(|timeline| timeline.id.as_str())
+}
+
 /// Appends what header and footer say.
 pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: bool) {
-    let timeline = facts.timeline.as_ref().map(|timeline| timeline.id.as_str());
     if json {
-        let open_gap = facts.open_gap.map(|gap| (gap.first.0, gap.last.0));
-        return write_object(
-            line,
-            &FactsRow {
-                r#type: "checkpoint",
-                journal: facts.uuid.to_string(),
-                salt: format!("{:016x}", facts.salt),
-                revision: facts.revision.0,
-                sequence: facts.sequence.0,
-                segment_first: facts.segment_first.0,
-                segment_salt: format!("{:016x}", facts.segment_salt),
-                segment_repaired: facts.segment_repaired,
-                counting_from: facts.counting_from.0,
-                counting_at: facts.counting_at.0,
-                timeline,
-                open_gap,
-                observed_at_ms: facts.observed_at.0,
-                created_at_ms: facts.created_at.0,
-                keys: facts.entries,
-                blocks: facts.blocks,
-                content_bytes: facts.content_bytes,
-                file_bytes: facts.file_bytes,
-                digest: format!("{:08x}", facts.digest),
-            },
-        );
+        return write_object(line, &FactsRow::of(facts));
     }
+    let repaired = if facts.segment_repaired {
+        ", repaired"
+    } else {
+        ""
+    };
+    let damaged = facts.open_gap.map_or_else(String::new, |gap| {
+        format!(", revisions {} to {} damaged", gap.first, gap.last)
+    });
     let result = writeln!(
         line,
         "# checkpoint of revision {}, journal {}, salt {:016x}, up to sequence {} (segment {}, salt \
-         {:016x}{}), observed {}, created {}, timeline {}{}: {} keys of {} bytes in {} blocks, {} bytes, \
-         digest {:08x}",
+         {:016x}{repaired}), observed {}, created {}, timeline {}{damaged}: {} keys of {} bytes in {} \
+         blocks, {} bytes, digest {:08x}",
         facts.revision,
         facts.uuid,
         facts.salt,
         facts.sequence,
         facts.segment_first,
         facts.segment_salt,
-        if facts.segment_repaired {
-            ", repaired"
-        } else {
-            ""
-        },
         facts.observed_at.show(),
         facts.created_at.show(),
-        timeline.unwrap_or("none"),
-        facts.open_gap.map_or_else(String::new, |gap| format!(
-            ", revisions {} to {} damaged",
-            gap.first, gap.last
-        )),
+        timeline_of(facts).unwrap_or("none"),
         facts.entries,
         facts.content_bytes,
         facts.blocks,

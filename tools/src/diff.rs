@@ -142,45 +142,36 @@ pub fn changes<E: From<SourceError>>(
     let mut compared = Compared::default();
     let (mut of_a, mut of_b) = (a.next(&seen, filter)?, b.next(&seen, filter)?);
     loop {
-        match (&of_a, &of_b) {
-            (None, None) => return Ok(compared),
-            (Some(x), Some(y)) if x.revision == y.revision => {
-                for change in x
-                    .changes
-                    .iter()
-                    .filter(|change| !y.changes.contains(change))
-                {
-                    compared.only_a += 1;
-                    tell(Side::A, x.revision, change)?;
-                }
-                for change in &y.changes {
-                    if x.changes.contains(change) {
-                        compared.same += 1;
-                    } else {
-                        compared.only_b += 1;
-                        tell(Side::B, y.revision, change)?;
-                    }
-                }
-                of_a = a.next(&seen, filter)?;
-                of_b = b.next(&seen, filter)?;
+        let revisions = [&of_a, &of_b].map(|event| event.as_ref().map(|event| event.revision));
+        let Some(at) = revisions.into_iter().flatten().min() else {
+            return Ok(compared);
+        };
+        let (in_a, in_b) = (changes_at(of_a.as_ref(), at), changes_at(of_b.as_ref(), at));
+        for change in in_a.iter().filter(|change| !in_b.contains(change)) {
+            compared.only_a += 1;
+            tell(Side::A, at, change)?;
+        }
+        for change in in_b {
+            if in_a.contains(change) {
+                compared.same += 1;
+            } else {
+                compared.only_b += 1;
+                tell(Side::B, at, change)?;
             }
-            (Some(x), y) if y.as_ref().is_none_or(|y| x.revision < y.revision) => {
-                for change in &x.changes {
-                    compared.only_a += 1;
-                    tell(Side::A, x.revision, change)?;
-                }
-                of_a = a.next(&seen, filter)?;
-            }
-            (_, Some(y)) => {
-                for change in &y.changes {
-                    compared.only_b += 1;
-                    tell(Side::B, y.revision, change)?;
-                }
-                of_b = b.next(&seen, filter)?;
-            }
-            (Some(_), None) => unreachable!("taken by the arm for a revision that only A has"),
+        }
+        if revisions[0] == Some(at) {
+            of_a = a.next(&seen, filter)?;
+        }
+        if revisions[1] == Some(at) {
+            of_b = b.next(&seen, filter)?;
         }
     }
+}
+
+/// What an event changes, if it is of this revision.
+fn changes_at(event: Option<&Event>, revision: Revision) -> &[Change] {
+    let event = event.filter(|event| event.revision == revision);
+    event.map_or(&[], |event| &event.changes)
 }
 
 /// Compares the states at a revision; `tell` as for [`changes`].

@@ -91,36 +91,17 @@ fn look(args: &Args) -> Result<u8, Failure> {
     }
     if args.state {
         let state = tree(&source, args.at())?;
-        let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
-        write_tree(&state, form, &filter, &mut out)?;
+        write_tree(&state, form, &filter, &mut buffered_stdout())?;
         return Ok(exit::OK);
+    }
+    if args.stats {
+        return count(args, &source);
     }
     let mut records = source.records(filter.begin())?;
     if args.check {
         let summary = dump::check(&mut records, tell_seen)?;
         tell_end(&summary.end);
         return Ok(verdict(&summary));
-    }
-    if args.stats {
-        let mut counter = Counter::of(&source)?;
-        let read = dump::read(&mut records, |item| {
-            match item {
-                Item::Record(record) => {
-                    if let Some(record) = filter.apply(record) {
-                        counter.add(&record, &filter)?;
-                    }
-                }
-                // Gaps are counted.
-                Item::Seen(seen @ Seen::Skipped(_)) => tell_seen(seen),
-                Item::Seen(Seen::Gap(_)) => {}
-            }
-            Ok(())
-        });
-        print_stats(
-            args,
-            &counter.finish(&records.end_state(), &filter, args.top)?,
-        )?;
-        return Ok(read.map(|_| exit::OK)?);
     }
     let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
     if args.follow {
@@ -129,6 +110,30 @@ fn look(args: &Args) -> Result<u8, Failure> {
     }
     let summary = dump::dump(&mut records, form, &filter, &mut out, tell_seen)?;
     tell_end(&summary.end);
+    Ok(exit::OK)
+}
+
+/// What was counted up to damage is printed before the damage is told.
+fn count(args: &Args, source: &Source) -> Result<u8, Failure> {
+    let filter = args.filter();
+    let mut records = source.records(filter.begin())?;
+    let mut counter = Counter::of(source)?;
+    let read = dump::read(&mut records, |item| {
+        match item {
+            Item::Record(record) => {
+                if let Some(record) = filter.apply(record) {
+                    counter.add(&record, &filter)?;
+                }
+            }
+            // Gaps are counted.
+            Item::Seen(seen @ Seen::Skipped(_)) => tell_seen(seen),
+            Item::Seen(Seen::Gap(_)) => {}
+        }
+        Ok(())
+    });
+    let stats = counter.finish(&records.end_state(), &filter, args.top)?;
+    print_stats(args, &stats)?;
+    read?;
     Ok(exit::OK)
 }
 
@@ -170,6 +175,10 @@ fn print_stats(args: &Args, stats: &(impl Serialize + ToString)) -> Result<(), D
     written.map_err(DumpError::Output)
 }
 
+fn buffered_stdout() -> BufWriter<io::StdoutLock<'static>> {
+    BufWriter::with_capacity(256 << 10, io::stdout().lock())
+}
+
 /// Standard output without a buffer of its own: what is written is large already, and the standard
 /// handle looks for newlines in it, to flush there.
 fn unbuffered_stdout() -> io::Result<File> {
@@ -178,10 +187,16 @@ fn unbuffered_stdout() -> io::Result<File> {
 
 fn list_headers(args: &Args, source: &Source) -> Result<u8, Failure> {
     let mut code = exit::OK;
-    let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
-    let end = headers(source, args.json, &args.filter(), &mut out, |error| {
-        code = failed(error);
-    })?;
+    let filter = args.filter();
+    let end = headers(
+        source,
+        args.json,
+        &filter,
+        &mut buffered_stdout(),
+        |error| {
+            code = failed(error);
+        },
+    )?;
     tell_end(&end);
     Ok(code)
 }

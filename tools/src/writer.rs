@@ -185,6 +185,23 @@ impl<'a> Writer<'a> {
                 }
                 return Ok(());
             }
+            other => self.record_of(revision, other),
+        };
+        let Some(record) = record else {
+            return Ok(());
+        };
+        self.write_pending()?;
+        self.place = place;
+        self.newest = self.newest_after(&record);
+        self.append(record)?;
+        self.commit_if_due()
+    }
+
+    /// The record to be written for an entry of another journal, unless it is left out. Takes note of
+    /// gaps, and counts.
+    fn record_of(&mut self, revision: Revision, entry: Entry) -> Option<NewRecord> {
+        Some(match entry {
+            // A part of a gap's difference.
             Entry::Changes {
                 changes,
                 observed_at,
@@ -200,20 +217,24 @@ impl<'a> Writer<'a> {
             Entry::Gap {
                 first,
                 last,
-                phase,
+                phase: GapPhase::Opened,
                 reason,
                 observed_at,
-            } => match phase {
-                GapPhase::Opened => {
-                    // Damage is no difference: what follows it are ordinary events.
-                    self.in_gap = reason != GapReason::Damage;
-                    NewRecord::gap_opened(first, last, reason, observed_at)
-                }
-                GapPhase::Closed => {
-                    self.in_gap = false;
-                    NewRecord::gap_closed(first, last, reason, observed_at)
-                }
-            },
+            } => {
+                // Damage is no difference: what follows it are ordinary events.
+                self.in_gap = reason != GapReason::Damage;
+                NewRecord::gap_opened(first, last, reason, observed_at)
+            }
+            Entry::Gap {
+                first,
+                last,
+                phase: GapPhase::Closed,
+                reason,
+                observed_at,
+            } => {
+                self.in_gap = false;
+                NewRecord::gap_closed(first, last, reason, observed_at)
+            }
             Entry::Lost {
                 first,
                 last,
@@ -228,26 +249,21 @@ impl<'a> Writer<'a> {
                 observed_at,
                 closed,
             } if !closed || revision > self.newest => NewRecord::watermark(revision, observed_at),
-            _ => return Ok(()),
-        };
-        self.write_pending()?;
-        self.place = place;
-        // A timeline is where revisions may begin anew.
-        let begins_anew = matches!(record.entry(), Entry::Timeline(_));
-        let covered = match record.entry() {
+            _ => return None,
+        })
+    }
+
+    /// What the journal covers once this record is in it, too.
+    fn newest_after(&self, record: &NewRecord) -> Revision {
+        match record.entry() {
+            // Where revisions may begin anew.
+            Entry::Timeline(_) => record.revision(),
             Entry::Gap {
                 phase: GapPhase::Opened,
                 ..
             } => self.newest,
-            _ => record.revision(),
-        };
-        self.newest = if begins_anew {
-            covered
-        } else {
-            self.newest.max(covered)
-        };
-        self.append(record)?;
-        self.commit_if_due()
+            _ => self.newest.max(record.revision()),
+        }
     }
 
     /// Returns once everything is on disk.

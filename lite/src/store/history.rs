@@ -7,14 +7,16 @@
 //! state would cost up to a B-tree leaf per directory level and event: gigabytes for the 360,000
 //! revisions that a node keeps by default.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cairn_client::Revision;
-use smol_str::SmolStr;
+
+use crate::slab::ROOT;
 
 use super::event::{Event, EventKind};
-use super::pattern::{Part, Pattern, Tail, names};
+use super::index::{Index, Place};
+use super::pattern::{Part, Pattern, Tail};
 use super::tree::{Dir, Node};
 
 /// Events between two kept states. Smaller costs memory, and time for each write: the first write to a place
@@ -294,110 +296,5 @@ impl Search<'_> {
             (Some(first), Some(found)) => Some(first.min(found)),
             (first, found) => first.or(found),
         };
-    }
-}
-
-/// Where an event is entered in the index, so that removing it needs no lookup by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place(usize);
-
-/// Revisions by path and by directory: a trie of path components.
-#[derive(Debug)]
-struct Index {
-    nodes: Vec<IndexNode>,
-    free: Vec<usize>,
-}
-
-#[derive(Debug, Default)]
-struct IndexNode {
-    parent: usize,
-    name: SmolStr,
-    children: HashMap<SmolStr, usize>,
-    /// Revisions of events at exactly this path, ascending.
-    at: VecDeque<i64>,
-    /// Revisions of events below it, ascending. Not kept for the root, where it would be all.
-    below: VecDeque<i64>,
-}
-
-const ROOT: usize = 0;
-
-impl Index {
-    fn new() -> Self {
-        Self {
-            nodes: vec![IndexNode::default()],
-            free: Vec::new(),
-        }
-    }
-
-    fn insert(&mut self, path: &str, revision: i64) -> Place {
-        let mut here = ROOT;
-        for name in names(path) {
-            if here != ROOT {
-                self.nodes[here].below.push_back(revision);
-            }
-            here = match self.nodes[here].children.get(name) {
-                Some(&child) => child,
-                None => self.add(here, name),
-            };
-        }
-        self.nodes[here].at.push_back(revision);
-        Place(here)
-    }
-
-    fn add(&mut self, parent: usize, name: &str) -> usize {
-        let name = SmolStr::from(name);
-        let node = IndexNode {
-            parent,
-            name: name.clone(),
-            ..IndexNode::default()
-        };
-        let child = match self.free.pop() {
-            Some(slot) => {
-                self.nodes[slot] = node;
-                slot
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() - 1
-            }
-        };
-        self.nodes[parent].children.insert(name, child);
-        child
-    }
-
-    /// Removes the oldest event, which was entered at `place`.
-    fn remove(&mut self, Place(place): Place) {
-        self.nodes[place].at.pop_front();
-        let mut here = place;
-        while here != ROOT {
-            let node = &self.nodes[here];
-            let parent = node.parent;
-            if node.at.is_empty() && node.below.is_empty() {
-                debug_assert!(node.children.is_empty(), "what is below is counted");
-                let node = std::mem::take(&mut self.nodes[here]);
-                self.nodes[parent].children.remove(&node.name);
-                self.free.push(here);
-            }
-            here = parent;
-            if here != ROOT {
-                self.nodes[here].below.pop_front();
-            }
-        }
-    }
-
-    fn find(&self, path: &str) -> Option<&IndexNode> {
-        let mut here = ROOT;
-        for name in names(path) {
-            here = *self.nodes[here].children.get(name)?;
-        }
-        Some(&self.nodes[here])
-    }
-
-    fn at(&self, path: &str) -> Option<&VecDeque<i64>> {
-        self.find(path).map(|node| &node.at)
-    }
-
-    fn below(&self, directory: &str) -> Option<&VecDeque<i64>> {
-        self.find(directory).map(|node| &node.below)
     }
 }

@@ -6,6 +6,7 @@
 
 mod event;
 mod history;
+mod index;
 mod pattern;
 mod tree;
 mod walk;

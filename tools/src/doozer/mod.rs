@@ -7,6 +7,7 @@ mod session;
 
 use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use cairn_client::{Event, EventKind, Revision};
 use cairn_sync_client::Error;
@@ -39,7 +40,7 @@ pub enum Failure {
         /// What was waited for.
         glob: String,
         /// How long.
-        after: std::time::Duration,
+        after: Duration,
     },
     /// The body could not be read.
     #[error("cannot read the body from standard input: {0}")]
@@ -95,18 +96,23 @@ pub async fn run(args: &Args) -> ExitCode {
 }
 
 async fn execute(args: &Args) -> Result<(), Failure> {
-    if let Command::Completions { shell } = args.command {
-        let mut script = Vec::new();
-        clap_complete::generate(shell, &mut Args::command(), "doozer", &mut script);
-        return Ok(io::stdout().lock().write_all(&script)?);
+    match &args.command {
+        Command::Completions { shell } => print_completions(*shell),
+        Command::Bench(bench) => bench::run(args, bench).await,
+        // The body first: a connection would not be kept waiting for a person who types.
+        Command::Add { .. } | Command::Set { .. } => ask(args, read_body()?).await,
+        _ => ask(args, Vec::new()).await,
     }
-    if let Command::Bench(bench) = &args.command {
-        return bench::run(args, bench).await;
-    }
-    let body = match &args.command {
-        Command::Add { .. } | Command::Set { .. } => read_body()?,
-        _ => Vec::new(),
-    };
+}
+
+fn print_completions(shell: clap_complete::Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "doozer", &mut script);
+    Ok(io::stdout().lock().write_all(&script)?)
+}
+
+/// Asks the cluster, and prints what it says. `body` is for the commands that write one.
+async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
     let session = Session::connect(args).await?;
     let reader = session.reader();
     let durable = session.is_durable();
@@ -142,18 +148,7 @@ async fn execute(args: &Args) -> Result<(), Failure> {
         Command::Rev => out.revision(None, reader.rev().await?, false)?,
         Command::Watch { glob, rev } => watch(&session, glob, *rev, &mut out).await?,
         Command::Wait { glob, rev } => {
-            let event = wait(&session, glob, *rev);
-            let event =
-                match args.timeout {
-                    None => event.await?,
-                    Some(after) => tokio::time::timeout(after, event).await.map_err(|_| {
-                        Failure::Nothing {
-                            glob: glob.clone(),
-                            after,
-                        }
-                    })??,
-                };
-            out.event(&event)?;
+            out.event(&wait_within(&session, glob, *rev, args.timeout).await?)?;
         }
         Command::Nop => reader.nop().await?,
         Command::Self_ => out.node(&reader.self_name().await?)?,
@@ -199,6 +194,23 @@ async fn watch<W: Write>(
         }
     }
     Ok(())
+}
+
+async fn wait_within(
+    session: &Session,
+    glob: &str,
+    rev: Option<Revision>,
+    timeout: Option<Duration>,
+) -> Result<Event, Failure> {
+    let event = wait(session, glob, rev);
+    let Some(after) = timeout else {
+        return event.await;
+    };
+    let nothing = |_| Failure::Nothing {
+        glob: glob.to_owned(),
+        after,
+    };
+    tokio::time::timeout(after, event).await.map_err(nothing)?
 }
 
 async fn wait(session: &Session, glob: &str, rev: Option<Revision>) -> Result<Event, Failure> {
