@@ -1,0 +1,310 @@
+//! The order of it all: open the journal, restore, attach, follow, and again.
+//!
+//! Promise: returns only when there is nothing left to do, with the journal closed, or with the
+//! reason why going on is impossible.
+
+mod opening;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_journal::{GapReason, Journal, Revision};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::doozer::Doozer;
+use crate::cluster::{self, Cluster};
+use crate::config::{Config, Target};
+use crate::embedded::Embedded;
+use crate::error::Error;
+use crate::observe::{self, Vitals};
+use crate::owner::Holder;
+use crate::patience::Patience;
+use crate::restore::{Restored, Shifted, Source, Summary, restore};
+use crate::stage::follow::Ended;
+use crate::upkeep::Upkeep;
+use crate::{attach, pipeline};
+
+/// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
+/// durable is published.
+///
+/// # Errors
+/// Whatever makes going on impossible; see [`Error::exit_status`]. A cluster that is away is not
+/// among it: it is waited for.
+pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error> {
+    let vitals = Arc::new(Vitals::new(
+        config.id,
+        config.journal.clone(),
+        config.ready_lag,
+    ));
+    // Ends what tells about the persister after the persister itself.
+    let telling = CancellationToken::new();
+    let told = tell(&config, &vitals, &telling).await?;
+    let result = match &config.target {
+        Target::Remote(uri) => {
+            let cluster = Doozer::new(uri.clone(), config.id);
+            let life = Life {
+                config: &config,
+                cluster: &cluster,
+                node: None,
+                restored: CancellationToken::new(),
+                vitals: &vitals,
+                cancel: &cancel,
+            };
+            life.persist().await
+        }
+        Target::Embedded(address) => {
+            let server = Embedded::start(*address).await?;
+            let cluster = Doozer::new(server.uri().clone(), config.id);
+            let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
+            let opening = server.open_between(restored.clone(), cancel.clone(), closed.clone());
+            let life = Life {
+                config: &config,
+                cluster: &cluster,
+                node: Some(&server),
+                restored,
+                vitals: &vitals,
+                cancel: &closed,
+            };
+            let result = life.persist().await;
+            opening.abort();
+            server.stop().await;
+            result
+        }
+    };
+    telling.cancel();
+    told.join_all().await;
+    result
+}
+
+/// Starts what tells about the persister: the service manager's messages, and HTTP if asked for.
+async fn tell(
+    config: &Config,
+    vitals: &Arc<Vitals>,
+    cancel: &CancellationToken,
+) -> Result<JoinSet<()>, Error> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(observe::service::notify(Arc::clone(vitals), cancel.clone()));
+    if let Some(address) = config.listen {
+        let unable = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(unable)?;
+        let bound = listener.local_addr().map_err(unable)?;
+        tracing::info!("metrics and health on http://{bound}/");
+        let served = observe::http::serve(listener, Arc::clone(vitals), cancel.clone());
+        tasks.spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "metrics and health are no longer served");
+            }
+        });
+    }
+    Ok(tasks)
+}
+
+/// What all of a persister's life has to do with.
+struct Life<'a, C> {
+    config: &'a Config,
+    cluster: &'a C,
+    /// The cluster in our own process, if there is one.
+    node: Option<&'a Embedded>,
+    /// Cancelled when the cluster has all that the journal has to give: others may come in.
+    restored: CancellationToken,
+    vitals: &'a Arc<Vitals>,
+    cancel: &'a CancellationToken,
+}
+
+/// What to do when a pipeline has ended.
+enum Next {
+    End,
+    Attach,
+    /// Attach, and take the cluster's state: what led to it cannot be followed.
+    TakeState(GapReason),
+}
+
+impl<C: Cluster> Life<'_, C> {
+    /// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
+    /// room.
+    async fn persist(&self) -> Result<(), Error> {
+        let mut patience = Patience::new();
+        let mut repair = self.config.repair;
+        loop {
+            let before = self.vitals.status().durable_revision;
+            let full = match self.persist_once(repair).await {
+                Err(error) if self.config.wait_for_room && error.is_disk_full() => error,
+                other => return other,
+            };
+            repair = false;
+            if self.vitals.status().durable_revision > before {
+                patience = Patience::new();
+            }
+            let pause = patience.pause();
+            tracing::error!(error = %full, "no room on the disk: nothing is published until there is. Trying again in {pause:?}");
+            if !self.rest(pause).await {
+                return Err(full);
+            }
+        }
+    }
+
+    async fn persist_once(&self, repair: bool) -> Result<(), Error> {
+        let journal = tokio::task::block_in_place(|| {
+            if repair {
+                crate::repair::repair(self.config, self.cluster)?;
+            }
+            opening::open(self.config)
+        })?;
+        let journal = Arc::new(journal);
+        let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.vitals));
+        let upkeep = Upkeep::start(own, self.config.upkeep, vitals)
+            .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
+        let result = self.follow(&journal, &upkeep).await;
+        tokio::task::block_in_place(|| upkeep.end());
+        // The last record says that everything before it is durable. After an error the journal may
+        // have latched; what it then says is the error that is returned anyway.
+        let closed = match Arc::try_unwrap(journal) {
+            Ok(journal) => tokio::task::block_in_place(|| journal.close()),
+            // A reader of the mirror's backlog is still at it: recovery finds the end without it.
+            Err(_) => Ok(()),
+        };
+        result?;
+        Ok(closed?)
+    }
+
+    /// Restores if asked to, then attaches and follows, again and again.
+    async fn follow(&self, journal: &Arc<Journal>, upkeep: &Upkeep) -> Result<(), Error> {
+        let Config {
+            id,
+            mirror,
+            accept_loss,
+            restore,
+            ..
+        } = *self.config;
+        if restore && !self.restore_first(journal).await? {
+            return Ok(());
+        }
+        self.restored.cancel();
+        let me = Holder::new(journal.uuid(), journal.dir());
+        let mut take_state = None;
+        let mut patience = Patience::new();
+        loop {
+            let attached =
+                attach::attach(self.cluster, journal, take_state, accept_loss, self.cancel);
+            let Some(attached) = attached.await? else {
+                return Ok(());
+            };
+            if attached.state_taken {
+                upkeep.checkpoint_soon();
+            }
+            let before = journal.end().revision;
+            let lived = pipeline::run(attached, journal, id, &me, mirror, self.vitals, self.cancel);
+            let ended = lived.await;
+            self.vitals.detached();
+            take_state = match next(ended, journal)? {
+                Next::End => return Ok(()),
+                Next::Attach => None,
+                Next::TakeState(reason) => {
+                    self.vitals.gap();
+                    Some(reason)
+                }
+            };
+            if journal.end().revision > before {
+                patience = Patience::new();
+            }
+            if !self.rest(patience.pause()).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Restores, waiting for the cluster, and for others who restore it, as long as it takes. `false` if
+    /// cancelled.
+    async fn restore_first(&self, journal: &Arc<Journal>) -> Result<bool, Error> {
+        let source = tokio::task::block_in_place(|| Source::of(journal))?;
+        let mut patience = Patience::new();
+        loop {
+            let tried = async {
+                let session = self.cluster.open().await?;
+                restore(&session, &source, &self.config.wish, self.node).await
+            };
+            let tried = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Ok(false),
+                tried = tried => tried,
+            };
+            let why = match tried {
+                Ok(Restored::Nothing(reason)) => {
+                    tracing::info!("nothing was restored: {reason}");
+                    return Ok(true);
+                }
+                // `Merged` is never asked for here.
+                Ok(Restored::Done(summary) | Restored::Merged(_, summary)) => {
+                    tell_restored(&summary);
+                    return Ok(true);
+                }
+                Ok(Restored::Wait(identity)) => format!(
+                    "another restore goes first ({identity}). If it was interrupted: {}",
+                    identity.completed_by()
+                ),
+                // Unavailable, or somebody else was faster: another look tells what there is to do now.
+                Err(
+                    error @ Error::Cluster(
+                        cluster::Error::Unavailable(_) | cluster::Error::Conflict,
+                    ),
+                ) => error.to_string(),
+                Err(error) => return Err(error),
+            };
+            let pause = patience.pause();
+            tracing::warn!(why, "cannot restore yet; trying again in {pause:?}");
+            if !self.rest(pause).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Lets some time pass; `false` if it is over.
+    async fn rest(&self, pause: Duration) -> bool {
+        tokio::select! {
+            () = self.cancel.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
+    }
+}
+
+fn next(ended: Result<Ended, Error>, journal: &Journal) -> Result<Next, Error> {
+    match ended {
+        Ok(Ended::Cancelled) => Ok(Next::End),
+        Ok(Ended::IdentityChanged) => {
+            tracing::warn!("the cluster was given another identity; looking at it again");
+            Ok(Next::Attach)
+        }
+        Ok(Ended::JournalGone) => Err(Error::Panicked(
+            "the journal stage ended without an error".to_owned(),
+        )),
+        Err(Error::Cluster(cluster::Error::HistoryDiscarded)) => {
+            let is_new = journal.end().revision == Revision::NONE;
+            Ok(Next::TakeState(if is_new {
+                GapReason::Baseline
+            } else {
+                GapReason::HistoryDiscarded
+            }))
+        }
+        Err(error) if error.is_unavailable() => {
+            tracing::warn!(%error, "the connection to the cluster ended; going on with another");
+            Ok(Next::Attach)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn tell_restored(summary: &Summary) {
+    tracing::info!(
+        "restored {} at revision {}",
+        summary.digest.describe(),
+        summary.at
+    );
+    for Shifted { path, before, now } in &summary.shifted {
+        tracing::warn!(
+            "{} could not keep its revision {before}: it is at {now}",
+            String::from_utf8_lossy(path)
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! Opening the journal, also on a disk that is full.
+
+use cairn_journal::{Journal, Recovery, Retention};
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// Opens the journal. Where even that finds no room, what need not be retained goes first: once open it
+/// would go anyway, so a disk that is full must not keep it.
+pub(super) fn open(config: &Config) -> Result<Journal, Error> {
+    let open = || Journal::open(&config.journal, config.options.clone());
+    let opened = match open().map_err(Error::from) {
+        Err(error) if error.is_disk_full() => {
+            make_room(config, error)?;
+            open()?
+        }
+        other => other?,
+    };
+    let (journal, recovery) = opened;
+    tell(config, &recovery);
+    Ok(journal)
+}
+
+/// Removes history that need not be retained; gives `full` back if that makes no room.
+fn make_room(config: &Config, full: Error) -> Result<(), Error> {
+    let retention = &config.upkeep.retention;
+    if *retention == Retention::default() {
+        return Err(full);
+    }
+    match cairn_journal::retire(&config.journal, retention) {
+        Ok(report) if report.bytes > 0 => {
+            tracing::warn!(
+                bytes = report.bytes,
+                "no room to open the journal: history that need not be retained was removed first"
+            );
+            Ok(())
+        }
+        Ok(_) => Err(full),
+        Err(retiring) => {
+            tracing::error!(error = %retiring, "nor can history be removed");
+            Err(full)
+        }
+    }
+}
+
+fn tell(config: &Config, recovery: &Recovery) {
+    tracing::info!(
+        journal = %config.journal.display(),
+        created = recovery.created,
+        valid_to = %recovery.valid_to,
+        torn_bytes = recovery.torn_bytes,
+        "journal open"
+    );
+    if let Some(torn) = &recovery.torn_file {
+        tracing::warn!(
+            "a write was under way at the end of the last run: {} bytes that were never acknowledged are kept in {}",
+            recovery.torn_bytes,
+            torn.display()
+        );
+    }
+}
