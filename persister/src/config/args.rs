@@ -36,14 +36,14 @@ use crate::cluster::Id;
         persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2\n  \
         persister --id 1 -r                      bring a lost cluster back, then go on as usual\n  \
         persister --id 1 -f                      repair a damaged journal, then go on as usual\n  \
-        persister restore -j /var/lib/cairn/1 --dry-run   what a restore would do\n  \
         persister --id 1 -f --from /mnt/2        the same, with what persister 2's journal still has\n  \
+        persister restore -j /var/lib/cairn/1 --dry-run   what a restore would do\n  \
         persister status                         who persists this cluster, and how far\n\n\
         Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
         11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
         followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal,\n\
-        25 changes would be lost (--accept-loss), 26 not a cluster to restore into, 27 a value is too large for\n\
-        the cluster, 28 the journal cannot tell that state."
+        25 changes would be lost (--accept-loss), 26 not a cluster to restore into, 27 a value is too large\n\
+        for the cluster, 28 the journal cannot tell that state, 130 interrupted by a signal."
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
