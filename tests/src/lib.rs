@@ -10,6 +10,7 @@ mod load;
 mod process;
 mod programs;
 mod proxy;
+mod settings;
 mod waits;
 mod writers;
 
@@ -19,6 +20,7 @@ pub use load::{Expectation, Ledger, files_below};
 pub use process::{DEADLINE, Process};
 pub use programs::program;
 pub use proxy::Proxy;
+pub use settings::{given, seeded, setting};
 pub use waits::{
     attached, durable, eventually, goes_on, mirrored, restored, shows_delete, shows_set,
 };

@@ -14,7 +14,7 @@ use cairn_journal::Reader;
 use cairn_sync_client::keys;
 use cairn_tests::{
     Lite, Process, Tree, Writers, Writing, attached, durable, eventually, goes_on, journaled,
-    mirrored, persister, served, shows_set, tree,
+    mirrored, persister, seeded, served, setting, shows_set, tree,
 };
 
 /// How often the persister is killed, unless the environment says otherwise.
@@ -145,10 +145,8 @@ async fn write(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_in_checkpoints_and_retention_it_loses_nothing() -> Result<()> {
-    let seed = fastrand::u64(..);
-    let kills = std::env::var("CAIRN_KILLS").map_or(Ok(KILLS), |kills| kills.parse())?;
-    println!("seed {seed}, {kills} kills");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded("kills in checkpoints")?;
+    let kills = setting("CAIRN_KILLS", KILLS)?;
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
     let lite = Lite::start()?;

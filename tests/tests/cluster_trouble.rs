@@ -6,7 +6,7 @@ use cairn_journal::{Entry, GapPhase};
 use cairn_sync_client::keys;
 use cairn_tests::{
     Lite, attached, durable, eventually, goes_on, journaled, mirrored, persister, records,
-    restored, tree,
+    restored, seeded, tree,
 };
 
 /// The exit statuses of `docs/operations.md`.
@@ -213,9 +213,7 @@ async fn at_rest_three_persisters_write_heartbeats_and_nothing_else() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_is_killed_again_and_again_is_completed() -> Result<()> {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded("killed restores")?;
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
     let lite = Lite::start()?;

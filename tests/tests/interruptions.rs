@@ -7,7 +7,7 @@ use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
 use cairn_tests::{
     Lite, Process, Proxy, Writers, Writing, attached, durable, eventually, goes_on, history,
-    journaled, journaled_once, mirrored, persister, served, tree,
+    journaled, journaled_once, mirrored, persister, seeded, served, tree,
 };
 
 /// How often the other node becomes the one that takes writes.
@@ -40,9 +40,7 @@ fn persister_of_both(nodes: [&Proxy; 2], journal: &std::path::Path) -> Result<Pr
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_takes_no_writes_is_left_for_another_without_loss_or_duplicates() -> Result<()>
 {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded("failovers")?;
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
     let lite = Lite::start()?;

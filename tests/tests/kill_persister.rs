@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision};
 use cairn_tests::{
     Lite, Writers, Writing, goes_on, history, journaled, journaled_once, mirrored, persister,
-    shows_delete, shows_set, tree,
+    seeded, setting, shows_delete, shows_set, tree,
 };
 
 /// How often the persister is killed, unless the environment says otherwise.
@@ -45,10 +45,8 @@ async fn write_and_wait(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_again_and_again_it_journals_everything_once_and_releases_everybody() -> Result<()> {
-    let seed = fastrand::u64(..);
-    let kills = std::env::var("CAIRN_KILLS").map_or(Ok(KILLS), |kills| kills.parse())?;
-    println!("seed {seed}, {kills} kills");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded("kills")?;
+    let kills = setting("CAIRN_KILLS", KILLS)?;
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
     let lite = Lite::start()?;
@@ -72,10 +70,7 @@ async fn killed_again_and_again_it_journals_everything_once_and_releases_everybo
 
     // The journal, the watermark and the mirror agree with the cluster.
     let (of_cluster, of_journal) = (history(&client, last).await?, journaled_once(&journal)?);
-    ensure!(
-        of_cluster == of_journal,
-        "cluster and journal differ: seed {seed}"
-    );
+    ensure!(of_cluster == of_journal, "cluster and journal differ");
     let live = tree(&client).await?;
     ensure!(journaled(&journal)? == live);
     mirrored(&client, 1, &live)

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_sync_client::{Client as SyncClient, Durability};
 use cairn_tests::{
-    Ledger, Lite, attached, durable, eventually, files_below, journaled, persister, restored, tree,
+    Ledger, Lite, attached, durable, eventually, files_below, journaled, persister, restored,
+    seeded, tree,
 };
 
 const WRITERS: usize = 8;
@@ -35,10 +36,9 @@ fn policy(persisters: &[u32]) -> Durability {
 async fn write_until_killed(
     client: SyncClient,
     mut ledger: Ledger,
-    seed: u64,
+    mut random: fastrand::Rng,
     acknowledged: Arc<AtomicUsize>,
 ) -> Ledger {
-    let mut random = fastrand::Rng::with_seed(seed);
     let paths: Vec<String> = ledger.paths.keys().cloned().collect();
     loop {
         let path = &paths[random.usize(..paths.len())];
@@ -66,8 +66,7 @@ async fn write_until_killed(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn real_files_survive_the_death_of_everything() -> Result<()> {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
+    let mut random = seeded("the main job")?;
     let files = files_below(Path::new("/etc"));
     println!("{} files below /etc", files.len());
     ensure!(
@@ -108,12 +107,12 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
     // Phase two: change and delete, and kill all four in the middle of it.
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let mut writers = Vec::new();
-    for (n, (client, ledger)) in loaded.into_iter().enumerate() {
+    for (client, ledger) in loaded {
         let acknowledged = Arc::clone(&acknowledged);
         writers.push(tokio::spawn(write_until_killed(
             client,
             ledger,
-            seed.wrapping_add(n as u64),
+            random.fork(),
             acknowledged,
         )));
     }

@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, attached, durable, journaled, persister, tree};
+use cairn_tests::{Lite, Process, attached, durable, journaled, persister, seeded, tree};
 use serde_json::Value;
 
-use crate::history::{EPOCH_MS, History, STEP_MS, seeded};
+use crate::history::{EPOCH_MS, History, STEP_MS};
 
 /// The exit statuses of `docs/operations.md`.
 const DIFFERS: i32 = 24;
@@ -66,7 +66,7 @@ struct Old {
 impl Old {
     fn new(changes: usize) -> Result<Self> {
         let scratch = tempfile::tempdir()?;
-        let history = History::random(&mut seeded("old cluster"), changes, 2);
+        let history = History::random(&mut seeded("old cluster")?, changes, 2);
         history.write(&scratch.path().join("1"), history.newest())?;
         Ok(Self { scratch, history })
     }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, attached, durable, eventually, journaled, persister, tree};
+use cairn_tests::{
+    Lite, Process, attached, durable, eventually, journaled, persister, seeded, setting, tree,
+};
 
-use crate::history::{History, seeded, setting};
+use crate::history::History;
 
 async fn identity(client: &Client) -> Result<String> {
     let file = client.get(keys::IDENTITY, None).await?;
@@ -131,8 +133,8 @@ impl Three {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_highest_revision_wins_whoever_comes_first() -> Result<()> {
-    let mut random = seeded("elections");
-    let rounds = setting("CAIRN_ELECTIONS", 1);
+    let mut random = seeded("elections")?;
+    let rounds = setting("CAIRN_ELECTIONS", 1)?;
     for round in 0..rounds {
         let mut parts = [60, 80, 100];
         random.shuffle(&mut parts);
@@ -159,8 +161,8 @@ async fn the_highest_revision_wins_whoever_comes_first() -> Result<()> {
 /// complete its work with less nor give up: they wait until it is back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_winner_is_killed_and_comes_back() -> Result<()> {
-    let mut random = seeded("killed winners");
-    let rounds = setting("CAIRN_ELECTIONS", 1);
+    let mut random = seeded("killed winners")?;
+    let rounds = setting("CAIRN_ELECTIONS", 1)?;
     let mut midway = 0;
     for round in 0..rounds {
         let three = Three::write(&mut random, 3000, &[50, 100, 75])?;
@@ -197,7 +199,7 @@ async fn the_winner_is_killed_and_comes_back() -> Result<()> {
 /// other one completes the restore.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_winner_that_never_comes_back_is_replaced_by_its_equal() -> Result<()> {
-    let mut random = seeded("replaced winner");
+    let mut random = seeded("replaced winner")?;
     let three = Three::write(&mut random, 6000, &[100, 50, 100])?;
     let lite = Lite::start()?;
     let client = lite.client().await?;
@@ -228,8 +230,8 @@ async fn a_winner_that_never_comes_back_is_replaced_by_its_equal() -> Result<()>
 /// The other one was held up, and wakes up at once or when all is over: it must not write any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_better_journal_takes_over_midway() -> Result<()> {
-    let mut random = seeded("taken over");
-    let rounds = setting("CAIRN_ELECTIONS", 1);
+    let mut random = seeded("taken over")?;
+    let rounds = setting("CAIRN_ELECTIONS", 1)?;
     let mut kept = 0;
     for round in 0..rounds {
         let three = Three::write(&mut random, 3000, &[70, 100])?;
@@ -279,7 +281,7 @@ async fn a_better_journal_takes_over_midway() -> Result<()> {
 /// that right, and so does a still better one. Whoever comes back completes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_took_over_is_killed_and_comes_back() -> Result<()> {
-    let mut random = seeded("killed after taking over");
+    let mut random = seeded("killed after taking over")?;
     for takeovers in [1, 2] {
         let three = Three::write(&mut random, 3000, &[60, 80, 100])?;
         let lite = Lite::start()?;

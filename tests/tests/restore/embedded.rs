@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Uri};
 use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timestamp};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, eventually, journaled, persister, tree};
+use cairn_tests::{Lite, Process, eventually, journaled, persister, seeded, tree};
 
-use crate::history::{History, seeded};
+use crate::history::History;
 
 async fn start(journal: &Path) -> Result<(Process, Client)> {
     let journal = journal.to_str().context("a test directory is UTF-8")?;
@@ -40,7 +40,7 @@ async fn lineage(client: &Client) -> Result<(String, i64)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_loaded_equals_what_is_restored() -> Result<()> {
-    let mut random = seeded("loaded");
+    let mut random = seeded("loaded")?;
     let scratch = tempfile::tempdir()?;
     let history = History::random(&mut random, 2000, 2);
     let newest = history.newest();

@@ -9,10 +9,10 @@ use cairn_persister::cluster::Cluster;
 use cairn_persister::cluster::doozer::Doozer;
 use cairn_persister::identity::Outcome;
 use cairn_persister::restore::{At, Restored, Source, Wish, restore};
-use cairn_tests::tree;
+use cairn_tests::{seeded, setting, tree};
 use tokio::net::TcpListener;
 
-use crate::history::{History, seeded, setting};
+use crate::history::History;
 
 /// Which state, restored how.
 async fn restored_at(
@@ -37,8 +37,8 @@ async fn restored_at(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_revision_comes_back_with_its_revisions() -> Result<()> {
-    let mut random = seeded("every revision");
-    let changes = setting("CAIRN_RESTORE_REVISIONS", 80);
+    let mut random = seeded("every revision")?;
+    let changes = setting("CAIRN_RESTORE_REVISIONS", 80)?;
     let scratch = tempfile::tempdir()?;
     let history = History::random(&mut random, changes, 2);
     let newest = history.newest();

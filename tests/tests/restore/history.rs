@@ -123,21 +123,3 @@ impl History {
         Ok(())
     }
 }
-
-/// A size from the environment.
-pub(crate) fn setting(name: &str, default: usize) -> usize {
-    let given = std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok());
-    given.unwrap_or(default)
-}
-
-/// A random source whose seed is printed, and may be given.
-pub(crate) fn seeded(what: &str) -> fastrand::Rng {
-    let given = std::env::var("CAIRN_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(|| fastrand::u64(..));
-    println!("{what}: CAIRN_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}

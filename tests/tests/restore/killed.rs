@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use cairn_client::Client;
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, eventually, tree};
+use cairn_tests::{Lite, Process, eventually, seeded, setting, tree};
 
-use crate::history::{History, seeded, setting};
+use crate::history::History;
 
 fn start(lite: &Lite, journal: &std::path::Path, in_flight: &str) -> Result<Process> {
     let address = format!("doozer:?ca={}", lite.uri.addresses[0]);
@@ -32,8 +32,8 @@ async fn finished(client: &Client) -> Result<bool> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_restore_is_completed_by_the_next() -> Result<()> {
-    let mut random = seeded("killed restores");
-    let rounds = setting("CAIRN_KILLS", 8);
+    let mut random = seeded("killed restores")?;
+    let rounds = setting("CAIRN_KILLS", 8)?;
     let scratch = tempfile::tempdir()?;
     let history = History::random(&mut random, 4000, 2);
     let newest = history.newest();

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_sync_client::keys;
-use cairn_tests::{durable, records};
+use cairn_tests::{durable, given, records};
 
+use crate::Persisted;
 use crate::history::Truth;
-use crate::{Persisted, setting};
 
 const PATH: &str = "/contended";
 
@@ -109,7 +109,7 @@ async fn contend(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_delete_returns_before_it_is_on_disk() -> Result<()> {
-    let (count, budget) = match setting("CAIRN_TEST_DELETES")? {
+    let (count, budget) = match given("CAIRN_TEST_DELETES")? {
         Some(count) => (count, Duration::MAX / 4),
         None => (u64::MAX, BUDGET),
     };

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_sync_client::{Client, Error, Liveness};
-use cairn_tests::{Writers, Writing, durable, eventually, records};
+use cairn_tests::{Writers, Writing, durable, eventually, records, seeded, setting};
 
+use crate::Persisted;
 use crate::history::{Did, Operation, Truth};
-use crate::{Persisted, setting};
 
 const WRITERS: usize = 6;
 const PATHS: usize = 5;
@@ -26,15 +26,19 @@ const PATIENT: Duration = Duration::from_secs(10);
 const BRIEF: Duration = Duration::from_millis(400);
 
 /// Sets, deletes and reads until told to stop. No operation may fail.
-async fn load(client: Client, seed: u64, writing: Writing) -> Result<Vec<Operation>> {
-    let mut random = fastrand::Rng::with_seed(seed);
+async fn load(
+    client: Client,
+    writer: usize,
+    mut random: fastrand::Rng,
+    writing: Writing,
+) -> Result<Vec<Operation>> {
     let mut history = Vec::new();
     while writing.goes_on() {
         let path = format!("/shared/{}", random.usize(..PATHS));
         let called = Instant::now();
         let did = match random.u8(..10) {
             0..4 => {
-                let value = Bytes::from(format!("{seed}/{}", history.len()));
+                let value = Bytes::from(format!("{writer}/{}", history.len()));
                 let revision = client.set(&path, Revision::ANY, value.clone()).await?.0;
                 Did::Set { revision, value }
             }
@@ -62,18 +66,15 @@ async fn load(client: Client, seed: u64, writing: Writing) -> Result<Vec<Operati
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_of_three_do_not_notice_the_death_of_any_one() -> Result<()> {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = seeded("failovers")?;
     let mut cluster = Persisted::start(3).await?;
     let hand = cluster.lite.client().await?;
     let mut writers = Writers::default();
     for n in 0..WRITERS {
         let client = cluster.client(2, PATIENT).await?;
-        let seed = seed.wrapping_add(n as u64);
-        writers.start(|writing| load(client, seed, writing));
+        writers.start(|writing| load(client, n, random.fork(), writing));
     }
-    let failovers = setting("CAIRN_TEST_FAILOVERS")?.unwrap_or(FAILOVERS);
+    let failovers = setting("CAIRN_TEST_FAILOVERS", FAILOVERS)?;
     for _ in 0..failovers {
         let id = random.u32(1..=3);
         cluster.process(id).kill()?;

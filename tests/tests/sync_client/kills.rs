@@ -9,11 +9,11 @@ use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Entry, Op};
 use cairn_sync_client::Client;
-use cairn_tests::records;
+use cairn_tests::{records, seeded, setting};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::{Persisted, setting};
+use crate::Persisted;
 
 /// How many rounds, unless `CAIRN_TEST_KILLS` says otherwise.
 const ROUNDS: u64 = 12;
@@ -156,10 +156,8 @@ async fn round(random: &mut fastrand::Rng) -> Result<(usize, usize)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_on_as_many_disks_as_required() -> Result<()> {
-    let seed = setting("CAIRN_TEST_SEED")?.unwrap_or_else(|| fastrand::u64(..));
-    println!("seed {seed}");
-    let mut random = fastrand::Rng::with_seed(seed);
-    let rounds = setting("CAIRN_TEST_KILLS")?.unwrap_or(ROUNDS);
+    let mut random = seeded("kills at an acknowledgement")?;
+    let rounds = setting("CAIRN_TEST_KILLS", ROUNDS)?;
     let (mut acknowledged, mut missing) = (0, 0);
     for n in 1..=rounds {
         let (writes, lost) = round(&mut random)

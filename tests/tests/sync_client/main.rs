@@ -9,7 +9,7 @@ mod kills;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use cairn_client::Uri;
 use cairn_sync_client::{Client, Durability};
 use cairn_tests::{Lite, Process, attached, persister};
@@ -68,16 +68,5 @@ impl Persisted {
             ..Durability::new(ids, required)
         };
         Ok(Client::connect_durable(self.uri(), durability).await?)
-    }
-}
-
-/// A number from the environment, for those who want more than the default.
-fn setting(name: &str) -> Result<Option<u64>> {
-    match std::env::var(name) {
-        Err(_) => Ok(None),
-        Ok(value) => value
-            .parse()
-            .map(Some)
-            .with_context(|| format!("{name}={value:?} is not a number")),
     }
 }
