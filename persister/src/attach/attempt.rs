@@ -1,0 +1,218 @@
+//! One attempt to attach: what the comparison of both sides leads to.
+
+use std::path::Path;
+
+use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
+
+use crate::cluster::{self, Cluster, ControlKey, Expect, Session};
+use crate::difference;
+use crate::error::Error;
+use crate::identity::{self, Attach, Identity, Ours, Outcome, Refusal, Theirs};
+
+use super::known::changes_beyond;
+use super::{Attached, Changes, Tried, ours, theirs};
+
+/// A session whose cluster has said who it is, and a journal that has.
+pub(super) struct Attempt<'a, S> {
+    session: S,
+    journal: &'a Journal,
+    ours: Ours,
+    theirs: Theirs,
+    identified_at: Revision,
+    /// Asks the taking of a state to end.
+    stop: &'a Stop,
+}
+
+impl<'a, S: Session> Attempt<'a, S> {
+    pub(super) async fn begin<C: Cluster<Session = S>>(
+        cluster: &C,
+        journal: &'a Journal,
+        stop: &'a Stop,
+    ) -> Result<Self, Error> {
+        let session = cluster.open().await?;
+        let (theirs, identified_at) = theirs(&session).await?;
+        let ours = tokio::task::block_in_place(|| ours(journal))?;
+        Ok(Self {
+            session,
+            journal,
+            ours,
+            theirs,
+            identified_at,
+            stop,
+        })
+    }
+
+    /// `take_state` and `accept_loss` as for [`attach`](super::attach).
+    pub(super) async fn decide(
+        self,
+        take_state: Option<GapReason>,
+        accept_loss: bool,
+    ) -> Result<Tried<S>, Error> {
+        match identity::decide(&self.ours, &self.theirs) {
+            Attach::Refuse(refusal) => self.refuse(refusal),
+            Attach::Behind => Ok(Tried::Wait(format!(
+                "this node is at revision {}, the journal at {}: the node lags",
+                self.theirs.newest, self.ours.newest
+            ))),
+            Attach::Unfinished(identity) => Ok(Tried::Wait(format!(
+                "the cluster is being restored ({identity}); if that restore was interrupted: {}",
+                identity.completed_by()
+            ))),
+            Attach::Name => self.name().await,
+            Attach::Bind(identity) => {
+                let bound = self.journal.end().timeline;
+                if bound.is_none_or(|bound| bound.id != identity.id) {
+                    tracing::info!(cluster = %identity.id, "following this cluster from now on");
+                    commit(self.journal, binding(&identity, Revision::NONE))?;
+                }
+                self.go_on(identity, take_state).await
+            }
+            Attach::Continue(identity) => {
+                tracing::info!(cluster = %identity, "the cluster was restored with its revisions: going on");
+                commit(self.journal, binding(&identity, self.ours.newest))?;
+                self.go_on(identity, take_state).await
+            }
+            Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
+            Attach::Resume => {
+                let identity = self.theirs.identity.clone();
+                let lost = || cluster::Error::Refused("the cluster lost its identity".to_owned());
+                self.go_on(identity.ok_or_else(lost)?, take_state).await
+            }
+        }
+    }
+
+    fn refuse(self, refusal: Refusal) -> Result<Tried<S>, Error> {
+        let nameless = matches!(refusal, Refusal::Reset { .. });
+        let refused = Error::Refused {
+            refusal: Box::new(refusal),
+            journal: Path::to_owned(self.journal.dir()),
+        };
+        if nameless && self.theirs.newest < self.ours.newest {
+            return Ok(Tried::Nameless(refused));
+        }
+        Err(refused)
+    }
+
+    /// Names a cluster that has no name.
+    async fn name(self) -> Result<Tried<S>, Error> {
+        let name = Identity::generate().to_string();
+        let key = ControlKey::Identity;
+        match self.session.write(&key, Expect::Absent, name.into()).await {
+            // Looked at again, so that one path leads from a name to a binding.
+            Ok(_) => Ok(Tried::Again),
+            // Not at once: a node that lags does not know the name yet that is in our way.
+            Err(cluster::Error::Conflict) => Ok(Tried::Wait(
+                "somebody else has just named the cluster".to_owned(),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes the state of a restored cluster, which may lack what the journal holds beyond `common`.
+    async fn rebase(
+        self,
+        identity: Identity,
+        common: Revision,
+        accept_loss: bool,
+    ) -> Result<Tried<S>, Error> {
+        let newest = self.ours.newest;
+        let beyond = tokio::task::block_in_place(|| changes_beyond(self.journal, common))?;
+        if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
+            return Err(Error::WouldLose(format!(
+                "this journal holds {beyond}, up to revision {newest}, that the cluster was not restored \
+                 with ({identity}): it has older values, or nothing, in their place. Following it would \
+                 record those older values as the newest"
+            )));
+        }
+        let first = first_unknown(&identity, newest, common);
+        let marker = |revision| Some(binding(&identity, revision));
+        let reason = GapReason::HistoryDiscarded;
+        let taken = difference::take(
+            &self.session,
+            self.journal,
+            first,
+            reason,
+            marker,
+            self.stop,
+        )
+        .await?;
+        after(self.session, identity, taken).await
+    }
+
+    /// Follows the cluster that the journal is bound to; takes its state first if the journal lacks
+    /// something.
+    async fn go_on(
+        self,
+        identity: Identity,
+        take_state: Option<GapReason>,
+    ) -> Result<Tried<S>, Error> {
+        let end = self.journal.end();
+        let next = end.revision.next();
+        let lacking = match end.open_gap {
+            // Damage, or a difference that was not completed. Damage is made good by a difference like
+            // any other, so the new gap is not called damage again.
+            Some(gap) if gap.reason == GapReason::Damage => {
+                Some((gap.first, GapReason::HistoryDiscarded))
+            }
+            Some(gap) => Some((gap.first, gap.reason)),
+            None => take_state.map(|reason| (next, reason)),
+        };
+        if let Some((first, reason)) = lacking {
+            let (session, stop) = (&self.session, self.stop);
+            let taken =
+                difference::take(session, self.journal, first, reason, |_| None, stop).await?;
+            return after(self.session, identity, taken).await;
+        }
+        let stream: Changes = Box::new(self.session.follow(next));
+        Ok(Tried::Attached(Attached {
+            session: self.session,
+            cluster: identity.id,
+            identified_at: self.identified_at,
+            next,
+            stream,
+            state_taken: false,
+        }))
+    }
+}
+
+/// The record that binds a journal to a cluster from this revision on.
+fn binding(identity: &Identity, revision: Revision) -> NewRecord {
+    NewRecord::timeline(revision, identity.timeline(Timestamp::now()))
+}
+
+/// The first revision of a restored cluster that the journal knows nothing of. `common`: the
+/// newest revision of ours that it was restored with.
+fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Revision {
+    match &identity.origin {
+        Some(origin) if origin.outcome == Outcome::Kept && origin.at == common => {
+            newest.min(common).next()
+        }
+        // The numbers mean something else there: nothing is known.
+        _ => Revision(1),
+    }
+}
+
+/// Looks once more whether the cluster is still the one whose state was taken: what was written to
+/// its identity meanwhile is not among the events that follow.
+async fn after<S: Session>(
+    session: S,
+    identity: Identity,
+    taken: difference::Taken,
+) -> Result<Tried<S>, Error> {
+    let (now, identified_at) = theirs(&session).await?;
+    if now.identity.is_none_or(|now| now.id != identity.id) {
+        return Ok(Tried::Again);
+    }
+    Ok(Tried::Attached(Attached {
+        session,
+        cluster: identity.id,
+        identified_at,
+        next: taken.at.next(),
+        stream: taken.stream,
+        state_taken: true,
+    }))
+}
+
+fn commit(journal: &Journal, record: NewRecord) -> Result<(), cairn_journal::Error> {
+    tokio::task::block_in_place(|| journal.append_and_commit(record)).map(drop)
+}

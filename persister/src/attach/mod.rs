@@ -1,0 +1,175 @@
+//! From "there is a journal" to "this session is our cluster, and here is what follows".
+//!
+//! Promise: the session that comes out belongs to the cluster that the journal is bound to, and
+//! its stream begins with the revision after the newest one that the journal covers. Nothing has
+//! been published by then.
+
+mod attempt;
+mod known;
+
+pub use known::{known, ours, theirs};
+
+use std::time::{Duration, Instant};
+
+use cairn_journal::{GapReason, Journal, Revision, Stop};
+use futures::Stream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{self, Cluster, Followed};
+use crate::error::Error;
+use crate::patience::Patience;
+
+use attempt::Attempt;
+
+/// A stream of everything that happens in a cluster.
+pub type Changes = Box<dyn Stream<Item = cluster::Result<Followed>> + Send + Unpin>;
+
+/// A session that may be followed and published to.
+pub struct Attached<S> {
+    /// The session.
+    pub session: S,
+    /// The cluster's identity.
+    pub cluster: String,
+    /// A revision that was current before the identity was read.
+    pub identified_at: Revision,
+    /// The revision that the stream begins with.
+    pub next: Revision,
+    /// Everything from `next` on.
+    pub stream: Changes,
+    /// Whether the cluster's state was taken, as its history could not be followed.
+    pub state_taken: bool,
+}
+
+/// Attaches, waiting as long as the cluster is away, behind, or being restored.
+///
+/// `take_state` says why following from the journal's end is not enough. The cluster's state is then
+/// taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go of
+/// changes that the journal holds and a restored cluster does not.
+///
+/// `None` if cancelled.
+///
+/// # Errors
+/// [`Error::Refused`] if this is not our cluster; the journal's.
+pub async fn attach<C: Cluster>(
+    cluster: &C,
+    journal: &Journal,
+    take_state: Option<GapReason>,
+    accept_loss: bool,
+    cancel: &CancellationToken,
+) -> Result<Option<Attached<C::Session>>, Error> {
+    let mut patience = Patience::new();
+    let mut nameless = Nameless::default();
+    let stop = StopWith::new(cancel);
+    loop {
+        let tried = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(None),
+            tried = try_attach(cluster, journal, take_state, accept_loss, &stop.stop) => tried,
+        };
+        if !matches!(tried, Ok(Tried::Nameless(_))) {
+            nameless = Nameless::default();
+        }
+        let why = match tried {
+            Ok(Tried::Attached(attached)) => return Ok(Some(attached)),
+            Ok(Tried::Again) => continue,
+            Ok(Tried::Wait(why)) => why,
+            // Every node of our cluster has its name, except one that is so far behind that it has
+            // not heard it yet. A fresh cluster looks just the same, so this is not waited for long.
+            Ok(Tried::Nameless(refused)) if nameless.seen(Instant::now()) < NAMELESS_FOR => {
+                format!("{refused}, or this node lags far behind")
+            }
+            Ok(Tried::Nameless(refused)) => return Err(refused),
+            Err(Error::Journal(cairn_journal::Error::Stopped)) => return Ok(None),
+            Err(error) if error.is_unavailable() => error.to_string(),
+            // The state was being taken, and the cluster forgot faster than we read.
+            Err(error @ Error::Cluster(cluster::Error::HistoryDiscarded)) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let pause = patience.pause();
+        tracing::warn!(reason = why, "not attached; trying again in {pause:?}");
+        tokio::select! {
+            () = cancel.cancelled() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+async fn try_attach<C: Cluster>(
+    cluster: &C,
+    journal: &Journal,
+    take_state: Option<GapReason>,
+    accept_loss: bool,
+    stop: &Stop,
+) -> Result<Tried<C::Session>, Error> {
+    let attempt = Attempt::begin(cluster, journal, stop).await?;
+    attempt.decide(take_state, accept_loss).await
+}
+
+enum Tried<S> {
+    Attached(Attached<S>),
+    /// Something changed under us: look again at once.
+    Again,
+    /// Not yet, and why.
+    Wait(String),
+    /// The node is behind the journal, and its cluster has no name: the refusal, if that stays so.
+    Nameless(Error),
+}
+
+/// How long a node without a name, and behind the journal, is given to catch up.
+const NAMELESS_FOR: Duration = Duration::from_secs(10);
+
+/// Since when one look after the other has found a node without a name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Nameless(Option<Instant>);
+
+impl Nameless {
+    /// Found again: for how long by now. Whatever else a look finds begins this anew, a cluster that is away among
+    /// it: in that time no node catches up.
+    fn seen(&mut self, now: Instant) -> Duration {
+        now.duration_since(*self.0.get_or_insert(now))
+    }
+}
+
+/// Asks work in a thread to end when somebody cancels; not any more once this is dropped.
+struct StopWith {
+    stop: Stop,
+    asking: JoinHandle<()>,
+}
+
+impl StopWith {
+    fn new(cancel: &CancellationToken) -> Self {
+        let (stop, cancel) = (Stop::new(), cancel.clone());
+        let asked = stop.clone();
+        let asking = tokio::spawn(async move {
+            cancel.cancelled().await;
+            asked.ask();
+        });
+        Self { stop, asking }
+    }
+}
+
+impl Drop for StopWith {
+    fn drop(&mut self) {
+        self.asking.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A node without a name was seen, the cluster was away for long, and the first look after that was refused as
+    /// if the node had been given all that time.
+    #[test]
+    fn time_without_a_name_counts_only_while_every_look_finds_none() {
+        let begun = Instant::now();
+        let mut nameless = Nameless::default();
+        assert_eq!(nameless.seen(begun), Duration::ZERO);
+        let later = begun + NAMELESS_FOR;
+        assert_eq!(nameless.seen(later), NAMELESS_FOR);
+        // As `attach` does for whatever else it finds.
+        nameless = Nameless::default();
+        assert_eq!(nameless.seen(later), Duration::ZERO);
+    }
+}
