@@ -7,7 +7,7 @@ use cairn_journal::{Change, Journal, NewRecord, Options, Retention, Revision, Ti
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::run::{DIFF, DUMP, code, dumped, stderr, stdout, with};
+use crate::run::{DIFF, DUMP, code, dumped, open, stderr, stdout, with};
 
 const BASE: i64 = 400;
 const NEWEST: i64 = 500;
@@ -45,7 +45,7 @@ impl Sample {
     fn new() -> Self {
         let [dir, whole] = [true, false].map(|is_retired| {
             let dir = TempDir::new().unwrap();
-            let (journal, _) = Journal::open(dir.path(), options()).unwrap();
+            let journal = open(dir.path(), options());
             append(&journal, 1..=200);
             journal.checkpoint().unwrap();
             append(&journal, 201..=BASE);

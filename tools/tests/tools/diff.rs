@@ -3,16 +3,14 @@
 use std::path::Path;
 use std::process::Output;
 
-use cairn_journal::{
-    Change, GapReason, Journal, NewRecord, Options, Revision, Timeline, Timestamp,
-};
+use cairn_journal::{Change, GapReason, NewRecord, Options, Revision, Timeline, Timestamp};
 use tempfile::TempDir;
 
-use crate::run::{DIFF, code, stderr, stdout, with};
+use crate::run::{DIFF, code, open, stderr, stdout, with};
 
 fn journal(records: Vec<NewRecord>) -> TempDir {
     let dir = TempDir::new().unwrap();
-    let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+    let journal = open(dir.path(), Options::default());
     for record in records {
         journal.append(record).unwrap();
     }

@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use cairn_journal::{
-    Change, GapReason, Journal, NewRecord, Options, Revision, Timeline, Timestamp,
-};
+use cairn_journal::{Change, GapReason, NewRecord, Options, Revision, Timeline, Timestamp};
 use tempfile::TempDir;
 
-use crate::run::{DIFF, DUMP, VIEWS, WRITE, code, command, dumped, segments, stderr, stdout, with};
+use crate::run::{
+    DIFF, DUMP, VIEWS, WRITE, code, command, dumped, open, segments, stderr, stdout, with,
+};
 
 /// 2026-01-31T10:00:00Z and so many minutes.
 fn minute(minutes: i64) -> Timestamp {
@@ -27,7 +27,7 @@ fn set(path: &str, body: impl Into<Vec<u8>>) -> Change {
 
 /// Of everything that a journal can hold, in two segments.
 fn sample(dir: &Path) {
-    let (journal, _) = Journal::open(dir, Options::default()).unwrap();
+    let journal = open(dir, Options::default());
     let timeline = Timeline {
         id: "c1".to_owned(),
         parent: None,
@@ -56,7 +56,7 @@ fn sample(dir: &Path) {
         journal.append_and_commit(record).unwrap();
     }
     journal.close().unwrap();
-    let (journal, _) = Journal::open(dir, Options::default()).unwrap();
+    let journal = open(dir, Options::default());
     journal
         .append_and_commit(changes(71, 10, vec![Change::delete("/apple")]))
         .unwrap();
@@ -295,7 +295,7 @@ fn a_tail_is_followed_until_nobody_reads_it() {
     let mut options = Options::default();
     options.segment_bytes = 1 << 20;
     options.max_payload_bytes = 512 << 10;
-    let (journal, _) = Journal::open(dir.path(), options).unwrap();
+    let journal = open(dir.path(), options);
     journal
         .append_and_commit(changes(1, 0, vec![set("/a", "old")]))
         .unwrap();
@@ -325,7 +325,7 @@ fn a_tail_is_followed_until_nobody_reads_it() {
 #[test]
 fn every_form_ends_quietly_when_its_pipe_is_closed() {
     let dir = TempDir::new().unwrap();
-    let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+    let journal = open(dir.path(), Options::default());
     for revision in 1..=30 {
         let many = (0..400).map(|n| set(&format!("/{revision}/{n}"), [b'x'; 300]));
         journal
@@ -338,7 +338,7 @@ fn every_form_ends_quietly_when_its_pipe_is_closed() {
     let checkpoint = journal.checkpoint().unwrap().newest.unwrap();
     journal.close().unwrap();
     let other = TempDir::new().unwrap();
-    drop(Journal::open(other.path(), Options::default()).unwrap());
+    drop(open(other.path(), Options::default()));
     let ends_quietly = |binary: &str, arguments: &[&str], paths: &[&Path], expected: i32| {
         let mut child = command(binary)
             .args(arguments)

@@ -5,11 +5,11 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use cairn_journal::{Change, GapReason, Journal, NewRecord, Options, Revision, Timestamp};
+use cairn_journal::{Change, GapReason, NewRecord, Options, Revision, Timestamp};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use crate::run::{DUMP, WRITE, code, command, run, segments, stderr, stdout};
+use crate::run::{DUMP, WRITE, code, command, open, run, segments, stderr, stdout};
 
 fn dump(dir: &Path) -> Output {
     let mut command = command(DUMP);
@@ -31,7 +31,7 @@ fn write(dir: &Path, text: &[u8]) -> Output {
 
 /// A journal of these records, closed in good order.
 fn journal(dir: &Path, records: Vec<NewRecord>) {
-    let (journal, _) = Journal::open(dir, Options::default()).unwrap();
+    let journal = open(dir, Options::default());
     for record in records {
         journal.append_and_commit(record).unwrap();
     }
@@ -272,7 +272,7 @@ fn a_torn_tail_is_mentioned_and_only_a_check_calls_it_out() {
         (1..=3).map(|n| changes(n, vec![set("/a", "x")])).collect(),
     );
     // The crash of the next start tears its first record.
-    let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+    let journal = open(dir.path(), Options::default());
     let record = changes(4, vec![set("/a", "torn".repeat(100))]);
     journal.append_and_commit(record).unwrap();
     drop(journal);
@@ -327,7 +327,7 @@ fn a_closed_pipe_ends_the_dump_quietly() {
 #[test]
 fn a_journal_can_be_dumped_while_it_is_written() {
     let dir = TempDir::new().unwrap();
-    let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+    let journal = open(dir.path(), Options::default());
     journal
         .append_and_commit(changes(1, vec![set("/a", "x")]))
         .unwrap();

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use cairn_journal::{Change, Journal, NewRecord, Options, Retention, Revision, Timestamp};
+use cairn_journal::{Change, NewRecord, Options, Retention, Revision, Timestamp};
 use tempfile::TempDir;
 
-use crate::run::{DUMP, VIEWS, code, command, stderr, stdout, with};
+use crate::run::{DUMP, VIEWS, code, command, open, stderr, stdout, with};
 
 const WRITER: &str = "CAIRN_TOOLS_WRITER_DIR";
 
@@ -26,7 +26,7 @@ fn writer() {
     let mut options = Options::default();
     options.max_payload_bytes = 8 << 10;
     options.segment_bytes = 64 << 10;
-    let (journal, _) = Journal::open(Path::new(&dir), options).unwrap();
+    let journal = open(Path::new(&dir), options);
     let retention = Retention {
         age: None,
         bytes: Some(200 << 10),
@@ -116,7 +116,7 @@ fn a_reader_that_is_overtaken_goes_on_and_says_so() {
     let mut options = Options::default();
     options.max_payload_bytes = 64 << 10;
     options.segment_bytes = 256 << 10;
-    let (journal, _) = Journal::open(dir.path(), options).unwrap();
+    let journal = open(dir.path(), options);
     let append = |n: i64| {
         let change = Change::set("/key", vec![b'x'; 50_000]);
         let record = NewRecord::changes(Revision(n), vec![change], Timestamp(n));

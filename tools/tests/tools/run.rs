@@ -4,7 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use cairn_journal::{Error, Journal, Options};
 use tempfile::TempDir;
 
 pub(crate) const DUMP: &str = env!("CARGO_BIN_EXE_dumpjournal");
@@ -42,6 +44,22 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Output {
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
     output
+}
+
+/// Opens a journal, also one that was open a moment ago.
+///
+/// The story: now and then it was still locked. A process that another test has just forked has all files
+/// that were open here, the lock among them, until its program runs.
+pub(crate) fn open(dir: &Path, options: Options) -> Journal {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Journal::open(dir, options.clone()) {
+            Err(Error::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => return opened.unwrap().0,
+        }
+    }
 }
 
 pub(crate) fn code(output: &Output) -> i32 {
