@@ -62,11 +62,18 @@ impl Client {
     ///
     /// Every address is tried once, in order; if none lets the client in, this fails. Later, a
     /// lost connection is replaced without anyone having to ask.
+    ///
+    /// # Errors
+    /// As [`Client::connect_with`].
     pub async fn connect(uri: &Uri) -> Result<Self> {
         Self::connect_with(uri, Options::default()).await
     }
 
     /// Connects to a cluster.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] says of each address why it failed; [`Error::Uri`] that there is none to be tried;
+    /// [`Error::Server`] that a secret was refused.
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
         let shared = session::open(uri, options).await?;
         let handle = Arc::new(Handle { shared });
@@ -90,6 +97,10 @@ impl Client {
 
     /// Reads a file; `None`: there is no such file. With a revision, reads what was there at that
     /// revision, and waits for it, without a deadline, if it is yet to come.
+    ///
+    /// # Errors
+    /// Whatever can befall a read, see [`Error`]; [`Error::is_too_late`] if the cluster has forgotten what was
+    /// at that revision. A read that failed has changed nothing.
     pub async fn get(&self, path: &str, at: Option<Revision>) -> Result<Option<File>> {
         let request = Request {
             path: Some(path.to_owned()),
@@ -102,6 +113,11 @@ impl Client {
 
     /// Writes a file, and returns the revision of that. The file must exist no newer than `rev`;
     /// [`Revision::MISSING`]: it must not exist; [`Revision::ANY`]: whatever there is.
+    ///
+    /// # Errors
+    /// [`Error::is_rev_mismatch`] if the file is newer than `rev`; [`Error::InvalidPath`] and
+    /// [`Error::TooLarge`] before anything is sent. Of any other [`Error::may_have_happened`] says whether the
+    /// file may have been written all the same.
     pub async fn set(
         &self,
         path: &str,
@@ -121,6 +137,9 @@ impl Client {
 
     /// Deletes a file, under the same condition as [`Client::set`]. A file that does not exist
     /// is deleted with success, and the cluster counts that as a change.
+    ///
+    /// # Errors
+    /// As [`Client::set`].
     pub async fn del(&self, path: &str, rev: Revision) -> Result<()> {
         path::validate(path)?;
         let request = Request {
@@ -132,23 +151,35 @@ impl Client {
     }
 
     /// The newest revision that the node knows.
+    ///
+    /// # Errors
+    /// Whatever can befall a read, see [`Error`].
     pub async fn rev(&self) -> Result<Revision> {
         let response = self.prompt(Verb::Rev, Request::default()).await?;
         answer::revision(Verb::Rev, "", &response)
     }
 
     /// Consumes a revision and changes nothing.
+    ///
+    /// # Errors
+    /// As a write may end, see [`Error`]; a revision may have been consumed all the same.
     pub async fn nop(&self) -> Result<()> {
         self.prompt(Verb::Nop, Request::default()).await.map(drop)
     }
 
     /// The name of the node that the client is connected to.
+    ///
+    /// # Errors
+    /// Whatever can befall a read, see [`Error`].
     pub async fn self_name(&self) -> Result<Bytes> {
         let response = self.prompt(Verb::Self_, Request::default()).await?;
         Ok(response.value.unwrap_or_default())
     }
 
     /// What is at a path, now or at a revision, which is waited for as in [`Client::get`].
+    ///
+    /// # Errors
+    /// As [`Client::get`].
     pub async fn stat(&self, path: &str, at: Option<Revision>) -> Result<Stat> {
         let request = Request {
             path: Some(path.to_owned()),
@@ -164,6 +195,10 @@ impl Client {
     ///
     /// The server is not told of that, since the protocol cannot: its answer, if it ever comes,
     /// is thrown away. For more than one event use [`Client::watch`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidGlob`] before anything is sent; [`Error::is_too_late`] if the cluster has forgotten what
+    /// happened at `from`.
     pub async fn wait(&self, glob: &str, from: Revision) -> Result<Event> {
         glob.parse::<crate::glob::Glob>()?;
         let outcome = self.submit_wait(glob, from)?.await;
@@ -172,6 +207,9 @@ impl Client {
     }
 
     /// Presents a secret, now and on every later connection.
+    ///
+    /// # Errors
+    /// [`Error::Server`] if the secret is refused.
     pub async fn access(&self, secret: &[u8]) -> Result<()> {
         let secret = Secret::new(Bytes::copy_from_slice(secret));
         let request = Request {

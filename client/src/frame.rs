@@ -112,6 +112,9 @@ impl<Out, In: prost::Message + Default> Decoder for Codec<Out, In> {
 }
 
 /// Appends one frame to `buffer`; an oversized message leaves it as it was.
+///
+/// # Errors
+/// [`FrameError::Oversized`] if it takes more than `max_frame` bytes.
 pub fn encode<M: prost::Message>(
     message: &M,
     max_frame: usize,
@@ -137,6 +140,10 @@ pub fn encode<M: prost::Message>(
 }
 
 /// Takes one frame from the front of `buffer`; `None` means that more bytes are needed.
+///
+/// # Errors
+/// A frame that is larger than `max_frame` bytes, or is no message of this kind: what follows it cannot be
+/// told from noise.
 pub fn decode<M: prost::Message + Default>(
     max_frame: usize,
     buffer: &mut BytesMut,

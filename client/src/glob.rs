@@ -54,6 +54,9 @@ pub struct Glob {
 
 impl Glob {
     /// Parses a glob; every path is one, and matches itself.
+    ///
+    /// # Errors
+    /// A string that no path could match.
     pub fn parse(source: &str) -> Result<Self, GlobError> {
         if path::check(source, b"*?").is_err() {
             return Err(GlobError {

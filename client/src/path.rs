@@ -45,6 +45,9 @@ pub fn is_valid(path: &str) -> bool {
 }
 
 /// Like [`is_valid`], but says what is wrong.
+///
+/// # Errors
+/// What is wrong with it, and where.
 pub fn validate(path: &str) -> Result<(), PathError> {
     check(path, b"").map_err(|fault| fault.explain(path))
 }

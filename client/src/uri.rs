@@ -82,6 +82,9 @@ pub struct Uri {
 
 impl Uri {
     /// A URI of one address, `HOST` or `HOST:PORT`.
+    ///
+    /// # Errors
+    /// A port that is no number, or no host.
     pub fn from_address(address: &str) -> Result<Self, UriError> {
         Ok(Self {
             addresses: vec![with_port(address)?],

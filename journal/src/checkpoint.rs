@@ -49,11 +49,18 @@ impl Journal {
     /// while others append: it reads files only, and never waits for a writer or makes one wait.
     ///
     /// If a checkpoint or retention is under way already: [`crate::Error::Locked`].
+    ///
+    /// # Errors
+    /// Damage in what is read, and a disk without room. What was journaled is not affected, and no half a
+    /// checkpoint is left that counts.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.checkpoint_unless(&Stop::new())
     }
 
     /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked.
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`].
     pub fn checkpoint_unless(&self, stop: &Stop) -> Result<CheckpointReport> {
         let reader = self.reader()?;
         let upto = self.end().durable;
@@ -62,6 +69,9 @@ impl Journal {
 
     /// How long the segments are that begin behind this record. What is behind it in the record's own
     /// segment is not counted, nor the segment being written: see [`Journal::appended_bytes`].
+    ///
+    /// # Errors
+    /// The disk's.
     pub fn segment_bytes_after(&self, sequence: Sequence) -> Result<u64> {
         let reader = self.reader()?;
         let listing = Listing::read(&**reader.storage(), self.dir())?;
@@ -77,12 +87,19 @@ impl Journal {
 
     /// Removes what is outside the window and covered by a checkpoint. May be called from any thread
     /// while others append and read; a reader that is overtaken is told so ([`crate::Error::Retired`]).
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] if a checkpoint or retention is under way already; the disk's. A damaged
+    /// checkpoint is none: it is in the report, and nothing goes on its word.
     pub fn retire(&self, retention: &Retention) -> Result<RetentionReport> {
         self.retire_unless(retention, &Stop::new())
     }
 
     /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked. What was removed by then is
     /// gone; the rest stays for the next time.
+    ///
+    /// # Errors
+    /// As [`Journal::retire`].
     pub fn retire_unless(&self, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
         retire::retire(&**self.reader()?.storage(), self.dir(), retention, stop)
     }
@@ -90,11 +107,17 @@ impl Journal {
 
 /// Removes what is outside the window and covered by a checkpoint from the journal in `dir`, which
 /// nobody has open for writing.
+///
+/// # Errors
+/// As [`Journal::retire`]; [`crate::Error::Locked`] also while a process has the journal open.
 pub fn retire(dir: &Path, retention: &Retention) -> Result<RetentionReport> {
     retire_with(&Disk, dir, retention)
 }
 
 /// The same on any storage.
+///
+/// # Errors
+/// As [`retire`].
 pub fn retire_with(
     storage: &dyn Storage,
     dir: &Path,
@@ -111,11 +134,17 @@ pub fn retire_with(
 
 /// Makes a checkpoint of the journal in `dir`, which nobody has open for writing: of all that its own
 /// records prove to be durable.
+///
+/// # Errors
+/// As [`Journal::checkpoint`]; [`crate::Error::Locked`] also while a process has the journal open.
 pub fn checkpoint(dir: &Path) -> Result<CheckpointReport> {
     checkpoint_with(Arc::new(Disk), dir, BUFFER_BYTES)
 }
 
 /// The same on any storage, with so many bytes of changes sorted in memory at once.
+///
+/// # Errors
+/// As [`checkpoint`].
 pub fn checkpoint_with(
     storage: SharedStorage,
     dir: &Path,
@@ -144,6 +173,9 @@ fn proven_durable(storage: &dyn Storage, dir: &Path) -> Result<Sequence> {
 impl Reader {
     /// The checkpoints from which on this journal can be read, newest first, and what is wrong with
     /// the others. Looks at headers and footers; [`Checkpoint::verify`] reads all.
+    ///
+    /// # Errors
+    /// The disk's; a directory that is no journal.
     pub fn checkpoints(&self) -> Result<Checkpoints> {
         Ok(History::read(&**self.storage(), self.dir())?.checkpoints)
     }

@@ -54,11 +54,19 @@ pub struct Journal {
 impl Journal {
     /// Opens the journal in `dir` for writing: creates directory and journal if there is none, else
     /// recovers it. See `docs/format.md` for the steps.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) and [`Error::CheckpointDamaged`](crate::Error::CheckpointDamaged)
+    /// before anything was changed; [`Error::Locked`](crate::Error::Locked) while another process has it open; what
+    /// [`crate::Error`] says of directories that are no journal of this version.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovery)> {
         Self::open_with(Arc::new(Disk), dir, options)
     }
 
     /// The same on any storage.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
     pub fn open_with(
         storage: SharedStorage,
         dir: &Path,
@@ -152,6 +160,10 @@ impl Journal {
     ///
     /// If the queue is full ([`Options::max_queued_bytes`]) this writes it, or waits until it was
     /// written.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`](crate::Error::TooLarge) and [`Error::RevisionFalls`](crate::Error::RevisionFalls) refuse
+    /// this record only. After [`Error::Latched`](crate::Error::Latched) the journal takes nothing any more.
     pub fn append(&self, record: NewRecord) -> Result<Sequence> {
         self.shared.append(&record)
     }
@@ -159,11 +171,18 @@ impl Journal {
     /// Returns once everything up to `sequence` is durable, with the newest durable sequence.
     ///
     /// A sequence that this journal has not given yet is [`crate::Error::NotAppended`].
+    ///
+    /// # Errors
+    /// A write or sync that failed, and from then on [`Error::Latched`](crate::Error::Latched): nothing that was not
+    /// returned before is known to be durable. [`Error::NotAppended`](crate::Error::NotAppended) latches nothing.
     pub fn commit(&self, sequence: Sequence) -> Result<Sequence> {
         self.shared.commit(sequence)
     }
 
     /// [`Journal::append`] and [`Journal::commit`]; returns the record's sequence.
+    ///
+    /// # Errors
+    /// Those of both.
     pub fn append_and_commit(&self, record: NewRecord) -> Result<Sequence> {
         self.shared.append_and_commit(&record)
     }
@@ -205,11 +224,17 @@ impl Journal {
     }
 
     /// A reader of the same directory.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
     pub fn reader(&self) -> Result<Reader> {
         Reader::open_with(self.shared.storage.clone(), &self.shared.dir)
     }
 
     /// Writes what is queued and a closing watermark, syncs, and releases the lock.
+    ///
+    /// # Errors
+    /// A write or sync that failed: then what was not committed may be lost, as after a crash.
     pub fn close(mut self) -> Result<()> {
         self.idle = None;
         self.preparer = None;

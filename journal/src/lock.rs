@@ -15,6 +15,9 @@ pub struct DirectoryLock {
 impl DirectoryLock {
     /// Takes the lock of the journal in `dir`, and leaves everything else alone. `None` if somebody
     /// else has it, or if the disk cannot be written to.
+    ///
+    /// # Errors
+    /// The disk's, unless it only cannot be written to.
     pub fn try_take(dir: &Path) -> Result<Option<Self>> {
         match recovery::take_lock(&storage::Disk, dir) {
             Ok(lock) => Ok(Some(Self { _lock: lock })),

@@ -53,6 +53,9 @@ impl Default for Options {
 
 impl Options {
     /// Checks that the values fit together.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] names the option and what it has to be.
     pub fn validate(&self) -> Result<()> {
         let record = layout::record_length(self.max_payload_bytes);
         let needed = layout::SEGMENT_HEADER_BYTES as u64 + record + layout::SEAL_RESERVE_BYTES;

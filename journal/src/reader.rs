@@ -70,11 +70,17 @@ impl Beginning {
 
 impl Reader {
     /// Opens the journal in `dir` for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotAJournal`]; the disk's. Damage is met where it is read.
     pub fn open(dir: &Path) -> Result<Self> {
         Self::open_with(Arc::new(Disk), dir)
     }
 
     /// The same on any storage.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
     pub fn open_with(storage: SharedStorage, dir: &Path) -> Result<Self> {
         let listing = Listing::read(&*storage, dir)?;
         if listing.segments.is_empty() {
@@ -93,11 +99,17 @@ impl Reader {
     }
 
     /// The journal's identity, given when it was created.
+    ///
+    /// # Errors
+    /// The oldest segment's header is damaged, or the disk's.
     pub fn uuid(&self) -> Result<uuid::Uuid> {
         Ok(History::read(&*self.storage, &self.dir)?.oldest.uuid)
     }
 
     /// Where its records begin.
+    ///
+    /// # Errors
+    /// The oldest segment's header is damaged, or the disk's.
     pub fn beginning(&self) -> Result<Beginning> {
         let oldest = History::read(&*self.storage, &self.dir)?.oldest;
         Ok(Beginning {

@@ -66,6 +66,9 @@ pub struct StoredRecord {
 
 impl SegmentFile {
     /// The segments of the journal in `dir`, oldest first.
+    ///
+    /// # Errors
+    /// The disk's; a directory that is no journal.
     pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
         let listing = Listing::read(&Disk, dir)?;
         if listing.segments.is_empty() {
@@ -76,6 +79,9 @@ impl SegmentFile {
 
     /// Opens the segment at `path`. Under a name like that of a segment it must be that one; any
     /// other name will do too, as that of a damaged segment which repair has set aside.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if its header does not verify; [`Error::OtherFormat`]; the disk's.
     pub fn open(path: &Path) -> Result<Self> {
         let storage: SharedStorage = Arc::new(Disk);
         let name = path.file_name().unwrap_or_default().to_string_lossy();

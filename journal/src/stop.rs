@@ -31,6 +31,9 @@ impl Stop {
     }
 
     /// [`Error::Stopped`] once somebody has asked.
+    ///
+    /// # Errors
+    /// That one, and no other.
     pub fn check(&self) -> Result<()> {
         if self.is_asked() {
             return Err(Error::Stopped);

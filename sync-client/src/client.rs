@@ -38,21 +38,35 @@ struct Shared {
 impl Client {
     /// Connects, with the durability that the URI asks for (`persist=1,2,3&require=2`), else the
     /// environment (`CAIRN_PERSIST`, `CAIRN_REQUIRE`), else [`Durability::default`].
+    ///
+    /// # Errors
+    /// As [`Client::connect_durable_with`]; [`Error::Durability`](crate::Error::Durability) also for a URI or an
+    /// environment that says no policy.
     pub async fn connect(uri: &Uri) -> Result<Self> {
         Self::connect_with(uri, Options::default()).await
     }
 
     /// The same, with other [`Options`].
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
         Self::connect_durable_with(uri, durability_of(uri)?, options).await
     }
 
     /// Connects with this durability, whatever the URI and the environment say.
+    ///
+    /// # Errors
+    /// As [`Client::connect_durable_with`].
     pub async fn connect_durable(uri: &Uri, durability: Durability) -> Result<Self> {
         Self::connect_durable_with(uri, durability, Options::default()).await
     }
 
     /// The same, with other [`Options`]. An impossible policy is refused before anything is sent.
+    ///
+    /// # Errors
+    /// [`Error::Durability`](crate::Error::Durability) for a policy that could never be fulfilled; else as
+    /// [`cairn_client::Client::connect_with`].
     pub async fn connect_durable_with(
         uri: &Uri,
         durability: Durability,
@@ -101,6 +115,11 @@ impl Client {
 
     /// Writes a file, and returns its revision when it is on disk. For `rev` see
     /// [`cairn_client::Client::set`].
+    ///
+    /// # Errors
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed): it was written, at the revision that the error names, and
+    /// is not known to be on disk. [`Error::Durability`](crate::Error::Durability): persisters never journal this
+    /// path. All others are those of [`cairn_client::Client::set`]: it was not written, or nobody can tell.
     pub async fn set(
         &self,
         path: &str,
@@ -126,6 +145,9 @@ impl Client {
 
     /// Deletes a file, and returns when that is on disk. For `rev` see
     /// [`cairn_client::Client::del`].
+    ///
+    /// # Errors
+    /// As [`Client::set`].
     pub async fn del(&self, path: &str, rev: Revision) -> Result<()> {
         require_persisted(path)?;
         delete(&self.shared.witnesses, path, rev).await
@@ -141,6 +163,10 @@ impl Client {
     /// the cluster has discarded the history since then, this fails
     /// ([`Error::is_too_late`](crate::Error::is_too_late)). What a cluster had that was reset or
     /// restored since is not looked for: only what is there now.
+    ///
+    /// # Errors
+    /// [`Error::is_too_late`](crate::Error::is_too_late) as said above;
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) if it was found and is not known to be on disk.
     pub async fn find_set(
         &self,
         path: &str,
@@ -188,6 +214,9 @@ impl Client {
     /// since, the number means something else there, and this ends with
     /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) at once: connect anew to wait for
     /// revisions of the new cluster.
+    ///
+    /// # Errors
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) once the policy's timeout has passed.
     pub async fn wait_durable(&self, revision: Revision) -> Result<()> {
         let witnesses = &self.shared.witnesses;
         let started = Instant::now();
@@ -225,36 +254,57 @@ impl Client {
     }
 
     /// [`cairn_client::Client::get`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn get(&self, path: &str, at: Option<Revision>) -> Result<Option<File>> {
         Ok(self.regular().get(path, at).await?)
     }
 
     /// [`cairn_client::Client::rev`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn rev(&self) -> Result<Revision> {
         Ok(self.regular().rev().await?)
     }
 
     /// [`cairn_client::Client::nop`]. It changes nothing, so there is nothing to be on disk.
+    ///
+    /// # Errors
+    /// As there.
     pub async fn nop(&self) -> Result<()> {
         Ok(self.regular().nop().await?)
     }
 
     /// [`cairn_client::Client::self_name`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn self_name(&self) -> Result<Bytes> {
         Ok(self.regular().self_name().await?)
     }
 
     /// [`cairn_client::Client::stat`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn stat(&self, path: &str, at: Option<Revision>) -> Result<Stat> {
         Ok(self.regular().stat(path, at).await?)
     }
 
     /// [`cairn_client::Client::wait`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn wait(&self, glob: &str, from: Revision) -> Result<Event> {
         Ok(self.regular().wait(glob, from).await?)
     }
 
     /// [`cairn_client::Client::access`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn access(&self, secret: &[u8]) -> Result<()> {
         Ok(self.regular().access(secret).await?)
     }

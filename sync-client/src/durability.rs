@@ -59,6 +59,9 @@ impl Durability {
     }
 
     /// Refuses what could never be fulfilled, or would mean less than it says.
+    ///
+    /// # Errors
+    /// Nobody is named, somebody twice, or fewer than are required.
     pub fn validate(&self) -> Result<(), DurabilityError> {
         let named = self.persisters.len();
         if named == 0 {
@@ -94,6 +97,9 @@ impl Durability {
     ///
     /// Without `persist` it is persister 1; without `require`, all that are named: whoever names
     /// two persisters and no number has not said that one of them is enough.
+    ///
+    /// # Errors
+    /// What is no list of numbers, or no number; and as [`Durability::validate`].
     pub fn parse(persist: Option<&str>, require: Option<&str>) -> Result<Self, DurabilityError> {
         let persisters = match persist {
             None => vec![1],

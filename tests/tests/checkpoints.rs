@@ -324,7 +324,9 @@ async fn a_mirror_that_missed_what_was_retired_ends_right() -> Result<()> {
         .await
         .with_context(|| process.log())?;
     ensure!(
-        process.log().contains("was retired before the mirror"),
+        process
+            .log()
+            .contains("does not hold any more what the mirror of paths was told"),
         "{}",
         process.log()
     );

@@ -14,6 +14,11 @@
 //! [`writer`].
 //!
 //! [`doozer`] is the command-line client.
+//!
+//! Errors: what is read may be damaged, foreign, or gone ([`source::SourceError`]); what is printed may find
+//! nobody to read it ([`dump::DumpError`]); a state may be one that the journal does not know
+//! ([`tree::TreeError`]); what is loaded may be nonsense, and is then named by its line or offset
+//! ([`writer::LoadError`]). Each function's type says which of them it can meet.
 
 pub mod checkpoint;
 pub mod diff;

@@ -59,6 +59,9 @@ pub struct CheckpointEntry {
 
 impl Checkpoint {
     /// The checkpoints in the journal at `dir`, oldest first, whatever is in them.
+    ///
+    /// # Errors
+    /// The disk's; a file that is named like ours and is not.
     pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
         let listing = Listing::read(&Disk, dir)?;
         Ok(listing.checkpoints.into_values().collect())
@@ -66,11 +69,17 @@ impl Checkpoint {
 
     /// Opens a checkpoint file. Under a name like that of a checkpoint it must be of that revision; any
     /// other name will do too, as that of a damaged one which repair has set aside.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointDamaged`] if header or footer do not verify; [`Error::OtherFormat`]; the disk's.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(&Disk, path)
     }
 
     /// The same on any storage.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
     pub fn open_with(storage: &dyn Storage, path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy());
         let file = Named::open(storage, path, Access::Read)?;
@@ -184,6 +193,9 @@ impl Checkpoint {
     }
 
     /// All entries, sorted by path. Holds one block in memory.
+    ///
+    /// # Errors
+    /// The disk's. Damage is met by the iterator, which then ends.
     pub fn entries(&self) -> Result<Entries> {
         Ok(Entries {
             blocks: Some(self.blocks(&Arc::default())?),
@@ -197,6 +209,9 @@ impl Checkpoint {
     }
 
     /// Reads all of it.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointDamaged`] names the first block that does not verify.
     pub fn verify(&self) -> Result<()> {
         self.verify_unless(&Stop::new())
     }

@@ -77,6 +77,9 @@ pub struct Sorter(Runs);
 
 impl Sorter {
     /// Takes one in.
+    ///
+    /// # Errors
+    /// A full disk: what does not fit into memory is sorted in files.
     pub fn push(&mut self, entry: CheckpointEntry) -> Result<()> {
         self.0.push(Item {
             path: entry.path,
@@ -86,6 +89,9 @@ impl Sorter {
     }
 
     /// All that were taken in.
+    ///
+    /// # Errors
+    /// The disk's.
     pub fn sorted(self) -> Result<SortedEntries> {
         SortedEntries::of(None, self.0)
     }
@@ -108,6 +114,10 @@ impl Journal {
     /// The state that [`crate::state`] tells, of durable records only, in bounded memory. A difference that
     /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
     /// sound, else with the first record.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no checkpoint is sound;
+    /// [`Error::Stopped`]. Damage in records is met while the state is read.
     pub fn settled_state(&self, stop: &Stop) -> Result<SettledState> {
         // What retention removed while it was about to be read is not asked for a second time.
         for _ in 0..RETRIES {
@@ -143,6 +153,9 @@ impl Journal {
     }
 
     /// A sorter whose files lie in the journal's directory.
+    ///
+    /// # Errors
+    /// The disk's.
     pub fn sorter(&self) -> Result<Sorter> {
         Ok(Sorter(Runs::new(workshop(&self.reader()?, &Stop::new()))))
     }

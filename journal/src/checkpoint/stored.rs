@@ -102,6 +102,9 @@ impl Checkpoint {
     }
 
     /// Its blocks, in order, the footer last. Each is verified before it is returned.
+    ///
+    /// # Errors
+    /// The disk's. Damage is met by the iterator, which then ends.
     pub fn stored_blocks(&self) -> Result<StoredBlocks> {
         Ok(StoredBlocks {
             blocks: Some(self.blocks(&std::sync::Arc::default())?),

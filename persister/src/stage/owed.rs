@@ -8,7 +8,7 @@
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
 //! hold the same revision twice, of two lives of its cluster. But a journal that has lost its end, to damage or to
 //! a disk that forgot what it had synced, gives the sequences of what is gone to other records. So a place is
-//! believed only if its record still is the one that was told ([`source::behind`]).
+//! believed only if its record still is the one that was told (`source::behind`).
 
 use std::fmt;
 
