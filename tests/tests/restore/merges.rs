@@ -17,11 +17,11 @@ use cairn_persister::cluster::doozer::Doozer;
 use cairn_persister::error::Error;
 use cairn_persister::restore::{At, Merge, Restored, Source, Wish, restore};
 use cairn_sync_client::keys;
-use cairn_tests::{Tree, tree};
+use cairn_tests::{Tree, seeded, setting, tree};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::history::{History, OLD, random_path, seeded, setting};
+use crate::history::{History, OLD, random_path};
 
 /// A cluster in this process.
 struct Node {
@@ -271,8 +271,8 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_is_what_the_model_says() -> Result<()> {
-    let mut random = seeded("merges");
-    let cases = setting("CAIRN_MERGES", 60);
+    let mut random = seeded("merges")?;
+    let cases = setting("CAIRN_MERGES", 60)?;
     let scratch = tempfile::tempdir()?;
     let mut counts = Counts::default();
     for n in 0..cases {
