@@ -5,18 +5,18 @@ use cairn_client::{Client, Revision, Uri};
 use cairn_lite::{Options, Server};
 use cairn_persister::restore::{Request, Wish, run};
 use cairn_sync_client::keys;
-use cairn_tests::{DEADLINE, eventually};
+use cairn_tests::{DEADLINE, eventually, seeded};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::history::{History, OLD, seeded};
+use crate::history::{History, OLD};
 
 /// The story: somebody restored another state, `persister restore` waited for it, and ended with "no
 /// connection" when a node was started anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_outlives_a_lost_connection() -> Result<()> {
     let scratch = tempfile::tempdir()?;
-    let history = History::random(&mut seeded("waiting"), 100, 1);
+    let history = History::random(&mut seeded("waiting")?, 100, 1);
     history.write(scratch.path(), history.newest())?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let uri = Uri::from_address(&listener.local_addr()?.to_string())?;
