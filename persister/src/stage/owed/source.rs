@@ -20,18 +20,20 @@ pub(super) fn behind(
     if sequence == Sequence::NONE {
         return Ok(Some(all_behind()));
     }
+    let beginning = reader.beginning()?;
+    if sequence < beginning.sequence {
+        // It was retired. If more than it is gone, that is noticed when what follows it is read.
+        let is_it = beginning.sequence != sequence.next() || beginning.covered == revision;
+        return Ok(is_it.then(all_behind));
+    }
     let mut records = reader.records_from(sequence);
     match records.next().transpose() {
         Ok(Some(record)) if (record.sequence, record.revision) == (sequence, revision) => {
             Ok(Some(records))
         }
         Ok(_) => Ok(None),
-        Err(Error::Retired { .. }) => {
-            let beginning = reader.beginning()?;
-            // If more than it is gone, that is noticed when what follows it is read.
-            let is_it = beginning.sequence != sequence.next() || beginning.covered == revision;
-            Ok(is_it.then(all_behind))
-        }
+        // In this very moment.
+        Err(Error::Retired { .. }) => Ok(Some(all_behind())),
         Err(other) => Err(other),
     }
 }
