@@ -470,13 +470,25 @@ impl Records {
         };
         let listing = Listing::read(&*self.reader.storage, &self.reader.dir)?;
         if let Some((next_first, path)) = listing.after(first) {
-            let next = Segment::open(&*self.reader.storage, path, next_first)
-                .map_err(|e| e.after(current.covered))?;
-            let extent = directory::link(&current.segment.header, &next.header, path)?;
-            current.scan = current.segment.scan_whole(&extent)?;
-            current.successor = Some((extent, path.to_owned()));
+            match self.extent(&current.segment, path, next_first) {
+                Ok(extent) => {
+                    current.scan = current.segment.scan_whole(&extent)?;
+                    current.successor = Some((extent, path.to_owned()));
+                }
+                // What is valid in this one is shown first: the damage is met again at its end.
+                Err(error) if error.is_corruption() => {}
+                Err(other) => return Err(other),
+            }
         }
         Ok(current)
+    }
+
+    /// Where a segment ends, by what the header of its successor says.
+    fn extent(&self, segment: &Segment, path: &Path, first: Sequence) -> Result<Extent> {
+        let covered = segment.header.covered;
+        let next = Segment::open(&*self.reader.storage, path, first);
+        let next = next.map_err(|error| error.after(covered))?;
+        directory::link(&segment.header, &next.header, path)
     }
 
     /// The segment, and the place in it, at which to begin.
