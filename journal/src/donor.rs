@@ -55,15 +55,13 @@ pub struct Recalled {
     pub observed_at: Timestamp,
 }
 
-/// A place in a journal where a timeline begins that goes on with the revisions before it.
+/// A timeline that began, as somebody knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// The timeline before; `None`: there was none.
-    pub from: Option<String>,
-    /// The timeline that begins.
+    /// The timeline; it names the one before.
     pub to: Timeline,
-    /// The newest revision before it.
-    pub at: Revision,
+    /// The revision that it was counted from, where somebody saw it begin.
+    pub begun: Option<Revision>,
 }
 
 /// Something that may know what a journal has lost.
@@ -82,13 +80,13 @@ pub trait Donor {
         visit: &mut dyn FnMut(Recalled) -> Result<()>,
     ) -> Result<()>;
 
-    /// Where it saw timelines begin that keep the revisions before them.
+    /// The timelines that it knows of.
     fn turns(&mut self) -> Result<Vec<Turn>> {
         Ok(Vec::new())
     }
 }
 
-/// One revision's worth of a plan: who tells it, or that nobody can.
+/// A part of a plan: who tells it, or that nobody can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// This donor knows it.
@@ -99,8 +97,6 @@ pub(crate) enum Piece {
     },
     /// Nobody does.
     Unknown(Span),
-    /// Here this timeline begins.
-    Turn(Timeline, Revision),
 }
 
 impl Piece {
@@ -108,17 +104,24 @@ impl Piece {
     pub(crate) fn is_known(&self) -> bool {
         matches!(self, Self::Known { .. })
     }
+
+    /// The revisions.
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Known { part, .. } => part.span,
+            Self::Unknown(span) => *span,
+        }
+    }
 }
 
 /// All donors of a repair, the first one asked first.
 pub(crate) struct Donors<'a> {
     all: &'a mut [Box<dyn Donor>],
-    turns: Option<Vec<Turn>>,
 }
 
 impl<'a> Donors<'a> {
     pub(crate) fn new(all: &'a mut [Box<dyn Donor>]) -> Self {
-        Self { all, turns: None }
+        Self { all }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,12 +132,18 @@ impl<'a> Donors<'a> {
         self.all[donor].name()
     }
 
+    /// All timelines that any of them knows of.
+    pub(crate) fn turns(&mut self) -> Result<Vec<Turn>> {
+        let mut turns = Vec::new();
+        for donor in self.all.iter_mut() {
+            turns.extend(donor.turns()?);
+        }
+        Ok(turns)
+    }
+
     /// Who knows what of a span, in order and without anything left out.
-    pub(crate) fn survey(&mut self, timeline: Option<&str>, span: Span) -> Result<Vec<Piece>> {
+    pub(crate) fn survey(&mut self, timeline: &str, span: Span) -> Result<Vec<Piece>> {
         let mut pieces = vec![Piece::Unknown(span)];
-        let Some(timeline) = timeline else {
-            return Ok(pieces);
-        };
         for (i, donor) in self.all.iter_mut().enumerate() {
             let mut after = Vec::new();
             for piece in pieces {
@@ -142,18 +151,8 @@ impl<'a> Donors<'a> {
                     after.push(piece);
                     continue;
                 };
-                let mut next = unknown.first;
-                for part in donor.knows(timeline, unknown)? {
-                    let before = Span::new(next, part.span.first.previous());
-                    after.extend(before.map(Piece::Unknown));
-                    next = part.span.last.next();
-                    after.push(Piece::Known {
-                        donor: i,
-                        timeline: timeline.to_owned(),
-                        part,
-                    });
-                }
-                after.extend(Span::new(next, unknown.last).map(Piece::Unknown));
+                let parts = donor.knows(timeline, unknown)?;
+                after.extend(overlay(unknown, parts, i, timeline));
             }
             pieces = after;
         }
@@ -169,76 +168,36 @@ impl<'a> Donors<'a> {
     ) -> Result<()> {
         self.all[donor].recall(timeline, span, visit)
     }
+}
 
-    /// Whether somebody knows that exactly one of these happened, behind `at`.
-    pub(crate) fn confirms(
-        &mut self,
-        timeline: &str,
-        at: Revision,
-        witnesses: &[(Revision, Vec<Change>)],
-    ) -> Result<bool> {
-        for (revision, changes) in witnesses.iter().filter(|(r, _)| *r > at) {
-            let span = Span {
-                first: *revision,
-                last: *revision,
-            };
-            for donor in self.all.iter_mut() {
-                let mut same = false;
-                if !donor.knows(timeline, span)?.is_empty() {
-                    donor.recall(timeline, span, &mut |recalled| {
-                        same = recalled.changes == *changes;
-                        Ok(())
-                    })?;
-                }
-                if same {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+/// What was unknown, now that a donor knows these parts of it, in order.
+pub(crate) fn overlay(
+    unknown: Span,
+    parts: impl IntoIterator<Item = Part>,
+    donor: usize,
+    timeline: &str,
+) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let mut next = unknown.first;
+    for part in parts {
+        pieces.extend(Span::new(next, part.span.first.previous()).map(Piece::Unknown));
+        next = part.span.last.next();
+        pieces.push(Piece::Known {
+            donor,
+            timeline: timeline.to_owned(),
+            part,
+        });
     }
+    pieces.extend(Span::new(next, unknown.last).map(Piece::Unknown));
+    pieces
+}
 
-    /// The timeline behind `from`, at `at` or later, if all donors that went on from there agree on it: they
-    /// know of no other, and of nothing that `from` counted behind its beginning.
-    pub(crate) fn only_turn(&mut self, from: &str, at: Revision) -> Result<Option<Turn>> {
-        let turns = self.turns(Some(from), at, Revision(i64::MAX))?;
-        let [turn] = &turns[..] else {
-            return Ok(None);
-        };
-        let beyond = Span {
-            first: turn.at.next(),
-            last: Revision(i64::MAX),
-        };
-        for donor in self.all.iter_mut() {
-            if !donor.knows(from, beyond)?.is_empty() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(turn.clone()))
-    }
-
-    /// The timelines that may begin behind `from` at one of the revisions `first..=last`.
-    pub(crate) fn turns(
-        &mut self,
-        from: Option<&str>,
-        first: Revision,
-        last: Revision,
-    ) -> Result<Vec<Turn>> {
-        if self.turns.is_none() {
-            let mut all: Vec<Turn> = Vec::new();
-            for donor in self.all.iter_mut() {
-                for turn in donor.turns()? {
-                    let same =
-                        |t: &Turn| t.to.id == turn.to.id && t.from == turn.from && t.at == turn.at;
-                    if !all.iter().any(same) {
-                        all.push(turn);
-                    }
-                }
-            }
-            self.turns = Some(all);
-        }
-        let all = self.turns.iter().flatten();
-        let fits = |t: &&Turn| t.from.as_deref() == from && first <= t.at && t.at <= last;
-        Ok(all.filter(fits).cloned().collect())
-    }
+/// About how many bytes a change takes in a record.
+pub(crate) fn bytes_of(change: &Change) -> u64 {
+    let value = match &change.op {
+        crate::Op::Set(value) => value.len(),
+        crate::Op::Delete => 0,
+    };
+    // Lengths, a revision and flags come on top.
+    (change.path.len() + value) as u64 + 32
 }

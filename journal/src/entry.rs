@@ -7,7 +7,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Revision, Sequence, Timestamp};
+use crate::{Revision, Sequence, Span, Timestamp};
 
 /// One set or delete of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,9 +178,25 @@ pub enum Entry {
         first: Revision,
         /// The last revision that may be lost with them.
         last: Revision,
+        /// Those from `first` to `last` of which all is known nevertheless, in order. Usually none: only where
+        /// more is known than there were records lost does it have to be told here.
+        known: Vec<Span>,
+        /// What happened in those, in order; each change carries its own revision.
+        changes: Vec<Change>,
         /// When the journal was repaired.
         observed_at: Timestamp,
     },
+}
+
+impl Entry {
+    /// The changes that it tells, if it tells any.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        match self {
+            Self::Changes { changes, .. } | Self::Lost { changes, .. } => changes,
+            _ => &[],
+        }
+    }
 }
 
 /// Where a record lies.

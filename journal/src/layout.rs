@@ -80,8 +80,11 @@ const R_AFTER: usize = 32;
 const R_PAYLOAD_CRC: usize = 40;
 const R_HEADER_CRC: usize = 44;
 
-/// The one flag: the record lies within a gap's difference.
+/// The record lies within a gap's difference.
 const F_WITHIN: u8 = 1;
+/// The record tells several revisions.
+const F_SHARED: u8 = 2;
+const FLAGS: u8 = F_WITHIN | F_SHARED;
 
 const _: () = assert!(R_LENGTH + 4 == R_KIND);
 const _: () = assert!(R_KIND + 1 == R_FLAGS);
@@ -312,6 +315,13 @@ pub(crate) struct Checksums {
     pub(crate) payload: u32,
 }
 
+impl Standing {
+    fn flags(self) -> u8 {
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        flag(self.within, F_WITHIN) | flag(self.shared, F_SHARED)
+    }
+}
+
 impl RecordHeader {
     /// Length on disk.
     pub(crate) fn length(&self) -> u64 {
@@ -348,7 +358,7 @@ impl RecordHeader {
         let header = &mut record[..RECORD_HEADER_BYTES];
         put(header, R_LENGTH, &self.payload_bytes.to_le_bytes());
         header[R_KIND] = self.kind as u8;
-        header[R_FLAGS] = if self.standing.within { F_WITHIN } else { 0 };
+        header[R_FLAGS] = self.standing.flags();
         put(header, R_TIMELINE, &self.standing.timeline.0.to_le_bytes());
         put(header, R_SEQUENCE, &self.sequence.0.to_le_bytes());
         put(header, R_SYNCED, &self.synced.0.to_le_bytes());
@@ -369,7 +379,7 @@ impl RecordHeader {
     /// zeros and payload seldom computes a checksum.
     pub(crate) fn is_plausible(b: &[u8]) -> bool {
         Kind::from_byte(b[R_KIND]).is_some()
-            && b[R_FLAGS] <= F_WITHIN
+            && b[R_FLAGS] & !FLAGS == 0
             && u32_at(b, R_LENGTH) <= MAX_PAYLOAD_BYTES
     }
 
@@ -386,7 +396,7 @@ impl RecordHeader {
         let Some(kind) = Kind::from_byte(b[R_KIND]) else {
             return Err(format!("record type {} is unknown", b[R_KIND]));
         };
-        if b[R_FLAGS] > F_WITHIN {
+        if b[R_FLAGS] & !FLAGS != 0 {
             return Err(format!("the record header's flags are {}", b[R_FLAGS]));
         }
         let header = Self {
@@ -398,7 +408,8 @@ impl RecordHeader {
             standing: Standing {
                 after: Revision(i64_at(b, R_AFTER)),
                 timeline: TimelineTag(u16_at(b, R_TIMELINE)),
-                within: b[R_FLAGS] == F_WITHIN,
+                within: b[R_FLAGS] & F_WITHIN != 0,
+                shared: b[R_FLAGS] & F_SHARED != 0,
             },
         };
         if header.payload_bytes > MAX_PAYLOAD_BYTES {

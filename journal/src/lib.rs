@@ -67,7 +67,6 @@ mod queue;
 mod reader;
 mod recovery;
 mod repair;
-mod salvage;
 mod scan;
 mod segment;
 mod segment_file;

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::{
     Change, ChangeRef, Entry, EntryRef, Gap, GapPhase, GapReason, IndexPoint, Op, Revision,
-    Sequence, Timeline, Timestamp, layout::Kind,
+    Sequence, Span, Timeline, Timestamp, layout::Kind,
 };
 
 mod wire {
@@ -95,6 +95,14 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
+    pub(super) struct Span {
+        #[prost(int64, tag = "1")]
+        pub(super) first: i64,
+        #[prost(int64, tag = "2")]
+        pub(super) last: i64,
+    }
+
+    #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Lost {
         #[prost(uint64, tag = "1")]
         pub(super) first_sequence: u64,
@@ -104,6 +112,10 @@ mod wire {
         pub(super) last: i64,
         #[prost(int64, tag = "4")]
         pub(super) observed_at: i64,
+        #[prost(message, repeated, tag = "5")]
+        pub(super) known: Vec<Span>,
+        #[prost(message, repeated, tag = "6")]
+        pub(super) changes: Vec<Change>,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -447,6 +459,8 @@ impl Payload {
                 first_sequence,
                 first,
                 last,
+                known,
+                changes,
                 observed_at,
             } => (
                 Kind::Lost,
@@ -455,6 +469,14 @@ impl Payload {
                     first: first.0,
                     last: last.0,
                     observed_at: observed_at.0,
+                    known: known
+                        .iter()
+                        .map(|span| wire::Span {
+                            first: span.first.0,
+                            last: span.last.0,
+                        })
+                        .collect(),
+                    changes: changes.iter().map(change_to_wire).collect(),
                 }),
             ),
         };
@@ -495,6 +517,18 @@ fn change_to_wire(c: &Change) -> wire::Change {
         value,
         delete,
         revision: c.revision.map(|r| r.0),
+    }
+}
+
+fn change_from_wire(c: wire::Change) -> Change {
+    Change {
+        path: c.path,
+        op: if c.delete {
+            Op::Delete
+        } else {
+            Op::Set(c.value)
+        },
+        revision: c.revision.map(Revision),
     }
 }
 
@@ -589,6 +623,12 @@ fn marker(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
                 first_sequence: Sequence(m.first_sequence),
                 first: Revision(m.first),
                 last: Revision(m.last),
+                known: m
+                    .known
+                    .into_iter()
+                    .filter_map(|s| Span::new(Revision(s.first), Revision(s.last)))
+                    .collect(),
+                changes: m.changes.into_iter().map(change_from_wire).collect(),
                 observed_at: Timestamp(m.observed_at),
             }
         }

@@ -15,26 +15,40 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 pub use self::report::{Damage, Filled, RepairReport};
-use self::{found::Found, next::Next, whole::Before};
+use self::{
+    evidence::Evidence,
+    found::Found,
+    knowledge::{Before, Knowledge, Need},
+    lineage::Lineage,
+    output::{Loss, Output, Rewritten},
+    place::{Behind, Place},
+    salvage::Salvage,
+    whole::Kept,
+};
 use crate::{
     Checkpoint, Error, Gap, GapReason, Result, Revision, Sequence,
     checkpoint::Vetted,
     directory::{Listing, NEXT, REPAIR, Segment, segment_name},
-    donor::{Donor, Donors, Piece, Span},
+    donor::{Donor, Donors},
     layout::SegmentHeader,
     payload::{Context, Repaired},
     recovery::{self, remove_temporary, tracker_before},
-    salvage::{self, Loss, Rewritten, Salvage},
     segment,
+    standing::TimelineTag,
     storage::{Access, Disk, Named, Storage},
     tracker::{Tracker, joined},
 };
 
 pub(crate) mod aside;
+pub(crate) mod evidence;
 pub(crate) mod found;
-pub(crate) mod hole;
-pub(crate) mod next;
+mod hole;
+mod knowledge;
+pub(crate) mod lineage;
+mod output;
+mod place;
 mod report;
+mod salvage;
 mod stray;
 mod whole;
 
@@ -86,9 +100,10 @@ pub fn repair_from_with(
         },
         tracker: Tracker::default(),
         found: None,
-        before: None,
+        kept: None,
         checkpoints: Vetted::default(),
         donors: Donors::new(donors),
+        lineage: Lineage::default(),
     };
     if let Some((bad, _)) = kept_next {
         repair.report.damaged.push(Damage {
@@ -116,12 +131,12 @@ pub fn repair_from_with(
         });
     };
     repair.vet_checkpoints(&listing, uuid)?;
+    repair.lineage = repair.lineage(&files, uuid)?;
     repair.oldest(&files, uuid)?;
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
     }
     repair.end_at_witness()?;
-    repair.complete_difference()?;
     repair.go_on()?;
     repair.finish()?;
     Ok(repair.report)
@@ -136,9 +151,11 @@ struct Repair<'a> {
     tracker: Tracker,
     /// What this repair found to be lost: no difference that is in the journal can make it good.
     found: Option<Gap>,
-    before: Option<Before>,
+    /// The segment before, as it is now.
+    kept: Option<Kept>,
     checkpoints: Vetted,
     donors: Donors<'a>,
+    lineage: Lineage,
 }
 
 impl Repair<'_> {
@@ -221,9 +238,7 @@ impl Repair<'_> {
     }
 
     fn last(&self) -> Sequence {
-        self.before
-            .as_ref()
-            .map_or(Sequence::NONE, |b| b.extent.last)
+        self.kept.as_ref().map_or(Sequence::NONE, |k| k.extent.last)
     }
 
     /// What was before the oldest segment is lost, unless a checkpoint covers it.
@@ -238,7 +253,8 @@ impl Repair<'_> {
                 covered: base.header.revision,
                 timeline: base.header.timeline.clone(),
                 open_gap: base.header.open_gap,
-                unhealed: None,
+                reached: base.header.revision,
+                ..Tracker::default()
             };
         }
         self.fill(files, 0, uuid)
@@ -248,41 +264,67 @@ impl Repair<'_> {
     fn segment(&mut self, files: &[Found], i: usize, uuid: Uuid) -> Result<()> {
         let this = &files[i];
         let next = files.get(i + 1);
-        if self.before.is_some() && self.last().next() < this.first {
+        if self.kept.is_some() && self.last().next() < this.first {
             self.fill(files, i, uuid)?;
         }
         if let Ok(header) = &this.header {
-            // What the header says was known when it was written. Damage found before it was not, and
-            // what is made good by now was not known to be.
-            let before = tracker_before(header);
-            let walked = std::mem::replace(&mut self.tracker, before);
-            if self.before.is_some() {
-                let damage = |g: &Gap| g.reason == GapReason::Damage;
-                let said = self.tracker.open_gap.filter(|g| !damage(g));
-                self.tracker.open_gap = walked.open_gap.filter(damage).or(said);
-                self.tracker.unhealed = if self.tracker.in_difference() {
-                    joined(self.tracker.unhealed, walked.unhealed)
-                } else {
-                    None
-                };
-            }
+            self.enter(header);
         }
         self.remember();
-        let (storage, before) = (self.storage, self.before.as_ref());
-        let mut none = Donors::new(&mut []);
-        let donors = if self.may_fill(files[0].first, this.first) {
-            &mut self.donors
-        } else {
-            &mut none
+        let end = match next {
+            Some(_) => self.behind(files, i + 1, uuid)?,
+            None => salvage::nothing_behind(),
         };
-        match whole::check(storage, before, this, next, &self.tracker, donors)? {
+        let (storage, kept, tracker) = (self.storage, self.kept.as_ref(), self.tracker.clone());
+        let may_fill = self.may_fill(files[0].first, this.first) && !self.donors.is_empty();
+        let mut knowledge = Knowledge {
+            donors: &mut self.donors,
+            lineage: &self.lineage,
+            own: Vec::new(),
+        };
+        let knowledge = may_fill.then_some(&mut knowledge);
+        match whole::check(storage, kept, this, next, &tracker, end, knowledge)? {
             Ok(whole) => {
                 self.tracker = whole.tracker;
                 self.report.kept_records += whole.records;
-                self.before = Some(whole.before);
+                self.kept = Some(whole.kept);
                 Ok(())
             }
             Err(complaint) => self.replace(files, i, uuid, complaint),
+        }
+    }
+
+    /// What a header says was known when it was written. Damage found before it was not; what is made good by
+    /// now was not known to be; and what was told in the place of a difference stays told.
+    fn enter(&mut self, header: &SegmentHeader) {
+        let said = tracker_before(header);
+        if self.kept.is_none() {
+            self.tracker = said;
+            return;
+        }
+        let walked = std::mem::replace(&mut self.tracker, said);
+        if self.tracker.timeline.is_none() {
+            // Lost when an earlier repair wrote it, and found since.
+            self.tracker.timeline.clone_from(&walked.timeline);
+        }
+        let tag = |t: &Tracker| TimelineTag::of(t.timeline.as_ref().map(|t| t.id.as_str()));
+        if self.tracker.timeline.is_none() {
+            self.tracker.tag = walked.tag;
+        }
+        if tag(&walked) == tag(&self.tracker) {
+            self.tracker.reached = walked.reached.max(self.tracker.reached);
+        }
+        let damage = |g: &Gap| g.reason == GapReason::Damage;
+        let said = self.tracker.open_gap.filter(|g| !damage(g));
+        let told = said.filter(|g| walked.covered < g.last || tag(&walked) != tag(&self.tracker));
+        self.tracker.open_gap = walked.open_gap.filter(damage).or(told);
+        self.tracker.unhealed = if self.tracker.in_difference() {
+            joined(self.tracker.unhealed, walked.unhealed)
+        } else {
+            None
+        };
+        if self.tracker.open_gap != said && said.is_some() {
+            self.tracker.covered = walked.covered.max(self.tracker.covered);
         }
     }
 
@@ -299,8 +341,8 @@ impl Repair<'_> {
         let seed = this.seed(self.storage, next, uuid)?;
         let mut source = this.source(self.storage)?;
         let evidence = match (&mut source, &seed) {
-            (Some(source), Some(seed)) => salvage::evidence(source, seed)?,
-            _ => salvage::Evidence::default(),
+            (Some(source), Some(seed)) => Evidence::gather(source, seed)?,
+            _ => Evidence::default(),
         };
         // Of a file in which nothing is known to have been, the successor's loss is all there is to record.
         let nothing = next.is_some() && known_last(this, &evidence, Sequence::NONE) < this.first;
@@ -316,53 +358,49 @@ impl Repair<'_> {
         let bad = aside::keep_bad(self.storage, self.dir, &this.path)?;
         let job = Salvage {
             source: source.as_mut().map(|source| (source, seed.as_ref())),
-            first: this.first,
             known_last: match direct {
                 Some(next) => next.first.previous(),
                 None => known_last(this, &evidence, this.first),
             },
-            end: match direct {
-                Some(_) => self.begins_with(files, i + 1, uuid)?,
-                None => {
-                    let mut end =
-                        Next::end(Some(evidence.revision).filter(|r| *r > Revision::NONE));
-                    if next.is_some() {
-                        end.witnesses = self.begins_with(files, i + 1, uuid)?.witnesses;
-                    }
-                    end
-                }
+            end: match (direct, next) {
+                (Some(_), _) => self.behind(files, i + 1, uuid)?,
+                // Its end is not where the next one begins.
+                (None, Some(_)) => self.behind(files, i + 1, uuid)?.far(),
+                (None, None) => salvage::end(&evidence),
             },
-            timeline_after: next.and_then(timeline_before),
-            newest_turn: evidence.newest_turn,
         };
-        let place = Place {
+        let place = Where {
             file: this.path.clone(),
             bad_file: Some(bad),
             offset,
             detail,
         };
         let header = self.header_for(this.first, uuid);
-        self.write(job, &this.path, header, next, files[0].first, Some(place))
+        self.write(
+            Job::Salvage(job),
+            &this.path,
+            header,
+            next,
+            files[0].first,
+            Some(place),
+        )
     }
 
     /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
     fn fill(&mut self, files: &[Found], i: usize, uuid: Uuid) -> Result<()> {
         self.begin()?;
         let next = &files[i];
-        let first = match (&self.before, self.checkpoints.before(next.first)) {
+        let first = match (&self.kept, self.checkpoints.before(next.first)) {
             (None, Some(base)) => base.sequence().next(),
             _ => self.last().next(),
         };
         let path = self.dir.join(segment_name(first));
         let job = Salvage {
             source: None,
-            first,
             known_last: next.first.previous(),
-            end: self.begins_with(files, i, uuid)?,
-            timeline_after: timeline_before(next),
-            newest_turn: Sequence::NONE,
+            end: self.behind(files, i, uuid)?,
         };
-        let place = Place {
+        let place = Where {
             file: path.clone(),
             bad_file: None,
             offset: 0,
@@ -370,7 +408,14 @@ impl Repair<'_> {
         };
         let header = self.header_for(first, uuid);
         let oldest = files[0].first.min(first);
-        self.write(job, &path, header, Some(next), oldest, Some(place))
+        self.write(
+            Job::Salvage(job),
+            &path,
+            header,
+            Some(next),
+            oldest,
+            Some(place),
+        )
     }
 
     /// A checkpoint is a witness that what it covers had been there: if the journal ends before, the rest
@@ -386,11 +431,17 @@ impl Repair<'_> {
         let path = self.dir.join(segment_name(header.first));
         let job = Salvage {
             source: None,
-            first: header.first,
             known_last: witness.sequence(),
-            end: Next::end(Some(witness.revision())),
-            timeline_after: Some(witness.header.timeline.as_ref().map(|t| t.id.clone())),
-            newest_turn: Sequence::NONE,
+            end: Behind::Place {
+                place: Place {
+                    timeline: Some(TimelineTag::of(
+                        witness.header.timeline.as_ref().map(|t| t.id.as_str()),
+                    )),
+                    covered: witness.revision(),
+                    gap: None,
+                },
+                adjacent: true,
+            },
         };
         let detail = format!(
             "the journal ends before it; {} proves that sequence {} had been acknowledged, and has the \
@@ -398,99 +449,47 @@ impl Repair<'_> {
             witness.path().display(),
             witness.sequence()
         );
-        let place = Place {
+        let place = Where {
             file: path.clone(),
             bad_file: None,
             offset: 0,
             detail,
         };
-        self.write(job, &path, header, None, Sequence(1), Some(place))
+        self.write(
+            Job::Salvage(job),
+            &path,
+            header,
+            None,
+            Sequence(1),
+            Some(place),
+        )
     }
 
     /// What donors know beyond the end of the journal comes behind it: perhaps it had been here, and was
-    /// lost without a trace.
+    /// lost without a trace. If a difference breaks off there, it has to be told to its end.
     fn go_on(&mut self) -> Result<()> {
-        let Some(timeline) = &self.tracker.timeline else {
-            return Ok(());
+        let before = Before::new(&self.tracker, &self.lineage);
+        let mut knowledge = Knowledge {
+            donors: &mut self.donors,
+            lineage: &self.lineage,
+            own: Vec::new(),
         };
-        if self.donors.is_empty() || self.tracker.in_difference() {
-            return Ok(());
-        }
-        let (mut timeline, mut covered) = (timeline.id.clone(), self.tracker.covered);
-        let mut pieces = Vec::new();
-        loop {
-            let turn = self.donors.only_turn(&timeline, covered)?;
-            let last = turn.as_ref().map_or(Revision(i64::MAX - 1), |t| t.at);
-            if let Some(span) = Span::new(covered.next(), last) {
-                pieces.extend(self.donors.survey(Some(&timeline), span)?);
-            }
-            let Some(turn) = turn else {
-                break;
-            };
-            (timeline, covered) = (turn.to.id.clone(), turn.at);
-            pieces.push(Piece::Turn(turn.to, turn.at));
-        }
-        // What is between what they know was lost by all.
-        while let Some(Piece::Unknown(_)) = pieces.last() {
-            pieces.pop();
-        }
-        let upto = match pieces.last() {
-            Some(Piece::Known { part, .. }) => part.span.last,
-            Some(Piece::Turn(_, at)) => *at,
-            _ => return Ok(()),
-        };
-        let slots = hole::slots_needed(&pieces);
-        let losses = pieces.iter().filter(|p| matches!(p, Piece::Unknown(_)));
-        if slots == losses.count() as u64 {
+        let steps = knowledge.beyond(&before, None)?;
+        let need = Need::of(&steps);
+        if need.told == 0 {
             return Ok(());
         }
         let header = self.one_more()?;
         let path = self.dir.join(segment_name(header.first));
-        let job = Salvage {
-            source: None,
-            first: header.first,
-            known_last: Sequence(header.first.0 + slots - 1),
-            end: Next::end(Some(upto)),
-            timeline_after: Some(Some(timeline)),
-            newest_turn: Sequence::NONE,
-        };
-        self.write(job, &path, header, None, Sequence(1), None)
-    }
-
-    /// The end of a gap's difference was lost without a trace: donors that know all of its history have it.
-    fn complete_difference(&mut self) -> Result<()> {
-        let (Some(timeline), Some(gap)) = (&self.tracker.timeline, self.tracker.open_gap) else {
-            return Ok(());
-        };
-        let Some(history) = Span::new(gap.first, gap.last) else {
-            return Ok(());
-        };
-        if self.donors.is_empty() || !self.tracker.in_difference() {
-            return Ok(());
-        }
-        let timeline = timeline.id.clone();
-        let pieces = self.donors.survey(Some(&timeline), history)?;
-        if !pieces.iter().all(Piece::is_known) {
-            return Ok(());
-        }
-        let header = self.one_more()?;
-        let path = self.dir.join(segment_name(header.first));
-        let job = Salvage {
-            source: None,
-            first: header.first,
-            known_last: Sequence(header.first.0 + hole::slots_needed(&pieces)),
-            end: Next::end(Some(gap.last)),
-            timeline_after: Some(Some(timeline)),
-            newest_turn: Sequence::NONE,
-        };
+        let job = Job::Steps(steps, need.slots);
         self.write(job, &path, header, None, Sequence(1), None)
     }
 
     /// Ends the last segment; returns the header of one behind it.
     fn one_more(&mut self) -> Result<SegmentHeader> {
         self.begin()?;
-        let before = self.before.take().expect("there is at least one segment");
-        let (segment, mut end) = before.end.expect("the last segment was read");
+        let kept = self.kept.take().expect("there is at least one segment");
+        let (segment, mut end) = kept.end.expect("the last segment was read");
         self.remember();
         end.tracker = self.tracker.clone();
         let ended = recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
@@ -501,34 +500,45 @@ impl Repair<'_> {
 
     fn write(
         &mut self,
-        job: Salvage<'_>,
+        job: Job<'_>,
         path: &Path,
         mut header: SegmentHeader,
         next: Option<&Found>,
         oldest: Sequence,
-        place: Option<Place>,
+        place: Option<Where>,
     ) -> Result<()> {
+        let may_fill = self.may_fill(oldest, header.first);
         let mut none = Donors::new(&mut []);
-        let donors = if self.may_fill(oldest, header.first) {
-            &mut self.donors
-        } else {
-            &mut none
+        let mut knowledge = Knowledge {
+            donors: if may_fill {
+                &mut self.donors
+            } else {
+                &mut none
+            },
+            lineage: &self.lineage,
+            own: Vec::new(),
         };
         let mut temporary = segment::create_temporary(self.storage, path)?;
+        let now = self.storage.now();
+        let mut out = Output::new(&temporary, &header, &mut self.tracker, now);
         let Rewritten {
             extent,
             records,
             losses,
             filled,
             filled_from,
-        } = salvage::rewrite(
-            job,
-            &temporary,
-            &header,
-            &mut self.tracker,
-            donors,
-            self.storage.now(),
-        )?;
+        } = match job {
+            Job::Salvage(job) => salvage::rewrite(job, out, &mut knowledge)?,
+            Job::Steps(steps, slots) => {
+                let room = hole::Room {
+                    slots,
+                    plain: false,
+                    exact: false,
+                };
+                out.items(hole::lay_out(room, steps), 0, &mut knowledge)?;
+                out.finish()?
+            }
+        };
         header.context.repaired = Some(Repaired {
             stands_for: next
                 .and_then(|n| n.header.as_ref().ok())
@@ -568,7 +578,7 @@ impl Repair<'_> {
                 Some((segment, end))
             }
         };
-        self.before = Some(Before {
+        self.kept = Some(Kept {
             header,
             extent,
             end,
@@ -597,8 +607,8 @@ impl Repair<'_> {
         if !self.begun {
             return Ok(());
         }
-        let before = self.before.take().expect("there is at least one segment");
-        let (segment, mut end) = before.end.expect("the last segment was read");
+        let kept = self.kept.take().expect("there is at least one segment");
+        let (segment, mut end) = kept.end.expect("the last segment was read");
         self.remember();
         end.tracker = self.tracker.clone();
         recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
@@ -606,34 +616,61 @@ impl Repair<'_> {
         segment::sync_dir(self.storage, self.dir)
     }
 
-    /// What a segment says of what is before it: by its header, or its first record.
-    fn begins_with(&self, files: &[Found], i: usize, uuid: Uuid) -> Result<Next> {
-        let mut next = Next::end(files[i].covered_before(uuid));
-        if let Ok(header) = &files[i].header {
-            let gap = header.context.open_gap;
-            if let Some(gap) = gap.filter(|g| g.reason != GapReason::Damage) {
-                next = Next::difference(gap.last);
+    /// What is known before a segment: by its header, else by its first record, else by the next one that says
+    /// anything.
+    fn behind(&self, files: &[Found], i: usize, uuid: Uuid) -> Result<Behind> {
+        let mut nearest: Option<(Place, bool)> = None;
+        for (j, file) in files.iter().enumerate().skip(i) {
+            let adjacent = j == i;
+            let header = file.header.as_ref().ok();
+            // What was written behind a loss knows only what was covered, and a loss covers nothing.
+            let sure = |h: &&SegmentHeader| {
+                let gap = h.context.open_gap;
+                let before = |g: Gap| g.reason != GapReason::Damage || g.last <= h.covered;
+                h.context.repaired.is_none() && gap.is_none_or(before)
+            };
+            if let Some(header) = header.filter(sure) {
+                return Ok(nearer(nearest, Place::of_segment(header), adjacent));
             }
-            return Ok(next);
-        }
-        for j in i..files.len() {
-            let seed = files[j].seed(self.storage, files.get(j + 1), uuid)?;
-            let (Some(mut source), Some(seed)) = (files[j].source(self.storage)?, seed) else {
+            let seed = file.seed(self.storage, files.get(j + 1), uuid)?;
+            let (Some(mut source), Some(seed)) = (file.source(self.storage)?, seed) else {
                 continue;
             };
-            let first = next::first(&mut source, &seed)?;
-            if let Some(first) = first {
-                if j == i {
-                    next = first;
-                } else {
-                    next.witnesses = first.witnesses;
+            if let Some((place, first)) = place::first(&mut source, &seed)? {
+                // Others of its records may be missing before.
+                let adjacent = adjacent && first == file.first;
+                if place.timeline.is_some() {
+                    return Ok(nearer(nearest, place, adjacent));
                 }
-            }
-            if !next.witnesses.is_empty() || self.donors.is_empty() {
-                break;
+                nearest.get_or_insert((place, adjacent));
             }
         }
-        Ok(next)
+        Ok(match nearest {
+            Some((place, adjacent)) => Behind::Place { place, adjacent },
+            None => salvage::nothing_behind(),
+        })
+    }
+
+    /// All timelines that anybody knows of.
+    fn lineage(&mut self, files: &[Found], uuid: Uuid) -> Result<Lineage> {
+        let mut lineage = Lineage::default();
+        for (i, file) in files.iter().enumerate() {
+            if let Ok(header) = &file.header
+                && let Some(timeline) = &header.context.timeline
+            {
+                lineage.learn(lineage::named(timeline));
+            }
+            let seed = file.seed(self.storage, files.get(i + 1), uuid)?;
+            if let (Some(mut source), Some(seed)) = (file.source(self.storage)?, seed) {
+                for turn in evidence::turns(&mut source, &seed)? {
+                    lineage.learn(turn);
+                }
+            }
+        }
+        for turn in self.donors.turns()? {
+            lineage.learn(turn);
+        }
+        Ok(lineage)
     }
 
     fn header_for(&self, first: Sequence, uuid: Uuid) -> SegmentHeader {
@@ -645,7 +682,7 @@ impl Repair<'_> {
         header.context.timeline.clone_from(&self.tracker.timeline);
         header.context.open_gap = self.tracker.open_gap;
         header.context.unhealed = self.tracker.unhealed;
-        if let Some(before) = &self.before {
+        if let Some(before) = &self.kept {
             header.predecessor_last = before.extent.last;
             header.predecessor_digest = before.extent.digest;
             header.context.predecessor_first = before.header.first;
@@ -660,8 +697,18 @@ impl Repair<'_> {
     }
 }
 
+/// What the nearest thing says, with the timeline from the first that names one.
+fn nearer(nearest: Option<(Place, bool)>, place: Place, adjacent: bool) -> Behind {
+    let (nearest, adjacent) = nearest.unwrap_or((place, adjacent));
+    let place = Place {
+        timeline: place.timeline,
+        ..nearest
+    };
+    Behind::Place { place, adjacent }
+}
+
 /// The last sequence that is known to have been in a segment that has no successor.
-fn known_last(this: &Found, evidence: &salvage::Evidence, at_least: Sequence) -> Sequence {
+fn known_last(this: &Found, evidence: &Evidence, at_least: Sequence) -> Sequence {
     let by_repair = this.header.as_ref().ok().and_then(|h| h.context.repaired);
     let by_repair = by_repair.map_or(Sequence::NONE, |r| r.last);
     let known = evidence.last.max(by_repair);
@@ -673,27 +720,28 @@ fn known_last(this: &Found, evidence: &salvage::Evidence, at_least: Sequence) ->
     }
 }
 
-/// The timeline in force before a segment, if its header still says so.
-#[allow(clippy::option_option)] // Not to know the timeline, and to know that there was none.
-fn timeline_before(next: &Found) -> Option<Option<String>> {
-    let header = next.header.as_ref().ok()?;
-    Some(header.context.timeline.as_ref().map(|t| t.id.clone()))
-}
-
 fn lacks_something(checkpoint: &Checkpoint) -> bool {
     let gap = checkpoint.header.open_gap;
     gap.is_some_and(|g| g.reason == GapReason::Damage)
 }
 
+/// What a new segment is made of.
+enum Job<'a> {
+    /// What verifies of a damaged one, if there is one.
+    Salvage(Salvage<'a>),
+    /// What is known, in so many records.
+    Steps(Vec<hole::Step>, u64),
+}
+
 /// Where something is wrong, and what.
-struct Place {
+struct Where {
     file: PathBuf,
     bad_file: Option<PathBuf>,
     offset: u64,
     detail: String,
 }
 
-impl Place {
+impl Where {
     fn report(self, losses: &[Loss], report: &mut RepairReport) {
         let damage = |loss: Option<&Loss>| Damage {
             file: self.file.clone(),

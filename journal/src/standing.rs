@@ -35,6 +35,8 @@ pub(crate) struct Standing {
     pub(crate) timeline: TimelineTag,
     /// Whether it lies within a gap's difference: behind the opening, up to the end.
     pub(crate) within: bool,
+    /// Whether it tells several revisions, each change with its own: only repair writes such records.
+    pub(crate) shared: bool,
 }
 
 impl Tracker {
@@ -48,6 +50,7 @@ impl Tracker {
             after: self.covered,
             timeline: TimelineTag::of(timeline.map(|t| t.id.as_str())),
             within: self.in_difference(),
+            shared: false,
         }
     }
 }

@@ -221,6 +221,8 @@ impl Growing {
                 phase: GapPhase::Closed,
                 ..
             } => {
+                // Older than any part of the difference, which tells how things were after the gap.
+                self.apply(&record);
                 for record in std::mem::take(&mut self.difference) {
                     self.apply(&record);
                 }
@@ -233,10 +235,8 @@ impl Growing {
     }
 
     fn apply(&mut self, record: &Record) {
-        if let Entry::Changes { changes, .. } = &record.entry {
-            for change in changes {
-                self.state.apply(record.revision, change);
-            }
+        for change in record.entry.changes() {
+            self.state.apply(record.revision, change);
         }
     }
 
@@ -245,6 +245,7 @@ impl Growing {
         match record.entry {
             Entry::Changes { .. } => !self.tracker.in_difference() && record.revision > at,
             Entry::Gap { last, .. } => last > at,
+            Entry::Lost { first, last, .. } => first <= last && first > at,
             _ => false,
         }
     }
@@ -275,7 +276,7 @@ fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
         covered: b.header.revision,
         timeline: b.header.timeline.clone(),
         open_gap: b.header.open_gap,
-        unhealed: None,
+        ..Tracker::default()
     })
 }
 

@@ -2,7 +2,11 @@
 //!
 //! A pure function of the records: the writer, recovery, repair and reading all use this one.
 
-use crate::{Entry, Gap, GapPhase, GapReason, Revision, Timeline};
+use crate::{
+    Entry, Gap, GapPhase, GapReason, Revision, Timeline,
+    layout::{Kind, RecordHeader},
+    standing::TimelineTag,
+};
 
 /// What the records so far say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +19,10 @@ pub(crate) struct Tracker {
     pub(crate) open_gap: Option<Gap>,
     /// Within a difference: older damage that it does not make good.
     pub(crate) unhealed: Option<Gap>,
+    /// For repair: up to where all was told, or named as lost. Not less than what is covered.
+    pub(crate) reached: Revision,
+    /// For repair: the timeline that the newest record says it is of. Its own record may be lost.
+    pub(crate) tag: Option<TimelineTag>,
 }
 
 /// Two losses as one.
@@ -33,6 +41,26 @@ impl Tracker {
     /// Whether the changes that follow are a gap's difference, not events.
     pub(crate) fn in_difference(&self) -> bool {
         self.open_gap.is_some_and(|g| g.reason != GapReason::Damage)
+    }
+
+    /// Takes in the next record, of which the header is at hand.
+    pub(crate) fn pass(&mut self, header: &RecordHeader, entry: &Entry) {
+        self.apply(header.revision, entry);
+        self.tag = Some(header.standing.timeline);
+        let told = match (header.kind, entry) {
+            (_, Entry::Lost { first, last, .. }) if first <= last => *last,
+            (_, Entry::Gap { last, phase, .. }) if *phase == GapPhase::Closed => *last,
+            (Kind::Timeline, _) => {
+                self.reached = self.covered;
+                return;
+            }
+            (Kind::Changes | Kind::Watermark | Kind::Seal, _) if !header.standing.within => {
+                header.revision
+            }
+            _ => header.standing.after,
+        };
+        let told = told.max(header.standing.after);
+        self.reached = self.reached.max(self.covered).max(told);
     }
 
     /// Takes in the next record.

@@ -132,6 +132,17 @@ pub enum EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
+    /// The changes that it tells, those that are known within a loss included.
+    pub fn changes(&self) -> impl Iterator<Item = ChangeRef<'_>> {
+        let (own, within): (&[ChangeRef<'_>], &[Change]) = match self {
+            Self::Changes { changes, .. } => (changes, &[]),
+            Self::Marker(entry) => (&[], entry.changes()),
+        };
+        own.iter()
+            .copied()
+            .chain(within.iter().map(ChangeRef::from))
+    }
+
     /// What it says, if it is not changes.
     #[must_use]
     pub fn marker(&self) -> Option<&Entry> {

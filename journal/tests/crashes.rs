@@ -437,11 +437,15 @@ fn salvaged(disk: &Simulated) -> Vec<(Sequence, Revision, Entry)> {
                 first_sequence,
                 first,
                 last,
+                known,
+                changes,
                 ..
             } => Entry::Lost {
                 first_sequence,
                 first,
                 last,
+                known,
+                changes,
                 observed_at: Timestamp(0),
             },
             Entry::Seal { .. } => Entry::Seal {

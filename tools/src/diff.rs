@@ -218,6 +218,8 @@ struct Events {
     in_gap: bool,
     newest: Revision,
     ahead: VecDeque<Event>,
+    /// What is left of the record that was read last.
+    shared: VecDeque<Event>,
 }
 
 impl Events {
@@ -228,6 +230,7 @@ impl Events {
             in_gap: false,
             newest: Revision::NONE,
             ahead: VecDeque::new(),
+            shared: VecDeque::new(),
         })
     }
 
@@ -258,6 +261,9 @@ impl Events {
     }
 
     fn read(&mut self) -> Result<Option<Event>, SourceError> {
+        if let Some(event) = self.shared.pop_front() {
+            return Ok(Some(event));
+        }
         for record in self.records.by_ref() {
             let record = record?;
             match record.entry {
@@ -270,10 +276,20 @@ impl Events {
                         && record.revision >= self.newest =>
                 {
                     self.newest = record.revision;
-                    return Ok(Some(Event {
-                        revision: record.revision,
-                        changes,
-                    }));
+                    // A repair may have put several revisions into one record.
+                    for mut change in changes {
+                        let revision = change.revision.take().unwrap_or(record.revision);
+                        match self.shared.back_mut() {
+                            Some(last) if last.revision == revision => last.changes.push(change),
+                            _ => self.shared.push_back(Event {
+                                revision,
+                                changes: vec![change],
+                            }),
+                        }
+                    }
+                    if let Some(event) = self.shared.pop_front() {
+                        return Ok(Some(event));
+                    }
                 }
                 _ => {}
             }

@@ -30,11 +30,9 @@ impl Form {
         if self == Self::Json {
             return json::write_record(out, record);
         }
-        if let EntryRef::Changes { changes, .. } = &record.entry {
-            for change in changes.iter() {
-                let revision = change.revision.unwrap_or(record.revision);
-                self.write_change(out, revision, change.path, change.value);
-            }
+        for change in record.entry.changes() {
+            let revision = change.revision.unwrap_or(record.revision);
+            self.write_change(out, revision, change.path, change.value);
         }
     }
 
@@ -215,9 +213,8 @@ pub(crate) fn read(
             Some(Err(error)) => error,
             Some(Ok(record)) => {
                 count += 1;
-                if let EntryRef::Changes { changes: some, .. } = &record.entry {
-                    changes += some.len() as u64;
-                } else if let Some(gap) = GapSeen::of(&record.entry) {
+                changes += record.entry.changes().count() as u64;
+                if let Some(gap) = GapSeen::of(&record.entry) {
                     gaps += u64::from(gap.is_loss());
                     each(Item::Seen(Seen::Gap(gap)))?;
                 }

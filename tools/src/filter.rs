@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 pub use cairn_client::path::Prefix;
-use cairn_journal::{EntryRef, RecordRef, Revision, Timestamp};
+use cairn_journal::{Entry, EntryRef, RecordRef, Revision, Timestamp};
 
 use crate::source::time_of;
 
@@ -82,7 +82,17 @@ impl Filter {
             });
             return (!changes.is_empty()).then_some(record);
         }
-        (self.prefix.is_none() && self.is_revision_wanted(record.revision)).then_some(record)
+        let is_wanted = self.prefix.is_none() && self.is_revision_wanted(record.revision);
+        if let EntryRef::Marker(marker) = &mut record.entry
+            && !marker.changes().is_empty()
+            && let Entry::Lost { changes, .. } = marker.to_mut()
+        {
+            changes.retain(|change| {
+                self.is_change_wanted(change.revision.unwrap_or(record.revision), &change.path)
+            });
+            return (is_wanted || !changes.is_empty()).then_some(record);
+        }
+        is_wanted.then_some(record)
     }
 
     /// Whether a change of this path is wanted that is printed with this revision.

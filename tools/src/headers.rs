@@ -184,10 +184,7 @@ impl<W: Write> Printer<'_, W> {
     }
 
     fn record(&mut self, record: &RecordRef<'_>, stored: &StoredRecord) -> Result<(), DumpError> {
-        let changes = match &record.entry {
-            EntryRef::Changes { changes, .. } => changes.len(),
-            EntryRef::Marker(_) => 0,
-        };
+        let changes = record.entry.changes().count();
         let kind = kind(&record.entry);
         if self.json {
             return self.object(&RecordRow {

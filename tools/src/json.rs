@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cairn_journal::{
     Change, ChangeRef, Entry, EntryRef, GapPhase, GapReason, Op, RecordRef, Revision, Sequence,
-    Timeline, Timestamp,
+    Span, Timeline, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ enum JsonEntry<'a> {
         first_sequence: u64,
         first: i64,
         last: i64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        known: Vec<(i64, i64)>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changes: Vec<JsonChange<'a>>,
         observed_at_ms: i64,
     },
     /// A type that the journal has learnt and this form has not.
@@ -184,7 +188,7 @@ fn entry_to_json<'a>(entry: &'a EntryRef<'a>) -> JsonEntry<'a> {
             observed_at,
         } => JsonEntry::Changes {
             observed_at_ms: Some(observed_at.0),
-            changes: changes.iter().map(change_to_json).collect(),
+            changes: changes.iter().copied().map(change_to_json).collect(),
         },
         EntryRef::Marker(marker) => marker_to_json(marker),
     }
@@ -237,18 +241,28 @@ fn marker_to_json(marker: &Entry) -> JsonEntry<'_> {
             first_sequence,
             first,
             last,
+            known,
+            changes,
             observed_at,
         } => JsonEntry::Lost {
             first_sequence: first_sequence.0,
             first: first.0,
             last: last.0,
+            known: known
+                .iter()
+                .map(|span| (span.first.0, span.last.0))
+                .collect(),
+            changes: changes
+                .iter()
+                .map(|change| change_to_json(change.into()))
+                .collect(),
             observed_at_ms: observed_at.0,
         },
         _ => JsonEntry::Unknown {},
     }
 }
 
-fn change_to_json<'a>(change: &ChangeRef<'a>) -> JsonChange<'a> {
+fn change_to_json<'a>(change: ChangeRef<'a>) -> JsonChange<'a> {
     let path = path_to_json(change.path);
     let revision = change.revision.map(|revision| revision.0);
     match change.value {
@@ -323,11 +337,21 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
             first_sequence,
             first,
             last,
+            known,
+            changes,
             observed_at_ms,
         } => Entry::Lost {
             first_sequence: Sequence(first_sequence),
             first: Revision(first),
             last: Revision(last),
+            known: known
+                .into_iter()
+                .filter_map(|(first, last)| Span::new(Revision(first), Revision(last)))
+                .collect(),
+            changes: changes
+                .into_iter()
+                .map(change_from_json)
+                .collect::<Result<_, _>>()?,
             observed_at: Timestamp(observed_at_ms),
         },
         JsonEntry::Unknown {} => return Err("the record's type is unknown".to_owned()),

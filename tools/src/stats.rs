@@ -131,16 +131,12 @@ impl Counter {
         if GapSeen::of(&record.entry).is_some_and(|gap| gap.is_loss()) {
             stats.gaps += 1;
         }
-        match &record.entry {
-            EntryRef::Changes { changes, .. } => {
-                for change in changes.iter() {
-                    let Revision(revision) = change.revision.unwrap_or(record.revision);
-                    self.add_change(revision, change.path, change.value);
-                }
-            }
-            EntryRef::Marker(marker) => {
-                stats.timelines += u64::from(matches!(**marker, Entry::Timeline(_)));
-            }
+        if let EntryRef::Marker(marker) = &record.entry {
+            stats.timelines += u64::from(matches!(**marker, Entry::Timeline(_)));
+        }
+        for change in record.entry.changes() {
+            let Revision(revision) = change.revision.unwrap_or(record.revision);
+            self.add_change(revision, change.path, change.value);
         }
         Ok(())
     }

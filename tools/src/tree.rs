@@ -153,9 +153,7 @@ fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
 }
 
 fn apply(state: &mut State, record: &Record) {
-    if let Entry::Changes { changes, .. } = &record.entry {
-        for change in changes {
-            state.apply(record.revision, change);
-        }
+    for change in record.entry.changes() {
+        state.apply(record.revision, change);
     }
 }

@@ -168,8 +168,9 @@ impl<'a> Writer<'a> {
         &mut self,
         place: Place,
         revision: Revision,
-        entry: Entry,
+        mut entry: Entry,
     ) -> Result<(), LoadError> {
+        let mut known = (Vec::new(), Timestamp(0));
         let record = match entry {
             Entry::Changes {
                 changes,
@@ -185,6 +186,15 @@ impl<'a> Writer<'a> {
                 }
                 return Ok(());
             }
+            // What is known within a loss comes behind it, as the events that it is.
+            Entry::Lost {
+                ref mut changes,
+                observed_at,
+                ..
+            } => {
+                known = (std::mem::take(changes), observed_at);
+                self.record_of(revision, entry)
+            }
             other => self.record_of(revision, other),
         };
         let Some(record) = record else {
@@ -194,6 +204,14 @@ impl<'a> Writer<'a> {
         self.place = place;
         self.newest = self.newest_after(&record);
         self.append(record)?;
+        for change in known.0 {
+            let line = Line {
+                revision: change.revision.unwrap_or(revision),
+                path: change.path,
+                op: change.op,
+            };
+            self.push(place, line, known.1)?;
+        }
         self.commit_if_due()
     }
 

@@ -41,7 +41,7 @@ impl Point {
                 covered: h.revision,
                 timeline: h.timeline.clone(),
                 open_gap: h.open_gap,
-                unhealed: None,
+                ..Tracker::default()
             },
             counting_from: h.counting_from,
             counting_at: h.counting_at,
@@ -125,6 +125,10 @@ pub(crate) fn collect(
             Entry::Lost { .. } if at.tracker.in_difference() => {}
             // If a part of the difference was lost, what there is of it is better than nothing.
             Entry::Gap { .. } | Entry::Lost { .. } => {
+                // Older than any part of the difference, which tells how things were after the gap.
+                for change in record.entry.changes() {
+                    runs.push(item(record.revision, change))?;
+                }
                 runs.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
             }
             Entry::Changes { changes, .. } => {

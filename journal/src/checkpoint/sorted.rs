@@ -216,6 +216,8 @@ mod tests {
                 first_sequence: Sequence(4),
                 first: Revision(1),
                 last: Revision(0),
+                known: Vec::new(),
+                changes: Vec::new(),
                 observed_at: t,
             },
         };

@@ -1,31 +1,29 @@
 //! Another journal of the same cluster as a donor: read only, never locked, whatever state it is in.
 //!
-//! The whole of it is read once, and of each unbroken stretch of events it is noted where it lies. A
-//! stretch is broken by anything that leaves in doubt whether a revision without a record had changes:
-//! a hole, an earlier loss, a gap. Only records that verify are ever handed on.
-//!
-//! Two things that stand alone between holes are not believed. Deletes: they may be the rest of a gap's
-//! difference. Changes that carry revisions of their own, without a record before them that says what
-//! they are.
+//! The whole of it is read once, and of each unbroken stretch of events it is noted where it lies. Every record
+//! says by itself which revisions it speaks of, in which timeline, and whether as an event: so a record counts
+//! whatever is lost around it. What tells a gap's difference does not, as it tells no single revision. Only records
+//! that verify are ever handed on.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Donor, Part, Recalled, Span, Turn};
+use super::{Donor, Part, Recalled, Span, Turn, bytes_of};
 use crate::{
-    Change, Entry, Error, GapPhase, Result, Revision, Sequence, Timeline, Timestamp,
+    Entry, Error, Result, Revision, Sequence,
     directory::Listing,
-    layout::{SEGMENT_HEADER_BYTES, Seed},
+    layout::{Kind, RecordHeader, Seed},
     payload,
     repair::{
+        evidence,
         found::{self, Found},
-        next::is_difference,
+        lineage,
     },
     scan,
-    storage::{Disk, SharedStorage},
-    tracker::Tracker,
+    standing::TimelineTag,
+    storage::{Disk, SharedStorage, Storage},
 };
 
 /// How far apart the places are from which on a stretch can be read.
@@ -47,13 +45,10 @@ struct Catalog {
     turns: Vec<Turn>,
 }
 
-/// Records of one segment that follow each other without a break.
+/// Records of one segment that lie one behind the other and tell of all that happened in between.
 #[derive(Debug)]
 struct Stretch {
-    /// `None`: nothing has said so yet.
-    timeline: Option<String>,
-    /// Whether the record of another timeline may be in a hole before it.
-    perhaps_another: bool,
+    timeline: TimelineTag,
     segment: usize,
     /// The newest revision that it does not tell of.
     after: Revision,
@@ -95,7 +90,7 @@ impl JournalDonor {
                         catalog.segments.push((file.clone(), seed));
                     }
                 }
-                Surveyor::new(&*self.storage).survey(&mut catalog)?;
+                catalog.survey(&*self.storage)?;
             }
             self.catalog = Some(catalog);
         }
@@ -109,37 +104,21 @@ impl Donor for JournalDonor {
     }
 
     fn knows(&mut self, timeline: &str, span: Span) -> Result<Vec<Part>> {
-        let mut parts: Vec<Part> = Vec::new();
         let storage = self.storage.clone();
-        for stretch in &self.catalog()?.stretches {
-            // Of revisions told twice, the first telling counts.
-            let told = parts.last().map_or(Revision(i64::MIN), |p| p.span.last);
-            let own = Span::new(stretch.after.max(told).next(), stretch.upto);
-            let Some(common) = own.and_then(|own| own.overlap(span)) else {
-                continue;
-            };
-            if stretch.timeline.as_deref() == Some(timeline) {
-                parts.push(Part {
-                    span: common,
-                    events: 0,
-                    bytes: 0,
-                });
-            }
-        }
-        for part in &mut parts {
+        let catalog = self.catalog()?;
+        let mut parts = Vec::new();
+        for span in catalog.spans(timeline, span) {
             let (mut events, mut bytes) = (0, 0);
-            self.catalog()?
-                .walk(&*storage, timeline, part.span, &mut |recalled| {
-                    events += 1;
-                    let sizes = recalled.changes.iter().map(|c| match &c.op {
-                        crate::Op::Set(value) => c.path.len() + value.len(),
-                        crate::Op::Delete => c.path.len(),
-                    });
-                    // Lengths, a revision and flags come on top.
-                    bytes += sizes.map(|n| n as u64 + 32).sum::<u64>();
-                    Ok(())
-                })?;
-            (part.events, part.bytes) = (events, bytes);
+            catalog.walk(&*storage, timeline, span, &mut |recalled| {
+                events += 1;
+                bytes += recalled.changes.iter().map(bytes_of).sum::<u64>();
+                Ok(())
+            })?;
+            parts.push(Part {
+                span,
+                events,
+                bytes,
+            });
         }
         Ok(parts)
     }
@@ -160,91 +139,159 @@ impl Donor for JournalDonor {
 }
 
 impl Catalog {
-    /// A header, or a record, names a timeline and the one before. That is what nothing has named before was
-    /// of. And if the record of its beginning was not met, it was in the hole: what follows that one and is
-    /// newer than what the timeline before had is of the new one.
-    fn learn(&mut self, before: Option<&str>, timeline: &Timeline) {
-        let parent = timeline.parent.as_deref().filter(|_| timeline.kept);
-        for stretch in &mut self.stretches {
-            let of_parent = parent.filter(|_| stretch.upto <= timeline.at);
-            if stretch.timeline.is_none() {
-                stretch.timeline = Some(of_parent.unwrap_or(&timeline.id).to_owned());
-            } else if parent.is_some()
-                && stretch.timeline.as_deref() == parent
-                && stretch.perhaps_another
-                && stretch.after >= timeline.at
+    /// Looks at every record that verifies.
+    fn survey(&mut self, storage: &dyn Storage) -> Result<()> {
+        for segment in 0..self.segments.len() {
+            let (file, seed) = self.segments[segment].clone();
+            if let Ok(header) = &file.header {
+                self.turns
+                    .extend(header.context.timeline.as_ref().map(lineage::named));
+            }
+            let Some(mut source) = file.source(storage)? else {
+                continue;
+            };
+            let mut at = evidence::BEGIN;
+            while let Some(offset) =
+                evidence::next_whole(&mut source, &seed, at, Sequence::NONE.next())?
             {
-                stretch.timeline = Some(timeline.id.clone());
+                let raw = scan::look(&mut source, &seed, offset)?.expect("whole a moment ago");
+                let header = raw.header;
+                let entry = payload::decode(header.kind, raw.payload).expect("it decoded");
+                at = offset + header.length();
+                if let Entry::Timeline(to) = &entry {
+                    self.turns.push(Turn {
+                        to: to.clone(),
+                        begun: Some(header.revision),
+                    });
+                }
+                let told = told(&header, &entry);
+                if told.is_empty() && matches!(header.kind, Kind::Watermark | Kind::Seal) {
+                    self.pass(segment, (offset, at));
+                }
+                for (timeline, span) in told {
+                    self.note(timeline, segment, span, (offset, at));
+                }
             }
         }
-        let is_known = |t: &Turn| t.to.id == timeline.id;
-        if before == Some(&timeline.id) || self.turns.iter().any(is_known) {
+        Ok(())
+    }
+
+    /// All of this span is told by the record at these offsets, and what was noted before.
+    fn note(
+        &mut self,
+        timeline: TimelineTag,
+        segment: usize,
+        span: Span,
+        (offset, end): (u64, u64),
+    ) {
+        if let Some(stretch) = self.stretches.last_mut()
+            && stretch.segment == segment
+            && stretch.timeline == timeline
+            && stretch.end == offset
+            && span.first == stretch.upto.next()
+        {
+            if stretch
+                .points
+                .last()
+                .is_none_or(|(_, p)| offset - p >= POINT_BYTES)
+            {
+                stretch.points.push((stretch.upto, offset));
+            }
+            stretch.upto = span.last;
+            stretch.end = end;
             return;
         }
-        let (from, at) = match (before, parent) {
-            (_, Some(parent)) => (Some(parent.to_owned()), timeline.at),
-            (None, None) if timeline.parent.is_none() => (None, Revision::NONE),
-            _ => return,
-        };
-        self.turns.push(Turn {
-            from,
-            to: timeline.clone(),
-            at,
+        self.stretches.push(Stretch {
+            timeline,
+            segment,
+            after: span.first.previous(),
+            upto: span.last,
+            points: vec![(span.first.previous(), offset)],
+            end,
         });
+    }
+
+    /// A record that says nothing new does not break a stretch.
+    fn pass(&mut self, segment: usize, (offset, end): (u64, u64)) {
+        if let Some(stretch) = self.stretches.last_mut()
+            && stretch.segment == segment
+            && stretch.end == offset
+        {
+            stretch.end = end;
+        }
+    }
+
+    /// What is told of a span, in order, nothing twice.
+    fn spans(&self, timeline: &str, span: Span) -> Vec<Span> {
+        self.tellings(timeline, span)
+            .into_iter()
+            .map(|(_, s)| s)
+            .collect()
+    }
+
+    /// The same, and by which stretch.
+    fn tellings(&self, timeline: &str, span: Span) -> Vec<(&Stretch, Span)> {
+        let tag = TimelineTag::of(Some(timeline));
+        if self.is_ambiguous(tag) {
+            return Vec::new();
+        }
+        let of_it = self.stretches.iter().filter(|s| s.timeline == tag);
+        let common =
+            |s: &Stretch| Span::new(s.after.next(), s.upto).and_then(|own| own.overlap(span));
+        let mut all: Vec<(&Stretch, Span)> = of_it.filter_map(|s| Some((s, common(s)?))).collect();
+        all.sort_by_key(|(_, span)| span.first);
+        let mut told = span.first.previous();
+        let mut once = Vec::new();
+        for (stretch, span) in all {
+            if let Some(rest) = Span::new(span.first.max(told.next()), span.last) {
+                once.push((stretch, rest));
+                told = rest.last;
+            }
+        }
+        once
+    }
+
+    /// Whether two timelines of this journal have this tag.
+    fn is_ambiguous(&self, tag: TimelineTag) -> bool {
+        let ids = self.turns.iter().map(|t| t.to.id.as_str());
+        let mut ids = ids.filter(|id| TimelineTag::of(Some(id)) == tag);
+        let first = ids.next();
+        ids.any(|id| Some(id) != first)
     }
 
     fn walk(
         &self,
-        storage: &dyn crate::storage::Storage,
+        storage: &dyn Storage,
         timeline: &str,
         span: Span,
         visit: &mut dyn FnMut(Recalled) -> Result<()>,
     ) -> Result<()> {
-        let mut told = span.first.previous();
-        for stretch in &self.stretches {
-            let own = Span::new(stretch.after.max(told).next(), stretch.upto);
-            let Some(common) = own.and_then(|own| own.overlap(span)) else {
-                continue;
-            };
-            if stretch.timeline.as_deref() != Some(timeline) {
-                continue;
-            }
-            told = common.last;
+        for (stretch, span) in self.tellings(timeline, span) {
             let (file, seed) = &self.segments[stretch.segment];
-            let Some(mut source) = file.source(storage)? else {
-                continue;
+            let changed = || Error::DonorChanged {
+                donor: file.path.display().to_string(),
+                first: span.first,
+                last: span.last,
             };
+            let mut source = file.source(storage)?.ok_or_else(changed)?;
             let before = stretch.points.iter().rev();
             let mut at = before
-                .filter(|(covered, _)| *covered < common.first)
+                .filter(|(covered, _)| *covered < span.first)
                 .map(|(_, offset)| *offset)
                 .next()
                 .unwrap_or(stretch.end);
             while at < stretch.end {
-                let Ok(raw) = scan::look(&mut source, seed, at)? else {
-                    return Err(Error::DonorChanged {
-                        donor: file.path.display().to_string(),
-                        first: common.first,
-                        last: common.last,
-                    });
-                };
+                let raw = scan::look(&mut source, seed, at)?.map_err(|_| changed())?;
                 at += raw.header.length();
-                if raw.header.revision < common.first {
-                    continue;
-                }
-                if let Ok(Entry::Changes {
-                    changes,
-                    observed_at,
-                }) = payload::decode(raw.header.kind, raw.payload)
-                {
-                    for recalled in by_revision(raw.header.revision, changes, observed_at) {
-                        if common.first <= recalled.revision && recalled.revision <= common.last {
-                            visit(recalled)?;
-                        }
-                    }
-                }
-                if raw.header.revision > common.last {
+                let header = raw.header;
+                if header.standing.after >= span.last {
                     break;
+                }
+                let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
+                for recalled in by_revision(&header, entry) {
+                    if span.first <= recalled.revision && recalled.revision <= span.last {
+                        visit(recalled)?;
+                    }
                 }
             }
         }
@@ -252,11 +299,45 @@ impl Catalog {
     }
 }
 
-/// The revisions that share a record: one, unless a repair wrote it.
-fn by_revision(revision: Revision, changes: Vec<Change>, observed_at: Timestamp) -> Vec<Recalled> {
+/// The revisions of which a record tells all, each span with its timeline.
+fn told(header: &RecordHeader, entry: &Entry) -> Vec<(TimelineTag, Span)> {
+    let standing = header.standing;
+    let since = |timeline, last| {
+        let span = Span::new(standing.after.next(), last);
+        span.map(|span| (timeline, span)).into_iter().collect()
+    };
+    match entry {
+        Entry::Lost { known, .. } => known.iter().map(|s| (standing.timeline, *s)).collect(),
+        _ if standing.within => Vec::new(),
+        Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Seal { .. } => {
+            since(standing.timeline, header.revision)
+        }
+        // Up to there nothing more happened in the timeline before.
+        Entry::Timeline(to) if to.kept && to.parent.is_some() => since(
+            TimelineTag::of(to.parent.as_deref()),
+            header.revision.min(to.at),
+        ),
+        Entry::Timeline(_) | Entry::Gap { .. } => Vec::new(),
+    }
+}
+
+/// The revisions that a record tells: one, unless a repair wrote it.
+fn by_revision(header: &RecordHeader, entry: Entry) -> Vec<Recalled> {
+    let (changes, observed_at) = match entry {
+        Entry::Changes {
+            changes,
+            observed_at,
+        }
+        | Entry::Lost {
+            changes,
+            observed_at,
+            ..
+        } => (changes, observed_at),
+        _ => return Vec::new(),
+    };
     let mut all: Vec<Recalled> = Vec::new();
     for mut change in changes {
-        let at = change.revision.take().unwrap_or(revision);
+        let at = change.revision.take().unwrap_or(header.revision);
         match all.last_mut() {
             Some(last) if last.revision == at => last.changes.push(change),
             _ => all.push(Recalled {
@@ -266,248 +347,12 @@ fn by_revision(revision: Revision, changes: Vec<Change>, observed_at: Timestamp)
             }),
         }
     }
-    if all.is_empty() {
+    if all.is_empty() && header.kind == Kind::Changes {
         all.push(Recalled {
-            revision,
+            revision: header.revision,
             changes: Vec::new(),
             observed_at,
         });
     }
     all
-}
-
-/// Reads a journal from its beginning to its end and notes its stretches.
-struct Surveyor<'a> {
-    storage: &'a dyn crate::storage::Storage,
-    tracker: Tracker,
-    expected: Sequence,
-    /// Whether the next changes may be the rest of a difference whose opening is missing.
-    doubt: bool,
-    /// What a marker met in doubt says is covered.
-    marked: Option<Revision>,
-    /// Whether the stretch that was noted last goes on.
-    unbroken: bool,
-    /// Whether the record of a timeline may be in a hole since one was named.
-    perhaps_another: bool,
-}
-
-impl<'a> Surveyor<'a> {
-    fn new(storage: &'a dyn crate::storage::Storage) -> Self {
-        Self {
-            storage,
-            tracker: Tracker::default(),
-            expected: Sequence(1),
-            doubt: false,
-            marked: None,
-            unbroken: false,
-            perhaps_another: false,
-        }
-    }
-
-    fn survey(mut self, catalog: &mut Catalog) -> Result<()> {
-        for segment in 0..catalog.segments.len() {
-            let (file, seed) = catalog.segments[segment].clone();
-            let Some(mut source) = file.source(self.storage)? else {
-                continue;
-            };
-            // Stretches do not reach over files; what a header says holds whatever is missing before.
-            self.unbroken = false;
-            if let Ok(header) = &file.header {
-                let before = self.tracker.timeline.take();
-                self.tracker = crate::recovery::tracker_before(header);
-                self.expected = header.first;
-                self.doubt = false;
-                if let Some(timeline) = self.tracker.timeline.clone() {
-                    catalog.learn(before.as_ref().map(|t| t.id.as_str()), &timeline);
-                }
-                self.perhaps_another = false;
-                if self.tracker.open_gap.is_some() && !self.tracker.in_difference() {
-                    self.tracker.open_gap = None;
-                }
-            }
-            let mut at = SEGMENT_HEADER_BYTES as u64;
-            while let Some(offset) =
-                crate::salvage::next_whole(&mut source, &seed, at, Sequence::NONE.next())?
-            {
-                at = self.record(catalog, segment, &mut source, &seed, offset)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes in the whole record at `offset`; returns where the next one may be.
-    fn record(
-        &mut self,
-        catalog: &mut Catalog,
-        segment: usize,
-        source: &mut crate::source::Source,
-        seed: &Seed,
-        offset: u64,
-    ) -> Result<u64> {
-        let raw = scan::look(source, seed, offset)?.expect("it was whole a moment ago");
-        let header = raw.header;
-        let entry = payload::decode(header.kind, raw.payload).expect("it decoded");
-        let after = offset + header.length();
-        let lost = match entry {
-            // Where only markers are lost, nothing is in doubt.
-            Entry::Lost { first, last, .. } => {
-                first <= last
-                    || header.revision < self.tracker.covered
-                    || self.tracker.in_difference()
-            }
-            _ => header.sequence != self.expected,
-        };
-        if lost {
-            self.unbroken = false;
-            self.doubt = true;
-            self.perhaps_another = true;
-            self.marked = None;
-            self.tracker.open_gap = None;
-        }
-        self.expected = header.sequence.next();
-        let covered = self.tracker.covered;
-        let before = self.tracker.clone();
-        self.tracker.apply(header.revision, &entry);
-        match &entry {
-            Entry::Changes { changes, .. } => {
-                if before.in_difference() {
-                    return Ok(after);
-                }
-                if self.doubt && self.is_doubtful(source, seed, offset, &header, changes)? {
-                    self.unbroken = false;
-                    return Ok(after);
-                }
-                let first = changes.iter().filter_map(|c| c.revision).min();
-                let known_before = if self.unbroken {
-                    covered
-                } else if self.doubt {
-                    // It is an event, so what the marker before it said was said among events.
-                    let before = first.unwrap_or(header.revision).previous();
-                    self.marked.take().map_or(before, |m| m.min(before))
-                } else {
-                    covered
-                };
-                self.doubt = false;
-                self.note(
-                    catalog,
-                    segment,
-                    known_before,
-                    header.revision,
-                    offset,
-                    after,
-                );
-            }
-            Entry::Watermark { .. } | Entry::Seal { .. } => {
-                if before.in_difference() {
-                    return Ok(after);
-                }
-                if self.doubt {
-                    // It may stand within a difference, and say what was covered before that.
-                    self.marked = Some(header.revision);
-                    return Ok(after);
-                }
-                self.note(catalog, segment, covered, header.revision, offset, after);
-            }
-            Entry::Gap {
-                phase: GapPhase::Opened,
-                ..
-            } => {
-                self.doubt = false;
-                self.unbroken = false;
-            }
-            Entry::Gap { last, .. } => {
-                // Whatever the difference was: from here on there are events again.
-                self.tracker.open_gap = None;
-                self.tracker.covered = *last;
-                self.doubt = false;
-                self.unbroken = false;
-            }
-            Entry::Timeline(timeline) => {
-                if !before.in_difference() {
-                    // Behind a hole it may be one of a gap's records; it says itself what was before.
-                    if self.doubt {
-                        catalog.learn(None, timeline);
-                    } else {
-                        self.turn(catalog, &before, timeline, header.revision);
-                    }
-                    let goes_on = timeline.kept && header.revision >= covered;
-                    if goes_on && !self.doubt && before.timeline.is_some() {
-                        // Up to there nothing more happened in the timeline before.
-                        let now = std::mem::replace(&mut self.tracker.timeline, before.timeline);
-                        self.note(catalog, segment, covered, header.revision, offset, after);
-                        self.tracker.timeline = now;
-                    }
-                }
-                self.marked = None;
-                self.unbroken = false;
-                self.perhaps_another = false;
-            }
-            Entry::Lost { .. } => {
-                self.tracker.open_gap = None;
-            }
-        }
-        Ok(after)
-    }
-
-    fn is_doubtful(
-        &self,
-        source: &mut crate::source::Source,
-        seed: &Seed,
-        offset: u64,
-        header: &crate::layout::RecordHeader,
-        changes: &[Change],
-    ) -> Result<bool> {
-        if is_difference(source, seed, offset, header, changes)? {
-            return Ok(true);
-        }
-        let deletes = changes.iter().all(|c| c.op == crate::Op::Delete);
-        Ok(deletes && scan::look(source, seed, offset + header.length())?.is_err())
-    }
-
-    /// A timeline that goes on with the revisions before it.
-    fn turn(&self, catalog: &mut Catalog, before: &Tracker, to: &Timeline, at: Revision) {
-        if before.timeline.is_none() && to.parent.is_some() {
-            catalog.learn(None, to);
-        } else if at >= before.covered && (to.kept || before.timeline.is_none()) {
-            catalog.turns.push(Turn {
-                from: before.timeline.as_ref().map(|t| t.id.clone()),
-                to: to.clone(),
-                at,
-            });
-        }
-    }
-
-    fn note(
-        &mut self,
-        catalog: &mut Catalog,
-        segment: usize,
-        after: Revision,
-        upto: Revision,
-        offset: u64,
-        end: u64,
-    ) {
-        let unbroken = self.unbroken;
-        self.unbroken = true;
-        if unbroken && let Some(stretch) = catalog.stretches.last_mut() {
-            let far = stretch
-                .points
-                .last()
-                .is_none_or(|(_, p)| offset - p >= POINT_BYTES);
-            if far {
-                stretch.points.push((stretch.upto, offset));
-            }
-            stretch.upto = stretch.upto.max(upto);
-            stretch.end = end;
-            return;
-        }
-        catalog.stretches.push(Stretch {
-            timeline: self.tracker.timeline.as_ref().map(|t| t.id.clone()),
-            perhaps_another: self.perhaps_another,
-            segment,
-            after: after.min(upto),
-            upto,
-            points: vec![(after.min(upto), offset)],
-            end,
-        });
-    }
 }

@@ -28,6 +28,8 @@ pub(crate) fn tracker_before(header: &SegmentHeader) -> Tracker {
         timeline: header.context.timeline.clone(),
         open_gap: header.context.open_gap,
         unhealed: header.context.unhealed,
+        reached: header.covered,
+        tag: None,
     }
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn read_last_after(
                     _ => false,
                 };
                 visit(&tracker, &raw, &entry);
-                tracker.apply(raw.header.revision, &entry);
+                tracker.pass(&raw.header, &entry);
             }
             Err(stop) => break stop,
         }

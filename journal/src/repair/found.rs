@@ -10,13 +10,14 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    Error, Result, Revision, Sequence,
+    Error, Result, Sequence,
     directory::{Listing, NEXT},
     layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
-    salvage,
     source::{Source, unreadable_detail},
     storage::{Access, Named, Storage, is_media_error},
 };
+
+use super::evidence;
 
 /// A segment file, whatever state it is in.
 #[derive(Clone, Debug)]
@@ -102,22 +103,11 @@ impl Found {
             return Ok(None);
         };
         for seed in guesses {
-            if salvage::any_record(&mut source, &seed)? {
+            if evidence::any_record(&mut source, &seed)? {
                 return Ok(Some(seed));
             }
         }
         Ok(None)
-    }
-
-    /// The newest revision covered before it, as far as its header can still be read.
-    pub(crate) fn covered_before(&self, uuid: Uuid) -> Option<Revision> {
-        if let Ok(header) = &self.header {
-            return Some(header.covered);
-        }
-        let mut copies = self.guesses.iter();
-        copies
-            .find(|g| g.uuid == uuid && g.first == self.first)
-            .map(|g| g.covered)
     }
 }
 
@@ -161,7 +151,7 @@ pub(crate) fn identity(storage: &dyn Storage, files: &mut [Found]) -> Result<Opt
     for file in files.iter() {
         for guess in &file.guesses {
             if let Some(mut source) = file.source(storage)?
-                && salvage::any_record(&mut source, &guess.seed())?
+                && evidence::any_record(&mut source, &guess.seed())?
             {
                 return Ok(Some(guess.uuid));
             }

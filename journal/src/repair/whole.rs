@@ -1,21 +1,27 @@
 //! Whether a segment is whole, and its predecessor and successor fit.
 
 use crate::{
-    Entry, Error, Result, Revision, Sequence,
+    Entry, Error, Result, Sequence,
     directory::{self, Extent, Segment, Tail},
-    donor::Donors,
-    layout::{RecordHeader, SegmentHeader},
+    donor::{Piece, Span},
+    layout::SegmentHeader,
     payload,
     recovery::{self, LastSegment},
-    salvage,
+    scan::RawRecord,
     storage::Storage,
     tracker::Tracker,
 };
 
-use super::found::Found;
+use super::{
+    found::Found,
+    hole::Step,
+    knowledge::{Before, Knowledge, Plan},
+    place::{Behind, Place},
+    salvage,
+};
 
 /// A segment that is as it should be.
-pub(crate) struct Before {
+pub(crate) struct Kept {
     pub(crate) header: SegmentHeader,
     pub(crate) extent: Extent,
     /// Set if it is the last one.
@@ -27,7 +33,7 @@ pub(crate) type Complaint = (u64, String);
 
 /// A whole segment, and what is known at its end.
 pub(crate) struct Whole {
-    pub(crate) before: Before,
+    pub(crate) kept: Kept,
     pub(crate) tracker: Tracker,
     pub(crate) records: u64,
 }
@@ -35,11 +41,12 @@ pub(crate) struct Whole {
 /// Step 3: looks at a segment of which `tracker` is what is known before it.
 pub(crate) fn check(
     storage: &dyn Storage,
-    before: Option<&Before>,
+    before: Option<&Kept>,
     this: &Found,
     next: Option<&Found>,
     tracker: &Tracker,
-    donors: &mut Donors<'_>,
+    end: Behind,
+    knowledge: Option<&mut Knowledge<'_, '_>>,
 ) -> Result<Result<Whole, Complaint>> {
     let header = match &this.header {
         Ok(header) => header.clone(),
@@ -62,8 +69,8 @@ pub(crate) fn check(
     let whole = if let Some(extent) = direct {
         let verified = directory::verify(&segment, &extent, |raw| {
             let entry = payload::decode(raw.header.kind, raw.payload)?;
-            losses.note(&tracker, raw.offset, &raw.header, &entry);
-            tracker.apply(raw.header.revision, &entry);
+            losses.note(&tracker, raw, &entry);
+            tracker.pass(&raw.header, &entry);
             Ok(())
         });
         let scan = match verified {
@@ -71,7 +78,7 @@ pub(crate) fn check(
             Err(e) => return complaint(e),
         };
         Whole {
-            before: Before {
+            kept: Kept {
                 header,
                 extent,
                 end: None,
@@ -82,7 +89,7 @@ pub(crate) fn check(
     } else {
         // The last one, or one whose successor is damaged or missing.
         let read = recovery::read_last_after(&segment, tracker, |tracker, raw, entry| {
-            losses.note(tracker, raw.offset, &raw.header, entry);
+            losses.note(tracker, raw, entry);
         });
         let end = match read {
             Ok(end) => end,
@@ -98,7 +105,7 @@ pub(crate) fn check(
         Whole {
             records: end.scan.records,
             tracker: end.tracker.clone(),
-            before: Before {
+            kept: Kept {
                 header,
                 extent: Extent {
                     last: end.scan.last(),
@@ -110,7 +117,11 @@ pub(crate) fn check(
             },
         }
     };
-    Ok(match losses.fillable(donors)? {
+    let fillable = match knowledge {
+        Some(knowledge) => losses.fillable(end, knowledge)?,
+        None => None,
+    };
+    Ok(match fillable {
         Some(complaint) => Err(complaint),
         None => Ok(whole),
     })
@@ -118,47 +129,83 @@ pub(crate) fn check(
 
 /// What earlier repairs had to leave out of a segment. Each took the place of damage, so there are few.
 #[derive(Default)]
-struct Losses(Vec<Recorded>);
+struct Losses {
+    all: Vec<Recorded>,
+}
 
-/// One of them: where it is, what was known before it, and what it names.
+/// One of them: where it is, what was known before it, what it says, and what is behind it.
 struct Recorded {
     offset: u64,
     tracker: Tracker,
-    header: RecordHeader,
     from: Sequence,
-    lost: (Revision, Revision),
+    upto: Sequence,
+    entry: Entry,
+    behind: Option<Place>,
 }
 
 impl Losses {
-    fn note(&mut self, tracker: &Tracker, offset: u64, header: &RecordHeader, entry: &Entry) {
-        if let Entry::Lost {
-            first_sequence,
-            first,
-            last,
-            ..
-        } = entry
-            && first <= last
+    fn note(&mut self, tracker: &Tracker, raw: &RawRecord<'_>, entry: &Entry) {
+        let header = &raw.header;
+        if let Some(last) = self.all.last_mut()
+            && last.behind.is_none()
+            && !matches!(entry, Entry::Lost { .. })
         {
-            self.0.push(Recorded {
-                offset,
-                tracker: tracker.clone(),
-                header: *header,
-                from: *first_sequence,
-                lost: (*first, *last),
-            });
+            last.behind = Some(Place::seen(header, entry, &last.tracker));
+        }
+        if let Entry::Lost { first_sequence, .. } = entry
+            && salvage::is_open(entry)
+        {
+            let from = *first_sequence;
+            let upto = header.sequence;
+            match self.all.last_mut() {
+                // Two that touch are one hole.
+                Some(last) if last.behind.is_none() => last.upto = upto,
+                _ => self.all.push(Recorded {
+                    offset: raw.offset,
+                    tracker: tracker.clone(),
+                    from,
+                    upto,
+                    entry: entry.clone(),
+                    behind: None,
+                }),
+            }
         }
     }
 
-    /// The first that donors can do something about.
-    fn fillable(self, donors: &mut Donors<'_>) -> Result<Option<Complaint>> {
-        for r in self.0 {
-            let items =
-                salvage::recorded_loss(&r.tracker, false, r.from, &r.header, r.lost, donors)?;
-            if items.is_some() {
-                let (first, last) = r.lost;
+    /// The first that somebody can do something about.
+    fn fillable(self, end: Behind, knowledge: &mut Knowledge<'_, '_>) -> Result<Option<Complaint>> {
+        for recorded in self.all {
+            let Entry::Lost {
+                first, last, known, ..
+            } = &recorded.entry
+            else {
+                continue;
+            };
+            let behind = recorded.behind.map_or(end, |place| Behind::Place {
+                place,
+                adjacent: true,
+            });
+            let slots = recorded.upto.0 - recorded.from.0 + 1;
+            let before = Before::new(&recorded.tracker, knowledge.lineage);
+            let steps = match knowledge.plan(&before, behind, slots)? {
+                Plan::Steps(steps) => steps,
+                Plan::Behind => knowledge.beyond(&before, None)?,
+                Plan::TakenBack(_) => continue,
+            };
+            let lost = Span::new(*first, *last);
+            let is_news = |piece: &Piece| {
+                let span = lost.and_then(|lost| lost.overlap(piece.span()));
+                let is_old = |span: Span| known.iter().any(|k| k.overlap(span) == Some(span));
+                piece.is_known() && span.is_some_and(|span| !is_old(span))
+            };
+            let any = steps.iter().any(|step| match step {
+                Step::Tell(pieces) | Step::Broken(pieces) => pieces.iter().any(is_news),
+                _ => false,
+            });
+            if any {
                 let detail =
                     format!("an earlier repair had to leave out revisions {first} to {last}");
-                return Ok(Some((r.offset, detail)));
+                return Ok(Some((recorded.offset, detail)));
             }
         }
         Ok(None)

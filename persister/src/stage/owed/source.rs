@@ -124,6 +124,8 @@ impl Source {
                 self.in_difference = false;
                 Told::State
             }
+            // What is known within a loss.
+            Entry::Lost { changes, .. } => Told::Ops(ops(record.revision, changes)),
             _ => Told::Ops(Vec::new()),
         }
     }
@@ -185,6 +187,8 @@ mod tests {
             first_sequence: Sequence(1),
             first: Revision(first),
             last: Revision(last),
+            known: Vec::new(),
+            changes: Vec::new(),
             observed_at: at,
         };
         let changes = Entry::Changes {
