@@ -104,6 +104,7 @@ pub fn repair_from_with(
         checkpoints: Vetted::default(),
         donors: Donors::new(donors),
         lineage: Lineage::default(),
+        learnt: false,
     };
     if let Some((bad, _)) = kept_next {
         repair.report.damaged.push(Damage {
@@ -131,12 +132,14 @@ pub fn repair_from_with(
         });
     };
     repair.vet_checkpoints(&listing, uuid)?;
-    repair.lineage = repair.lineage(&files, uuid)?;
+    if !repair.donors.is_empty() {
+        repair.learn(&files, uuid)?;
+    }
     repair.oldest(&files, uuid)?;
     for i in 0..files.len() {
         repair.segment(&files, i, uuid)?;
     }
-    repair.end_at_witness()?;
+    repair.end_at_witness(&files, uuid)?;
     repair.go_on()?;
     repair.finish()?;
     Ok(repair.report)
@@ -156,6 +159,8 @@ struct Repair<'a> {
     checkpoints: Vetted,
     donors: Donors<'a>,
     lineage: Lineage,
+    /// Whether it is complete.
+    learnt: bool,
 }
 
 impl Repair<'_> {
@@ -337,6 +342,7 @@ impl Repair<'_> {
         (offset, detail): whole::Complaint,
     ) -> Result<()> {
         self.begin()?;
+        self.learn(files, uuid)?;
         let (this, next) = (&files[i], files.get(i + 1));
         let seed = this.seed(self.storage, next, uuid)?;
         let mut source = this.source(self.storage)?;
@@ -389,6 +395,7 @@ impl Repair<'_> {
     /// Step 5: puts a segment that records the loss in the place of those missing before `next`.
     fn fill(&mut self, files: &[Found], i: usize, uuid: Uuid) -> Result<()> {
         self.begin()?;
+        self.learn(files, uuid)?;
         let next = &files[i];
         let first = match (&self.kept, self.checkpoints.before(next.first)) {
             (None, Some(base)) => base.sequence().next(),
@@ -420,13 +427,14 @@ impl Repair<'_> {
 
     /// A checkpoint is a witness that what it covers had been there: if the journal ends before, the rest
     /// is recorded as lost in a segment behind it.
-    fn end_at_witness(&mut self) -> Result<()> {
+    fn end_at_witness(&mut self, files: &[Found], uuid: Uuid) -> Result<()> {
         let Some(witness) = self.checkpoints.newest().cloned() else {
             return Ok(());
         };
         if self.last() >= witness.sequence() {
             return Ok(());
         }
+        self.learn(files, uuid)?;
         let header = self.one_more()?;
         let path = self.dir.join(segment_name(header.first));
         let job = Salvage {
@@ -651,26 +659,29 @@ impl Repair<'_> {
         })
     }
 
-    /// All timelines that anybody knows of.
-    fn lineage(&mut self, files: &[Found], uuid: Uuid) -> Result<Lineage> {
-        let mut lineage = Lineage::default();
+    /// Learns of all timelines that anybody knows of. That reads the whole journal, so only where it is needed.
+    fn learn(&mut self, files: &[Found], uuid: Uuid) -> Result<()> {
+        if self.learnt {
+            return Ok(());
+        }
         for (i, file) in files.iter().enumerate() {
             if let Ok(header) = &file.header
                 && let Some(timeline) = &header.context.timeline
             {
-                lineage.learn(lineage::named(timeline));
+                self.lineage.learn(lineage::named(timeline));
             }
             let seed = file.seed(self.storage, files.get(i + 1), uuid)?;
             if let (Some(mut source), Some(seed)) = (file.source(self.storage)?, seed) {
                 for turn in evidence::turns(&mut source, &seed)? {
-                    lineage.learn(turn);
+                    self.lineage.learn(turn);
                 }
             }
         }
         for turn in self.donors.turns()? {
-            lineage.learn(turn);
+            self.lineage.learn(turn);
         }
-        Ok(lineage)
+        self.learnt = true;
+        Ok(())
     }
 
     fn header_for(&self, first: Sequence, uuid: Uuid) -> SegmentHeader {

@@ -77,22 +77,13 @@ impl Evidence {
 
 /// The timelines that begin in a segment.
 pub(crate) fn turns(source: &mut Source, seed: &Seed) -> Result<Vec<Turn>> {
-    let mut found = Vec::new();
-    scan::search(
-        source,
-        seed,
-        BEGIN,
-        |offset, header| {
-            if header.kind == Kind::Timeline {
-                found.push(offset);
-            }
-            true
-        },
-        u64::MAX,
-    )?;
     let mut turns = Vec::new();
-    for offset in found {
-        if let Ok(raw) = scan::look(source, seed, offset)?
+    let mut at = BEGIN;
+    // From record to record; only damage is searched through.
+    while let Some(offset) = next_whole(source, seed, at, Sequence(1))? {
+        let raw = scan::look(source, seed, offset)?.expect("it was whole a moment ago");
+        at = offset + raw.header.length();
+        if raw.header.kind == Kind::Timeline
             && let Ok(Entry::Timeline(to)) = payload::decode(raw.header.kind, raw.payload)
         {
             turns.push(Turn {
