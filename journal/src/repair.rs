@@ -308,9 +308,10 @@ impl Repair<'_> {
             return;
         }
         let walked = std::mem::replace(&mut self.tracker, said);
-        if self.tracker.timeline.is_none() {
-            // Lost when an earlier repair wrote it, and found since.
-            self.tracker.timeline.clone_from(&walked.timeline);
+        if !is_sure(header) && !self.is_later(&walked) {
+            // It knows no more than an earlier repair did, and what was lost then may have been found since.
+            self.tracker = walked;
+            return;
         }
         let tag = |t: &Tracker| TimelineTag::of(t.timeline.as_ref().map(|t| t.id.as_str()));
         if self.tracker.timeline.is_none() {
@@ -331,6 +332,16 @@ impl Repair<'_> {
         if self.tracker.open_gap != said && said.is_some() {
             self.tracker.covered = walked.covered.max(self.tracker.covered);
         }
+    }
+
+    /// Whether the timeline in force is one that began behind this.
+    fn is_later(&self, than: &Tracker) -> bool {
+        let id = |t: &Tracker| t.timeline.as_ref().map(|t| t.id.clone());
+        let Some(now) = id(&self.tracker) else {
+            return false;
+        };
+        let path = self.lineage.path(id(than).as_deref(), &now);
+        id(than).is_none() || path.is_some_and(|path| !path.is_empty())
     }
 
     /// Step 4: replaces a damaged segment by one that holds what verifies.
@@ -447,6 +458,7 @@ impl Repair<'_> {
                     )),
                     covered: witness.revision(),
                     gap: None,
+                    original: true,
                 },
                 adjacent: true,
             },
@@ -631,13 +643,7 @@ impl Repair<'_> {
         for (j, file) in files.iter().enumerate().skip(i) {
             let adjacent = j == i;
             let header = file.header.as_ref().ok();
-            // What was written behind a loss knows only what was covered, and a loss covers nothing.
-            let sure = |h: &&SegmentHeader| {
-                let gap = h.context.open_gap;
-                let before = |g: Gap| g.reason != GapReason::Damage || g.last <= h.covered;
-                h.context.repaired.is_none() && gap.is_none_or(before)
-            };
-            if let Some(header) = header.filter(sure) {
+            if let Some(header) = header.filter(|h| is_sure(h)) {
                 return Ok(nearer(nearest, Place::of_segment(header), adjacent));
             }
             let seed = file.seed(self.storage, files.get(j + 1), uuid)?;
@@ -706,6 +712,14 @@ impl Repair<'_> {
         }
         header
     }
+}
+
+/// Whether a header knows all that was before it. What was written behind a loss knows only what was covered, and
+/// a loss covers nothing.
+fn is_sure(header: &SegmentHeader) -> bool {
+    let gap = header.context.open_gap;
+    let before = |g: Gap| g.reason != GapReason::Damage || g.last <= header.covered;
+    header.context.repaired.is_none() && gap.is_none_or(before)
 }
 
 /// What the nearest thing says, with the timeline from the first that names one.

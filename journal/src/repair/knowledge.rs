@@ -227,7 +227,7 @@ impl Knowledge<'_, '_> {
         let known_turns = turns.is_some();
         let turns = turns.unwrap_or_default();
         if turns.is_empty() {
-            if slots == 1 && adjacent && known_turns {
+            if slots == 1 && adjacent && place.original && known_turns {
                 match (x.gap, place.gap) {
                     // All of the difference is there: only its end, or its opening, can have been here.
                     (Some(gap), None) if place.covered == gap.last => {

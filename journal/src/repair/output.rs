@@ -291,7 +291,7 @@ impl<'a> Output<'a> {
     /// A record that was not here, with the next sequence.
     fn put_next(&mut self, kind: Kind, revision: Revision, entry: &Entry) -> Result<()> {
         let mut standing = self.tracker.standing(entry);
-        if !standing.within && !matches!(entry, Entry::Gap { .. }) {
+        if !standing.within {
             // All before it was told, or named as lost.
             standing.after = standing.after.max(self.tracker.reached);
         }

@@ -23,6 +23,8 @@ pub(crate) struct Place {
     pub(crate) covered: Revision,
     /// If a difference is under way: the last revision of its gap.
     pub(crate) gap: Option<Revision>,
+    /// Whether that was known when what is lost was written, and not only to an earlier repair.
+    pub(crate) original: bool,
 }
 
 /// What is behind a hole.
@@ -61,6 +63,7 @@ impl Place {
             )),
             covered: header.covered,
             gap: context.open_gap.filter(difference).map(|g| g.last),
+            original: true,
         }
     }
 
@@ -70,6 +73,7 @@ impl Place {
             timeline: Some(header.standing.timeline),
             covered: header.standing.after,
             gap: None,
+            original: header.kind != Kind::Lost,
         }
     }
 

@@ -202,7 +202,7 @@ fn cell(
         plain: adjacent
             && !part_of_gap
             && before.gap.is_none()
-            && at_place(|place| place.gap.is_none()),
+            && at_place(|place| place.original && place.gap.is_none()),
         exact: false,
     };
     Ok(match knowledge.plan(before, behind, slots)? {
