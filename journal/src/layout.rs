@@ -385,7 +385,7 @@ impl RecordHeader {
 
     /// Reads a header and verifies its own checksum; `Err` says what does not fit. `at`: [`Seed::at`] its
     /// offset.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn decode(b: &[u8], at: &Hasher) -> Result<(Self, Checksums), String> {
         let mut crc = at.clone();
         crc.update(&b[..R_HEADER_CRC]);

@@ -533,7 +533,7 @@ fn change_from_wire(c: wire::Change) -> Change {
 }
 
 /// Decodes a payload whose checksum matched. Paths and values are parts of it.
-#[inline]
+#[inline(always)]
 pub(crate) fn view(kind: Kind, payload: &[u8]) -> Result<EntryRef<'_>, String> {
     if kind != Kind::Changes {
         return marker(kind, payload).map(|entry| EntryRef::Marker(Cow::Owned(entry)));
