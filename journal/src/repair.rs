@@ -319,6 +319,8 @@ impl Repair<'_> {
         }
         if tag(&walked) == tag(&self.tracker) {
             self.tracker.reached = walked.reached.max(self.tracker.reached);
+            // Within a timeline nothing is taken back: what was lost then is there again.
+            self.tracker.covered = walked.covered.max(self.tracker.covered);
         }
         let damage = |g: &Gap| g.reason == GapReason::Damage;
         let said = self.tracker.open_gap.filter(|g| !damage(g));

@@ -36,18 +36,26 @@ impl Evidence {
             seed,
             BEGIN,
             |offset, header| {
+                let more = header.synced > evidence.last;
                 evidence.last = evidence.last.max(header.synced);
                 if header.kind == Kind::Seal {
                     evidence.seal = Some(header.sequence);
                 }
-                unproven.push((header, offset));
-                unproven.retain(|(h, _)| {
-                    let proven = h.sequence <= evidence.last;
-                    if proven {
-                        evidence.names(h);
-                    }
-                    !proven
-                });
+                if more {
+                    // Only then: looking through all of a large group for each of its records takes forever.
+                    unproven.retain(|(h, _)| {
+                        let proven = h.sequence <= evidence.last;
+                        if proven {
+                            evidence.names(h);
+                        }
+                        !proven
+                    });
+                }
+                if header.sequence <= evidence.last {
+                    evidence.names(&header);
+                } else {
+                    unproven.push((header, offset));
+                }
                 true
             },
             u64::MAX,

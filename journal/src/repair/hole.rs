@@ -166,7 +166,8 @@ pub(crate) fn least(steps: &[Step]) -> u64 {
     steps.iter().map(least).sum()
 }
 
-/// All that is known and not known first, in one, then the timelines.
+/// All that is known and not known first, in one, then the timelines. What follows all that takes up no less
+/// than it told: a difference ends with it, and a timeline goes on from there.
 fn together(steps: Vec<Step>) -> Vec<Step> {
     let (mut all, mut rest) = (Vec::new(), Vec::new());
     let mut broken = false;
@@ -178,6 +179,15 @@ fn together(steps: Vec<Step>) -> Vec<Step> {
                 all.extend(pieces);
             }
             other => rest.push(other),
+        }
+    }
+    if let Some(told) = bounds(&all, |_| true) {
+        for step in &mut rest {
+            match step {
+                Step::Closed(gap) => gap.last = gap.last.max(told.last),
+                Step::Turn(timeline, at) if timeline.kept => *at = told.last.max(*at),
+                _ => {}
+            }
         }
     }
     let step = if broken {

@@ -4,7 +4,7 @@
 //! Decides what belongs into a hole. What comes out of a hole depends only on what is whole around it and on
 //! what is known, never on what an earlier repair made of it: so a repair that is run again changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Change, Entry, Gap, GapReason, Result, Revision, Timestamp,
@@ -73,16 +73,21 @@ impl Own {
     }
 
     fn recall(&self, span: Span, visit: &mut dyn FnMut(Recalled) -> Result<()>) -> Result<()> {
-        for revision in self.revisions(span) {
-            let at = |c: &&Change| c.revision == Some(revision);
-            let changes = self.changes.iter().filter(at).cloned();
-            let plain = changes.map(|c| Change {
-                revision: None,
-                ..c
-            });
+        let mut by_revision: BTreeMap<Revision, Vec<Change>> = BTreeMap::new();
+        for change in &self.changes {
+            let at = change.revision;
+            if let Some(at) = at.filter(|r| span.first <= *r && *r <= span.last) {
+                let plain = Change {
+                    revision: None,
+                    ..change.clone()
+                };
+                by_revision.entry(at).or_default().push(plain);
+            }
+        }
+        for (revision, changes) in by_revision {
             visit(Recalled {
                 revision,
-                changes: plain.collect(),
+                changes,
                 observed_at: self.observed_at,
             })?;
         }

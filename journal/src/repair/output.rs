@@ -97,6 +97,30 @@ impl<'a> Output<'a> {
                 digest: self.digest.value(),
                 index: Vec::new(),
             },
+            Entry::Lost {
+                first_sequence,
+                first,
+                last,
+                known,
+                changes,
+                observed_at,
+            } if is_outdated(&header, self.tracker) => {
+                let covered = self.tracker.covered;
+                header.revision = covered;
+                let (first, last) = if first <= last {
+                    (first, last)
+                } else {
+                    (covered.next(), covered)
+                };
+                Entry::Lost {
+                    first_sequence,
+                    first,
+                    last,
+                    known,
+                    changes,
+                    observed_at,
+                }
+            }
             other => other,
         };
         if !matches!(entry, Entry::Lost { .. }) {
@@ -335,6 +359,13 @@ impl<'a> Output<'a> {
         self.buffer.clear();
         Ok(())
     }
+}
+
+/// Whether the record of a loss says that less is covered before it than is by now: what was lost before it is
+/// there again. One that says that revisions were taken back names nothing beyond its own revision.
+pub(crate) fn is_outdated(header: &RecordHeader, before: &Tracker) -> bool {
+    let told = header.standing.after > header.revision;
+    header.kind == Kind::Lost && told && header.revision < before.covered
 }
 
 /// What is known within a loss: the spans, and their changes.

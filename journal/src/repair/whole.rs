@@ -16,6 +16,7 @@ use super::{
     found::Found,
     hole::Step,
     knowledge::{Before, Knowledge, Plan},
+    output,
     place::{Behind, Place},
     salvage,
 };
@@ -117,6 +118,10 @@ pub(crate) fn check(
             },
         }
     };
+    if let Some(offset) = losses.outdated {
+        let detail = "what was lost before the loss recorded here is there again";
+        return Ok(Err((offset, detail.to_owned())));
+    }
     let fillable = match knowledge {
         Some(knowledge) => losses.fillable(end, knowledge)?,
         None => None,
@@ -131,6 +136,8 @@ pub(crate) fn check(
 #[derive(Default)]
 struct Losses {
     all: Vec<Recorded>,
+    /// Where the first one is that says less than is covered before it by now.
+    outdated: Option<u64>,
 }
 
 /// One of them: where it is, what was known before it, what it says, and what is behind it.
@@ -146,6 +153,9 @@ struct Recorded {
 impl Losses {
     fn note(&mut self, tracker: &Tracker, raw: &RawRecord<'_>, entry: &Entry) {
         let header = &raw.header;
+        if output::is_outdated(header, tracker) {
+            self.outdated.get_or_insert(raw.offset);
+        }
         if let Some(last) = self.all.last_mut()
             && last.behind.is_none()
             && !matches!(entry, Entry::Lost { .. })
