@@ -426,7 +426,8 @@ impl Case {
         let copy = &self.copies[own];
         let records = read(disk, &copy.dir);
         let found = events(&records, &copy.pieces);
-        let anybody: BTreeSet<i64> = self.copies.iter().flat_map(|c| c.has.clone()).collect();
+        let others = (0..3).filter(|i| *i != own).map(|i| &self.copies[i].has);
+        let others: BTreeSet<i64> = others.flatten().copied().collect();
         let changed: BTreeSet<i64> = self.history.events.keys().copied().collect();
         let named: Vec<(i64, i64)> = records
             .iter()
@@ -454,15 +455,16 @@ impl Case {
         for revision in &changed {
             let there = found.contains(revision);
             let is_bridged = copy.bridged.contains(revision);
-            if anybody.contains(revision) && (!is_bridged || copy.broken) {
+            // What is torn off the end without a trace, and nobody else has, is a tail that was never
+            // acknowledged, as far as anybody can know.
+            let is_tail = records.iter().all(|r| r.revision.0 < *revision);
+            let is_had = others.contains(revision) || copy.has.contains(revision) && !is_tail;
+            if is_had && (!is_bridged || copy.broken) {
                 assert!(
                     there,
                     "revision {revision} was still had by somebody: {named:?}"
                 );
             }
-            // What is torn off the end without a trace, and nobody else has, is a tail that was never
-            // acknowledged, as far as anybody can know.
-            let is_tail = records.iter().all(|r| r.revision.0 < *revision);
             if !there && is_tail {
                 torn.insert(*revision);
                 counts.torn += 1;

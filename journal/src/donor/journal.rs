@@ -84,6 +84,9 @@ impl JournalDonor {
             }
             let mut files = Found::all(&*self.storage, &listing)?;
             let mut catalog = Catalog::default();
+            let headers = files.iter().filter_map(|file| file.header.as_ref().ok());
+            let named = headers.filter_map(|header| header.context.timeline.as_ref());
+            catalog.turns.extend(named.map(lineage::named));
             if let Some(uuid) = found::identity(&*self.storage, &mut files)? {
                 for (i, file) in files.iter().enumerate() {
                     if let Some(seed) = file.seed(&*self.storage, files.get(i + 1), uuid)? {
@@ -143,10 +146,6 @@ impl Catalog {
     fn survey(&mut self, storage: &dyn Storage) -> Result<()> {
         for segment in 0..self.segments.len() {
             let (file, seed) = self.segments[segment].clone();
-            if let Ok(header) = &file.header {
-                self.turns
-                    .extend(header.context.timeline.as_ref().map(lineage::named));
-            }
             let Some(mut source) = file.source(storage)? else {
                 continue;
             };
