@@ -326,7 +326,7 @@ async fn a_mirror_that_missed_what_was_retired_ends_right() -> Result<()> {
     ensure!(
         process
             .log()
-            .contains("does not hold any more what the mirror of paths was told"),
+            .contains("comparing the mirror with the state"),
         "{}",
         process.log()
     );
