@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prost::Message;
@@ -35,6 +35,8 @@ const TAG_LEN: usize = 6;
 #[derive(Clone)]
 pub struct Client {
     handle: Arc<Handle>,
+    /// When requests become stale.
+    send_by: Option<Instant>,
 }
 
 // Neither secrets nor waiting requests are anything to print.
@@ -77,7 +79,24 @@ impl Client {
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
         let shared = session::open(uri, options).await?;
         let handle = Arc::new(Handle { shared });
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            send_by: None,
+        })
+    }
+
+    /// The same client, of which no request is sent after `by`, however long the process is stopped
+    /// meanwhile: for writes that rest on something which was true for certain until shortly before.
+    ///
+    /// What has been handed to the operating system by then counts as sent. Of the rest, what waits fails with
+    /// [`Error::Stale`]; what has a place in the stream of bytes already can only be taken out of it with
+    /// all that follows, so that the connection ends.
+    #[must_use]
+    pub fn sending_by(&self, by: Instant) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+            send_by: Some(by),
+        }
     }
 
     /// The state of the connection, and notice of every change of it.
@@ -265,7 +284,10 @@ impl Client {
                 max,
             });
         }
-        Ok(self.shared().queue.submit(verb, request, class))
+        Ok(self
+            .shared()
+            .queue
+            .submit(verb, request, class, self.send_by))
     }
 
     pub(crate) fn submit_wait(&self, glob: &str, from: Revision) -> Result<Call> {
@@ -357,6 +379,7 @@ impl Client {
                 found: changed.found,
             }),
             Err(Failure::Closed) => Err(Error::Closed { verb, path: path() }),
+            Err(Failure::Stale) => Err(Error::Stale { verb, path: path() }),
         }
     }
 }

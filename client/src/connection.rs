@@ -5,6 +5,7 @@
 //! complete answer, so they share a read. Anything that a correct server would not send ends the
 //! connection: what else it says could not be trusted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -57,6 +58,8 @@ pub(crate) struct Connection {
     outbox: BytesMut,
     /// Bytes written since the connection was made.
     written: u64,
+    /// Until when what is encoded may be written, and where it ends in the stream of all bytes.
+    send_by: VecDeque<(u64, std::time::Instant)>,
     flushed: bool,
     tags: TagTable<Pending>,
     prompt_in_flight: usize,
@@ -100,6 +103,7 @@ impl Connection {
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
             written: 0,
+            send_by: VecDeque::new(),
             flushed: true,
             tags: TagTable::new(),
             prompt_in_flight: 0,
@@ -206,7 +210,12 @@ impl Connection {
             bytes: WRITE_AHEAD.saturating_sub(self.outbox.len()),
         };
         queue.take(room, taken);
+        let now = std::time::Instant::now();
         for mut entry in taken.drain(..) {
+            if entry.is_stale(now) {
+                queue.answer(entry, Err(Failure::Stale));
+                continue;
+            }
             entry.request.tag = Some(self.tags.next_free());
             frame::encode(&entry.request, self.max_frame, &mut self.outbox)
                 .expect("a request's size is checked before it is queued");
@@ -222,6 +231,7 @@ impl Connection {
                 );
             }
             let ends_at = self.written + self.outbox.len() as u64;
+            self.send_by.extend(entry.send_by.map(|by| (ends_at, by)));
             self.tags.insert(Pending::Request { entry, ends_at });
         }
     }
@@ -309,6 +319,7 @@ impl Connection {
     fn poll_transfer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         let mut broken = None;
         if !self.outbox.is_empty() {
+            self.refuse_if_stale()?;
             match Pin::new(&mut self.socket).poll_write(cx, &self.outbox) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(length)) => {
@@ -342,6 +353,27 @@ impl Connection {
             )));
         }
         Poll::Ready(Ok(Moved::In))
+    }
+
+    /// The last thing before bytes leave us: whether each of them still may. Between this and the system call
+    /// there is nothing that waits.
+    fn refuse_if_stale(&mut self) -> io::Result<()> {
+        while let Some(&(ends_at, _)) = self.send_by.front()
+            && ends_at <= self.written
+        {
+            self.send_by.pop_front();
+        }
+        if self.send_by.is_empty() {
+            return Ok(());
+        }
+        let now = std::time::Instant::now();
+        if self.send_by.iter().any(|(_, by)| *by <= now) {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "a request was held up for longer than it may be sent",
+            ));
+        }
+        Ok(())
     }
 
     /// Ends every outstanding request: what can be sent again goes back into the queue, which is

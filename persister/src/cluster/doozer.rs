@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_client::{self as client, Client, EventKind, Options, Uri};
@@ -82,6 +83,13 @@ pub struct DoozerSession {
 }
 
 impl Session for DoozerSession {
+    fn sending_by(&self, by: Instant) -> Self {
+        Self {
+            client: self.client.sending_by(by),
+            id: self.id,
+        }
+    }
+
     async fn revision(&self) -> Result<Revision> {
         Ok(ours(self.client.rev().await.map_err(said)?))
     }

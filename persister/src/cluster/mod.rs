@@ -11,6 +11,7 @@
 //! fresh one that took its address, where the same revision number means something else.
 
 use std::future::Future;
+use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_journal::{Change, Revision};
@@ -133,6 +134,10 @@ pub trait Cluster: Clone + Send + Sync + 'static {
 ///   connection has ended. A session that has failed that way never succeeds again.
 /// * A write that fails with [`Error::Unavailable`] may have happened.
 pub trait Session: Clone + Send + Sync + 'static {
+    /// The same session, of which no call is sent after `by`, however long this process is stopped meanwhile.
+    #[must_use]
+    fn sending_by(&self, by: Instant) -> Self;
+
     /// The newest revision of the node; a lower bound of the cluster's.
     fn revision(&self) -> impl Future<Output = Result<Revision>> + Send;
 

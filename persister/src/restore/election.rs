@@ -20,13 +20,15 @@ use crate::error::Error;
 use crate::identity::Identity;
 use crate::owner::STALE_AFTER;
 
+use super::mark::SENT_WITHIN;
+
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
 /// restoring: about ten a second. A restore writes hundreds a second.
 const CHATTER: u64 = 10 * STALE_AFTER.as_secs();
 
-/// How long a restore that was overruled must have written nothing.
-/// It looks at the mark every second before it writes.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long a restore that was overruled must have written nothing. What it sends, it sends within
+/// [`SENT_WITHIN`] of a moment at which its mark still stood; the rest is the way to the server.
+const QUIET: Duration = SENT_WITHIN.saturating_add(Duration::from_secs(1));
 
 /// How long that may take.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);

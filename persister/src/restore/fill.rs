@@ -146,13 +146,9 @@ impl<'a, S: Session> Filler<'a, '_, S> {
             if self.filled.surprise.is_some() {
                 break;
             }
-            let put = self
-                .session
-                .put(&item.path, item.expect, item.value.clone());
             current = current.next();
             self.keys_in_flight += 1;
-            self.send(Some((item, current)), async move { Ok(Some(put.await?)) })
-                .await?;
+            self.send(Some((item, current))).await?;
             rest = others;
         }
         while current < upto && self.filled.surprise.is_none() {
@@ -187,10 +183,8 @@ impl<'a, S: Session> Filler<'a, '_, S> {
                 current = self.delete(Some(delete), current).await?;
             }
             current = self.advance(current, item.revision.previous()).await?;
-            self.mark.check_now_and_then().await?;
-            let put = self
-                .session
-                .put(&item.path, item.expect, item.value.clone());
+            let session = self.mark.session().await?;
+            let put = session.put(&item.path, item.expect, item.value.clone());
             let at = put.await?;
             self.progress.one();
             self.wrote(item, current.next(), at);
@@ -213,8 +207,8 @@ impl<'a, S: Session> Filler<'a, '_, S> {
         current: Revision,
     ) -> Result<Revision, Error> {
         if let Some((path, at)) = delete {
-            self.mark.check_now_and_then().await?;
-            self.session.remove(&path, Expect::At(at)).await?;
+            let session = self.mark.session().await?;
+            session.remove(&path, Expect::At(at)).await?;
             return Ok(current.next());
         }
         Ok(current)
@@ -240,22 +234,22 @@ impl<'a, S: Session> Filler<'a, '_, S> {
     }
 
     async fn send_nop(&mut self) -> Result<(), Error> {
-        let session = self.session;
-        self.send(None, async move { session.advance().await.map(|()| None) })
-            .await
+        self.send(None).await
     }
 
-    /// Puts a write on the wire, behind all others.
-    async fn send(
-        &mut self,
-        key: Option<(&'a Item, Revision)>,
-        write: impl Future<Output = cluster::Result<Option<Revision>>> + Send + 'a,
-    ) -> Result<(), Error> {
+    /// Puts a key, or else a no-operation, on the wire, behind all others.
+    async fn send(&mut self, key: Option<(&'a Item, Revision)>) -> Result<(), Error> {
         if self.sent.len() >= NOPS {
             self.settle(NOPS / 8).await?;
         }
-        self.mark.check_now_and_then().await?;
-        let mut flight: Flight<'a> = Box::pin(write);
+        let session = self.mark.session().await?;
+        let mut flight: Flight<'a> = match key {
+            Some((item, _)) => Box::pin(async move {
+                let put = session.put(&item.path, item.expect, item.value.clone());
+                Ok(Some(put.await?))
+            }),
+            None => Box::pin(async move { session.advance().await.map(|()| None) }),
+        };
         // The first poll is what gives it its place.
         let flight = match poll!(&mut flight) {
             Poll::Ready(answer) => Either::Right(ready(answer)),

@@ -5,8 +5,11 @@
 //! this costs, or within a second, before it writes anything more, and at the latest when it wants to
 //! finish.
 //!
-//! Not promised: that nothing is written late by a process that was stopped right after it had looked. What it
-//! had in flight goes out when it goes on, and no write of the protocol depends on another key's revision.
+//! And nothing leaves a restore later than [`SENT_WITHIN`] after its mark was last known to stand: every
+//! write carries that time with it, and the client looks at the clock right before it hands bytes
+//! to the operating system. A process that was stopped after it had looked, however far the write had come,
+//! throws away what it had not sent. Whoever takes over waits for longer than that before it
+//! looks at the keys (`election::QUIET`), so that it sees all that was sent: docs/protocol.md has the whole argument.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +21,12 @@ use crate::cluster::{self, Control, ControlKey, Expect, Session};
 use crate::error::Error;
 use crate::identity::{Identity, Theirs};
 
-/// How old the knowledge that the mark stands may be when something is written. Below the time for which
-/// others, who have overruled us, wait for us to be quiet.
+/// How old the knowledge that the mark stands may be when a write is begun.
 const BELIEVED: Duration = Duration::from_secs(1);
+
+/// How long after the mark was last known to stand a write may leave the process. The rest, beyond [`BELIEVED`],
+/// is for what waits until the server reads. Below the time for which others, who have overruled us, wait.
+pub(super) const SENT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often others are looked out for while there is nothing to write yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -34,7 +40,7 @@ pub(super) struct Mark<'a, S> {
     at: Revision,
     /// What was there before, to be put back.
     before: Option<Bytes>,
-    /// When it was last known to stand.
+    /// When it was last known to stand: when that was asked, not when it was answered.
     seen: Instant,
     /// When it was written.
     written: Instant,
@@ -59,6 +65,7 @@ impl<'a, S: Session> Mark<'a, S> {
             seen: Instant::now(),
             written: Instant::now(),
         };
+        let asked = Instant::now();
         let expect = match (&theirs.identity, session.read(&ControlKey::Identity).await?) {
             (None, None) => Expect::Absent,
             (Some(seen), Some(Control { revision, value }))
@@ -66,6 +73,7 @@ impl<'a, S: Session> Mark<'a, S> {
             {
                 if value == mark.value {
                     mark.at = revision;
+                    mark.seen = asked;
                     return Ok(mark);
                 }
                 mark.before = Some(value);
@@ -78,10 +86,11 @@ impl<'a, S: Session> Mark<'a, S> {
     }
 
     async fn write(&mut self, expect: Expect, value: Bytes) -> Result<(), Error> {
+        let asked = Instant::now();
         let written = self.session.write(&ControlKey::Identity, expect, value);
         self.at = written.await?;
-        self.seen = Instant::now();
-        self.written = self.seen;
+        self.seen = asked;
+        self.written = asked;
         Ok(())
     }
 
@@ -90,24 +99,26 @@ impl<'a, S: Session> Mark<'a, S> {
     /// # Errors
     /// [`cluster::Error::Conflict`] if somebody has taken over.
     pub(super) async fn check(&mut self) -> Result<(), Error> {
+        let asked = Instant::now();
         match self.session.read(&ControlKey::Identity).await? {
             Some(found) if found.revision == self.at => {
-                self.seen = Instant::now();
+                self.seen = asked;
                 Ok(())
             }
             _ => Err(cluster::Error::Conflict.into()),
         }
     }
 
-    /// Looks whether it still stands if that has not been looked at lately: before every write.
+    /// A session for the next write: of one who has looked lately that the mark still stands, and whose calls
+    /// are not sent when that is long ago.
     ///
     /// # Errors
     /// As [`Mark::check`].
-    pub(super) async fn check_now_and_then(&mut self) -> Result<(), Error> {
-        if self.seen.elapsed() < BELIEVED {
-            return Ok(());
+    pub(super) async fn session(&mut self) -> Result<S, Error> {
+        if self.seen.elapsed() >= BELIEVED {
+            self.check().await?;
         }
-        self.check().await
+        Ok(self.session.sending_by(self.seen + SENT_WITHIN))
     }
 
     /// Gives a sign of life now and then while there is nothing else to write.

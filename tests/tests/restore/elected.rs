@@ -265,6 +265,8 @@ async fn a_better_journal_takes_over_midway() -> Result<()> {
         }
         lesser.resume()?;
         let identity = finished(&client).await.with_context(|| better.log())?;
+        // It follows: so it has done with what it was at when it was halted.
+        attached(&client, 1).await.with_context(|| lesser.log())?;
         // What is deleted takes room that keys may need: those are reported.
         let is_kept = identity.contains(" kept");
         kept += usize::from(is_kept);
