@@ -136,7 +136,8 @@ impl Before {
         }
         self.covered = place.covered;
         self.reached = self.reached.max(place.gap.unwrap_or(place.covered));
-        self.gap = None;
+        // An earlier repair may have told events within a difference: it is over only behind its gap.
+        self.gap = self.gap.filter(|gap| place.covered < gap.last);
     }
 }
 
