@@ -145,16 +145,9 @@ impl<'a> Donors<'a> {
     pub(crate) fn survey(&mut self, timeline: &str, span: Span) -> Result<Vec<Piece>> {
         let mut pieces = vec![Piece::Unknown(span)];
         for (i, donor) in self.all.iter_mut().enumerate() {
-            let mut after = Vec::new();
-            for piece in pieces {
-                let Piece::Unknown(unknown) = piece else {
-                    after.push(piece);
-                    continue;
-                };
-                let parts = donor.knows(timeline, unknown)?;
-                after.extend(overlay(unknown, parts, i, timeline));
-            }
-            pieces = after;
+            pieces = asked(pieces, i, timeline, |unknown| {
+                donor.knows(timeline, unknown)
+            })?;
         }
         Ok(pieces)
     }
@@ -170,8 +163,27 @@ impl<'a> Donors<'a> {
     }
 }
 
+/// The same pieces, after one donor was asked for what is unknown of them.
+pub(crate) fn asked(
+    pieces: Vec<Piece>,
+    donor: usize,
+    timeline: &str,
+    mut knows: impl FnMut(Span) -> Result<Vec<Part>>,
+) -> Result<Vec<Piece>> {
+    let mut after = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Unknown(unknown) => {
+                after.extend(overlay(unknown, knows(unknown)?, donor, timeline));
+            }
+            known @ Piece::Known { .. } => after.push(known),
+        }
+    }
+    Ok(after)
+}
+
 /// What was unknown, now that a donor knows these parts of it, in order.
-pub(crate) fn overlay(
+fn overlay(
     unknown: Span,
     parts: impl IntoIterator<Item = Part>,
     donor: usize,

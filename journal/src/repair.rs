@@ -276,12 +276,13 @@ impl Repair<'_> {
             self.enter(header);
         }
         self.remember();
+        let may_fill = self.may_fill(files[0].first, this.first) && !self.donors.is_empty();
         let end = match next {
-            Some(_) => self.behind(files, i + 1, uuid)?,
-            None => salvage::nothing_behind(),
+            // May have to search through what follows, and only donors make it matter.
+            Some(_) if may_fill => self.behind(files, i + 1, uuid)?,
+            _ => salvage::nothing_behind(),
         };
         let (storage, kept, tracker) = (self.storage, self.kept.as_ref(), self.tracker.clone());
-        let may_fill = self.may_fill(files[0].first, this.first) && !self.donors.is_empty();
         let mut knowledge = Knowledge {
             donors: &mut self.donors,
             lineage: &self.lineage,

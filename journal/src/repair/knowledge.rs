@@ -174,18 +174,9 @@ impl Knowledge<'_, '_> {
             Some(timeline) => self.donors.survey(timeline, span)?,
             None => vec![Piece::Unknown(span)],
         };
+        let timeline = timeline.unwrap_or_default();
         for own in &self.own {
-            let mut after = Vec::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Unknown(span) => {
-                        let timeline = timeline.unwrap_or_default();
-                        after.extend(donor::overlay(span, own.knows(span), OWN, timeline));
-                    }
-                    known @ Piece::Known { .. } => after.push(known),
-                }
-            }
-            pieces = after;
+            pieces = donor::asked(pieces, OWN, timeline, |unknown| Ok(own.knows(unknown)))?;
         }
         Ok(pieces)
     }

@@ -89,40 +89,26 @@ impl<'a> Output<'a> {
     }
 
     /// A record that verified.
-    pub(crate) fn keep(&mut self, mut header: RecordHeader, entry: Entry) -> Result<()> {
-        let entry = match entry {
+    pub(crate) fn keep(&mut self, mut header: RecordHeader, mut entry: Entry) -> Result<()> {
+        match &mut entry {
             // Its digest and offsets were those of the old file.
-            Entry::Seal { .. } => Entry::Seal {
-                records: self.records,
-                digest: self.digest.value(),
-                index: Vec::new(),
-            },
-            Entry::Lost {
-                first_sequence,
-                first,
-                last,
-                known,
-                changes,
-                observed_at,
-            } if is_outdated(&header, self.tracker) => {
-                let covered = self.tracker.covered;
-                header.revision = covered;
-                let (first, last) = if first <= last {
-                    (first, last)
-                } else {
-                    (covered.next(), covered)
-                };
-                Entry::Lost {
-                    first_sequence,
-                    first,
-                    last,
-                    known,
-                    changes,
-                    observed_at,
+            Entry::Seal {
+                records,
+                digest,
+                index,
+            } => {
+                *records = self.records;
+                *digest = self.digest.value();
+                index.clear();
+            }
+            Entry::Lost { first, last, .. } if is_outdated(&header, self.tracker) => {
+                header.revision = self.tracker.covered;
+                if first > last {
+                    (*first, *last) = (header.revision.next(), header.revision);
                 }
             }
-            other => other,
-        };
+            _ => {}
+        }
         if !matches!(entry, Entry::Lost { .. }) {
             self.records += 1;
         }
