@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cairn_tools::{diffjournal, exit};
+use cairn_tools::commands::{diffjournal, exit};
 
 fn main() -> ExitCode {
     match exit::parse(exit::USAGE) {

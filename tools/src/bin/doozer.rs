@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use cairn_tools::{doozer, exit};
+use cairn_tools::commands::exit;
+use cairn_tools::doozer::{failure, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match exit::parse(doozer::FAILED) {
-        Ok(args) => doozer::run(&args).await,
+    match exit::parse(failure::FAILED) {
+        Ok(args) => run::run(&args).await,
         Err(code) => code,
     }
 }

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use cairn_tools::{dumpjournal, exit};
+use cairn_tools::commands::dumpjournal::run;
+use cairn_tools::commands::exit;
 
 fn main() -> ExitCode {
     match exit::parse(exit::USAGE) {
-        Ok(args) => dumpjournal::run(&args),
+        Ok(args) => run::run(&args),
         Err(code) => code,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cairn_tools::{exit, writejournal};
+use cairn_tools::commands::{exit, writejournal};
 
 fn main() -> ExitCode {
     match exit::parse(exit::USAGE) {

@@ -6,8 +6,6 @@ use cairn_client::{Revision, Uri};
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::Bench;
-
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -136,6 +134,23 @@ pub enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Bench {
+    /// How many connections write
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub clients: u32,
+    /// How many writes each of them has in flight
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub in_flight: u32,
+    /// How many writes in all
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub count: u64,
+    /// Bytes in each
+    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub size: u32,
 }
 
 const LONG_HELP: &str = "\

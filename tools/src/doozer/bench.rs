@@ -14,7 +14,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Args, Failure, Session};
+use crate::doozer::args::{Args, Bench};
+use crate::doozer::failure::Failure;
+use crate::doozer::session::Session;
 
 /// How many files are written in turn: enough that writes in flight do not wait for one another,
 /// few enough to be removed in a moment.
@@ -22,23 +24,6 @@ const FILES: u64 = 1_000;
 
 /// How many files are removed at once.
 const REMOVED_AT_ONCE: usize = 64;
-
-/// What to measure.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Bench {
-    /// How many connections write
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub clients: u32,
-    /// How many writes each of them has in flight
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub in_flight: u32,
-    /// How many writes in all
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    pub count: u64,
-    /// Bytes in each
-    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
-    pub size: u32,
-}
 
 /// What was measured of one kind of writes.
 #[derive(Clone, Debug)]

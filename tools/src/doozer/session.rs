@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_client::{Client, Options, Revision, Uri};
 use cairn_sync_client::{Client as SyncClient, Durability, Error};
 
-use super::Args;
+use crate::doozer::args::Args;
 
 /// The cluster where nothing else is said.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use cairn_tools::foreign::{ForeignFile, Format};
-use cairn_tools::text::Line;
+use cairn_tools::forms::foreign::file::{ForeignFile, Format};
+use cairn_tools::forms::text::Line;
 use proptest::prelude::*;
 use tempfile::TempDir;
 

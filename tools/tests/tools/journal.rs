@@ -347,7 +347,12 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec((1_i64..30, path, body), 0..60).prop_map(|lines| {
         let mut text = Vec::new();
         for (revision, path, body) in lines {
-            cairn_tools::text::write_line(&mut text, Revision(revision), &path, body.as_deref());
+            cairn_tools::forms::text::write_line(
+                &mut text,
+                Revision(revision),
+                &path,
+                body.as_deref(),
+            );
         }
         text
     })

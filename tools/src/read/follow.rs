@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::dump::{DumpError, Form, Seen, dump};
-use crate::filter::Filter;
-use crate::source::SourceRecords;
+use crate::forms::form::Form;
+use crate::read::dump::{DumpError, Seen, dump};
+use crate::read::filter::Filter;
+use crate::read::source::SourceRecords;
 
 /// How long after a record was written it is printed, at most: short for people, and ten looks at
 /// a directory a second cost nothing that can be measured.

@@ -6,10 +6,11 @@ use cairn_journal::{
     Checkpoint, Entry, GapPhase, Record, SegmentFile, Sequence, State, revision_at, state,
 };
 
-use crate::checkpoint::state_of;
-use crate::dump::{DumpError, Form};
-use crate::filter::{Filter, Point};
-use crate::source::{Source, SourceError, time_of};
+use crate::forms::form::Form;
+use crate::read::checkpoint::state_of;
+use crate::read::dump::DumpError;
+use crate::read::filter::{Filter, Point};
+use crate::read::source::{Source, SourceError, time_of};
 
 /// Why a state cannot be told.
 #[derive(Debug, thiserror::Error)]

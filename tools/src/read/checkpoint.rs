@@ -9,15 +9,16 @@ use std::io::Write;
 use cairn_journal::{Checkpoint, CheckpointFacts, State, StoredBlock, Timestamp};
 use serde::Serialize;
 
-use crate::dump::{DumpError, Form};
-use crate::filter::Filter;
-use crate::json::write_object;
-use crate::output::Output;
-use crate::ranking::{Ranking, write_rows};
-use crate::source::SourceError;
-use crate::text::escaped_path;
+use crate::forms::form::Form;
+use crate::forms::json::write_object;
+use crate::forms::text::escaped_path;
+use crate::read::dump::DumpError;
+use crate::read::filter::Filter;
+use crate::read::output::Output;
+use crate::read::ranking::{Ranking, write_rows};
+use crate::read::source::SourceError;
 
-/// Prints what `filter` wants of the state, by path, as [`crate::tree::write_tree`] does.
+/// Prints what `filter` wants of the state, by path, as [`crate::read::tree::write_tree`] does.
 pub fn write_state(
     checkpoint: &Checkpoint,
     form: Form,

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use cairn_client::path::Prefix;
 use cairn_journal::{Revision, Timestamp};
 
-use crate::dump::Form;
-use crate::filter::{Filter, Point, Prefix};
-use crate::source::Source;
+use crate::forms::form::Form;
+use crate::read::filter::{Filter, Point};
+use crate::read::source::Source;
 
 /// The command line.
 #[derive(Clone, Debug, clap::Parser)]

@@ -3,7 +3,7 @@
 //! Segments are read one by one, so that damage in one does not hide the next: the frames before it
 //! are printed, the damage is told, and the next segment follows. Of a journal's checkpoints only what
 //! their headers and footers say is printed; one that is given by itself is printed block by block
-//! ([`crate::checkpoint::headers`]).
+//! ([`crate::read::checkpoint::headers`]).
 
 use std::io::Write;
 
@@ -13,12 +13,12 @@ use cairn_journal::{
 };
 use serde::Serialize;
 
-use crate::checkpoint::write_facts;
-use crate::dump::DumpError;
-use crate::filter::Filter;
-use crate::foreign::ForeignFile;
-use crate::json::write_object;
-use crate::source::{Source, SourceError};
+use crate::forms::foreign::file::ForeignFile;
+use crate::forms::json::write_object;
+use crate::read::checkpoint::write_facts;
+use crate::read::dump::DumpError;
+use crate::read::filter::Filter;
+use crate::read::source::{Source, SourceError};
 
 /// Prints the frames of everything in `source`. `on_damage` is told of what could not be read, and
 /// `on_end` of what lies behind the last record of the last file.
@@ -58,7 +58,7 @@ pub fn headers(
         }
         Source::Segment(segment) => printer.segment(segment, filter, &mut on_damage)?,
         Source::Checkpoint(checkpoint) => {
-            crate::checkpoint::headers(checkpoint, json, filter, printer.out)?;
+            crate::read::checkpoint::headers(checkpoint, json, filter, printer.out)?;
             EndState::Clean
         }
         Source::Foreign(file) => printer.foreign(file, &mut on_damage)?,

@@ -10,7 +10,7 @@ use cairn_journal::{
     Change, Entry, GapPhase, GapReason, Journal, NewRecord, Op, Revision, Sequence, Timestamp,
 };
 
-use crate::text::Line;
+use crate::forms::text::Line;
 
 /// Bounds of what can be written, from the options that the journal was opened with.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,4 @@
-//! The `dumpjournal` command: messages and exit codes around [`crate::dump`] and its siblings.
-
-mod args;
+//! The `dumpjournal` command: messages and exit codes around [`crate::read::dump`] and its siblings.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -10,17 +8,16 @@ use std::process::ExitCode;
 use cairn_journal::{Checkpoint, EndState, Error, Reader};
 use serde::Serialize;
 
-pub use args::Args;
-
-use crate::checkpoint;
-use crate::dump::{self, DumpError, GapSeen, Item, Seen, Summary};
-use crate::exit;
-use crate::follow::follow;
-use crate::headers::headers;
-use crate::json;
-use crate::source::{Skipped, Source, SourceError};
-use crate::stats::Counter;
-use crate::tree::{TreeError, require_point, tree, write_tree};
+use crate::commands::dumpjournal::args::Args;
+use crate::commands::exit;
+use crate::forms::json;
+use crate::read::checkpoint;
+use crate::read::dump::{self, DumpError, GapSeen, Item, Seen, Summary};
+use crate::read::follow::follow;
+use crate::read::headers::headers;
+use crate::read::source::{Skipped, Source, SourceError};
+use crate::read::stats::Counter;
+use crate::read::tree::{TreeError, require_point, tree, write_tree};
 
 /// Runs the command.
 #[must_use]

@@ -2,8 +2,8 @@
 
 use cairn_journal::{EndState, Journal, Timestamp};
 
-use crate::foreign::{ForeignError, ForeignFile, Skipped};
-use crate::writer::{Limits, LoadError, Loaded, Place, Writer};
+use crate::forms::foreign::file::{ForeignError, ForeignFile, Skipped};
+use crate::write::writer::{Limits, LoadError, Loaded, Place, Writer};
 
 /// What was imported, and what was not.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,15 +1,15 @@
 //! Text or JSON to journal: every line becomes a change or a record, in order; on return everything
 //! is on disk.
 //!
-//! The inverse of [`crate::dump`]: dumping what was loaded gives the same text.
+//! The inverse of [`crate::read::dump`]: dumping what was loaded gives the same text.
 
 use std::io::{BufRead, Read};
 
 use cairn_journal::{Journal, Timestamp};
 
-use crate::json;
-use crate::text::parse_line;
-use crate::writer::{Limits, LoadError, Loaded, Place, Writer};
+use crate::forms::json;
+use crate::forms::text::parse_line;
+use crate::write::writer::{Limits, LoadError, Loaded, Place, Writer};
 
 /// What a line holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

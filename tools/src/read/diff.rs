@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 
 use cairn_journal::{Change, Entry, GapPhase, GapReason, Revision, Sequence, State, Timeline};
 
-use crate::filter::{Filter, Point};
-use crate::source::{Source, SourceError, SourceRecords};
-use crate::tree::{TreeError, tree};
+use crate::read::filter::{Filter, Point};
+use crate::read::source::{Source, SourceError, SourceRecords};
+use crate::read::tree::{TreeError, tree};
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

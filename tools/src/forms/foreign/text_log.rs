@@ -9,9 +9,9 @@ use std::io;
 use bytes::Bytes;
 use cairn_journal::{Op, Revision};
 
-use super::window::Window;
-use super::{Fault, ForeignEntry};
-use crate::text::Line;
+use crate::forms::foreign::entry::{Fault, ForeignEntry};
+use crate::forms::foreign::window::Window;
+use crate::forms::text::Line;
 
 const LENGTH_DIGITS: usize = 8;
 /// The digits and the space.

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use cairn_journal::{Op, Revision};
 use sha1::{Digest as _, Sha1};
 
-use super::window::Window;
-use super::{Fault, ForeignEntry};
-use crate::text::Line;
+use crate::forms::foreign::entry::{Fault, ForeignEntry};
+use crate::forms::foreign::window::Window;
+use crate::forms::text::Line;
 
 const CHECKSUM_BYTES: usize = 20;
 const HEADER_BYTES: usize = CHECKSUM_BYTES + 4;

@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-pub use cairn_client::path::Prefix;
+use cairn_client::path::Prefix;
 use cairn_journal::{Entry, EntryRef, RecordRef, Revision, Timestamp};
 
-use crate::source::time_of;
+use crate::read::source::time_of;
 
 /// A place in history, as people name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::text::escaped_path;
+use crate::forms::text::escaped_path;
 
 /// Keeps the highest of all that is offered. Of equals the one whose path comes first, so that the same
 /// journal always gives the same answer.

@@ -7,58 +7,10 @@ use std::io::{self, Write};
 
 use cairn_journal::{EndState, Entry, EntryRef, GapPhase, GapReason, RecordRef, Revision};
 
-use crate::filter::Filter;
-use crate::json;
-use crate::output::Output;
-use crate::source::{Skipped, SourceError, SourceRecords};
-use crate::text::{write_line, write_revision};
-
-/// How a record is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One change a line, escaped so that it can be read again: [`crate::text`].
-    Text,
-    /// One change a line as the original Go program prints it: nothing is escaped.
-    Raw,
-    /// One record a line, with everything it says: [`crate::json`].
-    Json,
-}
-
-impl Form {
-    /// Appends one record; in the text forms, its changes.
-    pub fn write(self, out: &mut Vec<u8>, record: &RecordRef<'_>) {
-        if self == Self::Json {
-            return json::write_record(out, record);
-        }
-        for change in record.entry.changes() {
-            let revision = change.revision.unwrap_or(record.revision);
-            self.write_change(out, revision, change.path, change.value);
-        }
-    }
-
-    /// Appends one change that stands alone. `value`: `None` for a delete.
-    pub fn write_change(
-        self,
-        out: &mut Vec<u8>,
-        revision: Revision,
-        path: &[u8],
-        value: Option<&[u8]>,
-    ) {
-        match (self, value) {
-            (Self::Text, _) => write_line(out, revision, path, value),
-            (Self::Json, Some(value)) => json::write_file(out, revision, path, value),
-            (Self::Raw | Self::Json, _) => {
-                write_revision(out, revision);
-                out.extend_from_slice(path);
-                if let Some(value) = value {
-                    out.push(b'=');
-                    out.extend_from_slice(value);
-                }
-                out.push(b'\n');
-            }
-        }
-    }
-}
+use crate::forms::form::Form;
+use crate::read::filter::Filter;
+use crate::read::output::Output;
+use crate::read::source::{Skipped, SourceError, SourceRecords};
 
 /// Revisions that were not seen one by one, as a reader meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,18 +5,16 @@
 //! not fit and has a sound entry behind it is damage, named by its offset, and never passed over
 //! unless that was asked for.
 
-mod blocks;
-mod text_log;
-mod window;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_journal::{EndState, Revision};
 
-use crate::text::Line;
-use window::Window;
+use crate::forms::foreign::blocks;
+use crate::forms::foreign::entry::{Fault, ForeignEntry};
+use crate::forms::foreign::text_log;
+use crate::forms::foreign::window::Window;
 
 /// Which program wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -95,19 +93,6 @@ impl std::fmt::Display for Resumes {
     }
 }
 
-/// One entry: one change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForeignEntry {
-    /// Where it begins in the file.
-    pub offset: u64,
-    /// Its bytes, with everything that frames it.
-    pub length: u64,
-    /// What it says.
-    pub line: Line,
-    /// Its SHA-1, where the format has one.
-    pub checksum: Option<[u8; 20]>,
-}
-
 /// A part of the file that was passed over because that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skipped {
@@ -119,23 +104,6 @@ pub struct Skipped {
     pub after: Revision,
     /// What is wrong there.
     pub detail: String,
-}
-
-/// Why no entry begins at an offset.
-#[derive(Debug)]
-struct Fault {
-    detail: String,
-    /// Whether the entry is all there, and says something that makes no sense: no torn tail.
-    complete: bool,
-}
-
-impl Fault {
-    fn torn(detail: impl Into<String>) -> Self {
-        Self {
-            detail: detail.into(),
-            complete: false,
-        }
-    }
 }
 
 /// One file of another program.

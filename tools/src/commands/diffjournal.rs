@@ -1,17 +1,19 @@
-//! The `diffjournal` command: arguments, messages and exit codes around [`crate::diff`].
+//! The `diffjournal` command: arguments, messages and exit codes around [`crate::read::diff`].
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use cairn_client::path::Prefix;
 use cairn_journal::{Change, Revision};
 
-use crate::diff::{Compared, History, Side, changes, states};
-use crate::dump::{DumpError, Form};
-use crate::exit;
-use crate::filter::{Filter, Prefix};
-use crate::source::{Source, SourceError};
-use crate::tree::TreeError;
+use crate::commands::exit;
+use crate::forms::form::Form;
+use crate::read::diff::{Compared, History, Side, changes, states};
+use crate::read::dump::DumpError;
+use crate::read::filter::Filter;
+use crate::read::source::{Source, SourceError};
+use crate::read::tree::TreeError;
 
 /// The command line.
 #[derive(Clone, Debug, clap::Parser)]

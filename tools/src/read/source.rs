@@ -12,7 +12,7 @@ use cairn_journal::{
     SegmentFile, Sequence, StoredRecords, Timestamp,
 };
 
-use crate::foreign::{ForeignEntries, ForeignError, ForeignFile};
+use crate::forms::foreign::file::{ForeignEntries, ForeignError, ForeignFile};
 
 /// With what a segment begins.
 const SEGMENT_MAGIC: &[u8; 8] = b"CAIRNSEG";

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use cairn_journal::{Checkpoint, EndState, Entry, EntryRef, RecordRef, Revision, Timestamp};
 use serde::Serialize;
 
-use crate::dump::GapSeen;
-use crate::filter::Filter;
-use crate::ranking::{Ranking, write_rows};
-use crate::source::{Source, SourceError, time_of};
+use crate::read::dump::GapSeen;
+use crate::read::filter::Filter;
+use crate::read::ranking::{Ranking, write_rows};
+use crate::read::source::{Source, SourceError, time_of};
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,5 +1,5 @@
-//! The `writejournal` command: arguments, messages and exit codes around [`crate::load`] and
-//! [`crate::import`].
+//! The `writejournal` command: arguments, messages and exit codes around [`crate::write::load`] and
+//! [`crate::write::import`].
 
 use std::io::{self, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use cairn_journal::{EndState, Journal, Options, Timestamp};
 
-use crate::exit;
-use crate::foreign::{ForeignFile, Format, Skipped};
-use crate::import::{ImportError, import};
-use crate::load::{Lines, load};
-use crate::writer::Limits;
+use crate::commands::exit;
+use crate::forms::foreign::file::{ForeignFile, Format, Skipped};
+use crate::write::import::{ImportError, import};
+use crate::write::load::{Lines, load};
+use crate::write::writer::Limits;
 
 /// The command line.
 #[derive(Clone, Debug, clap::Parser)]

@@ -1,0 +1,4 @@
+//! The `dumpjournal` command.
+
+pub mod args;
+pub mod run;

@@ -1,0 +1,53 @@
+//! How a record is printed: text, raw text or JSON.
+
+use cairn_journal::{RecordRef, Revision};
+
+use crate::forms::json;
+use crate::forms::text::{write_line, write_revision};
+
+/// How a record is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One change a line, escaped so that it can be read again: [`crate::forms::text`].
+    Text,
+    /// One change a line as the original Go program prints it: nothing is escaped.
+    Raw,
+    /// One record a line, with everything it says: [`crate::forms::json`].
+    Json,
+}
+
+impl Form {
+    /// Appends one record; in the text forms, its changes.
+    pub fn write(self, out: &mut Vec<u8>, record: &RecordRef<'_>) {
+        if self == Self::Json {
+            return json::write_record(out, record);
+        }
+        for change in record.entry.changes() {
+            let revision = change.revision.unwrap_or(record.revision);
+            self.write_change(out, revision, change.path, change.value);
+        }
+    }
+
+    /// Appends one change that stands alone. `value`: `None` for a delete.
+    pub fn write_change(
+        self,
+        out: &mut Vec<u8>,
+        revision: Revision,
+        path: &[u8],
+        value: Option<&[u8]>,
+    ) {
+        match (self, value) {
+            (Self::Text, _) => write_line(out, revision, path, value),
+            (Self::Json, Some(value)) => json::write_file(out, revision, path, value),
+            (Self::Raw | Self::Json, _) => {
+                write_revision(out, revision);
+                out.extend_from_slice(path);
+                if let Some(value) = value {
+                    out.push(b'=');
+                    out.extend_from_slice(value);
+                }
+                out.push(b'\n');
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Reading: what a path holds, which part of it is wanted, and the views of it.
+
+pub mod checkpoint;
+pub mod diff;
+pub mod dump;
+pub mod filter;
+pub mod follow;
+pub mod headers;
+mod output;
+mod ranking;
+pub mod source;
+pub mod stats;
+pub mod tree;
