@@ -18,7 +18,7 @@ use crate::read::output::Output;
 use crate::read::ranking::{Ranking, write_rows};
 use crate::read::source::SourceError;
 
-/// Prints what `filter` wants of the state, by path, as [`crate::read::tree::write_tree`] does.
+/// Prints the keys of the state that `filter` wants, in the order of their paths.
 pub fn write_state(
     checkpoint: &Checkpoint,
     form: Form,

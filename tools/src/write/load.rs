@@ -1,7 +1,7 @@
 //! Text or JSON to journal: every line becomes a change or a record, in order; on return everything
 //! is on disk.
 //!
-//! The inverse of [`crate::read::dump`]: dumping what was loaded gives the same text.
+//! The inverse of a dump: dumping what was loaded gives the same text.
 
 use std::io::{BufRead, Read};
 
