@@ -22,54 +22,48 @@ use uuid::Uuid;
 use crate::cluster::{self, Control, ControlKey, Expect, Id, Session};
 use crate::error::Error;
 use cairn_journal::Revision;
-use cairn_sync_client::keys::HEARTBEAT;
+use cairn_protocol::owner::{HEARTBEAT, Owner, STALE_AFTER};
 
-/// How long a key must stay untouched before its holder counts as dead: three missed heartbeats.
-pub const STALE_AFTER: Duration = Duration::from_secs(16);
 /// How often a contender looks whether the key was refreshed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// This process, as it stands in the owner key: `JOURNAL-UUID PROCESS-UUID PLACE PID`.
+/// This process, as it stands in the owner key.
 #[derive(Clone, Debug)]
-pub struct Holder {
-    journal: Uuid,
-    process: Uuid,
-    /// The machine, and the device and inode of the journal's directory on it.
-    place: String,
-}
+pub struct Holder(Owner);
 
 impl Holder {
     /// This process, holding `journal`, which lies in `directory`.
     #[must_use]
     pub fn new(journal: Uuid, directory: &Path) -> Self {
-        Self {
-            journal,
-            process: Uuid::new_v4(),
+        Self(Owner {
+            journal: journal.to_string(),
+            process: Uuid::new_v4().to_string(),
             place: place(directory),
-        }
+            pid: std::process::id(),
+        })
     }
 
     /// The value of the owner key.
     #[must_use]
     pub fn value(&self) -> Bytes {
-        let pid = std::process::id();
-        format!("{} {} {} {pid}", self.journal, self.process, self.place).into()
+        self.0.to_string().into()
     }
 
     /// Whether `value` was written by this very process.
     #[must_use]
     pub fn is_me(&self, value: &[u8]) -> bool {
-        word(value, 1) == Some(self.process.to_string().as_str())
+        Owner::parse(value).is_ok_and(|owner| owner.process == self.0.process)
     }
 
     /// Whether `value` was written by a process that held the lock which we hold now.
     fn had_my_lock(&self, value: &[u8]) -> bool {
-        word(value, 0) == Some(self.journal.to_string().as_str())
-            && word(value, 2) == Some(self.place.as_str())
+        Owner::parse(value)
+            .is_ok_and(|owner| owner.journal == self.0.journal && owner.place == self.0.place)
     }
 }
 
-/// Names a directory of a machine: its lock is the one that whoever names it holds.
+/// Names a directory of a machine by the machine's name and the directory's device and inode: two
+/// processes that name the same place have the same lock.
 #[must_use]
 pub fn place(directory: &Path) -> String {
     let machine = rustix::system::uname();
@@ -79,10 +73,6 @@ pub fn place(directory: &Path) -> String {
         // Nobody's place: then the heartbeats decide.
         Err(_) => format!("{machine}:{}", Uuid::new_v4()),
     }
-}
-
-fn word(value: &[u8], n: usize) -> Option<&str> {
-    std::str::from_utf8(value).ok()?.split(' ').nth(n)
 }
 
 /// Somebody else who holds the id, and lives or not.

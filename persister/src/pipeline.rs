@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_journal::{Journal, Revision, Sequence};
+use cairn_protocol::progress;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -298,10 +299,7 @@ async fn read_revision<S: Session>(
     key: &ControlKey,
 ) -> Result<Option<Revision>, cluster::Error> {
     let control = session.read(key).await?;
-    Ok(control.and_then(|control| {
-        let text = std::str::from_utf8(&control.value).ok()?;
-        text.parse().ok().map(Revision)
-    }))
+    Ok(control.and_then(|control| progress::parse_revision(&control.value).ok().map(Revision)))
 }
 
 #[cfg(test)]

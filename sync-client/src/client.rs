@@ -14,7 +14,8 @@ use crate::delete::delete;
 use crate::error::Result;
 use crate::follow::Persister;
 use crate::progress::Target;
-use crate::{Durability, DurabilityError, Listing, Walk, Watch, keys};
+use crate::{Durability, DurabilityError, Listing, Walk, Watch};
+use cairn_protocol::keys;
 
 /// A client whose writes return when they are on disk. Cheap to clone; all clones share one
 /// connection and one watch for each persister, however many writes are in flight.

@@ -15,12 +15,13 @@ use futures::future::join_all;
 use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::Durability;
 use crate::error::{Error, Result};
 use crate::follow::{Interest, Persister, replaced};
 use crate::progress::{Source, Target};
 use crate::pulse::{Behind, Liveness};
 use crate::waiters::Word;
-use crate::{Durability, keys};
+use cairn_protocol::keys;
 
 /// After this long without a confirmation it is looked whether the watermark is a leftover of a
 /// persister that was replaced by one that writes only the mirror. Many times what a disk takes.

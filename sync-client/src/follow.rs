@@ -15,10 +15,10 @@ use futures::StreamExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::keys;
 use crate::progress::{Observed, Progress, Source, Target};
 use crate::pulse::{Behind, Pulse};
 use crate::waiters::{Key, Waiters, Word, word};
+use cairn_protocol::{keys, progress};
 
 /// The pause after a failure. Losing the connection is none (the client mends that by itself);
 /// what is left is a server that refuses, which need not be asked more often than people notice.
@@ -337,9 +337,7 @@ fn published(file: &File) -> Option<Revision> {
 }
 
 fn number(value: &[u8]) -> Option<Revision> {
-    let text = str::from_utf8(value).ok()?;
-    let number: i64 = text.trim().parse().ok()?;
-    (number >= 0).then_some(Revision(number))
+    progress::parse_revision(value).ok().map(Revision)
 }
 
 /// Keeps a path's mirror remembered. Dropping it, also with the write that holds it, ends that.

@@ -19,8 +19,6 @@
 //! # }
 //! ```
 
-pub mod keys;
-
 mod bracket;
 mod client;
 mod confirm;
@@ -39,6 +37,7 @@ pub use cairn_client::{
 };
 #[cfg(feature = "tls")]
 pub use cairn_client::{Tls, TlsError};
+pub use cairn_protocol::keys;
 pub use client::Client;
 pub use durability::{
     DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,

@@ -1,6 +1,6 @@
 //! Whether a persister lives, by the heartbeats with which it holds its id. Pure: told the time.
 //!
-//! A persister refreshes its owner key every [`keys::HEARTBEAT`], busy or idle, and deletes it when
+//! A persister refreshes its owner key every [`HEARTBEAT`], busy or idle, and deletes it when
 //! it ends in good order. Silence counts only for as long as this client was there to listen.
 
 use std::fmt;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use cairn_client::Revision;
 use tokio::time::Instant;
 
-use crate::keys;
+use cairn_protocol::owner::HEARTBEAT;
 
 /// A heartbeat that is this late was missed: its interval, and what a busy cluster may add.
-pub(crate) const LATE: Duration = keys::HEARTBEAT.saturating_add(Duration::from_secs(2));
+pub(crate) const LATE: Duration = HEARTBEAT.saturating_add(Duration::from_secs(2));
 
 /// A persister that has not confirmed a write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use cairn_client::{self as client, Client, EventKind, Options, Uri};
 use cairn_journal::{Change, Revision};
-use cairn_sync_client::keys;
+use cairn_protocol::{keys, progress};
 use futures::stream::{BoxStream, StreamExt};
 use futures::{Stream, TryStreamExt};
 
@@ -131,8 +131,7 @@ impl Session for DoozerSession {
             .map_err(said)
             .try_filter_map(move |file| {
                 let path = keys::mirrored(id, &file.path).map(|path| path.to_owned().into());
-                let says = std::str::from_utf8(&file.value).ok();
-                let revision = says.and_then(|says| says.parse().ok()).map(Revision);
+                let revision = progress::parse_revision(&file.value).ok().map(Revision);
                 std::future::ready(Ok(path.map(|path| (path, revision))))
             })
             .boxed()

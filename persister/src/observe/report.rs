@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_client::{Client, Uri};
-use cairn_sync_client::keys;
+use cairn_protocol::keys;
 use futures::TryStreamExt;
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ pub async fn look(uri: &Uri) -> Result<Report> {
         .context("no cluster to look at")?;
     let before = owners(&client).await?;
     if !before.is_empty() {
-        tokio::time::sleep(keys::HEARTBEAT + Duration::from_millis(500)).await;
+        tokio::time::sleep(cairn_protocol::owner::HEARTBEAT + Duration::from_millis(500)).await;
     }
     let after = owners(&client).await?;
     let revision = client.rev().await?.0;

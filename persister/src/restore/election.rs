@@ -12,13 +12,13 @@
 use std::time::Duration;
 
 use cairn_journal::Revision;
+use cairn_protocol::owner::STALE_AFTER;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::{self, ControlKey, Followed, Session, Touched};
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::owner::STALE_AFTER;
 
 use super::mark::SENT_WITHIN;
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_journal::Revision;
-use cairn_sync_client::keys::HEARTBEAT;
+use cairn_protocol::owner::HEARTBEAT;
 
 use crate::cluster::{self, Control, ControlKey, Expect, Session};
 use crate::error::Error;

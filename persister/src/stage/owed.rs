@@ -13,6 +13,7 @@
 use std::fmt;
 
 use cairn_journal::{CheckpointEntry, Journal, Revision, Sequence, Stop, Uuid};
+use cairn_protocol::progress::MirrorProgress;
 use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -54,13 +55,17 @@ pub struct Progress {
     pub incomplete: bool,
 }
 
-/// `REVISION JOURNAL SEQUENCE`, and ` incomplete` while the mirror is being made for the first time.
-/// Only so can an interrupted first time be told from none: entries that it wrote may have been
-/// deleted since.
+/// As it stands in the cluster. Only by `incomplete` can an interrupted first time be told from none:
+/// entries that it wrote may have been deleted since.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.revision, self.journal, self.sequence)?;
-        f.write_str(if self.incomplete { " incomplete" } else { "" })
+        MirrorProgress {
+            revision: self.revision.0,
+            journal: self.journal.to_string(),
+            sequence: self.sequence.0,
+            incomplete: self.incomplete,
+        }
+        .fmt(f)
     }
 }
 
@@ -70,17 +75,12 @@ impl Progress {
     }
 
     fn parse(value: &[u8]) -> Option<Self> {
-        let words: Vec<&str> = std::str::from_utf8(value).ok()?.split(' ').collect();
-        let (revision, journal, sequence, incomplete) = match words[..] {
-            [revision, journal, sequence] => (revision, journal, sequence, false),
-            [revision, journal, sequence, "incomplete"] => (revision, journal, sequence, true),
-            _ => return None,
-        };
+        let progress = MirrorProgress::parse(value).ok()?;
         Some(Self {
-            revision: Revision(revision.parse().ok()?),
-            journal: journal.parse().ok()?,
-            sequence: Sequence(sequence.parse().ok()?),
-            incomplete,
+            revision: Revision(progress.revision),
+            journal: progress.journal.parse().ok()?,
+            sequence: Sequence(progress.sequence),
+            incomplete: progress.incomplete,
         })
     }
 }

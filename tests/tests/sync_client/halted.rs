@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use cairn_client::Revision;
 use cairn_journal::{Entry, Op};
+use cairn_protocol::owner::HEARTBEAT;
 use cairn_sync_client::{Client, Error, Liveness, keys};
 use cairn_tests::{Writers, Writing, durable, eventually, persister, records};
 
@@ -140,7 +141,7 @@ async fn two_halted_of_three_leave_writes_unconfirmed_until_they_go_on() -> Resu
         };
         let slack = Duration::from_secs(1);
         ensure!(
-            since + slack > elapsed && since < elapsed + keys::HEARTBEAT + slack,
+            since + slack > elapsed && since < elapsed + HEARTBEAT + slack,
             "halted {elapsed:?} ago: {error}"
         );
     }

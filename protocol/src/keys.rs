@@ -15,11 +15,6 @@
 //! nothing at or below `/ctl` is ever mirrored, so what is below `/ctl` in a persister's
 //! directory cannot be the mirror of anything.
 
-use std::time::Duration;
-
-/// How often a persister that holds its id says so, by writing [`owner`] again.
-pub const HEARTBEAT: Duration = Duration::from_secs(5);
-
 /// The cluster's own subtree: never journaled, never mirrored, never restored.
 pub const INTERNAL: &str = "/ctl";
 
@@ -41,14 +36,16 @@ pub fn watermark(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/watermark")
 }
 
-/// The newest revision up to which the mirror of persister `id` is complete. Noted now and then, so
-/// that a restarted persister knows what it still owes; clients need not look at it.
+/// How far the mirror of persister `id` has come: a
+/// [`MirrorProgress`](crate::progress::MirrorProgress). Noted now and then, so that a restarted
+/// persister knows where to go on; clients need not look at it.
 #[must_use]
 pub fn mirror_progress(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/mirrored")
 }
 
-/// Who holds persister `id`. Written again every [`HEARTBEAT`], and deleted at an orderly end.
+/// Who holds persister `id`: an [`Owner`](crate::owner::Owner). Written again every
+/// [`HEARTBEAT`](crate::owner::HEARTBEAT), and deleted at an orderly end.
 #[must_use]
 pub fn owner(id: u32) -> String {
     format!("{ROOT}/{id}/ctl/owner")
