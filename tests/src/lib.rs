@@ -7,20 +7,24 @@
 mod cluster;
 mod found;
 mod load;
+mod needs;
 mod process;
 mod programs;
 mod proxy;
 mod settings;
+mod small_disk;
 mod waits;
 mod writers;
 
 pub use cluster::{Lite, persister, served};
 pub use found::{Tree, history, journaled, journaled_once, records, tree};
 pub use load::{Expectation, Ledger, files_below};
+pub use needs::needed;
 pub use process::{DEADLINE, Process};
 pub use programs::program;
 pub use proxy::Proxy;
 pub use settings::{given, seeded, setting};
+pub use small_disk::SmallDisk;
 pub use waits::{
     attached, durable, eventually, goes_on, mirrored, restored, shows_delete, shows_set,
 };

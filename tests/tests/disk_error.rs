@@ -1,11 +1,9 @@
 //! A disk that fails: the kernel answers an fsync with an I/O error.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 use cairn_client::Revision;
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, attached, durable, journaled, persister, program, tree};
+use cairn_tests::{Lite, Process, attached, durable, journaled, needed, persister, program, tree};
 
 /// The exit status for a failed write, as `docs/operations.md` has it.
 const WRITE_FAILED: i32 = 13;
@@ -18,7 +16,7 @@ async fn after_a_failed_fsync_nothing_more_is_claimed() -> Result<()> {
     let client = lite.client().await?;
 
     // From the fortieth on every fdatasync fails, as it may on a dying disk.
-    let mut command = Command::new("strace");
+    let mut command = needed("strace")?;
     command
         .args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync"])
         .args(["-e", "inject=fdatasync:error=EIO:when=40+"])
@@ -31,8 +29,7 @@ async fn after_a_failed_fsync_nothing_more_is_claimed() -> Result<()> {
         ])
         .arg("-j")
         .arg(&journal);
-    let mut process = Process::spawn("persister", command)
-        .context("strace is needed to make the kernel fail: install the package strace")?;
+    let mut process = Process::spawn("persister", command)?;
     attached(&client, 1).await.with_context(|| process.log())?;
 
     let mut last = Revision::MISSING;

@@ -1,63 +1,16 @@
 //! A real file system without room, and what a persister on it says and does not say.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, attached, durable, eventually, journaled, persister, tree};
+use cairn_tests::{Lite, SmallDisk, attached, durable, eventually, journaled, persister, tree};
 
 /// The exit status for a failed write, as `docs/operations.md` has it.
 const WRITE_FAILED: i32 = 13;
-
-/// A small file system in memory; unmounted when dropped.
-struct SmallDisk {
-    directory: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn mount() -> Result<Self> {
-        Self::mount_sized("size=64m")
-    }
-
-    fn mount_sized(size: &str) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", size, "tmpfs"])
-            .arg(directory.path())
-            .status()
-            .context("cannot run mount: install the package mount")?;
-        ensure!(
-            mounted.success(),
-            "cannot mount a small file system. Run the tests as root, or in a namespace of their own: \
-             unshare --map-root-user --mount cargo test"
-        );
-        Ok(Self { directory })
-    }
-
-    fn journal(&self) -> PathBuf {
-        self.directory.path().join("journal")
-    }
-
-    /// Takes up a part of it, to be given back later.
-    fn ballast(&self) -> Result<PathBuf> {
-        let path = self.directory.path().join("ballast");
-        fs::write(&path, vec![1; 32 << 20])?;
-        Ok(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.directory.path()).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.directory.path().display());
-        }
-    }
-}
 
 /// Small segments, so that the disk is filled by records and not by preparations.
 const SMALL: [&str; 2] = ["--segment-bytes", "20MiB"];
@@ -97,7 +50,7 @@ fn nothing_is_missing(journal: &Path, watermark: i64) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_ends_the_persister_and_nothing_false_was_said() -> Result<()> {
-    let disk = SmallDisk::mount()?;
+    let disk = SmallDisk::mount(64)?;
     let lite = Lite::start()?;
     let client = lite.client().await?;
     let mut process = persister(1, &lite.uri, &disk.journal(), &SMALL)?;
@@ -119,8 +72,8 @@ async fn a_full_disk_ends_the_persister_and_nothing_false_was_said() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_wait_it_goes_on_when_there_is_room() -> Result<()> {
-    let disk = SmallDisk::mount()?;
-    let ballast = disk.ballast()?;
+    let disk = SmallDisk::mount(64)?;
+    let ballast = disk.ballast(32)?;
     let lite = Lite::start()?;
     let client = lite.client().await?;
     let args = [&SMALL[..], &["--on-disk-full", "wait"]].concat();
@@ -150,7 +103,7 @@ async fn told_to_wait_it_goes_on_when_there_is_room() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_opened_again_once_less_is_to_be_retained() -> Result<()> {
-    let disk = SmallDisk::mount_sized("size=128m")?;
+    let disk = SmallDisk::mount(128)?;
     let lite = Lite::start()?;
     let client = lite.client().await?;
     let all = ["--retain", "all", "--checkpoint-every", "1MiB"];
@@ -174,11 +127,7 @@ async fn a_full_disk_is_opened_again_once_less_is_to_be_retained() -> Result<()>
         process.log()
     );
     // What is left of the room goes too.
-    let rest = std::io::copy(
-        &mut std::io::repeat(1),
-        &mut fs::File::create(disk.directory.path().join("rest"))?,
-    );
-    ensure!(rest.is_err(), "the disk is full");
+    disk.fill()?;
 
     let less = ["--retain-bytes", "0B"];
     let args = [&SMALL[..], &less[..]].concat();

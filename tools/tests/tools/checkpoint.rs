@@ -344,19 +344,19 @@ fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[test]
 fn every_view_works_where_nothing_can_be_written() {
     let sample = Sample::new();
-    let disk = crate::run::SmallDisk::mount();
+    let disk = cairn_tests::SmallDisk::mount(8).unwrap();
     let dir = disk.path().join("journal");
     fs::create_dir(&dir).unwrap();
     for (path, bytes) in snapshot(sample.dir.path()) {
         fs::write(dir.join(path.file_name().unwrap()), bytes).unwrap();
     }
     let file = dir.join(format!("{BASE:020}.ckpt"));
-    disk.fill();
+    disk.fill().unwrap();
     let before = snapshot(&dir);
     let mut views = 0;
     for is_read_only in [false, true] {
         if is_read_only {
-            disk.make_read_only();
+            disk.make_read_only().unwrap();
         }
         for view in crate::run::VIEWS {
             for (there, here) in [

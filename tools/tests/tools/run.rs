@@ -7,7 +7,6 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use cairn_journal::{Error, Journal, Options};
-use tempfile::TempDir;
 
 pub(crate) const DUMP: &str = env!("CARGO_BIN_EXE_dumpjournal");
 pub(crate) const DIFF: &str = env!("CARGO_BIN_EXE_diffjournal");
@@ -110,54 +109,4 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
         .collect();
     segments.sort();
     segments
-}
-
-/// A small file system in memory; unmounted when dropped.
-pub(crate) struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    pub(crate) fn mount() -> Self {
-        let disk = Self(TempDir::new().unwrap());
-        let is_mounted = disk.mounted(&["-t", "tmpfs", "-o", "size=8m", "tmpfs"]);
-        assert!(
-            is_mounted,
-            "cannot mount a small file system. Run the tests as root, or in a namespace of their own: \
-             unshare --map-root-user --mount cargo test"
-        );
-        disk
-    }
-
-    fn mounted(&self, arguments: &[&str]) -> bool {
-        let mut mount = Command::new("mount");
-        mount
-            .args(arguments)
-            .arg(self.path())
-            .status()
-            .unwrap()
-            .success()
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Leaves no room for anything.
-    pub(crate) fn fill(&self) {
-        let mut ballast = fs::File::create(self.path().join("ballast")).unwrap();
-        while ballast.write_all(&[1; 4096]).is_ok() {}
-    }
-
-    pub(crate) fn make_read_only(&self) {
-        assert!(self.mounted(&["-o", "remount,ro"]));
-        fs::write(self.path().join("anything"), "x").unwrap_err();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(self.path()).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
-            eprintln!("{} is still mounted", self.path().display());
-        }
-    }
 }

@@ -1,18 +1,15 @@
-//! Failing system calls of the real kernel's interface, injected with `strace`; left out, and said so,
-//! where there is no `strace` or it may not trace.
+//! Failing system calls of the real kernel's interface, injected with `strace`.
 //!
 //! The process that fails is this test binary itself, started with a variable in its environment.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Stdio};
 
 use cairn_journal::{
     Change, Entry, Journal, NewRecord, Options, Reader, Revision, Sequence, Timestamp,
 };
+use cairn_tests::needed;
 
 const WRITER: &str = "CAIRN_KERNEL_DIR";
 /// Set: segments are made ready ahead, and larger groups go past the page cache.
@@ -54,9 +51,9 @@ fn writer() {
     }
 }
 
-/// Runs the writer; `fault`: what `strace` is to inject. `None` if that is not possible here.
-fn run(dir: &Path, fault: &str, ready: bool) -> Option<Vec<String>> {
-    let mut command = Command::new("strace");
+/// What the writer says when `strace` injects `fault`.
+fn run(dir: &Path, fault: &str, ready: bool) -> Vec<String> {
+    let mut command = needed("strace").unwrap();
     if ready {
         command.env(READY, "1");
     }
@@ -72,16 +69,21 @@ fn run(dir: &Path, fault: &str, ready: bool) -> Option<Vec<String>> {
         .arg(std::env::current_exe().unwrap())
         .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
         .env(WRITER, dir)
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .output()
-        .ok()?;
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<_> = text
         .lines()
         .filter(|l| l.starts_with("ack ") || l.starts_with("failed "))
         .map(str::to_owned)
         .collect();
-    (!lines.is_empty()).then_some(lines)
+    assert!(
+        !lines.is_empty(),
+        "strace cannot trace here (a container needs the capability SYS_PTRACE): {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    lines
 }
 
 #[test]
@@ -103,10 +105,7 @@ fn what_the_kernel_refuses_is_never_acknowledged() {
     for (ready, call, error, when) in faults {
         let dir = tempfile::tempdir().unwrap();
         let fault = format!("{call}:error={error}:when={when}");
-        let Some(lines) = run(dir.path(), &fault, ready) else {
-            println!("left out: strace cannot trace here");
-            return;
-        };
+        let lines = run(dir.path(), &fault, ready);
         counts.0 += 1;
         let failed = lines.iter().position(|l| l.starts_with("failed"));
         let acks = &lines[..failed.unwrap_or(lines.len())];
