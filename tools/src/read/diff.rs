@@ -4,9 +4,12 @@
 //! could not see are left out and told, because there the journals hold a difference between two
 //! states, not events; [`states`] compares what came of them.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use cairn_journal::{Change, Entry, GapPhase, GapReason, Revision, Sequence, State, Timeline};
+use bytes::Bytes;
+use cairn_journal::{Change, Entry, GapPhase, GapReason, Revision, Sequence, Timeline};
+use itertools::{EitherOrBoth, Itertools as _};
 
 use crate::read::filter::{Filter, Point};
 use crate::read::source::{Source, SourceError, SourceRecords};
@@ -137,44 +140,45 @@ pub fn changes<E: From<SourceError>>(
     mut tell: impl FnMut(Side, Revision, &Change) -> Result<(), E>,
 ) -> Result<Compared, E> {
     let seen = |revision| in_a.has_seen(revision) && in_b.has_seen(revision);
-    let mut a = Events::new(a, in_a.begin)?;
-    let mut b = Events::new(b, in_b.begin)?;
+    let a = Events::new(a, in_a.begin, &seen, filter)?;
+    let b = Events::new(b, in_b.begin, &seen, filter)?;
     let mut compared = Compared::default();
-    let (mut of_a, mut of_b) = (a.next(&seen, filter)?, b.next(&seen, filter)?);
-    loop {
-        let revisions = [&of_a, &of_b].map(|event| event.as_ref().map(|event| event.revision));
-        let Some(at) = revisions.into_iter().flatten().min() else {
-            return Ok(compared);
-        };
-        let (in_a, in_b) = (changes_at(of_a.as_ref(), at), changes_at(of_b.as_ref(), at));
+    for pair in a.merge_join_by(b, |a, b| errors_first(a, b)) {
+        let (a, b) = pair.left_and_right();
+        let (a, b) = (a.transpose()?, b.transpose()?);
+        let (in_a, in_b) = (changes_of(a.as_ref()), changes_of(b.as_ref()));
+        let revision = a.as_ref().or(b.as_ref()).map(|event| event.revision);
+        let Some(revision) = revision else { continue };
         for change in in_a.iter().filter(|change| !in_b.contains(change)) {
             compared.only_a += 1;
-            tell(Side::A, at, change)?;
+            tell(Side::A, revision, change)?;
         }
         for change in in_b {
             if in_a.contains(change) {
                 compared.same += 1;
             } else {
                 compared.only_b += 1;
-                tell(Side::B, at, change)?;
+                tell(Side::B, revision, change)?;
             }
         }
-        if revisions[0] == Some(at) {
-            of_a = a.next(&seen, filter)?;
-        }
-        if revisions[1] == Some(at) {
-            of_b = b.next(&seen, filter)?;
-        }
+    }
+    Ok(compared)
+}
+
+/// The order of two events: by revision, and an error before any event.
+fn errors_first(a: &Result<Event, SourceError>, b: &Result<Event, SourceError>) -> Ordering {
+    match (a, b) {
+        (Ok(a), Ok(b)) => a.revision.cmp(&b.revision),
+        (Err(_), _) => Ordering::Less,
+        (_, Err(_)) => Ordering::Greater,
     }
 }
 
-/// What an event changes, if it is of this revision.
-fn changes_at(event: Option<&Event>, revision: Revision) -> &[Change] {
-    let event = event.filter(|event| event.revision == revision);
+fn changes_of(event: Option<&Event>) -> &[Change] {
     event.map_or(&[], |event| &event.changes)
 }
 
-/// Compares the states at a revision; `tell` as for [`changes`].
+/// Compares the states at a revision; `tell` as for [`changes`], first all of A, then all of B.
 pub fn states<E: From<TreeError>>(
     a: &Source,
     b: &Source,
@@ -184,24 +188,29 @@ pub fn states<E: From<TreeError>>(
 ) -> Result<Compared, E> {
     let at = Some(Point::Revision(at));
     let (a, b) = (tree(a, at)?, tree(b, at)?);
+    let wanted = |(path, _): &(&Bytes, _)| filter.is_path_wanted(path);
+    let in_a = a.files.iter().filter(wanted);
+    let in_b = b.files.iter().filter(wanted);
     let mut compared = Compared::default();
-    let only_in = |x: &State, y: &State| {
-        x.files
-            .iter()
-            .filter(|(path, file)| filter.is_path_wanted(path) && y.files.get(*path) != Some(file))
-            .map(|(path, (revision, value))| (*revision, Change::set(path.clone(), value.clone())))
-            .collect::<Vec<_>>()
-    };
-    for (revision, change) in only_in(&a, &b) {
-        compared.only_a += 1;
-        tell(Side::A, revision, &change)?;
+    let (mut only_a, mut only_b) = (Vec::new(), Vec::new());
+    for pair in in_a.merge_join_by(in_b, |(a, _), (b, _)| a.cmp(b)) {
+        match pair {
+            EitherOrBoth::Both(a, b) if a == b => compared.same += 1,
+            differing => {
+                let (of_a, of_b) = differing.left_and_right();
+                only_a.extend(of_a);
+                only_b.extend(of_b);
+            }
+        }
     }
-    for (revision, change) in only_in(&b, &a) {
-        compared.only_b += 1;
-        tell(Side::B, revision, &change)?;
+    compared.only_a = only_a.len() as u64;
+    compared.only_b = only_b.len() as u64;
+    for (side, files) in [(Side::A, only_a), (Side::B, only_b)] {
+        for (path, (revision, value)) in files {
+            let change = Change::set(path.clone(), value.clone());
+            tell(side, *revision, &change)?;
+        }
     }
-    let wanted = a.files.keys().filter(|path| filter.is_path_wanted(path));
-    compared.same = wanted.count() as u64 - compared.only_a;
     Ok(compared)
 }
 
@@ -211,10 +220,12 @@ struct Event {
     changes: Vec<Change>,
 }
 
-/// The events of a history: what was seen one by one.
-struct Events {
+/// The events of a history, by revision: what was seen one by one, and passes the filter.
+struct Events<'a, S> {
     records: SourceRecords,
     begin: Sequence,
+    seen: &'a S,
+    filter: &'a Filter,
     in_gap: bool,
     newest: Revision,
     ahead: VecDeque<Event>,
@@ -222,11 +233,18 @@ struct Events {
     shared: VecDeque<Event>,
 }
 
-impl Events {
-    fn new(source: &Source, begin: Sequence) -> Result<Self, SourceError> {
+impl<'a, S: Fn(Revision) -> bool> Events<'a, S> {
+    fn new(
+        source: &Source,
+        begin: Sequence,
+        seen: &'a S,
+        filter: &'a Filter,
+    ) -> Result<Self, SourceError> {
         Ok(Self {
             records: source.records(None)?,
             begin,
+            seen,
+            filter,
             in_gap: false,
             newest: Revision::NONE,
             ahead: VecDeque::new(),
@@ -234,23 +252,19 @@ impl Events {
         })
     }
 
-    /// The next event that counts, with all its changes, whether they are in one record or, being
-    /// large, in several.
-    fn next(
-        &mut self,
-        seen: &impl Fn(Revision) -> bool,
-        filter: &Filter,
-    ) -> Result<Option<Event>, SourceError> {
+    /// Reads until a whole event is there. Its changes may be in one record or, being large, in
+    /// several: the event is whole once the next one has begun.
+    fn advance(&mut self) -> Result<Option<Event>, SourceError> {
         while self.ahead.len() < 2 {
             let Some(event) = self.read()? else { break };
-            if !seen(event.revision) {
+            if !(self.seen)(event.revision) {
                 continue;
             }
             let Event {
                 revision,
                 mut changes,
             } = event;
-            changes.retain(|change| filter.is_path_wanted(&change.path));
+            changes.retain(|change| self.filter.is_path_wanted(&change.path));
             match self.ahead.back_mut() {
                 _ if changes.is_empty() => {}
                 Some(last) if last.revision == revision => last.changes.append(&mut changes),
@@ -295,5 +309,13 @@ impl Events {
             }
         }
         Ok(None)
+    }
+}
+
+impl<S: Fn(Revision) -> bool> Iterator for Events<'_, S> {
+    type Item = Result<Event, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().transpose()
     }
 }
