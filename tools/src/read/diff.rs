@@ -143,7 +143,7 @@ pub fn changes<E: From<SourceError>>(
     let a = Events::new(a, in_a.begin, &seen, filter)?;
     let b = Events::new(b, in_b.begin, &seen, filter)?;
     let mut compared = Compared::default();
-    for pair in a.merge_join_by(b, |a, b| errors_first(a, b)) {
+    for pair in a.merge_join_by(b, errors_first) {
         let (a, b) = pair.left_and_right();
         let (a, b) = (a.transpose()?, b.transpose()?);
         let (in_a, in_b) = (changes_of(a.as_ref()), changes_of(b.as_ref()));
