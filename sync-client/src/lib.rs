@@ -19,17 +19,8 @@
 //! # }
 //! ```
 
-mod bracket;
-mod client;
-mod confirm;
-mod delete;
-mod durability;
-mod error;
-mod follow;
-mod progress;
-mod pulse;
-mod streams;
-mod waiters;
+mod core;
+mod doozer;
 
 pub use cairn_client::{
     ErrorCode, Event, EventKind, File, Options, Revision, Secret, Stat, Status, Uri, frame, glob,
@@ -38,10 +29,12 @@ pub use cairn_client::{
 #[cfg(feature = "tls")]
 pub use cairn_client::{Tls, TlsError};
 pub use cairn_protocol::keys;
-pub use client::Client;
-pub use durability::{
+
+pub use crate::core::durability::{
     DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,
 };
-pub use error::{Error, Result};
-pub use pulse::{Behind, Liveness};
-pub use streams::{Listing, Walk, Watch};
+pub use crate::core::liveness::Liveness;
+pub use crate::doozer::behind::Behind;
+pub use crate::doozer::client::Client;
+pub use crate::doozer::error::{Error, Result};
+pub use crate::doozer::streams::{Listing, Walk, Watch};

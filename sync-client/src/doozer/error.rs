@@ -18,7 +18,8 @@ use cairn_client::uri::UriError;
 use cairn_client::wire::Verb;
 use cairn_client::{ErrorCode, Revision};
 
-use crate::{Behind, DurabilityError};
+use crate::core::durability::DurabilityError;
+use crate::doozer::behind::Behind;
 
 /// The result of a client's call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 
-use cairn_client::Revision;
 use tokio::sync::oneshot;
 
-use crate::progress::{Progress, Target};
+use crate::core::progress::Progress;
+use crate::core::revision::Revision;
+use crate::core::target::Target;
 
 /// What a wait for one persister came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Source;
+    use crate::core::progress::Source;
 
     fn told(receiver: &mut oneshot::Receiver<Word>) -> Option<Word> {
         receiver.try_recv().ok()

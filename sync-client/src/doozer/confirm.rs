@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_client::{Client, EventKind, File, Revision, Status};
-use futures::StreamExt;
+use cairn_protocol::keys;
 use futures::future::join_all;
-use futures::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::Durability;
-use crate::error::{Error, Result};
-use crate::follow::{Interest, Persister, replaced};
-use crate::progress::{Source, Target};
-use crate::pulse::{Behind, Liveness};
-use crate::waiters::Word;
-use cairn_protocol::keys;
+use crate::core::durability::Durability;
+use crate::core::liveness::Liveness;
+use crate::core::persister::{Interest, Persister};
+use crate::core::progress::Source;
+use crate::core::quorum::{self, Round};
+use crate::core::target::Target;
+use crate::doozer::behind::Behind;
+use crate::doozer::error::{Error, Result};
+use crate::doozer::follow::{read_mirror, replaced};
 
 /// After this long without a confirmation it is looked whether the watermark is a leftover of a
 /// persister that was replaced by one that writes only the mirror. Many times what a disk takes.
@@ -59,12 +60,6 @@ impl Origin {
             }
         }
     }
-}
-
-enum Round {
-    Confirmed,
-    /// The connection was replaced.
-    Moved,
 }
 
 impl Witnesses {
@@ -126,7 +121,7 @@ impl Witnesses {
             .filter(|one| one.source() == Source::Mirror);
         // Side by side: a write does not wait for each of them in turn.
         join_all(mirrors.map(|persister| async {
-            if let Err(error) = persister.read_mirror(&self.regular, path).await {
+            if let Err(error) = read_mirror(persister, &self.regular, path).await {
                 tracing::debug!(path, persister = persister.id, %error, "cannot read the mirror");
             }
         }))
@@ -149,7 +144,12 @@ impl Witnesses {
         if timeout_at(end, wait).await == Ok(true) {
             return Ok(());
         }
-        Err(self.unconfirmed(target.revision(), true, confirmed_by, started.elapsed()))
+        Err(self.unconfirmed(
+            target.revision().into(),
+            true,
+            confirmed_by,
+            started.elapsed(),
+        ))
     }
 
     /// The error for a write that is in the cluster, and no more is known.
@@ -170,7 +170,7 @@ impl Witnesses {
             &*self.regular.status().borrow(),
             Status::Disconnected { .. }
         );
-        let behind = missing.map(|one| match one.behind() {
+        let behind = missing.map(|one| match Behind::of(one) {
             behind if cut_off => Behind {
                 liveness: Liveness::Unknown,
                 ..behind
@@ -207,7 +207,8 @@ impl Witnesses {
                 continue;
             }
             confirmed_by.clear();
-            let round = self.round(connection, target, confirmed_by);
+            let required = self.durability.required;
+            let round = quorum::wait(&self.persisters, required, connection, target, confirmed_by);
             let round = if suspicious {
                 Ok(round.await)
             } else {
@@ -228,25 +229,6 @@ impl Witnesses {
                 }
             }
         }
-    }
-
-    /// Waits for the persisters side by side.
-    async fn round(&self, connection: u64, target: &Target, confirmed_by: &mut Vec<u32>) -> Round {
-        let waits = self
-            .persisters
-            .iter()
-            .map(|persister| async { (persister.id, persister.wait(connection, target).await) });
-        let mut waits: FuturesUnordered<_> = waits.collect();
-        while let Some((id, word)) = waits.next().await {
-            match word {
-                Word::Covered => confirmed_by.push(id),
-                Word::Moved => return Round::Moved,
-            }
-            if confirmed_by.len() >= self.durability.required {
-                return Round::Confirmed;
-            }
-        }
-        unreachable!("no more persisters are required than there are")
     }
 
     /// Only a mirror needs to know what a delete removed.
@@ -272,7 +254,10 @@ impl Witnesses {
         };
         let before = Revision(revision.0.saturating_sub(1));
         match self.regular.get(path, Some(before)).await {
-            Ok(file) => *removed = Some(file.map_or(Revision::MISSING, |file| file.revision)),
+            Ok(file) => {
+                let was = file.map_or(Revision::MISSING, |file| file.revision);
+                *removed = Some(was.into());
+            }
             Err(error) => tracing::debug!(path, %error, "cannot read what the delete removed"),
         }
     }
@@ -289,14 +274,16 @@ impl Witnesses {
                 revision,
                 value,
             } => {
-                let file = self.regular.get(path, Some(*revision)).await;
-                let is_ours = |file: File| file.revision == *revision && file.value == *value;
+                let revision = Revision::from(*revision);
+                let file = self.regular.get(path, Some(revision)).await;
+                let is_ours = |file: File| file.revision == revision && file.value == *value;
                 found(file.map(|file| file.is_some_and(is_ours)))
             }
             Target::Delete { path, revision, .. } => {
-                let event = self.regular.wait("/**", *revision).await;
+                let revision = Revision::from(*revision);
+                let event = self.regular.wait("/**", revision).await;
                 found(event.map(|event| {
-                    event.revision == *revision
+                    event.revision == revision
                         && event.kind == EventKind::Delete
                         && event.path == *path
                 }))

@@ -6,27 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use cairn_client::Revision;
 use tokio::time::Instant;
+
+use crate::core::revision::Revision;
 
 use cairn_protocol::owner::HEARTBEAT;
 
 /// A heartbeat that is this late was missed: its interval, and what a busy cluster may add.
 pub(crate) const LATE: Duration = HEARTBEAT.saturating_add(Duration::from_secs(2));
-
-/// A persister that has not confirmed a write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behind {
-    /// Its number.
-    pub persister: u32,
-    /// The newest revision up to which it is known to have everything on disk; `None`: it has
-    /// never published one.
-    pub durable_to: Option<Revision>,
-    /// How long ago it last said anything; `None`: not since this client connected.
-    pub heard: Option<Duration>,
-    /// Whether it lives.
-    pub liveness: Liveness,
-}
 
 /// Whether a persister lives. All durations are counted back from the moment it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,20 +105,6 @@ impl Pulse {
                 }
             }
         }
-    }
-}
-
-impl fmt::Display for Behind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "persister {} ", self.persister)?;
-        match self.durable_to {
-            Some(revision) => write!(f, "is at revision {revision}")?,
-            None => write!(f, "has published no watermark")?,
-        }
-        if let Some(heard) = self.heard {
-            write!(f, ", last heard of {heard:.1?} ago")?;
-        }
-        write!(f, ", {}", self.liveness)
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use cairn_client::{Event, Revision};
 use futures::{Stream, StreamExt};
 
-use crate::Result;
+use crate::doozer::error::Result;
 
 macro_rules! stream_of {
     ($(#[$doc:meta])* $name:ident, $item:ty) => {

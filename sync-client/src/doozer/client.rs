@@ -4,18 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_client::{Event, File, Options, Revision, Stat, Status, Uri};
+use cairn_protocol::keys;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::bracket::{Bracket, newest_set};
-use crate::confirm::{Origin, Witnesses};
-use crate::delete::delete;
-use crate::error::Result;
-use crate::follow::Persister;
-use crate::progress::Target;
-use crate::{Durability, DurabilityError, Listing, Walk, Watch};
-use cairn_protocol::keys;
+use crate::core::durability::{Durability, DurabilityError};
+use crate::core::persister::Persister;
+use crate::core::quorum;
+use crate::core::target::Target;
+use crate::doozer::bracket::{Bracket, newest_set};
+use crate::doozer::confirm::{Origin, Witnesses};
+use crate::doozer::delete::delete;
+use crate::doozer::error::Result;
+use crate::doozer::follow::follow;
+use crate::doozer::streams::{Listing, Walk, Watch};
 
 /// A client whose writes return when they are on disk. Cheap to clone; all clones share one
 /// connection and one watch for each persister, however many writes are in flight.
@@ -83,7 +86,7 @@ impl Client {
             .collect();
         let mut followers = JoinSet::new();
         for persister in &persisters {
-            followers.spawn(Arc::clone(persister).follow(regular.clone()));
+            followers.spawn(follow(Arc::clone(persister), regular.clone()));
         }
         let origin = Origin::of(&regular).await?;
         let witnesses = Witnesses {
@@ -135,7 +138,7 @@ impl Client {
         let revision = self.regular().set(path, rev, value.clone()).await?;
         let target = Target::Set {
             path: path.to_owned(),
-            revision,
+            revision: revision.into(),
             value,
         };
         witnesses
@@ -198,7 +201,7 @@ impl Client {
             let value = Bytes::copy_from_slice(value);
             let target = Target::Set {
                 path,
-                revision,
+                revision: revision.into(),
                 value,
             };
             witnesses
@@ -225,7 +228,7 @@ impl Client {
         if !witnesses.is_origin().await? {
             return Err(witnesses.unconfirmed(revision, false, Vec::new(), started.elapsed()));
         }
-        let target = Target::All(revision);
+        let target = Target::All(revision.into());
         witnesses.confirm(target, connection, started).await
     }
 
@@ -234,13 +237,8 @@ impl Client {
     #[must_use]
     pub fn durable_revision(&self) -> Option<Revision> {
         let witnesses = &self.shared.witnesses;
-        let published = witnesses
-            .persisters
-            .iter()
-            .filter_map(|persister| persister.watermark());
-        let mut published: Vec<_> = published.collect();
-        published.sort_unstable_by(|a, b| b.cmp(a));
-        published.get(witnesses.durability.required - 1).copied()
+        let durability = &witnesses.durability;
+        quorum::durable_to(&witnesses.persisters, durability.required).map(Into::into)
     }
 
     /// [`cairn_client::Client::status`].

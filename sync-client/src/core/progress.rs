@@ -19,46 +19,8 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use cairn_client::Revision;
-
-/// A write of which it is asked whether it is on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Everything up to this revision.
-    All(Revision),
-    /// The set of a path. Its value tells it, in another life of the cluster, from somebody else's
-    /// set of the same path that got the same revision.
-    Set {
-        path: String,
-        revision: Revision,
-        value: Bytes,
-    },
-    /// The delete of a path. `removed`: the revision of the file that it removed, 0 if there was
-    /// none; `None` if that is not known (yet).
-    Delete {
-        path: String,
-        revision: Revision,
-        removed: Option<Revision>,
-    },
-}
-
-impl Target {
-    pub(crate) fn revision(&self) -> Revision {
-        match self {
-            Self::All(revision) | Self::Set { revision, .. } | Self::Delete { revision, .. } => {
-                *revision
-            }
-        }
-    }
-
-    pub(crate) fn path(&self) -> Option<&str> {
-        match self {
-            Self::All(_) => None,
-            Self::Set { path, .. } | Self::Delete { path, .. } => Some(path),
-        }
-    }
-}
+use crate::core::revision::Revision;
+use crate::core::target::Target;
 
 /// How a persister makes itself known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,6 +195,8 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
     use Observed::{Change, State};
 

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use cairn_client::{Result, Revision, Status};
 use tokio::time::{Instant, timeout_at};
 
-use crate::bracket::{Bracket, newest_delete};
-use crate::confirm::Witnesses;
-use crate::error;
-use crate::progress::Target;
+use crate::core::target::Target;
+use crate::doozer::bracket::{Bracket, newest_delete};
+use crate::doozer::confirm::Witnesses;
+use crate::doozer::error;
 
 /// Where a delete was found, and the connection over which it was looked for.
 struct Found {
@@ -48,7 +48,7 @@ pub(crate) async fn delete(witnesses: &Witnesses, path: &str, rev: Revision) -> 
         })) => {
             let target = Target::Delete {
                 path: path.to_owned(),
-                revision,
+                revision: revision.into(),
                 removed: None,
             };
             witnesses.confirm(target, connection, started).await

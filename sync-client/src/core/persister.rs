@@ -1,0 +1,248 @@
+//! One persister as this client sees it, shared by the task that follows it and all writes in flight.
+//!
+//! The follower tells what it reads and sees; a write registers its interest, and waits.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::core::liveness::{Liveness, Pulse};
+use crate::core::progress::{Observed, Progress, Source};
+use crate::core::revision::Revision;
+use crate::core::target::Target;
+use crate::core::waiters::{Key, Waiters, Word, word};
+
+/// One persister.
+#[derive(Debug)]
+pub(crate) struct Persister {
+    pub(crate) id: u32,
+    state: Mutex<State>,
+    nudge: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    progress: Progress,
+    waiters: Waiters,
+    pulse: Pulse,
+    heard: Option<Instant>,
+    /// What the cluster behind `progress.connection` calls itself.
+    cluster: Option<Bytes>,
+    /// Somebody waits in vain for the watermark: perhaps it is a leftover, and the persister of
+    /// today writes only the mirror.
+    suspected: bool,
+}
+
+/// What is read over a new connection before the changes are followed.
+#[derive(Debug)]
+pub(crate) struct Present {
+    pub(crate) connection: u64,
+    pub(crate) watermark: Option<Revision>,
+    /// The revision of the owner key.
+    pub(crate) owner: Option<Revision>,
+    /// What the cluster calls itself.
+    pub(crate) cluster: Option<Bytes>,
+}
+
+/// What is known of a persister at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) watermark: Option<Revision>,
+    /// How long ago it last said anything.
+    pub(crate) heard: Option<Duration>,
+    pub(crate) liveness: Liveness,
+}
+
+/// Takes a waiter out of the queue when its wait ends, however it ends.
+struct Waiting<'a> {
+    persister: &'a Persister,
+    key: Key,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.persister.state().waiters.remove(&self.key);
+    }
+}
+
+impl Persister {
+    pub(crate) fn new(id: u32) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            state: Mutex::default(),
+            nudge: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("nothing panics while it holds this")
+    }
+
+    /// Waits until it is proven, over this connection, that the target is on disk.
+    pub(crate) async fn wait(&self, connection: u64, target: &Target) -> Word {
+        let (_waiting, told) = {
+            let mut state = self.state();
+            if let Some(word) = word(&state.progress, connection, target) {
+                return word;
+            }
+            let (key, told) = state.waiters.add(connection, target.clone());
+            let waiting = Waiting {
+                persister: self,
+                key,
+            };
+            (waiting, told)
+        };
+        told.await
+            .expect("whoever is taken out of the queue by another is told why")
+    }
+
+    /// Says that a write has waited longer than is usual for this persister's watermark.
+    pub(crate) fn suspect(&self) {
+        let mut state = self.state();
+        let narrow = state.progress.source == Source::Watermark;
+        if narrow && !state.suspected {
+            state.suspected = true;
+            self.nudge.notify_one();
+        }
+    }
+
+    /// Ends once the watermark is suspected; [`Persister::begin`] looks into it.
+    pub(crate) async fn suspected(&self) {
+        loop {
+            self.nudge.notified().await;
+            if self.state().suspected {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        self.state().progress.source
+    }
+
+    pub(crate) fn watermark(&self) -> Option<Revision> {
+        self.state().progress.watermark
+    }
+
+    /// What the cluster behind this connection calls itself, if that was read.
+    pub(crate) fn cluster_over(&self, connection: u64) -> Option<Bytes> {
+        let state = self.state();
+        let same = state.progress.connection == connection;
+        state.cluster.clone().filter(|_| same)
+    }
+
+    pub(crate) fn known(&self, now: Instant) -> Known {
+        let state = self.state();
+        let heard = state.heard;
+        Known {
+            watermark: state.progress.watermark,
+            heard: heard.map(|heard| now.saturating_duration_since(heard)),
+            liveness: state.pulse.liveness(now),
+        }
+    }
+
+    /// From now on, remembers what the mirror of the path shows, until the guard is dropped.
+    pub(crate) fn interest(self: &Arc<Self>, path: &str) -> Interest {
+        self.state().progress.register(path);
+        Interest {
+            persister: Arc::clone(self),
+            path: path.to_owned(),
+        }
+    }
+
+    /// The paths whose mirrors are remembered.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.state().progress.paths()
+    }
+
+    /// Takes in what was read over a new connection; returns what is to be followed from now on.
+    pub(crate) fn begin(&self, now: Instant, present: Present) -> Source {
+        let state = &mut *self.state();
+        let suspected = std::mem::take(&mut state.suspected);
+        let source = match present.watermark {
+            Some(_) if !suspected => Source::Watermark,
+            _ => Source::Mirror,
+        };
+        state
+            .progress
+            .begin(present.connection, source, present.watermark);
+        state.waiters.begun(&state.progress);
+        state.pulse.read(now, present.owner);
+        state.cluster = present.cluster;
+        source
+    }
+
+    /// The persister has written something.
+    pub(crate) fn heard(&self, now: Instant) {
+        self.state().heard = Some(now);
+    }
+
+    /// The owner key was set at this revision.
+    pub(crate) fn beat(&self, now: Instant, at: Revision) {
+        self.state().pulse.beat(now, at);
+    }
+
+    /// The owner key was deleted.
+    pub(crate) fn gone(&self, now: Instant) {
+        self.state().pulse.gone(now);
+    }
+
+    /// The watermark was set.
+    pub(crate) fn raise(&self, watermark: Revision) {
+        let state = &mut *self.state();
+        state.progress.raise(watermark);
+        state.waiters.raised(&state.progress);
+    }
+
+    /// At the cluster's revision `at`, the mirror of the path shows this.
+    pub(crate) fn observe(&self, path: &str, at: Revision, shown: Option<Revision>, how: Observed) {
+        let state = &mut *self.state();
+        if state.progress.observe(path, at, shown, how) {
+            state.waiters.observed(&state.progress, path);
+        }
+    }
+}
+
+/// Keeps a path's mirror remembered. Dropping it, also with the write that holds it, ends that.
+#[derive(Debug)]
+pub(crate) struct Interest {
+    persister: Arc<Persister>,
+    path: String,
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.persister.state().progress.release(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wait_that_is_dropped_leaves_the_queue() {
+        let persister = Persister::new(1);
+        let target = Target::All(Revision(10));
+        let wait = persister.wait(1, &target);
+        let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
+        assert!(waited.is_err());
+        assert_eq!(persister.state().waiters.len(), 0);
+    }
+
+    #[test]
+    fn interest_ends_with_its_guard() {
+        let persister = Persister::new(1);
+        let first = persister.interest("/a");
+        let second = persister.interest("/a");
+        drop(first);
+        assert_eq!(persister.state().progress.paths(), ["/a"]);
+        drop(second);
+        assert!(persister.state().progress.paths().is_empty());
+    }
+}
