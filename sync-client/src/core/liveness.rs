@@ -40,7 +40,7 @@ pub enum Liveness {
 
 /// What is known of one persister's heartbeats.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeats {
     holder: Holder,
     listening: Option<Instant>,
 }
@@ -59,7 +59,7 @@ enum Holder {
     },
 }
 
-impl Pulse {
+impl Heartbeats {
     /// The owner key as it was read over a new connection: its revision, if there is one.
     pub(crate) fn read(&mut self, now: Instant, owner: Option<Revision>) {
         self.listening = Some(now);
@@ -80,7 +80,7 @@ impl Pulse {
     }
 
     /// The owner key was deleted.
-    pub(crate) fn gone(&mut self, now: Instant) {
+    pub(crate) fn released(&mut self, now: Instant) {
         self.holder = Holder::Nobody { since: Some(now) };
     }
 
@@ -134,48 +134,51 @@ mod tests {
     #[test]
     fn beats_mean_life_and_their_absence_death_once_listened_long_enough() {
         let (start, secs) = (Instant::now(), Duration::from_secs);
-        let mut pulse = Pulse::default();
-        assert_eq!(pulse.liveness(start), Liveness::Unknown);
-        pulse.read(start, Some(Revision(60)));
-        assert_eq!(pulse.liveness(after(start, 7)), Liveness::Unknown);
+        let mut heartbeats = Heartbeats::default();
+        assert_eq!(heartbeats.liveness(start), Liveness::Unknown);
+        heartbeats.read(start, Some(Revision(60)));
+        assert_eq!(heartbeats.liveness(after(start, 7)), Liveness::Unknown);
         let silent = Liveness::Silent { since: secs(8) };
-        assert_eq!(pulse.liveness(after(start, 8)), silent);
-        pulse.beat(after(start, 10), Revision(70));
+        assert_eq!(heartbeats.liveness(after(start, 8)), silent);
+        heartbeats.beat(after(start, 10), Revision(70));
         let alive = Liveness::Alive { heartbeat: secs(5) };
-        assert_eq!(pulse.liveness(after(start, 15)), alive);
+        assert_eq!(heartbeats.liveness(after(start, 15)), alive);
         let silent = Liveness::Silent { since: secs(20) };
-        assert_eq!(pulse.liveness(after(start, 30)), silent);
+        assert_eq!(heartbeats.liveness(after(start, 30)), silent);
     }
 
     #[test]
     fn what_was_not_listened_to_is_no_silence() {
         let start = Instant::now();
-        let mut pulse = Pulse::default();
-        pulse.read(start, Some(Revision(60)));
-        pulse.beat(after(start, 5), Revision(70));
+        let mut heartbeats = Heartbeats::default();
+        heartbeats.read(start, Some(Revision(60)));
+        heartbeats.beat(after(start, 5), Revision(70));
         // The connection was away for a minute.
-        pulse.read(after(start, 65), Some(Revision(90)));
-        assert_eq!(pulse.liveness(after(start, 66)), Liveness::Unknown);
+        heartbeats.read(after(start, 65), Some(Revision(90)));
+        assert_eq!(heartbeats.liveness(after(start, 66)), Liveness::Unknown);
         // It was, and there was no beat in all that time.
-        let mut pulse = Pulse::default();
-        pulse.read(start, Some(Revision(60)));
-        pulse.beat(start, Revision(70));
-        pulse.read(after(start, 60), Some(Revision(70)));
+        let mut heartbeats = Heartbeats::default();
+        heartbeats.read(start, Some(Revision(60)));
+        heartbeats.beat(start, Revision(70));
+        heartbeats.read(after(start, 60), Some(Revision(70)));
         let silent = Liveness::Silent {
             since: Duration::from_secs(68),
         };
-        assert_eq!(pulse.liveness(after(start, 68)), silent);
+        assert_eq!(heartbeats.liveness(after(start, 68)), silent);
     }
 
     #[test]
     fn an_orderly_end_is_not_death() {
         let start = Instant::now();
-        let mut pulse = Pulse::default();
-        pulse.read(start, None);
-        assert_eq!(pulse.liveness(start), Liveness::Absent { since: None });
-        pulse.beat(start, Revision(60));
-        pulse.gone(after(start, 1));
+        let mut heartbeats = Heartbeats::default();
+        heartbeats.read(start, None);
+        assert_eq!(heartbeats.liveness(start), Liveness::Absent { since: None });
+        heartbeats.beat(start, Revision(60));
+        heartbeats.released(after(start, 1));
         let since = Some(Duration::from_secs(2));
-        assert_eq!(pulse.liveness(after(start, 3)), Liveness::Absent { since });
+        assert_eq!(
+            heartbeats.liveness(after(start, 3)),
+            Liveness::Absent { since }
+        );
     }
 }

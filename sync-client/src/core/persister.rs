@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::core::liveness::{Liveness, Pulse};
+use crate::core::liveness::{Heartbeats, Liveness};
 use crate::core::progress::{Observed, Progress, Source};
 use crate::core::revision::Revision;
 use crate::core::target::Target;
@@ -27,7 +27,7 @@ pub(crate) struct Persister {
 struct State {
     progress: Progress,
     waiters: Waiters,
-    pulse: Pulse,
+    heartbeats: Heartbeats,
     heard: Option<Instant>,
     /// What the cluster behind `progress.connection` calls itself.
     cluster: Option<Bytes>,
@@ -142,7 +142,7 @@ impl Persister {
         Known {
             watermark: state.progress.watermark,
             heard: heard.map(|heard| now.saturating_duration_since(heard)),
-            liveness: state.pulse.liveness(now),
+            liveness: state.heartbeats.liveness(now),
         }
     }
 
@@ -172,7 +172,7 @@ impl Persister {
             .progress
             .begin(present.connection, source, present.watermark);
         state.waiters.begun(&state.progress);
-        state.pulse.read(now, present.owner);
+        state.heartbeats.read(now, present.owner);
         state.cluster = present.cluster;
         source
     }
@@ -184,12 +184,12 @@ impl Persister {
 
     /// The owner key was set at this revision.
     pub(crate) fn beat(&self, now: Instant, at: Revision) {
-        self.state().pulse.beat(now, at);
+        self.state().heartbeats.beat(now, at);
     }
 
     /// The owner key was deleted.
-    pub(crate) fn gone(&self, now: Instant) {
-        self.state().pulse.gone(now);
+    pub(crate) fn released(&self, now: Instant) {
+        self.state().heartbeats.released(now);
     }
 
     /// The watermark was set.

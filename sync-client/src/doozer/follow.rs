@@ -107,7 +107,7 @@ fn take(persister: &Persister, event: &Event, source: Source) -> Next {
     if event.path == keys::owner(persister.id) {
         match event.kind {
             EventKind::Set => persister.beat(now, event.revision.into()),
-            EventKind::Delete => persister.gone(now),
+            EventKind::Delete => persister.released(now),
             EventKind::Nop => {}
         }
     } else {
