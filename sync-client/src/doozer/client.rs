@@ -13,11 +13,11 @@ use crate::core::durability::{Durability, DurabilityError};
 use crate::core::persister::Persister;
 use crate::core::quorum;
 use crate::core::target::Target;
-use crate::doozer::bracket::{Bracket, newest_set};
 use crate::doozer::confirm::{Origin, Witnesses};
 use crate::doozer::delete::delete;
 use crate::doozer::error::Result;
 use crate::doozer::follow::follow;
+use crate::doozer::range::{RevisionRange, newest_set};
 use crate::doozer::streams::{Listing, Walk, Watch};
 
 /// A client whose writes return when they are on disk. Cheap to clone; all clones share one
@@ -184,11 +184,13 @@ impl Client {
         loop {
             let connection = witnesses.connection();
             let search = async {
-                let to = self.regular().rev().await?;
-                let bracket = Bracket { after: since, to };
-                newest_set(self.regular(), path, value, bracket).await
+                let range = RevisionRange {
+                    first: since.next(),
+                    last: self.regular().rev().await?,
+                };
+                newest_set(self.regular(), path, value, range).await
             };
-            // Else the end of the bracket may have been another node's, which this one has not
+            // Else the end of the range may have been another node's, which this one has not
             // reached, or another cluster's, which this one never will.
             let Some(found) = witnesses.while_connected(connection, search).await else {
                 continue;

@@ -1,17 +1,18 @@
 //! Deletes that return when they are on disk.
 //!
-//! What is waited for is the delete's revision, found by the bracket. If the connection is replaced
-//! after the delete was answered, the delete is done, and only its revision is still to be found:
-//! that is done over the new connection, once it is certain that the same cluster is behind it.
+//! A delete waits for its own revision, which is searched in a range of revisions. If the connection
+//! is replaced after the delete was answered, the delete is done and only its revision is missing:
+//! the search then goes on over the new connection, once it is certain that the same cluster is
+//! behind it.
 
 use bytes::Bytes;
 use cairn_client::{Result, Revision, Status};
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::target::Target;
-use crate::doozer::bracket::{Bracket, newest_delete};
 use crate::doozer::confirm::Witnesses;
 use crate::doozer::error;
+use crate::doozer::range::{RevisionRange, newest_delete};
 
 /// Where a delete was found, and the connection over which it was looked for.
 struct Found {
@@ -94,8 +95,11 @@ async fn search(
 /// Looks for the delete over the connection over which it was answered, or behind a fence.
 async fn look(witnesses: &Witnesses, path: &str, after: Revision) -> Result<Option<Revision>> {
     let regular = &witnesses.regular;
-    let to = regular.rev().await?;
-    newest_delete(regular, path, Bracket { after, to }).await
+    let range = RevisionRange {
+        first: after.next(),
+        last: regular.rev().await?,
+    };
+    newest_delete(regular, path, range).await
 }
 
 /// Looks for the delete over another connection.

@@ -1,11 +1,11 @@
 //! The sync client of doozer clusters: the regular client, and writes that wait for persisters.
 
 pub(crate) mod behind;
-mod bracket;
 pub(crate) mod client;
 mod confirm;
 mod convert;
 mod delete;
 pub(crate) mod error;
 mod follow;
+mod range;
 pub(crate) mod streams;

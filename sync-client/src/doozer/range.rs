@@ -9,23 +9,24 @@ use cairn_client::{Client, Event, EventKind, Result, Revision};
 use futures::{StreamExt, TryStreamExt, stream};
 
 /// How many revisions are read at once: a delete is usually among the newest few, and on a busy
-/// cluster the bracket is as wide as one round trip.
+/// cluster the range is as wide as one round trip.
 const WINDOW: usize = 32;
 
-/// The revisions among which a write is: after `after`, up to `to`, which the cluster has reached.
+/// Revisions among which a write is searched: both ends are included, and the cluster has reached
+/// the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bracket {
-    pub(crate) after: Revision,
-    pub(crate) to: Revision,
+pub(crate) struct RevisionRange {
+    pub(crate) first: Revision,
+    pub(crate) last: Revision,
 }
 
-/// The newest delete of `path` in the bracket; `None`: there is none, or the history is gone.
+/// The newest delete of `path` in the range; `None`: there is none, or the history is gone.
 pub(crate) async fn newest_delete(
     client: &Client,
     path: &str,
-    bracket: Bracket,
+    range: RevisionRange,
 ) -> Result<Option<Revision>> {
-    let found = newest(client, bracket, |event| {
+    let found = newest(client, range, |event| {
         event.kind == EventKind::Delete && event.path == path
     });
     match found.await {
@@ -34,23 +35,23 @@ pub(crate) async fn newest_delete(
     }
 }
 
-/// The newest set of `path` to exactly `value` in the bracket; `None`: there is none.
+/// The newest set of `path` to exactly `value` in the range; `None`: there is none.
 pub(crate) async fn newest_set(
     client: &Client,
     path: &str,
     value: &[u8],
-    bracket: Bracket,
+    range: RevisionRange,
 ) -> Result<Option<Revision>> {
     // Nearly always it is the present content, or nothing has happened at all.
-    if let Some(file) = client.get(path, Some(bracket.to)).await? {
-        if file.revision <= bracket.after {
+    if let Some(file) = client.get(path, Some(range.last)).await? {
+        if file.revision < range.first {
             return Ok(None);
         }
         if file.value == value {
             return Ok(Some(file.revision));
         }
     }
-    newest(client, bracket, |event| {
+    newest(client, range, |event| {
         event.kind == EventKind::Set && event.path == path && event.value == value
     })
     .await
@@ -58,10 +59,10 @@ pub(crate) async fn newest_set(
 
 async fn newest(
     client: &Client,
-    bracket: Bracket,
+    range: RevisionRange,
     is_it: impl Fn(&Event) -> bool,
 ) -> Result<Option<Revision>> {
-    let newest_first = (bracket.after.next().0..=bracket.to.0).rev();
+    let newest_first = (range.first.0..=range.last.0).rev();
     let mut events = stream::iter(newest_first)
         .map(|revision| client.wait("/**", Revision(revision)))
         .buffered(WINDOW);
