@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use cairn_journal::Revision;
 
 use crate::cluster::{self, Id};
-use crate::identity::Refusal;
+use crate::identity::decision::Refusal;
+use crate::identity::written::ParseError;
 
 /// Why a persister ended.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +33,7 @@ pub enum Error {
     },
     /// The identity in the cluster cannot be read.
     #[error("{0}; a newer persister may have written it")]
-    Identity(#[from] crate::identity::ParseError),
+    Identity(#[from] ParseError),
     /// Another live persister holds the id.
     #[error(
         "persister {id} is already running: its owner key is being refreshed by {holder:?} (journal, process, place, pid). \

@@ -14,12 +14,12 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::attach::theirs;
+use crate::attach::known::theirs;
+use crate::cluster::budget::bytes_of;
 use crate::cluster::{self, Cluster, Session};
 use crate::config::{Config, Target};
 use crate::error::Error;
-use crate::identity::Outcome;
-use crate::stage::bytes_of;
+use crate::identity::lineage::Outcome;
 
 /// How long the cluster has for each answer. A repair does not depend on it.
 const PATIENCE: Duration = Duration::from_secs(5);

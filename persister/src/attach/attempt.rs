@@ -3,14 +3,44 @@
 use std::path::Path;
 
 use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
+use futures::Stream;
 
-use crate::cluster::{self, Cluster, ControlKey, Expect, Session};
-use crate::difference;
+use crate::attach::difference;
+use crate::attach::known::{changes_beyond, ours, theirs};
+use crate::cluster::{self, Cluster, ControlKey, Expect, Followed, Session};
 use crate::error::Error;
-use crate::identity::{self, Attach, Identity, Ours, Outcome, Refusal, Theirs};
+use crate::identity::decision::{Attach, Ours, Refusal, Theirs, decide};
+use crate::identity::lineage::{Identity, Outcome};
 
-use super::known::changes_beyond;
-use super::{Attached, Changes, Tried, ours, theirs};
+/// A stream of everything that happens in a cluster.
+pub type Changes = Box<dyn Stream<Item = cluster::Result<Followed>> + Send + Unpin>;
+
+/// A session that may be followed and published to.
+pub struct Attached<S> {
+    /// The session.
+    pub session: S,
+    /// The cluster's identity.
+    pub cluster: String,
+    /// A revision that was current before the identity was read.
+    pub identified_at: Revision,
+    /// The revision that the stream begins with.
+    pub next: Revision,
+    /// Everything from `next` on.
+    pub stream: Changes,
+    /// Whether the cluster's state was taken, as its history could not be followed.
+    pub state_taken: bool,
+}
+
+/// What one attempt came to.
+pub(super) enum Tried<S> {
+    Attached(Attached<S>),
+    /// Something changed under us: look again at once.
+    Again,
+    /// Not yet, and why.
+    Wait(String),
+    /// The node is behind the journal, and its cluster has no name: the refusal, if that stays so.
+    Nameless(Error),
+}
 
 /// A session whose cluster has said who it is, and a journal that has.
 pub(super) struct Attempt<'a, S> {
@@ -48,7 +78,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         take_state: Option<GapReason>,
         accept_loss: bool,
     ) -> Result<Tried<S>, Error> {
-        match identity::decide(&self.ours, &self.theirs) {
+        match decide(&self.ours, &self.theirs) {
             Attach::Refuse(refusal) => self.refuse(refusal),
             Attach::Behind => Ok(Tried::Wait(format!(
                 "this node is at revision {}, the journal at {}: the node lags",

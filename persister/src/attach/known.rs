@@ -6,7 +6,8 @@ use cairn_journal::{Entry, Journal, Reader, Revision, Timeline, Uuid};
 
 use crate::cluster::{ControlKey, Session};
 use crate::error::Error;
-use crate::identity::{Ancestor, Identity, Ours, Theirs};
+use crate::identity::decision::{Ours, Theirs};
+use crate::identity::lineage::{Ancestor, Identity};
 
 /// What the journal knows of the cluster that it follows.
 ///

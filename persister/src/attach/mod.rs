@@ -4,42 +4,20 @@
 //! its stream begins with the revision after the newest one that the journal covers. Nothing has
 //! been published by then.
 
-mod attempt;
-mod known;
-
-pub use known::{known, ours, theirs};
+pub mod attempt;
+pub mod difference;
+pub mod known;
 
 use std::time::{Duration, Instant};
 
-use cairn_journal::{GapReason, Journal, Revision, Stop};
-use futures::Stream;
+use cairn_journal::{GapReason, Journal, Stop};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{self, Cluster, Followed};
+use crate::attach::attempt::{Attached, Attempt, Tried};
+use crate::cluster::backoff::Patience;
+use crate::cluster::{self, Cluster};
 use crate::error::Error;
-use crate::patience::Patience;
-
-use attempt::Attempt;
-
-/// A stream of everything that happens in a cluster.
-pub type Changes = Box<dyn Stream<Item = cluster::Result<Followed>> + Send + Unpin>;
-
-/// A session that may be followed and published to.
-pub struct Attached<S> {
-    /// The session.
-    pub session: S,
-    /// The cluster's identity.
-    pub cluster: String,
-    /// A revision that was current before the identity was read.
-    pub identified_at: Revision,
-    /// The revision that the stream begins with.
-    pub next: Revision,
-    /// Everything from `next` on.
-    pub stream: Changes,
-    /// Whether the cluster's state was taken, as its history could not be followed.
-    pub state_taken: bool,
-}
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored.
 ///
@@ -104,16 +82,6 @@ async fn try_attach<C: Cluster>(
 ) -> Result<Tried<C::Session>, Error> {
     let attempt = Attempt::begin(cluster, journal, stop).await?;
     attempt.decide(take_state, accept_loss).await
-}
-
-enum Tried<S> {
-    Attached(Attached<S>),
-    /// Something changed under us: look again at once.
-    Again,
-    /// Not yet, and why.
-    Wait(String),
-    /// The node is behind the journal, and its cluster has no name: the refusal, if that stays so.
-    Nameless(Error),
 }
 
 /// How long a node without a name, and behind the journal, is given to catch up.

@@ -17,6 +17,9 @@ use bytes::Bytes;
 use cairn_journal::{Change, Revision};
 use futures::Stream;
 
+pub mod ahead;
+pub mod backoff;
+pub mod budget;
 pub mod doozer;
 
 /// The number in `--id`: names one persister within a cluster.

@@ -14,8 +14,11 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
-use super::DEFAULT_ADDRESS;
 use crate::cluster::Id;
+use crate::mirror::MirrorMode;
+
+/// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
+pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
 
 /// Journals every change of a cluster, and says inside the cluster what is on disk.
 ///
@@ -220,7 +223,7 @@ pub struct Settings {
 
     /// What to write into the cluster beside the watermark [default: paths]
     #[arg(long, global = true, value_enum, env = "CAIRN_MIRROR")]
-    pub mirror: Option<MirrorArg>,
+    pub mirror: Option<MirrorMode>,
 
     /// What to do when the disk is full [default: exit]
     #[arg(long, global = true, value_enum, env = "CAIRN_ON_DISK_FULL")]
@@ -276,16 +279,6 @@ pub struct Settings {
     /// How to write the log [default: text]
     #[arg(long, global = true, value_enum, env = "CAIRN_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
-}
-
-/// `--mirror`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MirrorArg {
-    /// An entry for every path, for programs that wait for single paths
-    Paths,
-    /// Nothing: the watermark is all, and half the writes
-    Watermark,
 }
 
 /// `--on-disk-full`.

@@ -9,16 +9,15 @@ use cairn_journal::{Retention, Revision};
 
 mod args;
 
+use crate::config::args::{OnDiskFullArg, Retain};
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, RestoreArgs, Settings};
-use args::{MirrorArg, OnDiskFullArg, Retain};
 
 use crate::cluster::Id;
-use crate::pipeline::Mirror;
-use crate::restore::{At, Request, Wish};
-use crate::upkeep::Policy;
-
-/// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
+use crate::config::args::DEFAULT_ADDRESS;
+use crate::maintenance::policy::Policy;
+use crate::mirror::MirrorMode;
+use crate::restore::command::Request;
+use crate::restore::options::{At, Wish};
 
 /// How far behind the journal may be while `/readyz` still says yes.
 const DEFAULT_READY_LAG: Duration = Duration::from_secs(10);
@@ -61,7 +60,7 @@ pub struct Config {
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
     /// What to write into the cluster.
-    pub mirror: Mirror,
+    pub mirror: MirrorMode,
     /// Whether to wait for room on a full disk.
     pub wait_for_room: bool,
     /// Where to serve metrics and health.
@@ -197,10 +196,7 @@ impl Config {
             repair,
             repair_from,
             accept_loss,
-            mirror: match settings.mirror {
-                None | Some(MirrorArg::Paths) => Mirror::Paths,
-                Some(MirrorArg::Watermark) => Mirror::Watermark,
-            },
+            mirror: settings.mirror.unwrap_or_default(),
             wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),
             listen: settings.listen,
             ready_lag: settings.ready_lag.unwrap_or(DEFAULT_READY_LAG),
@@ -319,7 +315,7 @@ mod tests {
                     cluster = \"doozer:?ca=10.0.0.1\"";
         let config = config(&["persister", "--id", "3", "-j", "/other"], file).expect("valid");
         assert_eq!(config.journal, PathBuf::from("/other"));
-        assert_eq!(config.mirror, Mirror::Watermark);
+        assert_eq!(config.mirror, MirrorMode::Watermark);
         assert_eq!(config.ready_lag, Duration::from_secs(3));
         assert_eq!(config.options.segment_bytes, 32 << 20);
         assert!(!config.wait_for_room);

@@ -5,7 +5,7 @@
 
 use cairn_journal::Revision;
 
-use super::{Ancestor, Identity, Origin, Outcome};
+use crate::identity::lineage::{ANCESTORS, Ancestor, Choice, Identity, Origin, Outcome};
 
 /// What the journal knows when it attaches.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +16,29 @@ pub struct Ours {
     pub newest: Revision,
     /// Where that cluster came from, newest first.
     pub ancestors: Vec<Ancestor>,
+}
+
+impl Ours {
+    /// A new identity for a cluster in which `by` restores the state at `at` from a journal that
+    /// knows this.
+    #[must_use]
+    pub fn restoring(
+        &self,
+        at: Revision,
+        by: String,
+        over: Vec<Revision>,
+        choice: Choice,
+    ) -> Identity {
+        Identity {
+            origin: Some(Origin {
+                parent: self.bound_to.clone().unwrap_or_default(),
+                at,
+                outcome: Outcome::Restoring { by, over, choice },
+                ancestors: self.ancestors.iter().take(ANCESTORS).cloned().collect(),
+            }),
+            ..Identity::generate()
+        }
+    }
 }
 
 /// What the cluster says when we attach.
@@ -141,6 +164,7 @@ fn is_unfinished(identity: &Identity) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cairn_journal::Timestamp;
 
     fn ours(bound_to: Option<&str>, newest: i64) -> Ours {
         Ours {
@@ -232,7 +256,7 @@ mod tests {
             };
             assert_eq!(common, Revision::NONE);
         }
-        let timeline = part.timeline(cairn_journal::Timestamp(0));
+        let timeline = part.timeline(Timestamp(0));
         assert_eq!(timeline.parent.as_deref(), Some("a@0"));
         assert!(!timeline.kept);
     }
@@ -268,5 +292,24 @@ mod tests {
             decide(&ours(Some("a"), 100), &grandchild),
             Attach::Rebase { .. }
         ));
+    }
+
+    #[test]
+    fn a_journal_remembers_the_whole_lineage() {
+        let identity = Identity::parse(b"c from b at 200 kept after a@100").expect("a valid form");
+        let timeline = identity.timeline(Timestamp(0));
+        let ancestors = Ancestor::parse_all(&timeline.parent.expect("it has a parent"));
+        let ours = Ours {
+            bound_to: Some(timeline.id),
+            newest: Revision(300),
+            ancestors,
+        };
+        let next = ours.restoring(ours.newest, "j".to_owned(), Vec::new(), Choice::Newest);
+        let (_, lineage) = next
+            .to_string()
+            .split_once(' ')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .expect("it has an origin");
+        assert_eq!(lineage, "from c at 300 restoring j after b@200 a@100");
     }
 }

@@ -15,7 +15,7 @@ use std::fmt;
 
 use cairn_journal::Revision;
 
-use super::{Ancestor, Choice, Identity, Origin, Outcome};
+use crate::identity::lineage::{Ancestor, Choice, Identity, Origin, Outcome};
 
 /// The value of the identity key is not in a form that we know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 
-use super::Vitals;
+use crate::observe::vitals::Vitals;
 
 /// How often to look, if the service manager has not asked for a watchdog.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

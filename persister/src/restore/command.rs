@@ -8,12 +8,18 @@ use std::time::{Duration, Instant};
 use cairn_client::Uri;
 use tokio_util::sync::CancellationToken;
 
-use super::election::{self, Ended};
-use super::{Forecast, Reason, Report, Restored, Source, Wish, forecast, restore};
+use crate::cluster::backoff::Patience;
 use crate::cluster::doozer::Doozer;
 use crate::cluster::{self, Cluster, Session};
 use crate::error::Error;
-use crate::patience::Patience;
+use crate::restore::election::{self, Ended};
+use crate::restore::forecast::{Forecast, forecast};
+use crate::restore::job::restore;
+use crate::restore::options::Wish;
+use crate::restore::outcome::Restored;
+use crate::restore::plan::Reason;
+use crate::restore::report::Report;
+use crate::restore::source::Source;
 
 /// How long a cluster may be away in the middle of a restore, each time.
 const AWAY: Duration = Duration::from_secs(60);

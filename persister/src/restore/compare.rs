@@ -7,14 +7,14 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::StreamExt;
 
-use super::Shifted;
-use super::fill::Item;
-use super::mark::Mark;
-use super::source::Files;
 use crate::cluster::{Expect, Session};
-use crate::digest::Digest;
 use crate::error::Error;
-use crate::progress::Progress;
+use crate::restore::bar::Progress;
+use crate::restore::digest::Digest;
+use crate::restore::fill::Item;
+use crate::restore::mark::Mark;
+use crate::restore::outcome::Shifted;
+use crate::restore::source::Files;
 
 /// How many keys are named.
 const NAMED: usize = 10;

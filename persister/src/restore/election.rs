@@ -1,7 +1,7 @@
 //! Which of several restores goes on: the one whose journal has the highest revision.
 //!
-//! There is no vote and no list of members. A mark in the cluster is a bid ([`super::mark`]): whoever has
-//! more overwrites it, at any time until the restore is finished ([`super::plan()`]), and whoever has less
+//! There is no vote and no list of members. A mark in the cluster is a bid ([`mark`](crate::restore::mark)): whoever has
+//! more overwrites it, at any time until the restore is finished ([`plan`](crate::restore::plan::plan)), and whoever has less
 //! waits. Bids cost a revision each, and a lonely restorer makes one. It then stands for a moment
 //! before the first key is written, so that persisters which start together do not take each other's work
 //! over; that is a courtesy, and nothing rests on it.
@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::{self, ControlKey, Followed, Session, Touched};
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::lineage::Identity;
 
-use super::mark::SENT_WITHIN;
+use crate::restore::mark::SENT_WITHIN;
 
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
 /// restoring: about ten a second. A restore writes hundreds a second.

@@ -22,12 +22,12 @@ use futures::future::{Either, Ready, ready};
 use futures::poll;
 use std::task::Poll;
 
-use super::Shifted;
-use super::fit::exclude_each_other;
-use super::mark::Mark;
 use crate::cluster::{self, Expect, Session};
 use crate::error::Error;
-use crate::progress::Progress;
+use crate::restore::bar::Progress;
+use crate::restore::fit::exclude_each_other;
+use crate::restore::mark::Mark;
+use crate::restore::outcome::Shifted;
 
 /// How many no-operations are in flight at most: as many as keep a connection busy.
 const NOPS: usize = 512;

@@ -4,10 +4,10 @@
 use bytes::Bytes;
 use cairn_client::path::Prefix;
 
-use super::source::{Files, Intent};
 use crate::cluster::Session;
 use crate::error::Error;
-use crate::identity::Choice;
+use crate::identity::lineage::Choice;
+use crate::restore::source::{Files, Intent};
 
 /// How many keys an error names.
 const NAMED: usize = 10;

@@ -3,15 +3,20 @@
 use bytes::Bytes;
 use cairn_journal::Revision;
 
-use super::merge::{self, Merge};
-use super::plan::{Permission, Plan, Reason, overruled, plan};
-use super::source::{Intent, Source, Wanted};
-use super::{Shifted, Wish, compare, first_keys, fit};
-use crate::attach::theirs;
+use crate::attach::known::theirs;
 use crate::cluster::Session;
-use crate::digest::Digest;
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity::lineage::Identity;
+use crate::restore::digest::Digest;
+use crate::restore::merge::Merge;
+use crate::restore::options::Wish;
+use crate::restore::outcome::Shifted;
+use crate::restore::plan::{Permission, Plan, Reason, overruled, plan};
+use crate::restore::prepare::{
+    explained, first_keys, max_value_bytes, merge_of, refuse_if_lacking,
+};
+use crate::restore::source::{Intent, Source, Wanted};
+use crate::restore::{compare, fit};
 
 /// How many keys a forecast names.
 pub(super) const NAMED: usize = 10;
@@ -49,7 +54,7 @@ pub struct Outlook {
 }
 
 /// # Errors
-/// As [`super::restore`].
+/// As [`restore`](crate::restore::job::restore).
 pub async fn forecast<S: Session>(
     session: &S,
     source: &Source,
@@ -68,9 +73,7 @@ pub async fn forecast<S: Session>(
         Plan::TakeUp(identity, stance) => {
             let origin = identity.origin.as_ref();
             let over = origin.map(|origin| overruled(source.ours(), origin, stance));
-            before = tokio::task::block_in_place(|| {
-                super::explained(source, &over.unwrap_or_default())
-            })?;
+            before = tokio::task::block_in_place(|| explained(source, &over.unwrap_or_default()))?;
         }
         Plan::Begin => {
             let keys = first_keys(session, at_start).await?;
@@ -83,10 +86,10 @@ pub async fn forecast<S: Session>(
         }
         Plan::Merge => return look_merge(session, source, &intent, wish).await,
     }
-    super::refuse_if_lacking(source, &intent, wish)?;
+    refuse_if_lacking(source, &intent, wish)?;
     let Wanted { mut files, digest } = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
     fit::each_part_is_there(&files, &intent)?;
-    fit::check::<S>(&files, super::max_value_bytes(session, wish).await?)?;
+    fit::check::<S>(&files, max_value_bytes(session, wish).await?)?;
     let found = compare::look(session, &mut files, &before, None).await?;
     if !found.foreign.is_empty() {
         return Ok(Forecast::Nothing(Reason::NotEmpty(found.foreign)));
@@ -139,19 +142,4 @@ async fn look_merge<S: Session>(
         shifted: Vec::new(),
     };
     Ok(Forecast::Merge(merge, outlook))
-}
-
-/// What a merge comes to, if all of it can be done.
-pub(super) async fn merge_of<S: Session>(
-    session: &S,
-    source: &Source,
-    intent: &Intent,
-    wish: &Wish,
-) -> Result<(Wanted, Merge), Error> {
-    super::refuse_if_lacking(source, intent, wish)?;
-    let wanted = tokio::task::block_in_place(|| source.wanted::<S>(intent))?;
-    fit::each_part_is_there(&wanted.files, intent)?;
-    fit::check::<S>(&wanted.files, super::max_value_bytes(session, wish).await?)?;
-    let merge = merge::look(session, &wanted.files).await?;
-    Ok((wanted, merge))
 }

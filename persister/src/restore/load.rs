@@ -7,12 +7,12 @@
 
 use cairn_journal::Revision;
 
-use super::source::{Files, Source};
-use super::{Summary, Wanted};
+use crate::cluster::doozer::embedded::Embedded;
 use crate::cluster::{ControlKey, Expect, Session};
-use crate::embedded::Embedded;
 use crate::error::Error;
-use crate::identity::{Identity, Outcome};
+use crate::identity::lineage::{Identity, Outcome};
+use crate::restore::outcome::Summary;
+use crate::restore::source::{Files, Source, Wanted};
 
 /// Loads the whole newest state into a fresh node that nobody else talks to.
 pub(super) async fn load<S: Session>(
@@ -24,7 +24,8 @@ pub(super) async fn load<S: Session>(
 ) -> Result<Summary, Error> {
     let newest = source.ours().newest;
     let (digest, files) = (wanted.digest, wanted.files);
-    tokio::task::block_in_place(|| node.load(text(files), newest))?;
+    let loaded = tokio::task::block_in_place(|| node.load(text(files), newest));
+    loaded.map_err(Error::Embedded)?;
     let identity = identity.finished(Outcome::Kept);
     let value = identity.to_string().into();
     let counter = session

@@ -19,7 +19,8 @@ use cairn_protocol::owner::HEARTBEAT;
 
 use crate::cluster::{self, Control, ControlKey, Expect, Session};
 use crate::error::Error;
-use crate::identity::{Identity, Theirs};
+use crate::identity::decision::Theirs;
+use crate::identity::lineage::Identity;
 
 /// How old the knowledge that the mark stands may be when a write is begun.
 const BELIEVED: Duration = Duration::from_secs(1);

@@ -19,12 +19,12 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::fit;
-use super::source::Files;
 use crate::cluster::{self, Expect, Session};
-use crate::digest::Digest;
 use crate::error::Error;
-use crate::progress::Progress;
+use crate::restore::bar::Progress;
+use crate::restore::digest::Digest;
+use crate::restore::fit;
+use crate::restore::source::Files;
 
 /// How many no-operations are in flight.
 const NOPS: usize = 512;

@@ -13,8 +13,9 @@
 use bytes::Bytes;
 use cairn_journal::Revision;
 
-use super::source::Intent;
-use crate::identity::{Choice, Identity, Origin, Ours, Outcome, Theirs};
+use crate::identity::decision::{Ours, Theirs};
+use crate::identity::lineage::{Choice, Identity, Origin, Outcome};
+use crate::restore::source::Intent;
 
 /// Why there was nothing to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,7 +221,7 @@ pub(super) fn overruled(ours: &Ours, origin: &Origin, stance: Stance) -> Vec<Rev
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::Ancestor;
+    use crate::identity::lineage::Ancestor;
 
     const NO: Permission = Permission {
         merge: false,

@@ -7,9 +7,11 @@ use bytesize::ByteSize;
 use cairn_journal::Revision;
 use serde::Serialize;
 
-use super::forecast::NAMED;
-use super::{Forecast, Merge, Outlook, Overwritten, Reason, Restored, Shifted, Summary};
-use crate::digest::Digest;
+use crate::restore::digest::Digest;
+use crate::restore::forecast::{Forecast, NAMED, Outlook};
+use crate::restore::merge::{Merge, Overwritten};
+use crate::restore::outcome::{Restored, Shifted, Summary};
+use crate::restore::plan::Reason;
 
 /// The exit status when nothing was restored because the cluster is not one to restore into.
 const NOT_RESTORED: u8 = 26;

@@ -9,28 +9,18 @@ use std::path::Path;
 
 use bytes::Bytes;
 use cairn_client::path::Prefix;
-use cairn_journal::{DirectoryLock, Gap, Journal, Reader, Revision, State, Timestamp, Uuid};
+use cairn_journal::{DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
-use super::Wish;
+use crate::attach::known;
 use crate::cluster::Session;
-use crate::digest::Digest;
-use crate::identity::{Choice, Ours};
-use crate::{attach, owner};
+use crate::identity::decision::Ours;
+use crate::identity::holder::place;
+use crate::identity::lineage::Choice;
+use crate::restore::digest::Digest;
+use crate::restore::options::{At, Wish};
 
 /// Keys with their revisions and values.
 pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
-
-/// Which state is wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum At {
-    /// The newest.
-    #[default]
-    Newest,
-    /// The one right after this revision.
-    Revision(Revision),
-    /// The one before the first change that was observed later than this.
-    Moment(Timestamp),
-}
 
 /// A journal to restore from.
 #[derive(Debug)]
@@ -65,7 +55,7 @@ impl Source {
     pub fn of(journal: &Journal) -> Result<Self, cairn_journal::Error> {
         Ok(Self {
             reader: journal.reader()?,
-            ours: attach::ours(journal)?,
+            ours: known::ours(journal)?,
             open_gap: journal.end().open_gap,
             by: holder(journal.uuid(), journal.dir()),
             _lock: None,
@@ -98,7 +88,7 @@ impl Source {
             ..
         } = cairn_journal::state(&reader, None)?;
         Ok(Self {
-            ours: attach::known(&reader, journal, timeline, revision)?,
+            ours: known::known(&reader, journal, timeline, revision)?,
             reader,
             open_gap,
             by,
@@ -190,5 +180,5 @@ impl Source {
 /// Who restores, as the mark says it. A copy of a journal has the same UUID and another lock, so the
 /// place counts.
 fn holder(journal: Uuid, dir: &Path) -> String {
-    format!("{journal}@{}", owner::place(dir))
+    format!("{journal}@{}", place(dir))
 }

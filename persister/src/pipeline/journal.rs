@@ -6,8 +6,8 @@
 use cairn_journal::{Journal, NewRecord, Revision, Sequence, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::{Reached, Seen};
-use crate::observe::Vitals;
+use crate::observe::vitals::Vitals;
+use crate::pipeline::handover::{Reached, Seen};
 
 /// How many bytes one commit gathers at most. Beyond it a larger write no longer makes the fsync
 /// cheaper per record, and only delays the first waiter.

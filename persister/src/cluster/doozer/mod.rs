@@ -1,5 +1,7 @@
 //! The doozer protocol as a [`Cluster`].
 
+pub mod embedded;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +15,7 @@ use cairn_protocol::{keys, progress};
 use futures::stream::{BoxStream, StreamExt};
 use futures::{Stream, TryStreamExt};
 
-use super::{
+use crate::cluster::{
     Cluster, Control, ControlKey, Error, Expect, Followed, Id, Limits, Live, Result, Session,
     Touched,
 };

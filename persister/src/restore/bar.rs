@@ -13,7 +13,7 @@ const WORTH_SHOWING: u64 = 10_000;
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How far a piece of work has come.
-pub struct Progress {
+pub(super) struct Progress {
     bar: ProgressBar,
     what: &'static str,
     total: u64,
@@ -26,7 +26,7 @@ pub struct Progress {
 impl Progress {
     /// For `total` steps.
     #[must_use]
-    pub fn new(what: &'static str, total: u64) -> Self {
+    pub(super) fn new(what: &'static str, total: u64) -> Self {
         let begun = Instant::now();
         let terminal = std::io::stderr().is_terminal();
         let bar = if terminal && total >= WORTH_SHOWING {
@@ -49,12 +49,12 @@ impl Progress {
     }
 
     /// One more step.
-    pub fn one(&mut self) {
+    pub(super) fn one(&mut self) {
         self.add(1);
     }
 
     /// So many more steps.
-    pub fn add(&mut self, steps: u64) {
+    pub(super) fn add(&mut self, steps: u64) {
         self.done += steps;
         self.bar.inc(steps);
         // Looking at the clock at every step would be a part of the work.
@@ -85,7 +85,7 @@ impl Progress {
     }
 
     /// All is done.
-    pub fn done(&self) {
+    pub(super) fn done(&self) {
         self.bar.finish_and_clear();
     }
 }

@@ -1,8 +1,35 @@
-//! One life of the pipeline: from an attached session to its end.
+//! The pipeline: follow, journal, publish. Each stage is bounded, and each hands on only what is
+//! true by then.
 //!
-//! Promise: when this returns, everything that was followed is journaled (or the journal's error
+//! ```text
+//!  session ──▶ follow ──Seen──▶ journal ──durable──▶ announce ──▶ session   (watermark)
+//!              (task)           (thread)    │        (task)
+//!                                 disk ─────┴──▶ owed ──Batch──▶ mirror ──▶ session   (paths)
+//!                                              (thread)         (task)
+//! ```
+//!
+//! * [`follow`] proves that revisions are contiguous, and stops reading when the journal is behind:
+//!   [`IN_FLIGHT_BYTES`](crate::cluster::budget::IN_FLIGHT_BYTES) of values at most are on their way.
+//! * [`journal`] writes whatever has queued with one commit, and tells nothing before the fsync
+//!   has returned.
+//! * [`announce`] writes the watermark, once per commit at most, and beside it the per-path mirror.
+//!   What the mirror has to be told is read back from the journal ([`backlog`](crate::mirror::backlog)): the journal is the
+//!   queue. So a mirror that is slower than the disk delays nobody, takes no memory, and catches up
+//!   after a restart in the same way as ever.
+//!
+//! A pipeline lives exactly as long as one [`Session`](crate::cluster::Session). When the
+//! connection ends the pipeline ends: what was followed is journaled, what was not published is
+//! left in the journal, and the next one resumes from there, just as after a restart of the process.
+//!
+//! Promise: when [`run`] returns, everything that was followed is journaled (or the journal's error
 //! is returned), and nothing of it is in memory any more. What was not published is found in the
-//! journal by the next life.
+//! journal by the next pipeline.
+
+pub mod announce;
+pub mod follow;
+pub mod handover;
+pub mod journal;
+pub mod owner;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,15 +40,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::{Attached, Changes};
+use crate::attach::attempt::{Attached, Changes};
+use crate::cluster::ahead::read_ahead;
 use crate::cluster::{self, ControlKey, Id, Session};
 use crate::error::Error;
-use crate::observe::Vitals;
-use crate::owner::{self, Holder};
-use crate::stage::ahead::read_ahead;
-use crate::stage::follow::{Ended, Follower};
-use crate::stage::owed::{Ending, Owed, Progress, Reading};
-use crate::stage::{self, IN_FLIGHT_MESSAGES, Reached, publish};
+use crate::identity::holder::Holder;
+use crate::mirror::MirrorMode;
+use crate::mirror::backlog::{Ending, Owed, Progress, Reading};
+use crate::mirror::write::Mirror;
+use crate::observe::vitals::Vitals;
+use crate::pipeline::announce::{MIRRORED_EVERY, announce};
+use crate::pipeline::follow::{Ended, Follower};
+use crate::pipeline::handover::{IN_FLIGHT_MESSAGES, Reached};
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
@@ -33,16 +63,6 @@ const CONTENDED_AFTER: Duration = Duration::from_millis(200);
 /// How long an orderly end waits for what is durable to be published.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Which mirror to keep in the cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mirror {
-    /// The watermark and an entry for every path.
-    #[default]
-    Paths,
-    /// The watermark only.
-    Watermark,
-}
-
 /// Follows, journals and publishes until told to stop or until the session ends.
 ///
 /// # Errors
@@ -52,7 +72,7 @@ pub async fn run<S: Session>(
     journal: &Arc<Journal>,
     id: Id,
     me: &Holder,
-    mirror: Mirror,
+    mirror: MirrorMode,
     vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
 ) -> Result<Ended, Error> {
@@ -77,8 +97,8 @@ pub async fn run<S: Session>(
     let (durable, durables) = watch::channel(end.durable);
     let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
     let mut publishers = Publishers::start(&session, id, watermarks, vitals).await?;
-    if mirror == Mirror::Paths {
-        let mirror = publish::Mirror::new(session.clone(), id, seen_by_mirror);
+    if mirror == MirrorMode::Paths {
+        let mirror = Mirror::new(session.clone(), id, seen_by_mirror);
         publishers
             .mirror(&session, id, journal, mirror, durables, vitals)
             .await?;
@@ -88,7 +108,7 @@ pub async fn run<S: Session>(
     let mut journaling = {
         let (journal, vitals) = (Arc::clone(journal), Arc::clone(vitals));
         tokio::task::spawn_blocking(move || {
-            stage::journal::run(&journal, handed_over, &watermark, &durable, &vitals)
+            journal::run(&journal, handed_over, &watermark, &durable, &vitals)
         })
     };
 
@@ -200,7 +220,7 @@ impl Publishers {
         tasks.spawn(async move {
             let say = |reached: &Reached| reached.revision.to_string();
             let told = |reached: &Reached| vitals.published(reached.revision, reached.at.elapsed());
-            Ok(publish::announce(&session, key, watermark, Duration::ZERO, say, told).await?)
+            Ok(announce(&session, key, watermark, Duration::ZERO, say, told).await?)
         });
         Ok(Self {
             tasks,
@@ -214,7 +234,7 @@ impl Publishers {
         session: &S,
         id: Id,
         journal: &Arc<Journal>,
-        mirror: publish::Mirror<S>,
+        mirror: Mirror<S>,
         durable: watch::Receiver<Sequence>,
         vitals: &Arc<Vitals>,
     ) -> Result<(), Error> {
@@ -235,11 +255,11 @@ impl Publishers {
             .spawn(async move { Ok(mirror.run(batches, complete).await?) });
         self.tasks.spawn({
             let (session, vitals) = (session.clone(), Arc::clone(vitals));
-            let (key, every) = (ControlKey::Mirrored(id), publish::MIRRORED_EVERY);
+            let (key, every) = (ControlKey::Mirrored(id), MIRRORED_EVERY);
             async move {
                 let told = |progress: &Progress| vitals.mirrored(progress.revision);
                 let say = Progress::to_string;
-                Ok(publish::announce(&session, key, completions, every, say, told).await?)
+                Ok(announce(&session, key, completions, every, say, told).await?)
             }
         });
         Ok(())

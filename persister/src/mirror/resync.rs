@@ -18,8 +18,8 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 use cairn_journal::{CheckpointEntry, Journal, Revision, Sorter, Stop};
 
-use super::source::Place;
-use crate::mirror::{Kind, Op};
+use crate::mirror::ops::{Kind, Op};
+use crate::mirror::records::Place;
 
 /// The operations that lead from `shown`, paths with the revisions that the mirror shows of them, to the
 /// journal's state, each given to `op` until that says `false`: deletes first, so that a directory

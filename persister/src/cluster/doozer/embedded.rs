@@ -16,8 +16,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Error;
-
 /// A running node.
 pub struct Embedded {
     server: Server,
@@ -30,11 +28,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// Starts one that will listen at `address`. The address is taken at once, and answers later.
-    pub(crate) async fn start(address: SocketAddr) -> Result<Self, Error> {
-        Self::try_start(address).await.map_err(Error::Embedded)
-    }
-
-    async fn try_start(address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let public = TcpListener::bind(address).await.with_context(|| {
             format!("cannot listen on {address}; is another cluster running there? Choose another with -l HOST:PORT")
         })?;
@@ -69,12 +63,12 @@ impl Embedded {
         &self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,
         at: Revision,
-    ) -> Result<(), Error> {
+    ) -> anyhow::Result<()> {
         let theirs = |at: Revision| cairn_client::Revision(at.0);
         let files = files
             .into_iter()
             .map(|(path, revision, value)| (path, theirs(revision), value));
-        self.server.load(files, theirs(at)).map_err(Error::Embedded)
+        self.server.load(files, theirs(at))
     }
 
     /// Answers the public from `restored` on until `cancel`, then cancels `closed`.

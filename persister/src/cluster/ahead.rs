@@ -7,7 +7,7 @@
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use super::Room;
+use crate::cluster::budget::Room;
 use crate::cluster::{self, Followed};
 
 /// How many revisions are read ahead, and with the bytes that [`Room`] has. With more, reading stops,

@@ -5,7 +5,7 @@ use cairn_journal::{
     Change, Entry, Error, GapPhase, GapReason, Reader, Record, Records, Revision, Sequence,
 };
 
-use crate::mirror::{Kind, Op};
+use crate::mirror::ops::{Kind, Op};
 
 /// A record's sequence, and the revision covered with it.
 pub(super) type Place = (Sequence, Revision);

@@ -3,12 +3,12 @@
 //! Promise: only what is durable is handed on; everything that is, in order. A part of the journal
 //! may be handed on again after a restart, but nothing is left out that the journal still has. Where it has
 //! been retired, or is the difference of a gap, the mirror is led to the state as a whole instead
-//! (`whole`).
+//! (`resync`).
 //!
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
 //! hold the same revision twice, of two lives of its cluster. But a journal that has lost its end, to damage or to
 //! a disk that forgot what it had synced, gives the sequences of what is gone to other records. So a place is
-//! believed only if its record still is the one that was told (`source::behind`).
+//! believed only if its record still is the one that was told (`records::behind`).
 
 use std::fmt;
 
@@ -21,12 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{ControlKey, Expect, Id, Session};
 use crate::error::Error;
-use crate::mirror::Op;
-
-mod source;
-mod whole;
-
-use source::{Place, Source, Told};
+use crate::mirror::ops::Op;
+use crate::mirror::records::{self, Place, Source, Told};
+use crate::mirror::resync;
 
 /// How many operations are handed on at a time.
 const BATCH_OPS: usize = 4096;
@@ -148,11 +145,11 @@ fn source(journal: &Journal, known: Option<Progress>) -> Result<Source, cairn_jo
     let mut place = (end.durable, end.revision);
     if let Some(known) = known {
         if known.sequence <= end.durable
-            && let Some(records) = source::behind(&reader, known.place())?
+            && let Some(records) = records::behind(&reader, known.place())?
         {
             return Ok(Source::after(records, known.place()));
         }
-        let newer = source::before(&reader, known.revision)?;
+        let newer = records::before(&reader, known.revision)?;
         place = newer
             .filter(|newer| newer.0 <= end.durable)
             .unwrap_or(place);
@@ -292,7 +289,7 @@ impl<S: Session> Reading<S> {
         }
         let stop = &self.ending.busy;
         stop.check()?;
-        let place = whole::lead_to_state(journal, shown, stop, |op| {
+        let place = resync::lead_to_state(journal, shown, stop, |op| {
             pending.ops.push(op);
             !pending.is_full() || pending.send(None).is_continue()
         })?;

@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Room, Seen};
+use crate::cluster::budget::Room;
 use crate::cluster::{self, Followed, Session, Touched};
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::observe::Vitals;
-use crate::owner::Holder;
+use crate::identity::holder::Holder;
+use crate::identity::lineage::Identity;
+use crate::observe::vitals::Vitals;
+use crate::pipeline::handover::Seen;
 
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a

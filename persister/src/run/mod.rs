@@ -13,18 +13,20 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::backoff::Patience;
 use crate::cluster::doozer::Doozer;
+use crate::cluster::doozer::embedded::Embedded;
 use crate::cluster::{self, Cluster};
 use crate::config::{Config, Target};
-use crate::embedded::Embedded;
 use crate::error::Error;
-use crate::observe::{self, Vitals};
-use crate::owner::Holder;
-use crate::patience::Patience;
-use crate::restore::{Restored, Shifted, Source, Summary, restore};
-use crate::stage::follow::Ended;
-use crate::upkeep::Upkeep;
-use crate::{attach, pipeline};
+use crate::identity::holder::Holder;
+use crate::maintenance::Upkeep;
+use crate::observe::vitals::Vitals;
+use crate::pipeline::follow::Ended;
+use crate::restore::job::restore;
+use crate::restore::outcome::{Restored, Shifted, Summary};
+use crate::restore::source::Source;
+use crate::{attach, observe, pipeline};
 
 /// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
 /// durable is published.
@@ -55,7 +57,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
             life.persist().await
         }
         Target::Embedded(address) => {
-            let server = Embedded::start(*address).await?;
+            let server = Embedded::start(*address).await.map_err(Error::Embedded)?;
             let cluster = Doozer::new(server.uri().clone(), config.id);
             let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
             let opening = server.open_between(restored.clone(), cancel.clone(), closed.clone());

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use cairn_journal::{CheckpointOutcome, Error, Journal, Sequence, Stop};
 
-use crate::observe::Vitals;
-
-use super::{Bell, Policy};
+use crate::maintenance::bell::Bell;
+use crate::maintenance::policy::Policy;
+use crate::observe::vitals::Vitals;
 
 /// How often to look whether a checkpoint is due. At a gigabyte in ten seconds, as much as a disk
 /// takes, one comes half of the default threshold late.

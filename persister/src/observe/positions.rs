@@ -6,7 +6,7 @@ use cairn_journal::{Revision, Timestamp};
 
 /// What was seen, what is durable, and since when there is a difference.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct Positions {
     pub(super) cluster: Option<String>,
     pub(super) connected: bool,
     /// The newest revision that the cluster is known to have.
@@ -24,7 +24,7 @@ pub(super) struct Progress {
     pub(super) last_durable: Option<Timestamp>,
 }
 
-impl Progress {
+impl Positions {
     /// The newest revision that is durable or needs no journaling.
     pub(super) fn settled(&self) -> Revision {
         if self.handed > self.durable {

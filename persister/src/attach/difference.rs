@@ -18,10 +18,10 @@ use cairn_journal::{
 };
 use futures::{Stream, StreamExt};
 
+use crate::cluster::ahead::read_ahead;
+use crate::cluster::budget::bytes_of;
 use crate::cluster::{self, Followed, Live, Session};
 use crate::error::Error;
-use crate::stage::ahead::read_ahead;
-use crate::stage::bytes_of;
 
 /// How many live keys are sorted in one go, as far as that many have arrived.
 const CHUNK_KEYS: usize = 1024;

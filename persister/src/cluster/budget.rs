@@ -1,0 +1,49 @@
+//! A bound for the bytes that are on their way from a cluster to the disk.
+
+use std::sync::Arc;
+
+use cairn_journal::{Change, Op};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many bytes of paths and values may be on their way from the cluster to the disk. 64 values
+/// of the greatest size.
+pub const IN_FLIGHT_BYTES: usize = 64 << 20;
+
+/// Room for the bytes of changes that are on their way: [`IN_FLIGHT_BYTES`].
+#[derive(Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Room {
+    /// All of it is free.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(IN_FLIGHT_BYTES)))
+    }
+
+    /// Waits until there is room for `changes`, and takes it until the permit is dropped.
+    pub async fn take(&self, changes: &[Change]) -> OwnedSemaphorePermit {
+        let bytes: usize = changes.iter().map(bytes_of).sum();
+        // What is larger than all the room there is goes alone.
+        let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.0)
+            .acquire_many_owned(permits)
+            .await
+            .expect("the room is never closed")
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How many bytes of path and value a change carries.
+#[must_use]
+pub fn bytes_of(change: &Change) -> usize {
+    let value = match &change.op {
+        Op::Set(value) => value.len(),
+        Op::Delete => 0,
+    };
+    change.path.len() + value
+}

@@ -1,0 +1,172 @@
+//! What an identity says: which cluster this is, and from which restore it came. Pure.
+
+use cairn_journal::{Revision, Timeline, Timestamp};
+
+/// A cluster's identity: the value of one key in it, written by the first persister or by a restore.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Names one life of one cluster.
+    pub id: String,
+    /// Where its state came from, if it was restored.
+    pub origin: Option<Origin>,
+}
+
+/// The restore that gave a cluster its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The identity of the cluster that was lost.
+    pub parent: String,
+    /// The newest revision of it that was restored.
+    pub at: Revision,
+    /// How the restore went.
+    pub outcome: Outcome,
+    /// Where the parent came from, newest first: at most [`ANCESTORS`].
+    pub ancestors: Vec<Ancestor>,
+}
+
+impl Origin {
+    /// Up to which revision everything lives on: of a part, nothing can be said.
+    fn common(&self) -> Revision {
+        match self.outcome {
+            Outcome::Part => Revision::NONE,
+            _ => self.at,
+        }
+    }
+}
+
+/// A cluster from which others descend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its identity.
+    pub id: String,
+    /// Its newest revision that was restored.
+    pub at: Revision,
+}
+
+/// How many generations an identity names besides the parent. A journal that was away for more
+/// restores than that is refused, not harmed.
+pub const ANCESTORS: usize = 7;
+
+// Each with `@`, a revision of up to 20 digits and a space fits into the journal's record of a
+// timeline, whose lineage may have 512 bytes.
+const _: () = assert!((ANCESTORS + 1) * (36 + 1 + 20 + 1) <= 512);
+
+/// How far a restore came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Still running, or interrupted: the state is incomplete.
+    Restoring {
+        /// Who restores it: the UUID of the journal, and where the lock is that is held meanwhile.
+        by: String,
+        /// The revisions of the states that restores which were overruled have brought back in part, lowest
+        /// first. It bears no more of them than there are journals: each was outbid by a higher one.
+        over: Vec<Revision>,
+        /// What is restored.
+        choice: Choice,
+    },
+    /// Complete, and every key is at the revision that it had.
+    Kept,
+    /// Complete, but some keys are at newer revisions than they had.
+    Shifted,
+    /// Some keys only were wanted, and are there.
+    Part,
+}
+
+/// What a restore is to bring back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// The newest state of its journal; unless another journal has more, then that one's.
+    #[default]
+    Newest,
+    /// An older state, because somebody asked for that one.
+    Revision,
+    /// Only these keys and what is below them, because somebody asked for that.
+    Only(Vec<String>),
+}
+
+impl Identity {
+    /// A new identity for a cluster that has none.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self {
+            id: uuid::Uuid::new_v4().to_string(),
+            origin: None,
+        }
+    }
+
+    /// The same, its restore over.
+    #[must_use]
+    pub fn finished(mut self, outcome: Outcome) -> Self {
+        if let Some(origin) = &mut self.origin {
+            origin.outcome = outcome;
+        }
+        self
+    }
+
+    /// What completes the restore, if it is not complete and whoever began it is dead.
+    #[must_use]
+    pub fn completed_by(&self) -> &'static str {
+        match self.origin.as_ref().map(|origin| &origin.outcome) {
+            Some(Outcome::Restoring {
+                choice: Choice::Revision | Choice::Only(_),
+                ..
+            }) => {
+                "somebody chose this state with `persister restore`: run the same command again, or start the cluster anew"
+            }
+            _ => "start the persister that ran it again with -r",
+        }
+    }
+
+    /// The revision of the cluster `id` whose state lives on in this one, if it descends from it.
+    #[must_use]
+    pub fn descends_from(&self, id: &str) -> Option<Revision> {
+        let origin = self.origin.as_ref()?;
+        if origin.parent == id {
+            return Some(origin.common());
+        }
+        let ancestor = origin.ancestors.iter().find(|ancestor| ancestor.id == id)?;
+        Some(ancestor.at)
+    }
+
+    /// The journal's record of this identity. Its parent is the whole lineage, newest first, as
+    /// [`Ancestor`]s.
+    #[must_use]
+    pub fn timeline(&self, observed_at: Timestamp) -> Timeline {
+        let lineage = self.origin.as_ref().map(|origin| {
+            let parent = Ancestor {
+                id: origin.parent.clone(),
+                at: origin.common(),
+            };
+            let all = std::iter::once(&parent).chain(&origin.ancestors);
+            all.map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        });
+        Timeline {
+            id: self.id.clone(),
+            parent: lineage,
+            at: self.origin.as_ref().map_or(Revision(0), |o| o.at),
+            kept: self
+                .origin
+                .as_ref()
+                .is_none_or(|o| o.outcome == Outcome::Kept),
+            observed_at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The story: `-r` was advised where nothing but the same command could complete what was chosen.
+    #[test]
+    fn a_choice_is_completed_by_choosing_it_again() {
+        for (mark, by) in [
+            ("b from a at 90 restoring j", "with -r"),
+            ("b from a at 90 restoring j chosen", "the same command"),
+            ("b from a at 90 restoring j only /app", "the same command"),
+        ] {
+            let identity = Identity::parse(mark.as_bytes()).expect("a valid form");
+            assert!(identity.completed_by().contains(by), "{mark}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Checkpoints and retention, beside the pipeline.
+//!
+//! Promises:
+//!
+//! * The pipeline never waits for any of this. It has a thread of its own, reads files only, and takes
+//!   no lock that a commit needs.
+//! * Records go only behind a checkpoint that was read in full (the journal sees to that). So
+//!   *whoever needs what was before the oldest record begins with a checkpoint*:
+//!   [`attach`](crate::attach) for whether there is anything in the journal and what it holds beyond a
+//!   restore, [`difference`](crate::attach::difference) and the restore for the state, and the
+//!   [mirror](crate::mirror::backlog), whose place may be among what has gone.
+//! * What fails here is said loudly, counted, and tried again; it does not end a persister whose
+//!   journal still takes records.
+//! * A checkpoint does not take the journal's last room: it is put off while the disk has too little.
+
+mod bell;
+pub mod policy;
+mod work;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use cairn_journal::{Journal, Stop};
+
+use crate::maintenance::bell::Bell;
+use crate::maintenance::policy::Policy;
+use crate::maintenance::work::Work;
+use crate::observe::vitals::Vitals;
+
+/// The thread that does it.
+#[derive(Debug)]
+pub struct Upkeep {
+    bell: Arc<Bell>,
+    stop: Stop,
+    thread: JoinHandle<()>,
+}
+
+impl Upkeep {
+    /// Starts for a journal that was just opened.
+    ///
+    /// # Errors
+    /// The operating system has no thread left.
+    pub fn start(
+        journal: Arc<Journal>,
+        policy: Policy,
+        vitals: Arc<Vitals>,
+    ) -> std::io::Result<Self> {
+        let (bell, stop) = (Arc::new(Bell::default()), Stop::new());
+        let work = Work::new(journal, policy, vitals, stop.clone());
+        let heard = Arc::clone(&bell);
+        let thread = std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || work.run(&heard))?;
+        Ok(Self { bell, stop, thread })
+    }
+
+    /// Asks for a checkpoint as soon as possible: the journal has just taken a whole state.
+    pub fn checkpoint_soon(&self) {
+        self.bell.ring();
+    }
+
+    /// Ends, leaving a checkpoint that is under way unfinished. Blocks for as long as one
+    /// system call may take.
+    pub fn end(self) {
+        self.stop.ask();
+        self.bell.ring();
+        if self.thread.join().is_err() {
+            tracing::error!(
+                "the thread that makes checkpoints has panicked; the journal is not affected"
+            );
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The third stage: says inside the cluster what is on disk.
+//!
+//! Promise: nothing is said that was not handed over as durable. A publisher lives with one
+//! session and ends with it; what it had not written by then is written by the next one, which
+//! starts from the journal.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::{self, ControlKey, Expect, Session};
+
+/// How often the progress of the mirror is noted. A restart repeats at most this much of it.
+pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
+
+/// Says in `key` what `value` is whenever that has changed, at most once in `every`, one write at a
+/// time, and calls `told` after each.
+///
+/// One write at a time keeps the key from ever going back, and each is a compare-and-set on the one
+/// before: a persister that was replaced cannot overwrite what its successor says. Returns once the
+/// sender is gone and the last value is written.
+///
+/// # Errors
+/// The cluster's; [`cluster::Error::Conflict`] if somebody else writes the key.
+pub async fn announce<S: Session, T: Clone + Send + Sync>(
+    session: &S,
+    key: ControlKey,
+    mut value: watch::Receiver<T>,
+    every: Duration,
+    say: impl Fn(&T) -> String,
+    told: impl Fn(&T),
+) -> cluster::Result<()> {
+    let mut expect = match session.read(&key).await? {
+        Some(control) => Expect::At(control.revision),
+        None => Expect::Absent,
+    };
+    let mut next = Instant::now();
+    // `changed` reports an unseen value even after the sender is gone, so the last word is said.
+    while value.changed().await.is_ok() {
+        if !every.is_zero() {
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = closed(value.clone()) => {}
+            }
+            next = Instant::now() + every;
+        }
+        let reached = value.borrow_and_update().clone();
+        let said = say(&reached).into();
+        expect = Expect::At(session.write(&key, expect, said).await?);
+        told(&reached);
+    }
+    Ok(())
+}
+
+/// Returns once the sender is gone.
+async fn closed<T>(mut value: watch::Receiver<T>) {
+    while value.changed().await.is_ok() {}
+}

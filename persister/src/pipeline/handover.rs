@@ -1,0 +1,41 @@
+//! What one stage hands to the next.
+
+use std::time::Instant;
+
+use cairn_journal::{NewRecord, Revision};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// How many messages may wait for the journal: enough for a commit to gather what queued during
+/// the last fsync, at a rate of some ten thousand changes per second.
+pub const IN_FLIGHT_MESSAGES: usize = 4096;
+
+/// A revision, and when it came to be what it is (durable, mirrored).
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// The revision.
+    pub revision: Revision,
+    /// When.
+    pub at: Instant,
+}
+
+impl Reached {
+    /// `revision`, now.
+    #[must_use]
+    pub fn now(revision: Revision) -> Self {
+        Self {
+            revision,
+            at: Instant::now(),
+        }
+    }
+}
+
+/// What the follower hands to the journal.
+#[derive(Debug)]
+pub enum Seen {
+    /// A record to be journaled. The permit stands for its bytes and is given back when it is
+    /// durable.
+    Record(NewRecord, OwnedSemaphorePermit),
+    /// Everything up to this revision was seen, and none of it since the last record needed
+    /// journaling. Lets a restart resume here, even if the cluster forgot what was before.
+    Position(Revision),
+}

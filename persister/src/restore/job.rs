@@ -1,0 +1,252 @@
+//! Restoring: decide, prepare, write, compare, say so in the identity.
+
+use std::time::Instant;
+
+use cairn_journal::Revision;
+
+use crate::attach::known::theirs;
+use crate::cluster::doozer::embedded::Embedded;
+use crate::cluster::{self, Session};
+use crate::error::Error;
+use crate::identity::decision::Theirs;
+use crate::identity::lineage::{Choice, Identity, Outcome};
+use crate::restore::digest::Digest;
+use crate::restore::fill::Work;
+use crate::restore::mark::Mark;
+use crate::restore::options::Wish;
+use crate::restore::outcome::{Restored, Summary};
+use crate::restore::plan::{Permission, Plan, Reason, Stance, overruled, plan};
+use crate::restore::prepare::{
+    explained, first_keys, max_value_bytes, merge_of, refuse_if_lacking,
+};
+use crate::restore::source::{Intent, Source, Wanted};
+use crate::restore::{compare, election, fill, fit, load, merge};
+
+/// How many keys are in flight, unless told otherwise, where the order of writes is kept.
+const IN_FLIGHT: usize = 64;
+
+/// How many keys a merge has in flight, where it is not kept: of a merge, order does not matter.
+const MERGE_IN_FLIGHT: usize = 8;
+
+/// How often keys that a restore which we overruled wrote at the last moment are put right.
+const ROUNDS: usize = 3;
+
+/// Restores what `wish` says from `source`, if that is called for. `node`: the cluster is this one, in
+/// our own process.
+///
+/// # Errors
+/// The cluster's, the journal's; [`cluster::Error::Conflict`] if somebody else was faster, and it
+/// is worth looking again; [`Error::WouldLose`] if the journal itself lacks something and
+/// that is not accepted; [`Error::DoesNotFit`]; [`Error::RestoreDiffers`] if the result does not
+/// compare equal.
+pub async fn restore<S: Session>(
+    session: &S,
+    source: &Source,
+    wish: &Wish,
+    node: Option<&Embedded>,
+) -> Result<Restored, Error> {
+    let (theirs, at_start) = theirs(session).await?;
+    let intent = tokio::task::block_in_place(|| source.intent(wish))?;
+    let may = Permission {
+        merge: wish.merge,
+        accept_loss: wish.accept_loss,
+    };
+    let (mut identity, stance) = match plan(source.ours(), &intent, &theirs, source.by(), may) {
+        Plan::Nothing(reason) => return Ok(Restored::Nothing(reason)),
+        Plan::Wait(identity) => return Ok(Restored::Wait(identity)),
+        Plan::Merge => return merge(session, source, &intent, wish).await,
+        Plan::Begin => {
+            let keys = first_keys(session, at_start).await?;
+            if !keys.is_empty() {
+                if wish.merge {
+                    return merge(session, source, &intent, wish).await;
+                }
+                return Ok(Restored::Nothing(Reason::NotEmpty(keys)));
+            }
+            (None, None)
+        }
+        Plan::TakeUp(identity, stance) => (Some(identity), Some(stance)),
+    };
+    if let Some(Stance::Same | Stance::Lesser) = stance {
+        tracing::info!("another persister restores this cluster; looking whether it is at work");
+        if election::is_alive(session, at_start).await? {
+            return Err(cluster::Error::Conflict.into());
+        }
+        tracing::warn!("it has not written for long: taking its work up");
+    }
+    refuse_if_lacking(source, &intent, wish)?;
+    let wanted = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
+    fit::each_part_is_there(&wanted.files, &intent)?;
+    fit::check::<S>(&wanted.files, max_value_bytes(session, wish).await?)?;
+    tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %intent.at, "restoring");
+
+    let begun = identity.take().unwrap_or_else(Identity::generate);
+    let over = match (&begun.origin, stance) {
+        (Some(origin), Some(stance)) => overruled(source.ours(), origin, stance),
+        _ => Vec::new(),
+    };
+    let mine = Identity {
+        id: begun.id,
+        ..source.ours().restoring(
+            intent.at,
+            source.by().to_owned(),
+            over.clone(),
+            intent.choice.clone(),
+        )
+    };
+    if let Some(node) = node
+        && stance.is_none()
+        && theirs.identity.is_none()
+    {
+        return Ok(Restored::Done(
+            load::load(session, node, source, wanted, mine).await?,
+        ));
+    }
+    if let Some(Stance::Overrule | Stance::Lesser) = stance {
+        // Nothing is touched that others may have written.
+        let before = tokio::task::block_in_place(|| explained(source, &over))?;
+        let mut files = wanted.files.clone();
+        let found = compare::look(session, &mut files, &before, None).await?;
+        if !found.foreign.is_empty() {
+            return Ok(Restored::Wait(Identity {
+                id: mine.id,
+                origin: begun.origin,
+            }));
+        }
+    }
+    let job = Job {
+        session,
+        source,
+        intent: &intent,
+        wish,
+        theirs: &theirs,
+        overruled: over,
+        stance,
+    };
+    job.run(mine, wanted, node.is_some()).await
+}
+
+/// A restore that is called for.
+struct Job<'a, S> {
+    session: &'a S,
+    source: &'a Source,
+    intent: &'a Intent,
+    wish: &'a Wish,
+    theirs: &'a Theirs,
+    stance: Option<Stance>,
+    /// The states of the restores that were taken over, by us or by whoever began this one.
+    overruled: Vec<Revision>,
+}
+
+impl<S: Session> Job<'_, S> {
+    async fn run(self, mine: Identity, wanted: Wanted, alone: bool) -> Result<Restored, Error> {
+        let mut mark = Mark::set(self.session, self.theirs, &mine).await?;
+        let is_bid = matches!(self.stance, None | Some(Stance::Overrule));
+        if is_bid && !alone && self.intent.choice == Choice::Newest {
+            mark.stand(self.wish.wait_for_others).await?;
+        }
+        // Also if it was overruled in an earlier attempt of ours: that may be a moment ago.
+        let takes_over = self.stance == Some(Stance::Overrule) || !self.overruled.is_empty();
+        if takes_over && !election::is_quiet_at_last(self.session).await? {
+            return Err(cluster::Error::Conflict.into());
+        }
+        let before = tokio::task::block_in_place(|| explained(self.source, &self.overruled))?;
+        let newest = self.source.ours().newest;
+        let mut summary = Summary {
+            digest: wanted.digest,
+            at: self.intent.at,
+            newest,
+            ..Summary::default()
+        };
+        let limits = self.session.limits().await?;
+        let in_order = if limits.in_order { IN_FLIGHT } else { 1 };
+        let begun = Instant::now();
+        let mut files = Some(wanted.files);
+        for round in 1.. {
+            let mut wanted = match files.take() {
+                Some(files) => files,
+                None => tokio::task::block_in_place(|| self.source.wanted::<S>(self.intent))?.files,
+            };
+            let found = compare::look(self.session, &mut wanted, &before, Some(&mut mark)).await?;
+            if !found.foreign.is_empty() {
+                if self.stance.is_none() {
+                    mark.withdraw().await?;
+                    return Ok(Restored::Nothing(Reason::NotEmpty(found.foreign)));
+                }
+                return Err(self.differs(&summary.digest, None).await);
+            }
+            let items = found.items(wanted);
+            summary.written += items.len() as u64;
+            if round == 1 {
+                summary.shifted = found.shifted;
+            }
+            let work = Work {
+                items,
+                deletes: found.deletes,
+                upto: newest,
+                in_flight: self.wish.in_flight.unwrap_or(in_order),
+            };
+            let filled = fill::fill(self.session, &mut mark, work).await?;
+            summary.shifted.extend(filled.shifted);
+            summary.surprise = summary.surprise.or(filled.surprise);
+            summary.took = begun.elapsed();
+            let there = compare::digest(self.session, &mut mark, &summary.digest).await?;
+            if there == summary.digest {
+                break;
+            }
+            if before.is_empty() || round == ROUNDS {
+                return Err(self.differs(&summary.digest, Some(there)).await);
+            }
+            tracing::warn!("the restore that was taken over has written again: putting that right");
+        }
+        tracing::info!(keys = summary.digest.keys, hash = %summary.digest, "the cluster equals the journal");
+        summary.identity = mine.finished(match self.intent.choice {
+            Choice::Only(_) => Outcome::Part,
+            _ if summary.shifted.is_empty() => Outcome::Kept,
+            _ => Outcome::Shifted,
+        });
+        summary.counter = mark.finish(&summary.identity).await?;
+        tracing::info!(cluster = %summary.identity, revision = %summary.counter, "restored");
+        Ok(Restored::Done(summary))
+    }
+
+    async fn differs(&self, expected: &Digest, found: Option<Digest>) -> Error {
+        let wanted = tokio::task::block_in_place(|| self.source.wanted::<S>(self.intent));
+        let files = match wanted {
+            Ok(wanted) => wanted.files,
+            Err(error) => return error.into(),
+        };
+        let keys = match compare::differences(self.session, files).await {
+            Ok(keys) => keys,
+            Err(error) => return error,
+        };
+        Error::RestoreDiffers {
+            expected: expected.describe(),
+            found: found.map_or_else(|| "other keys".to_owned(), |found| found.describe()),
+            keys,
+        }
+    }
+}
+
+async fn merge<S: Session>(
+    session: &S,
+    source: &Source,
+    intent: &Intent,
+    wish: &Wish,
+) -> Result<Restored, Error> {
+    let (wanted, merge) = merge_of(session, source, intent, wish).await?;
+    let begun = Instant::now();
+    let newest = source.ours().newest;
+    let in_flight = wish.in_flight.unwrap_or(MERGE_IN_FLIGHT).max(1);
+    let merge = merge::apply(session, &wanted.files, newest, in_flight, merge).await?;
+    let summary = Summary {
+        digest: wanted.digest,
+        at: intent.at,
+        newest,
+        counter: merge.counter,
+        written: (merge.created.len() + merge.overwritten.len()) as u64,
+        took: begun.elapsed(),
+        ..Summary::default()
+    };
+    Ok(Restored::Merged(merge, summary))
+}
