@@ -4,34 +4,19 @@
 //! same changes at the same revision, under whatever sequences. What it says that it knows it knows
 //! whole: a revision of which it has no change had none.
 
-use crate::{Change, Result, Revision, Timeline, Timestamp};
+use crate::{
+    error::Result,
+    model::{
+        entry::{Change, Op, Timeline},
+        ids::Revision,
+        span::Span,
+        time::Timestamp,
+    },
+};
 
 mod journal;
 
 pub use journal::JournalDonor;
-
-/// Revisions, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first.
-    pub first: Revision,
-    /// The last; not less than the first.
-    pub last: Revision,
-}
-
-impl Span {
-    /// From `first` to `last`; `None`: there is no revision in between.
-    #[must_use]
-    pub fn new(first: Revision, last: Revision) -> Option<Self> {
-        (first <= last).then_some(Self { first, last })
-    }
-
-    /// What this has in common with `other`.
-    #[must_use]
-    pub fn overlap(self, other: Self) -> Option<Self> {
-        Self::new(self.first.max(other.first), self.last.min(other.last))
-    }
-}
 
 /// A part of a span that a donor knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,8 +192,8 @@ fn overlay(
 /// About how many bytes a change takes in a record.
 pub(crate) fn bytes_of(change: &Change) -> u64 {
     let value = match &change.op {
-        crate::Op::Set(value) => value.len(),
-        crate::Op::Delete => 0,
+        Op::Set(value) => value.len(),
+        Op::Delete => 0,
     };
     // Lengths, a revision and flags come on top.
     (change.path.len() + value) as u64 + 32

@@ -2,7 +2,11 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use crate::{Gap, Revision, Sequence, Timestamp};
+use crate::model::{
+    entry::Gap,
+    ids::{Revision, Sequence},
+    time::Timestamp,
+};
 
 /// The journal's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -51,59 +51,56 @@
 mod checkpoint;
 mod directory;
 mod donor;
-mod entry;
 mod error;
-mod idle;
-mod ids;
-mod journal;
-mod layout;
-mod lock;
-mod moment;
+mod format;
+mod maintain;
+mod model;
 mod options;
-mod payload;
-mod pending;
-mod prepare;
-mod queue;
-mod reader;
+mod read;
 mod recovery;
 mod repair;
-mod scan;
+mod replay;
 mod segment;
-mod segment_file;
-mod source;
-mod standing;
-mod state;
 mod stop;
 pub mod storage;
-mod tail;
-mod tracker;
-mod turn;
-mod view;
-mod writer;
+mod write;
 
 pub use checkpoint::{
-    Checkpoint, CheckpointEntry, CheckpointFacts, CheckpointOutcome, CheckpointReport,
-    CheckpointSpan, Checkpoints, Entries, Retention, RetentionReport, Retired, SegmentSpan,
-    SettledState, SortedEntries, Sorter, StoredBlock, StoredBlocks, checkpoint, checkpoint_with,
-    decide, retire, retire_with,
+    file::{Checkpoint, CheckpointEntry, Entries},
+    history::Checkpoints,
+    retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
+    stored::{CheckpointFacts, StoredBlock, StoredBlocks},
 };
-pub use donor::{Donor, JournalDonor, Part, Recalled, Span, Turn};
-pub use entry::{
-    Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record, Timeline,
-};
+pub use directory::{handle::Directory, lock::DirectoryLock};
+pub use donor::{Donor, JournalDonor, Part, Recalled, Turn};
 pub use error::{Error, Result};
-pub use ids::{Revision, Sequence, Timestamp};
-pub use journal::{End, Journal};
-pub use lock::DirectoryLock;
-pub use moment::{NoMoment, revision_at};
+pub use maintain::{
+    make::{CheckpointOutcome, CheckpointReport, checkpoint, checkpoint_with},
+    retire::{RetentionReport, retire, retire_with},
+    sorted::{SettledState, SortedEntries, Sorter},
+};
+pub use model::{
+    entry::{
+        Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record,
+        Timeline,
+    },
+    ids::{Revision, Sequence},
+    span::Span,
+    time::{NoMoment, Timestamp},
+    view::{ChangeRef, Changes, EntryRef, RecordRef},
+};
 pub use options::Options;
-pub use reader::{Beginning, EndState, Reader, Records};
-pub use recovery::Recovery;
+pub use read::{
+    at_time::revision_at,
+    reader::{Beginning, Reader},
+    records::{EndState, Records},
+    segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords},
+    state::{State, state, state_and_damage},
+};
+pub use recovery::open::Recovery;
 pub use repair::{
     Damage, Filled, RepairReport, repair, repair_from, repair_from_with, repair_with,
 };
-pub use segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords};
-pub use state::{State, state, state_and_damage};
 pub use stop::Stop;
 pub use uuid::Uuid;
-pub use view::{ChangeRef, Changes, EntryRef, RecordRef};
+pub use write::{journal::Journal, writer::End};

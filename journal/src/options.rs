@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Error, Result, layout};
+use crate::{
+    error::{Error, Result},
+    format::layout,
+};
 
 /// The settings of a journal. They may differ from one opening to the next: everything that is
 /// needed to read a journal is in the journal.

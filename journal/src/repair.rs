@@ -15,31 +15,45 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 pub use self::report::{Damage, Filled, RepairReport};
-use self::{
-    evidence::Evidence,
-    found::Found,
-    knowledge::{Before, Knowledge, Need},
-    lineage::Lineage,
-    output::{Loss, Output, Rewritten},
-    place::{Behind, Place},
-    salvage::Salvage,
-    whole::Kept,
-};
 use crate::{
-    Checkpoint, Error, Gap, GapReason, Result, Revision, Sequence,
-    checkpoint::Vetted,
-    directory::{Listing, NEXT, REPAIR, Segment, segment_name},
+    checkpoint::{file::Checkpoint, verified::Vetted},
+    directory::{aside, listing::Listing, lock::take_lock},
     donor::{Donor, Donors},
-    layout::SegmentHeader,
-    payload::{Context, Repaired},
-    recovery::{self, remove_temporary, tracker_before},
-    segment,
-    standing::TimelineTag,
-    storage::{Access, Disk, Named, Storage},
-    tracker::{Tracker, joined},
+    error::{Error, Result},
+    format::{
+        layout::SegmentHeader,
+        names::{NEXT, REPAIR, segment_name},
+        payload::{Context, Repaired},
+        position::TimelineTag,
+    },
+    model::{
+        entry::{Gap, GapReason},
+        ids::{Revision, Sequence},
+    },
+    recovery::{end::end_segment, leftovers::remove_temporary},
+    repair::{
+        evidence::Evidence,
+        found::Found,
+        knowledge::{Before, Knowledge, Need},
+        lineage::Lineage,
+        output::{Loss, Output, Rewritten},
+        place::{Behind, Place},
+        salvage::Salvage,
+        whole::Kept,
+    },
+    replay::{
+        last_segment::{read_last, tracker_before},
+        tracker::{Tracker, joined},
+    },
+    segment::{create, open::Segment},
+    storage::{
+        disk::Disk,
+        file_handle::Named,
+        salt::new_salt,
+        traits::{Access, Storage},
+    },
 };
 
-pub(crate) mod aside;
 pub(crate) mod evidence;
 pub(crate) mod found;
 mod hole;
@@ -81,7 +95,7 @@ pub fn repair_from_with(
         return Err(found.not_a_journal(dir));
     }
     // 1. Nobody else. Donors that cannot be read are found out before anything is changed.
-    let _lock = recovery::take_lock(storage, dir)?;
+    let _lock = take_lock(storage, dir)?;
     for donor in donors.iter_mut() {
         donor.turns()?;
     }
@@ -187,8 +201,8 @@ impl Repair<'_> {
     fn set_aside(&mut self, path: PathBuf, offset: u64, detail: String) -> Result<()> {
         self.begin()?;
         let bad = aside::keep_bad(self.storage, self.dir, &path)?;
-        segment::remove_if_there(self.storage, &path)?;
-        segment::sync_dir(self.storage, self.dir)?;
+        create::remove_if_there(self.storage, &path)?;
+        create::sync_dir(self.storage, self.dir)?;
         self.report.damaged.push(Damage {
             file: path,
             bad_file: Some(bad),
@@ -222,7 +236,7 @@ impl Repair<'_> {
             let path = self.dir.join(REPAIR);
             let marker = Named::open(self.storage, &path, Access::CreateNew)?;
             marker.sync_all()?;
-            segment::sync_dir(self.storage, self.dir)?;
+            create::sync_dir(self.storage, self.dir)?;
             self.begun = true;
         }
         Ok(())
@@ -515,9 +529,9 @@ impl Repair<'_> {
         let (segment, mut end) = kept.end.expect("the last segment was read");
         self.remember();
         end.tracker = self.tracker.clone();
-        let ended = recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
+        let ended = end_segment(self.storage, self.dir, &segment, &end, 0)?;
         let mut header = ended.header;
-        header.salt = recovery::salt(self.storage);
+        header.salt = new_salt(self.storage);
         Ok(header)
     }
 
@@ -541,7 +555,7 @@ impl Repair<'_> {
             lineage: &self.lineage,
             own: Vec::new(),
         };
-        let mut temporary = segment::create_temporary(self.storage, path)?;
+        let mut temporary = create::create_temporary(self.storage, path)?;
         let now = self.storage.now();
         let mut out = Output::new(&temporary, &header, &mut self.tracker, now);
         let Rewritten {
@@ -577,7 +591,7 @@ impl Repair<'_> {
         }
         temporary.write_at(header.encode().as_slice(), 0)?;
         temporary.sync_all()?;
-        segment::publish(self.storage, self.dir, &mut temporary, path.to_owned())?;
+        create::publish(self.storage, self.dir, &mut temporary, path.to_owned())?;
 
         for span in losses.iter().filter_map(|loss| loss.span) {
             let lost = Gap {
@@ -596,7 +610,7 @@ impl Repair<'_> {
             Some(_) => None,
             None => {
                 let segment = Segment::open(self.storage, path, header.first)?;
-                let mut end = recovery::read_last(&segment)?;
+                let mut end = read_last(&segment)?;
                 end.tracker = self.tracker.clone();
                 Some((segment, end))
             }
@@ -634,9 +648,9 @@ impl Repair<'_> {
         let (segment, mut end) = kept.end.expect("the last segment was read");
         self.remember();
         end.tracker = self.tracker.clone();
-        recovery::end_segment(self.storage, self.dir, &segment, &end, 0)?;
-        segment::remove_if_there(self.storage, &self.dir.join(REPAIR))?;
-        segment::sync_dir(self.storage, self.dir)
+        end_segment(self.storage, self.dir, &segment, &end, 0)?;
+        create::remove_if_there(self.storage, &self.dir.join(REPAIR))?;
+        create::sync_dir(self.storage, self.dir)
     }
 
     /// What is known before a segment: by its header, else by its first record, else by the next one that says
@@ -695,7 +709,7 @@ impl Repair<'_> {
 
     fn header_for(&self, first: Sequence, uuid: Uuid) -> SegmentHeader {
         let mut header = blank(uuid, first);
-        header.salt = recovery::salt(self.storage);
+        header.salt = new_salt(self.storage);
         header.created_at = self.storage.now();
         header.covered = self.tracker.covered;
         header.synced = first.previous();

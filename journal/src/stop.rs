@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Asks work on a whole history or a whole state to end early. Clones ask the same work. The work
 /// then ends with [`Error::Stopped`], and leaves nothing behind but what it would leave after a crash.

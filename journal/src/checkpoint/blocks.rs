@@ -8,17 +8,18 @@ use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{
-    buffers::{Held, Meter},
-    layout::{
-        BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, Footer, Kind, MAX_BLOCK_BYTES,
-        entry_length, put_entry, take_entry,
-    },
-};
 use crate::{
-    Error, Result, Revision,
-    layout::{ALIGNMENT, Checksums, Digest, Seed, payload_matches},
-    storage::Named,
+    checkpoint::buffers::{Held, Meter},
+    error::{Error, Result},
+    format::{
+        checkpoint::{
+            BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, Footer, Kind,
+            MAX_BLOCK_BYTES, entry_length, put_entry, take_entry,
+        },
+        layout::{ALIGNMENT, Checksums, Digest, Seed, payload_matches},
+    },
+    model::ids::Revision,
+    storage::file_handle::Named,
 };
 
 /// Length of the footer with its block header.

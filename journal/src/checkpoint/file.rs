@@ -11,17 +11,29 @@ use std::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{
-    blocks::{BlockReader, damaged, read_footer},
-    buffers::Meter,
-    layout::{Footer, HEADER_BYTES, Header},
-    stored::entry,
-};
 use crate::{
-    Error, Result, Revision, Sequence, Stop, Timeline, Timestamp,
-    directory::{Listing, Name, classify},
-    layout::{FORMAT_VERSION, HeaderFault},
-    storage::{Access, Disk, Named, Storage},
+    checkpoint::{
+        blocks::{BlockReader, Item, damaged, read_footer},
+        buffers::Meter,
+    },
+    directory::listing::Listing,
+    error::{Error, Result},
+    format::{
+        checkpoint::{Footer, HEADER_BYTES, Header},
+        layout::{FORMAT_VERSION, HeaderFault},
+        names::{Name, classify},
+    },
+    model::{
+        entry::Timeline,
+        ids::{Revision, Sequence},
+        time::Timestamp,
+    },
+    stop::Stop,
+    storage::{
+        disk::Disk,
+        file_handle::Named,
+        traits::{Access, Storage},
+    },
 };
 
 /// The whole state at a settled point of a journal, in a file.
@@ -249,5 +261,17 @@ impl Iterator for Entries {
             self.blocks = None;
         }
         next.transpose()
+    }
+}
+
+/// What a checkpoint says of a path: never that it is gone.
+pub(crate) fn entry(item: Item, blocks: &BlockReader) -> Result<CheckpointEntry> {
+    match item.value {
+        Some(value) => Ok(CheckpointEntry {
+            path: item.path,
+            revision: item.revision,
+            value,
+        }),
+        None => Err(blocks.holds_no_value()),
     }
 }

@@ -6,13 +6,15 @@
 
 use std::path::Path;
 
-use super::{blocks::damaged, file::Checkpoint};
 use crate::{
-    Error, Result, Revision, Sequence,
-    directory::{Listing, Segment},
-    layout::SegmentHeader,
-    recovery,
-    storage::Storage,
+    checkpoint::{blocks::damaged, file::Checkpoint},
+    directory::listing::Listing,
+    error::{Error, Result},
+    format::layout::SegmentHeader,
+    model::ids::{Revision, Sequence},
+    replay::last_segment::read_last,
+    segment::open::Segment,
+    storage::traits::Storage,
 };
 
 /// How often a listing is taken again because retention removed what was in it: each time there is at
@@ -150,7 +152,7 @@ pub(crate) fn is_of_another_past(
     }
     // If the sequence is not there at all, the checkpoint is the witness that it was.
     let is_last = listing.after(*first).is_none();
-    if is_last && recovery::read_last(&segment)?.scan.last() < h.sequence {
+    if is_last && read_last(&segment)?.scan.last() < h.sequence {
         return Ok(None);
     }
     let detail = format!(

@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use crate::{Revision, Sequence, Timestamp};
+use crate::model::{
+    ids::{Revision, Sequence},
+    time::Timestamp,
+};
 
 /// So many checkpoints stay: to tell the state at any revision, about an eighth of history has to be read.
 const MOST_CHECKPOINTS: usize = 9;

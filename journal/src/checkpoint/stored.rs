@@ -3,12 +3,19 @@
 
 use uuid::Uuid;
 
-use super::{
-    blocks::{BlockReader, Item},
-    file::{Checkpoint, CheckpointEntry},
-    layout::Kind,
+use crate::{
+    checkpoint::{
+        blocks::BlockReader,
+        file::{Checkpoint, CheckpointEntry, entry},
+    },
+    error::Result,
+    format::checkpoint::Kind,
+    model::{
+        entry::{Gap, Timeline},
+        ids::{Revision, Sequence},
+        time::Timestamp,
+    },
 };
-use crate::{Gap, Result, Revision, Sequence, Timeline, Timestamp};
 
 /// What the header and the footer of a checkpoint say.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,18 +141,6 @@ impl StoredBlocks {
             body_crc: frame.checksums.payload,
             header_crc: frame.checksums.header,
         }))
-    }
-}
-
-/// What a checkpoint says of a path: never that it is gone.
-pub(crate) fn entry(item: Item, blocks: &BlockReader) -> Result<CheckpointEntry> {
-    match item.value {
-        Some(value) => Ok(CheckpointEntry {
-            path: item.path,
-            revision: item.revision,
-            value,
-        }),
-        None => Err(blocks.holds_no_value()),
     }
 }
 

@@ -6,13 +6,19 @@ use std::{
 };
 
 use crate::{
-    Error, Result, Revision, Sequence,
-    layout::{FORMAT_VERSION, HeaderFault, MAGIC, SEGMENT_HEADER_BYTES},
-    scan, segment,
-    storage::{Access, Named, Storage},
+    directory::handle::Directory,
+    error::{Error, Result},
+    format::{
+        layout::{FORMAT_VERSION, HeaderFault, MAGIC, SEGMENT_HEADER_BYTES},
+        names::{LOCK, NEXT, Name, classify, segment_name},
+    },
+    model::ids::{Revision, Sequence},
+    segment::{create, scan},
+    storage::{
+        file_handle::Named,
+        traits::{Access, Storage},
+    },
 };
-
-use super::{LOCK, NEXT, Name, classify, segment_name};
 
 /// How often a directory is listed again because names came or went meanwhile. A writer needs several
 /// syncs for each.
@@ -150,7 +156,7 @@ impl Listing {
         let n = file.read_at(&mut block, 0)?;
         file.write_at(&block[..n], 0)?;
         file.sync_all()?;
-        segment::publish(storage, dir, &mut file, dir.join(segment_name(first)))
+        create::publish(storage, dir, &mut file, dir.join(segment_name(first)))
     }
 
     /// The error for a directory that holds no segment.
@@ -193,7 +199,7 @@ impl Listing {
 
 /// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken of by the name
 /// that it is going to have, which nobody finds in the directory.
-pub(crate) fn as_found(storage: &dyn Storage, dir: &Path, mut error: Error) -> Error {
+pub(crate) fn as_found(directory: &Directory, mut error: Error) -> Error {
     let (Error::Corrupt { path, .. } | Error::OtherFormat { path, .. } | Error::Io { path, .. }) =
         &mut error
     else {
@@ -203,7 +209,8 @@ pub(crate) fn as_found(storage: &dyn Storage, dir: &Path, mut error: Error) -> E
     let Some(Name::Segment(first)) = name.map(classify) else {
         return error;
     };
-    let next = dir.join(NEXT);
+    let storage = directory.storage();
+    let next = directory.path().join(NEXT);
     let is_there = Named::open(storage, path, Access::Read).is_ok();
     let is_next = || {
         let file = Named::open(storage, &next, Access::Read)?;

@@ -10,20 +10,31 @@ use std::{
     sync::Arc,
 };
 
-use super::{Donor, Part, Recalled, Span, Turn, bytes_of};
 use crate::{
-    Entry, Error, Result, Revision, Sequence,
-    directory::Listing,
-    layout::{Kind, RecordHeader, Seed},
-    payload,
+    directory::listing::Listing,
+    donor::{Donor, Part, Recalled, Turn, bytes_of},
+    error::{Error, Result},
+    format::{
+        kind::Kind,
+        layout::{RecordHeader, Seed},
+        payload,
+        position::TimelineTag,
+    },
+    model::{
+        entry::Entry,
+        ids::{Revision, Sequence},
+        span::Span,
+    },
     repair::{
         evidence,
         found::{self, Found},
         lineage,
     },
-    scan,
-    standing::TimelineTag,
-    storage::{Disk, SharedStorage, Storage},
+    segment::scan,
+    storage::{
+        disk::Disk,
+        traits::{SharedStorage, Storage},
+    },
 };
 
 /// How far apart the places are from which on a stretch can be read.

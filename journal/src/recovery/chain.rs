@@ -6,14 +6,15 @@
 use std::path::PathBuf;
 
 use crate::{
-    Error, Result, Revision,
-    checkpoint::History,
-    directory::{self, Listing, Segment},
-    layout::SegmentHeader,
-    storage::Storage,
+    checkpoint::history::History,
+    directory::listing::Listing,
+    error::{Error, Result},
+    format::layout::SegmentHeader,
+    model::ids::Revision,
+    replay::last_segment::LastSegment,
+    segment::{chain, open::Segment},
+    storage::traits::Storage,
 };
-
-use super::LastSegment;
 
 /// A segment in the chain, by its header. Its file is not held open: there may be more segments than a
 /// process may have open files.
@@ -32,7 +33,7 @@ pub(super) fn read(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link
         let covered = before.map_or(Revision::NONE, |link| link.header.covered);
         let segment = Segment::open(storage, path, *first).map_err(|e| e.after(covered))?;
         if let Some(before) = before {
-            directory::link(&before.header, &segment.header, path)?;
+            chain::link(&before.header, &segment.header, path)?;
         }
         chain.push(Link {
             path: path.clone(),
@@ -86,9 +87,9 @@ pub(super) fn verify_newest(storage: &dyn Storage, chain: &[Link], bytes: u64) -
         if left == 0 {
             break;
         }
-        let extent = directory::link(&pair[0].header, &pair[1].header, &pair[1].path)?;
+        let extent = chain::link(&pair[0].header, &pair[1].header, &pair[1].path)?;
         let segment = Segment::open(storage, &pair[0].path, pair[0].header.first)?;
-        directory::verify(&segment, &extent, |_| Ok(()))?;
+        chain::verify(&segment, &extent, |_| Ok(()))?;
         left = left.saturating_sub(extent.end);
     }
     Ok(())

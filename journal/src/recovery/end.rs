@@ -4,17 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    Result,
-    directory::{Extent, Segment, Tail},
-    layout::SegmentHeader,
-    payload::Context,
-    segment,
-    source::Source,
-    storage::{Access, Named, Storage},
-    tracker::Tracker,
+    error::Result,
+    format::{layout::SegmentHeader, payload::Context},
+    recovery::torn,
+    replay::{last_segment::LastSegment, tracker::Tracker},
+    segment::{
+        create,
+        ending::Tail,
+        open::{Extent, Segment},
+        window::Source,
+    },
+    storage::{
+        file_handle::Named,
+        salt::new_salt,
+        traits::{Access, Storage},
+    },
 };
-
-use super::{LastSegment, torn};
 
 /// A last segment that has been given a successor.
 pub(crate) struct Ended {
@@ -52,7 +57,7 @@ pub(crate) fn end_segment(
         // 7b. A new segment, so that nothing that was ever in the old blocks can follow.
         successor(storage, last, end)
     };
-    let file = segment::create(storage, dir, &header, fill)?;
+    let file = create::segment(storage, dir, &header, fill)?;
     Ok(Ended {
         header,
         file,
@@ -83,7 +88,13 @@ fn successor(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> Segmen
         end: end.scan.offset,
         seal: end.scan.seal,
     };
-    next_header(storage, salt(storage), &last.header, &extent, &end.tracker)
+    next_header(
+        storage,
+        new_salt(storage),
+        &last.header,
+        &extent,
+        &end.tracker,
+    )
 }
 
 /// The header of the segment after `before`, which ends as `extent` says.
@@ -118,7 +129,7 @@ pub(crate) fn next_header(
 
 fn successor_of_empty(storage: &dyn Storage, empty: &Segment, tracker: &Tracker) -> SegmentHeader {
     SegmentHeader {
-        salt: salt(storage),
+        salt: new_salt(storage),
         created_at: storage.now(),
         covered: tracker.covered,
         context: Context {
@@ -130,9 +141,4 @@ fn successor_of_empty(storage: &dyn Storage, empty: &Segment, tracker: &Tracker)
         },
         ..empty.header.clone()
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // The low half of a random number is a random number.
-pub(crate) fn salt(storage: &dyn Storage) -> u64 {
-    storage.random() as u64
 }

@@ -6,13 +6,17 @@ use std::{
 };
 
 use crate::{
-    Result,
-    directory::{Listing, NEXT},
-    layout::SEGMENT_HEADER_BYTES,
-    repair::aside,
-    segment,
-    source::{COPY_BYTES, Source},
-    storage::{Access, Named, Storage},
+    directory::{aside, listing::Listing},
+    error::Result,
+    format::{layout::SEGMENT_HEADER_BYTES, names::NEXT},
+    segment::{
+        create,
+        window::{COPY_BYTES, Source},
+    },
+    storage::{
+        file_handle::Named,
+        traits::{Access, Storage},
+    },
 };
 
 /// Removes what was never used. A file called [`NEXT`] that has no sound header and yet holds something is
@@ -32,7 +36,7 @@ pub(crate) fn remove_temporary(
             tracing::warn!(kept = %aside.display(), "NEXT has no sound header, and is not empty");
             kept = Some((aside, bytes));
         }
-        segment::remove_if_there(storage, path)?;
+        create::remove_if_there(storage, path)?;
     }
     Ok(kept)
 }

@@ -9,11 +9,16 @@ use std::{
 };
 
 use crate::{
-    Result,
-    directory::Segment,
-    segment,
-    source::{COPY_BYTES, Source},
-    storage::{Access, Named, Storage},
+    error::Result,
+    segment::{
+        create,
+        open::Segment,
+        window::{COPY_BYTES, Source},
+    },
+    storage::{
+        file_handle::Named,
+        traits::{Access, Storage},
+    },
 };
 
 fn name(dir: &Path, last: &Segment, offset: u64, n: u32) -> PathBuf {
@@ -93,9 +98,9 @@ pub(super) fn keep(
     bytes: u64,
 ) -> Result<PathBuf> {
     let path = free_path(storage, dir, last, offset, bytes)?;
-    let mut kept = segment::create_temporary(storage, &path)?;
+    let mut kept = create::create_temporary(storage, &path)?;
     Source::window(last.file.clone()).copy(offset..offset + bytes, &kept, 0)?;
     kept.sync_all()?;
-    segment::publish(storage, dir, &mut kept, path.clone())?;
+    create::publish(storage, dir, &mut kept, path.clone())?;
     Ok(path)
 }

@@ -2,12 +2,19 @@
 //! how far it went.
 
 use crate::{
-    Entry, Result, Revision, Sequence,
     donor::Turn,
-    layout::{Kind, RecordHeader, SEGMENT_HEADER_BYTES, Seed},
-    payload, scan,
-    source::Source,
-    standing::TimelineTag,
+    error::Result,
+    format::{
+        kind::Kind,
+        layout::{RecordHeader, SEGMENT_HEADER_BYTES, Seed},
+        payload,
+        position::TimelineTag,
+    },
+    model::{
+        entry::Entry,
+        ids::{Revision, Sequence},
+    },
+    segment::{scan, window::Source},
 };
 
 /// Where records begin.

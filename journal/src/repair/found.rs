@@ -10,14 +10,20 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    Error, Result, Sequence,
-    directory::{Listing, NEXT},
-    layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
-    source::{Source, unreadable_detail},
-    storage::{Access, Named, Storage, is_media_error},
+    directory::listing::Listing,
+    error::{Error, Result},
+    format::{
+        layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
+        names::NEXT,
+    },
+    model::ids::Sequence,
+    repair::evidence,
+    segment::window::{Source, unreadable_detail},
+    storage::{
+        file_handle::{Named, is_media_error},
+        traits::{Access, Storage},
+    },
 };
-
-use super::evidence;
 
 /// A segment file, whatever state it is in.
 #[derive(Clone, Debug)]

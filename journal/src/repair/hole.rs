@@ -7,8 +7,12 @@
 //! record, or in the record of the loss around them. So whatever is known always fits.
 
 use crate::{
-    Gap, Revision, Timeline,
-    donor::{Part, Piece, Span},
+    donor::{Part, Piece},
+    model::{
+        entry::{Gap, Timeline},
+        ids::Revision,
+        span::Span,
+    },
 };
 
 /// The most that several revisions in one record may take: a record is read into memory whole.
@@ -417,7 +421,7 @@ pub(crate) fn shared_record(event: u64, events: u64, records: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Revision, Timestamp};
+    use crate::model::{ids::Revision, time::Timestamp};
 
     fn span(first: i64, last: i64) -> Span {
         Span::new(Revision(first), Revision(last)).expect("not empty")

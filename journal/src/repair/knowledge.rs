@@ -7,16 +7,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Change, Entry, Gap, GapReason, Result, Revision, Timestamp,
-    donor::{self, Donors, Part, Piece, Recalled, Span},
-    standing::TimelineTag,
-    tracker::Tracker,
-};
-
-use super::{
-    hole::{self, Step},
-    lineage::Lineage,
-    place::{Behind, Place},
+    donor::{self, Donors, Part, Piece, Recalled},
+    error::Result,
+    format::position::TimelineTag,
+    model::{
+        entry::{Change, Entry, Gap, GapReason},
+        ids::Revision,
+        span::Span,
+        time::Timestamp,
+    },
+    repair::{
+        hole::{self, Step},
+        lineage::Lineage,
+        place::{Behind, Place},
+    },
+    replay::tracker::Tracker,
 };
 
 /// Stands for the journal itself among the donors.

@@ -2,7 +2,7 @@
 //!
 //! Pure. Each timeline names its parent, so there is one way back from any of them.
 
-use crate::{Timeline, donor::Turn, standing::TimelineTag};
+use crate::{donor::Turn, format::position::TimelineTag, model::entry::Timeline};
 
 /// How many timelines may have begun in one hole: as many as an identity names ancestors.
 const MAX_TURNS: usize = 8;
@@ -80,7 +80,7 @@ pub(crate) fn named(timeline: &Timeline) -> Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Revision, Timestamp};
+    use crate::model::{ids::Revision, time::Timestamp};
 
     fn turn(id: &str, parent: Option<&str>) -> Turn {
         named(&Timeline {

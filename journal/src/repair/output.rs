@@ -1,21 +1,29 @@
 //! The segment that takes the place of a damaged one: all but its header.
 
 use crate::{
-    Change, Entry, GapPhase, Result, Revision, Sequence, Timestamp,
-    directory::Extent,
-    donor::Span,
-    layout::{Digest, Kind, RecordHeader, Seed, SegmentHeader},
-    payload::Payload,
-    queue,
-    standing::{Standing, TimelineTag},
-    storage::Named,
-    tracker::Tracker,
-};
-
-use super::{
-    Filled, evidence,
-    hole::{self, Item, Told},
-    knowledge::{Knowledge, OWN},
+    error::Result,
+    format::{
+        kind::Kind,
+        layout::{Digest, RecordHeader, Seed, SegmentHeader},
+        payload::Payload,
+        position::{Standing, TimelineTag},
+    },
+    model::{
+        entry::{Change, Entry, GapPhase},
+        ids::{Revision, Sequence},
+        span::Span,
+        time::Timestamp,
+    },
+    repair::{
+        evidence,
+        hole::{self, Item, Told},
+        knowledge::{Knowledge, OWN},
+        report::Filled,
+    },
+    replay::tracker::Tracker,
+    segment::open::Extent,
+    storage::file_handle::Named,
+    write::queue,
 };
 
 /// How much is gathered before it is written.

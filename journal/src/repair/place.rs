@@ -4,15 +4,21 @@
 //! them need not be guessed: it is what happened between the last thing before the hole and this place.
 
 use crate::{
-    Entry, Gap, GapReason, Result, Revision, Sequence,
-    layout::{Kind, RecordHeader, Seed, SegmentHeader},
-    payload, scan,
-    source::Source,
-    standing::TimelineTag,
-    tracker::Tracker,
+    error::Result,
+    format::{
+        kind::Kind,
+        layout::{RecordHeader, Seed, SegmentHeader},
+        payload,
+        position::TimelineTag,
+    },
+    model::{
+        entry::{Entry, Gap, GapReason},
+        ids::{Revision, Sequence},
+    },
+    repair::evidence,
+    replay::tracker::Tracker,
+    segment::{scan, window::Source},
 };
-
-use super::evidence;
 
 /// What is known before the first thing behind a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

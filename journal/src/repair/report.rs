@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use crate::{Revision, Sequence};
+use crate::model::ids::{Revision, Sequence};
 
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]

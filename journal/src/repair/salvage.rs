@@ -8,19 +8,25 @@
 //! every revision that may have been in a lost record is in one of the latter two.
 
 use crate::{
-    Entry, Result, Revision, Sequence,
-    donor::Span,
-    layout::{Kind, RecordHeader, Seed},
-    payload, scan,
-    source::Source,
-};
-
-use super::{
-    evidence::{self, next_whole},
-    hole::{self, Item, Room},
-    knowledge::{Before, Knowledge, Own, Plan},
-    output::{Output, Rewritten},
-    place::{Behind, Place},
+    error::Result,
+    format::{
+        kind::Kind,
+        layout::{RecordHeader, Seed},
+        payload,
+    },
+    model::{
+        entry::Entry,
+        ids::{Revision, Sequence},
+        span::Span,
+    },
+    repair::{
+        evidence::{self, next_whole},
+        hole::{self, Item, Room},
+        knowledge::{Before, Knowledge, Own, Plan},
+        output::{Output, Rewritten},
+        place::{Behind, Place},
+    },
+    segment::{scan, window::Source},
 };
 
 /// How many headers of damaged records are remembered within one hole: beyond that, what is lost is

@@ -3,13 +3,19 @@
 
 use std::path::Path;
 
-use super::{Damage, Repair, aside, found};
 use crate::{
-    Error, Result,
-    directory::{Listing, segment_name},
-    layout::{SEGMENT_HEADER_BYTES, SegmentHeader},
-    segment,
-    storage::{Access, Named, Storage},
+    directory::{aside, listing::Listing},
+    error::{Error, Result},
+    format::{
+        layout::{SEGMENT_HEADER_BYTES, SegmentHeader},
+        names::segment_name,
+    },
+    repair::{Repair, found, report::Damage},
+    segment::create,
+    storage::{
+        file_handle::Named,
+        traits::{Access, Storage},
+    },
 };
 
 impl Repair<'_> {
@@ -34,7 +40,7 @@ impl Repair<'_> {
                 self.storage
                     .rename(&path, &own)
                     .map_err(|e| Error::io(own.as_path(), "rename a misnamed segment to", e))?;
-                segment::sync_dir(self.storage, self.dir)?;
+                create::sync_dir(self.storage, self.dir)?;
                 listing.segments.insert(first, own);
                 (
                     None,
@@ -43,8 +49,8 @@ impl Repair<'_> {
             } else if misnamed {
                 self.begin()?;
                 let bad = aside::keep_bad(self.storage, self.dir, &path)?;
-                segment::remove_if_there(self.storage, &path)?;
-                segment::sync_dir(self.storage, self.dir)?;
+                create::remove_if_there(self.storage, &path)?;
+                create::sync_dir(self.storage, self.dir)?;
                 (
                     Some(bad),
                     "its name is not that of a journal's file".to_owned(),

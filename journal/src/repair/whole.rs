@@ -1,24 +1,29 @@
 //! Whether a segment is whole, and its predecessor and successor fit.
 
 use crate::{
-    Entry, Error, Result, Sequence,
-    directory::{self, Extent, Segment, Tail},
-    donor::{Piece, Span},
-    layout::SegmentHeader,
-    payload,
-    recovery::{self, LastSegment},
-    scan::RawRecord,
-    storage::Storage,
-    tracker::Tracker,
-};
-
-use super::{
-    found::Found,
-    hole::Step,
-    knowledge::{Before, Knowledge, Plan},
-    output,
-    place::{Behind, Place},
-    salvage,
+    donor::Piece,
+    error::{Error, Result},
+    format::{layout::SegmentHeader, payload},
+    model::{entry::Entry, ids::Sequence, span::Span},
+    repair::{
+        found::Found,
+        hole::Step,
+        knowledge::{Before, Knowledge, Plan},
+        output,
+        place::{Behind, Place},
+        salvage,
+    },
+    replay::{
+        last_segment::{LastSegment, read_last_after},
+        tracker::Tracker,
+    },
+    segment::{
+        chain,
+        ending::Tail,
+        open::{Extent, Segment},
+        scan::RawRecord,
+    },
+    storage::traits::Storage,
 };
 
 /// A segment that is as it should be.
@@ -58,7 +63,7 @@ pub(crate) fn check(
         Err(e) => return complaint(e),
     };
     if let Some(before) = before
-        && let Err(e) = directory::link(&before.header, &header, &this.path)
+        && let Err(e) = chain::link(&before.header, &header, &this.path)
     {
         return complaint(e);
     }
@@ -66,9 +71,9 @@ pub(crate) fn check(
     let mut losses = Losses::default();
     let direct = next
         .and_then(|n| n.header.as_ref().ok().map(|h| (h, &n.path)))
-        .and_then(|(h, path)| directory::link(&header, h, path).ok());
+        .and_then(|(h, path)| chain::link(&header, h, path).ok());
     let whole = if let Some(extent) = direct {
-        let verified = directory::verify(&segment, &extent, |raw| {
+        let verified = chain::verify(&segment, &extent, |raw| {
             let entry = payload::decode(raw.header.kind, raw.payload)?;
             losses.note(&tracker, raw, &entry);
             tracker.pass(&raw.header, &entry);
@@ -89,7 +94,7 @@ pub(crate) fn check(
         }
     } else {
         // The last one, or one whose successor is damaged or missing.
-        let read = recovery::read_last_after(&segment, tracker, |tracker, raw, entry| {
+        let read = read_last_after(&segment, tracker, |tracker, raw, entry| {
             losses.note(tracker, raw, entry);
         });
         let end = match read {

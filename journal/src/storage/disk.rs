@@ -11,8 +11,10 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{Access, File, Lock, Storage};
-use crate::Timestamp;
+use crate::{
+    model::time::Timestamp,
+    storage::traits::{Access, File, Lock, Storage},
+};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]

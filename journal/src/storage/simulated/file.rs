@@ -2,8 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use super::{Fault, Simulated, inode::Inode, world::power_failed};
-use crate::storage::File;
+use crate::storage::{
+    simulated::{
+        fault::Fault,
+        inode::Inode,
+        world::{Simulated, power_failed},
+    },
+    traits::File,
+};
 
 #[derive(Debug)]
 pub(super) struct SimulatedFile {

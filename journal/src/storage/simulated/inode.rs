@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, io};
 
 use fastrand::Rng;
 
-use super::{SECTOR_BYTES, Survival};
+use crate::storage::simulated::fault::{SECTOR_BYTES, Survival};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inode {

@@ -4,12 +4,31 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use fastrand::Rng;
 
-use super::{Fault, Observer, inode::Inode};
+use crate::storage::simulated::{fault::Fault, inode::Inode};
+
+/// A simulated disk. Clones are the same disk; [`Simulated::fork`] is another one in the same state.
+#[derive(Clone, Debug)]
+pub struct Simulated(pub(super) Arc<Mutex<World>>);
+
+pub(super) type Observer = Arc<dyn Fn(&Simulated) + Send + Sync>;
+
+impl Simulated {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn observed(&self) {
+        let observer = self.world().observer.clone();
+        if let Some(observer) = observer {
+            observer(self);
+        }
+    }
+}
 
 #[derive(Clone)]
 pub(super) struct World {

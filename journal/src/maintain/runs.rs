@@ -1,0 +1,207 @@
+//! Sorts changes in bounded memory: what does not fit is written out as a sorted run, and runs are
+//! merged when there are many.
+//!
+//! Runs are temporary files in the journal's directory: removed when they are dropped, or at the next
+//! opening after a crash. They are never synced: nothing rests on them.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::{
+    checkpoint::{
+        blocks::{BlockReader, BlockWriter, Item},
+        buffers::{Held, Meter},
+    },
+    error::Result,
+    format::{layout::Seed, names::run_name},
+    maintain::merge::{Input, Merge},
+    model::ids::Revision,
+    segment::create,
+    stop::Stop,
+    storage::{file_handle::Named, salt::new_salt, traits::SharedStorage},
+};
+
+/// How much of the changes since the last checkpoint is sorted in memory at once. 16 MiB: runs are
+/// long enough that 16 of them, merged with a block of each in memory, are 256 MiB of changes. A
+/// difference that is held back may take as much again, twice.
+pub(crate) const BUFFER_BYTES: usize = 16 << 20;
+/// So many runs of a size are merged into one of the next: a merge holds a block of each, 1 MiB.
+const FAN_IN: usize = 16;
+/// What an entry in memory costs besides its bytes, about.
+const ENTRY_OVERHEAD_BYTES: usize = 128;
+
+/// Where runs are made, and within which bounds.
+#[derive(Clone, Debug)]
+pub(crate) struct Workshop {
+    pub(crate) storage: SharedStorage,
+    pub(crate) dir: PathBuf,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) meter: Arc<Meter>,
+    /// The number of the last file made. No two workshops in a directory use the same.
+    pub(crate) made: Arc<std::sync::atomic::AtomicU64>,
+    pub(crate) stop: Stop,
+}
+
+/// A sorted file that is removed with this value.
+#[derive(Debug)]
+struct Run {
+    storage: SharedStorage,
+    file: Arc<Named>,
+    seed: Seed,
+    level: u32,
+}
+
+impl Run {
+    fn input(&self, meter: &Arc<Meter>) -> Result<Input> {
+        let reader = BlockReader::new(
+            self.file.clone(),
+            self.seed.clone(),
+            0,
+            Revision::NONE,
+            meter,
+        )?;
+        Ok(Input::File(Box::new(reader)))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // If it cannot be removed now, the next opening does it.
+        let _ = create::remove_if_there(&*self.storage, &self.file.path);
+    }
+}
+
+/// Changes, newer ones in the place of older ones.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    workshop: Workshop,
+    memory: BTreeMap<Bytes, (Revision, Option<Bytes>)>,
+    held: Held,
+    /// Oldest first; all older than what is in memory.
+    files: Vec<Run>,
+}
+
+impl Runs {
+    pub(crate) fn new(workshop: Workshop) -> Self {
+        Self {
+            held: workshop.meter.holder(),
+            workshop,
+            memory: BTreeMap::new(),
+            files: Vec::new(),
+        }
+    }
+
+    pub(crate) fn push(&mut self, item: Item) -> Result<()> {
+        let cost = |path: &Bytes, value: &Option<Bytes>| {
+            path.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
+        };
+        let mut bytes = self.held.bytes() + cost(&item.path, &item.value);
+        if bytes > self.workshop.buffer_bytes && !self.memory.is_empty() {
+            self.spill()?;
+            bytes = cost(&item.path, &item.value);
+        }
+        let path = item.path.clone();
+        if let Some((_, old)) = self.memory.insert(item.path, (item.revision, item.value)) {
+            bytes -= cost(&path, &old);
+        }
+        self.held.set(bytes);
+        Ok(())
+    }
+
+    /// Takes in what is newer than all of this.
+    pub(crate) fn absorb(&mut self, mut newer: Self) -> Result<()> {
+        let memory = std::mem::take(&mut newer.memory);
+        newer.held.set(0);
+        if !newer.files.is_empty() {
+            self.spill()?;
+            for run in newer.files {
+                self.add(run)?;
+            }
+        }
+        for (path, (revision, value)) in memory {
+            self.push(Item {
+                path,
+                revision,
+                value,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        if self.memory.is_empty() {
+            return Ok(());
+        }
+        let memory = Input::Memory(std::mem::take(&mut self.memory).into_iter());
+        let run = self.workshop.write(Merge::new(vec![memory])?, 0)?;
+        self.held.set(0);
+        self.add(run)
+    }
+
+    /// Adds a run, and merges the newest ones while there are many of no higher level.
+    fn add(&mut self, run: Run) -> Result<()> {
+        let mut level = run.level;
+        self.files.push(run);
+        loop {
+            let alike = self.files.iter().rev();
+            let alike = alike.take_while(|r| r.level <= level).count();
+            if alike < FAN_IN {
+                return Ok(());
+            }
+            let from = self.files.len() - alike;
+            let inputs = self.files[from..]
+                .iter()
+                .map(|r| r.input(&self.workshop.meter))
+                .collect::<Result<_>>()?;
+            level += 1;
+            let merged = self.workshop.write(Merge::new(inputs)?, level)?;
+            self.files.truncate(from);
+            self.files.push(merged);
+        }
+    }
+
+    /// All as inputs of a merge, oldest first. The runs must outlive the merge: hence `self` stays.
+    pub(crate) fn inputs(&mut self) -> Result<Vec<Input>> {
+        let meter = &self.workshop.meter;
+        let mut inputs = self
+            .files
+            .iter()
+            .map(|r| r.input(meter))
+            .collect::<Result<Vec<_>>>()?;
+        // Stays counted until `self` goes.
+        inputs.push(Input::Memory(std::mem::take(&mut self.memory).into_iter()));
+        Ok(inputs)
+    }
+}
+
+impl Workshop {
+    /// Writes a merged stream as a run; what says that a path is gone is kept, as an older input may
+    /// have the path.
+    fn write(&self, merge: Merge, level: u32) -> Result<Run> {
+        let made = &self.made;
+        let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let path = self.dir.join(run_name(number));
+        let seed = Seed::new(Uuid::nil(), new_salt(&*self.storage));
+        let file = create::create_temporary(&*self.storage, &path)?;
+        // From here on the file goes with the run, also if it cannot be completed.
+        let run = Run {
+            storage: self.storage.clone(),
+            file: Arc::new(file),
+            seed,
+            level,
+        };
+        self.fill(&run, merge)?;
+        Ok(run)
+    }
+
+    fn fill(&self, run: &Run, mut merge: Merge) -> Result<()> {
+        let mut out = BlockWriter::new(&run.file, run.seed.clone(), 0, &self.meter);
+        while let Some(item) = merge.next()? {
+            self.stop.check()?;
+            out.push(&item)?;
+        }
+        out.finish().map(drop)
+    }
+}

@@ -1,0 +1,272 @@
+//! A state as a sorted stream, and a way to sort another one like it, so that two states can be
+//! compared entry by entry while neither is in memory.
+//!
+//! Promise: memory depends neither on the size of the states nor on the length of history. What does
+//! not fit lies in temporary files in the journal's directory; they go with the value that made them, or at
+//! the next opening.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use crate::{
+    checkpoint::{
+        blocks::Item,
+        buffers::Meter,
+        file::{Checkpoint, CheckpointEntry},
+        history::History,
+    },
+    error::{Error, Result},
+    maintain::{
+        collect::{Collected, collect},
+        merge::{Input, Merge},
+        runs::{BUFFER_BYTES, Runs, Workshop},
+    },
+    model::ids::{Revision, Sequence},
+    read::{reader::Reader, state::RETRIES},
+    stop::Stop,
+    storage::salt::new_salt,
+    write::journal::Journal,
+};
+
+/// Entries in the order of their paths, as bytes. Holds a block of each part that they are merged from.
+pub struct SortedEntries {
+    merge: Merge,
+    ended: bool,
+    /// The files that are merged; removed after it.
+    _runs: Runs,
+}
+
+impl std::fmt::Debug for SortedEntries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SortedEntries").finish_non_exhaustive()
+    }
+}
+
+impl Iterator for SortedEntries {
+    type Item = Result<CheckpointEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            match self.merge.next() {
+                Ok(Some(item)) => {
+                    // What is gone is gone: nothing older is left that it would have to hide.
+                    let Some(value) = item.value else { continue };
+                    return Some(Ok(CheckpointEntry {
+                        path: item.path,
+                        revision: item.revision,
+                        value,
+                    }));
+                }
+                Ok(None) => self.ended = true,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// The state at the last settled point of a journal.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct SettledState {
+    /// The last record that it takes in.
+    pub sequence: Sequence,
+    /// The revision covered there.
+    pub revision: Revision,
+    /// Every path that exists.
+    pub entries: SortedEntries,
+}
+
+/// Sorts entries by path; of several with the same path the last one counts.
+#[derive(Debug)]
+pub struct Sorter(Runs);
+
+impl Sorter {
+    /// Takes one in.
+    ///
+    /// # Errors
+    /// A full disk: what does not fit into memory is sorted in files.
+    pub fn push(&mut self, entry: CheckpointEntry) -> Result<()> {
+        self.0.push(Item {
+            path: entry.path,
+            revision: entry.revision,
+            value: Some(entry.value),
+        })
+    }
+
+    /// All that were taken in.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sorted(self) -> Result<SortedEntries> {
+        SortedEntries::of(None, self.0)
+    }
+}
+
+impl SortedEntries {
+    /// `base`, and what is newer.
+    fn of(base: Option<Input>, mut newer: Runs) -> Result<Self> {
+        let mut inputs: Vec<Input> = base.into_iter().collect();
+        inputs.extend(newer.inputs()?);
+        Ok(Self {
+            merge: Merge::new(inputs)?,
+            ended: false,
+            _runs: newer,
+        })
+    }
+}
+
+impl Journal {
+    /// The state that [`crate::state`] tells, of durable records only, in bounded memory. A difference that
+    /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
+    /// sound, else with the first record.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no checkpoint is sound;
+    /// [`Error::Stopped`]. Damage in records is met while the state is read.
+    pub fn settled_state(&self, stop: &Stop) -> Result<SettledState> {
+        // What retention removed while it was about to be read is not asked for a second time.
+        for _ in 0..RETRIES {
+            match self.attempt(stop) {
+                Err(Error::Retired { .. }) => {}
+                Err(error) if error.is_gone() => {}
+                other => return other,
+            }
+        }
+        self.attempt(stop)
+    }
+
+    fn attempt(&self, stop: &Stop) -> Result<SettledState> {
+        let reader = self.reader()?;
+        let upto = self.end().durable;
+        let history = History::read(&**reader.storage(), reader.dir())?;
+        let mut damaged = history.checkpoints.damaged.clone();
+        for base in &history.checkpoints.usable {
+            match base.verify_unless(stop) {
+                Ok(()) => return settled(&reader, Some(base), upto, stop),
+                Err(error @ Error::CheckpointDamaged { .. }) => {
+                    tracing::warn!(%error, "a damaged checkpoint is passed over");
+                    damaged.push(error);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        if history.is_complete() {
+            return settled(&reader, None, upto, stop);
+        }
+        let last = damaged.pop();
+        Err(last.expect("what is not complete has a checkpoint, sound or not"))
+    }
+
+    /// A sorter whose files lie in the journal's directory.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn sorter(&self) -> Result<Sorter> {
+        Ok(Sorter(Runs::new(workshop(&self.reader()?, &Stop::new()))))
+    }
+}
+
+fn workshop(reader: &Reader, stop: &Stop) -> Workshop {
+    let storage = reader.storage().clone();
+    // Numbers of its own: others may be at work in the same directory.
+    let made = AtomicU64::new(new_salt(&*storage) | 1 << 63);
+    Workshop {
+        dir: reader.dir().to_owned(),
+        storage,
+        buffer_bytes: BUFFER_BYTES,
+        meter: Arc::new(Meter::default()),
+        made: Arc::new(made),
+        stop: stop.clone(),
+    }
+}
+
+fn settled(
+    reader: &Reader,
+    base: Option<&Checkpoint>,
+    upto: Sequence,
+    stop: &Stop,
+) -> Result<SettledState> {
+    let workshop = workshop(reader, stop);
+    let Collected { runs, point } = collect(reader, base, upto, &workshop)?;
+    let input = match base {
+        Some(base) => Some(Input::File(Box::new(base.blocks(&workshop.meter)?))),
+        None => None,
+    };
+    Ok(SettledState {
+        sequence: point.sequence,
+        revision: point.tracker.covered,
+        entries: SortedEntries::of(input, runs)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            entry::{Change, Entry, GapReason, NewRecord},
+            time::Timestamp,
+        },
+        options::Options,
+    };
+
+    /// A repair that finds only bookkeeping lost within a difference lets the difference go on; it counts
+    /// once it is complete, and not at all if it is begun anew.
+    #[test]
+    fn a_difference_in_which_only_bookkeeping_was_lost_is_still_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
+        let (first, last, t) = (Revision(2), Revision(9), Timestamp(0));
+        let reason = GapReason::HistoryDiscarded;
+        let set = |revision, path: &'static str| {
+            NewRecord::changes(revision, vec![Change::set(path, "x")], t)
+        };
+        let lost = NewRecord {
+            revision: Revision(1),
+            entry: Entry::Lost {
+                first_sequence: Sequence(4),
+                first: Revision(1),
+                last: Revision(0),
+                known: Vec::new(),
+                changes: Vec::new(),
+                observed_at: t,
+            },
+        };
+        for record in [
+            set(Revision(1), "/before"),
+            NewRecord::gap_opened(first, last, reason, t),
+            set(last, "/abandoned"),
+            lost,
+            set(last, "/abandoned, too"),
+        ] {
+            journal.append_and_commit(record).unwrap();
+        }
+        let same = |paths: &[&str]| {
+            let told = crate::state(&journal.reader().unwrap(), None).unwrap();
+            let told: Vec<_> = told.files.into_keys().collect();
+            let sorted = journal.settled_state(&Stop::new()).unwrap().entries;
+            let sorted: Vec<_> = sorted.map(|entry| entry.unwrap().path).collect();
+            assert_eq!(
+                (told, sorted),
+                (
+                    paths.iter().map(|p| (*p).to_owned().into()).collect(),
+                    paths.iter().map(|p| (*p).to_owned().into()).collect()
+                )
+            );
+        };
+        same(&["/before"]);
+        for record in [
+            NewRecord::gap_opened(first, last, reason, t),
+            set(last, "/complete"),
+            NewRecord::gap_closed(first, last, reason, t),
+        ] {
+            journal.append_and_commit(record).unwrap();
+        }
+        same(&["/before", "/complete"]);
+        journal.checkpoint().unwrap();
+        same(&["/before", "/complete"]);
+    }
+}

@@ -1,0 +1,7 @@
+//! Reading, without a lock and without writing.
+
+pub(crate) mod at_time;
+pub(crate) mod reader;
+pub(crate) mod records;
+pub(crate) mod segment_file;
+pub(crate) mod state;

@@ -1,0 +1,137 @@
+//! Reading, without a lock and without writing: works beside a writer, on a damaged journal, on a
+//! read-only medium and on a full disk.
+//!
+//! Every record returned has verified. An incomplete end of a journal that may be in use is "not
+//! yet", never corruption: only the proof that what is missing had been synced makes it that. What is
+//! returned need not be durable yet; a later record's [`Record::synced`] says so.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::{
+    checkpoint::history::{Checkpoints, History},
+    directory::{handle::Directory, listing::Listing},
+    error::Result,
+    model::{
+        entry::Timeline,
+        ids::{Revision, Sequence},
+    },
+    read::records::{Begin, Records},
+    storage::{disk::Disk, traits::SharedStorage},
+};
+
+/// A read-only view of a journal.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    directory: Directory,
+}
+
+/// Where the records of a journal begin.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Beginning {
+    /// The sequence of the oldest record.
+    pub sequence: Sequence,
+    /// The newest revision covered before it: 0, unless retention has removed what was there.
+    pub covered: Revision,
+    /// The timeline in force before it.
+    pub timeline: Option<Timeline>,
+}
+
+impl Beginning {
+    /// Whether retention has removed older records; a checkpoint covers them.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.sequence > Sequence(1)
+    }
+}
+
+impl Reader {
+    /// Opens the journal in `dir` for reading.
+    ///
+    /// # Errors
+    /// [`Error::NotAJournal`]; the disk's. Damage is met where it is read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        Self::open_with(Arc::new(Disk), dir)
+    }
+
+    /// The same on any storage.
+    ///
+    /// # Errors
+    /// As [`Reader::open`].
+    pub fn open_with(storage: SharedStorage, dir: &Path) -> Result<Self> {
+        let listing = Listing::read(&*storage, dir)?;
+        if listing.segments.is_empty() {
+            return Err(listing.not_a_journal(dir));
+        }
+        Ok(Self {
+            directory: Directory::on(storage, dir),
+        })
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The journal's identity, given when it was created.
+    ///
+    /// # Errors
+    /// The oldest segment's header is damaged, or the disk's.
+    pub fn uuid(&self) -> Result<uuid::Uuid> {
+        Ok(
+            History::read(self.directory.storage(), self.directory.path())?
+                .oldest
+                .uuid,
+        )
+    }
+
+    /// Where its records begin.
+    ///
+    /// # Errors
+    /// The oldest segment's header is damaged, or the disk's.
+    pub fn beginning(&self) -> Result<Beginning> {
+        let oldest = History::read(self.directory.storage(), self.directory.path())?.oldest;
+        Ok(Beginning {
+            sequence: oldest.first,
+            covered: oldest.covered,
+            timeline: oldest.context.timeline,
+        })
+    }
+
+    pub(crate) fn storage(&self) -> &SharedStorage {
+        self.directory.shared()
+    }
+
+    /// All records that there still are, oldest first. Retention may have removed older ones; then a
+    /// checkpoint covers them, else the first item is an error.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        Records::of(&self.directory, Begin::Sequence(Sequence(1)))
+    }
+
+    /// The records from this sequence on. If retention has removed it, the first item is
+    /// [`Error::Retired`]; up to sequence 1 this is [`Reader::records`].
+    #[must_use]
+    pub fn records_from(&self, sequence: Sequence) -> Records {
+        Records::of(&self.directory, Begin::Sequence(sequence))
+    }
+
+    /// The records from the first one that covers this revision, in the newest timeline that
+    /// does. If retention has removed it, the first item is [`Error::NotInHistory`]; up to revision 0
+    /// this is [`Reader::records`].
+    #[must_use]
+    pub fn records_from_revision(&self, revision: Revision) -> Records {
+        Records::of(&self.directory, Begin::Revision(revision))
+    }
+
+    /// The checkpoints from which on this journal can be read, newest first, and what is wrong with
+    /// the others. Looks at headers and footers; [`Checkpoint::verify`] reads all.
+    ///
+    /// # Errors
+    /// The disk's; a directory that is no journal.
+    pub fn checkpoints(&self) -> Result<Checkpoints> {
+        Ok(History::read(self.directory.storage(), self.directory.path())?.checkpoints)
+    }
+}

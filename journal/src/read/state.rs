@@ -1,0 +1,430 @@
+//! The state at a revision: what a follower of all changes up to it would hold.
+//!
+//! Built from a checkpoint and the records after it, in order, so memory grows with the state and not
+//! with history.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::{
+    checkpoint::{file::Checkpoint, history::History},
+    error::{Error, Result},
+    model::{
+        entry::{Change, Entry, Gap, GapPhase, GapReason, Op, Record, Timeline},
+        ids::{Revision, Sequence},
+    },
+    read::{reader::Reader, records::Records},
+    replay::{timeline_switch, tracker::Tracker},
+};
+
+/// Every path that exists at a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct State {
+    /// Path to the revision of its last set, and the value.
+    pub files: BTreeMap<Bytes, (Revision, Bytes)>,
+    /// The revision of this state: the newest one covered, or the one that was asked for.
+    pub revision: Revision,
+    /// The timeline it belongs to.
+    pub timeline: Option<Timeline>,
+    /// What is missing from it: a gap whose difference is not complete, or what damage has cost and
+    /// nothing has made good since.
+    pub open_gap: Option<Gap>,
+}
+
+impl State {
+    /// Takes in one change that happened at `revision`. Path and value are copied: those of a record that
+    /// was read may be parts of a larger buffer, which a state must not keep.
+    pub fn apply(&mut self, revision: Revision, change: &Change) {
+        match &change.op {
+            Op::Set(value) => {
+                let at = change.revision.unwrap_or(revision);
+                let file = (at, Bytes::copy_from_slice(value));
+                match self.files.get_mut(&change.path) {
+                    Some(known) => *known = file,
+                    None => {
+                        let path = Bytes::copy_from_slice(&change.path);
+                        self.files.insert(path, file);
+                    }
+                }
+            }
+            Op::Delete => {
+                self.files.remove(&change.path);
+            }
+        }
+    }
+}
+
+/// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
+///
+/// Begins with the newest checkpoint that can be begun with, else with the first record.
+/// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
+/// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
+/// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
+/// in [`State::open_gap`].
+///
+/// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
+/// that is logged as a warning. [`state_and_damage`] returns it.
+pub fn state(reader: &Reader, at: Option<Revision>) -> Result<State> {
+    let (state, damaged) = state_and_damage(reader, at)?;
+    for error in damaged {
+        tracing::warn!(%error, "a damaged checkpoint was passed over");
+    }
+    Ok(state)
+}
+
+/// The same, with what is wrong with each checkpoint that was passed over.
+pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+    // What retention removed while it was about to be read is not asked for a second time.
+    for _ in 0..RETRIES {
+        match attempt(reader, at) {
+            Err(Error::Retired { .. }) => {}
+            Err(error) if error.is_gone() => {}
+            other => return other,
+        }
+    }
+    attempt(reader, at)
+}
+
+/// Each time retention has gone past at least one more checkpoint.
+pub(crate) const RETRIES: usize = 64;
+
+/// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind what
+/// was wanted, so that it meant something else, is all of it read again.
+fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+    let history = History::read(&**reader.storage(), reader.dir())?;
+    let mut damaged = history.checkpoints.damaged.clone();
+    let bases = history.checkpoints.usable.iter().map(Some);
+    let mut bases: Vec<_> = bases.chain(history.is_complete().then_some(None)).collect();
+    let newest = bases.first().copied().flatten();
+    let mut known = Known::at(newest);
+    let mut passed_over: Option<Error> = None;
+    loop {
+        let is_early = |base: &Option<&Checkpoint>| match (base, at) {
+            (Some(base), Some(at)) => known.begins_early_enough(base, at),
+            _ => true,
+        };
+        let Some(begin) = bases.iter().position(is_early) else {
+            if let Some(error) = passed_over {
+                return Err(error);
+            }
+            let read = Known::read(reader, newest)?;
+            if read.from > known.from {
+                known = read;
+                continue;
+            }
+            let at = at.expect("without it every checkpoint is early enough");
+            read.check(at, &bases)?;
+            return Err(read.not_in_history(at, &bases));
+        };
+        match build(reader, bases[begin], at.map(|at| (at, known.from))) {
+            Ok((state, now)) => {
+                known = now;
+                if let Some(state) = state {
+                    if let Some(at) = at {
+                        known.check(at, &bases)?;
+                    }
+                    damaged.extend(passed_over);
+                    return Ok((state, damaged));
+                }
+            }
+            Err(error @ Error::CheckpointDamaged { .. }) => {
+                bases.remove(begin);
+                damaged.extend(passed_over.replace(error));
+            }
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// The state from `base` (or the first record) on, and what is known at the end. `wanted`: as it was at
+/// this revision, counted behind this record; then there is none if revisions began anew since.
+fn build(
+    reader: &Reader,
+    base: Option<&Checkpoint>,
+    wanted: Option<(Revision, Sequence)>,
+) -> Result<(Option<State>, Known)> {
+    let mut growing = Growing::at(base)?;
+    let mut known = Known::at(base);
+    let mut told = None;
+    for record in records_after(reader, base) {
+        let record = record?;
+        if told.is_none()
+            && let Some((at, from)) = wanted
+            && record.sequence > from
+            && growing.is_beyond(&record, at)
+        {
+            growing.apply_upto(&record, at);
+            told = Some(std::mem::take(&mut growing).finish(at));
+        }
+        if known.see(&record) && told.is_some() {
+            return Ok((None, known));
+        }
+        if told.is_none() {
+            growing.take(record);
+        }
+    }
+    let state = told.unwrap_or_else(|| {
+        let revision = wanted.map_or(growing.settled().covered, |(at, _)| at);
+        growing.finish(revision)
+    });
+    Ok((Some(state), known))
+}
+
+/// A state that follows the records.
+#[derive(Default)]
+struct Growing {
+    state: State,
+    tracker: Tracker,
+    /// Within a difference: what was known before it, which is what the state is of until it is complete.
+    before: Tracker,
+    difference: Vec<Record>,
+}
+
+impl Growing {
+    fn at(base: Option<&Checkpoint>) -> Result<Self> {
+        let mut state = State::default();
+        if let Some(base) = base {
+            for entry in base.entries()? {
+                let entry = entry?;
+                state
+                    .files
+                    .insert(entry.path, (entry.revision, entry.value));
+            }
+        }
+        let tracker = tracker_at(base);
+        Ok(Self {
+            state,
+            before: tracker.clone(),
+            tracker,
+            difference: Vec::new(),
+        })
+    }
+
+    /// What is known of the state as it is.
+    fn settled(&self) -> &Tracker {
+        if self.tracker.in_difference() {
+            &self.before
+        } else {
+            &self.tracker
+        }
+    }
+
+    fn take(&mut self, record: Record) {
+        // Only a gap begins a difference.
+        if matches!(record.entry, Entry::Gap { .. }) && !self.tracker.in_difference() {
+            self.before = self.tracker.clone();
+        }
+        self.tracker.apply(record.revision, &record.entry);
+        let in_difference = self.tracker.in_difference();
+        match record.entry {
+            // If only markers were lost, the difference goes on.
+            Entry::Lost { .. } if in_difference => {}
+            // If a part of the difference was lost, what there is of it is better than nothing.
+            Entry::Lost { .. }
+            | Entry::Gap {
+                phase: GapPhase::Closed,
+                ..
+            } => {
+                // Older than any part of the difference, which tells how things were after the gap.
+                self.apply(&record);
+                for record in std::mem::take(&mut self.difference) {
+                    self.apply(&record);
+                }
+            }
+            // A difference that was not completed is begun anew.
+            Entry::Gap { .. } => self.difference.clear(),
+            Entry::Changes { .. } if in_difference => self.difference.push(record),
+            _ => self.apply(&record),
+        }
+    }
+
+    fn apply(&mut self, record: &Record) {
+        for change in record.entry.changes() {
+            self.state.apply(record.revision, change);
+        }
+    }
+
+    /// Whether this record says something of a time after `at`.
+    fn is_beyond(&self, record: &Record, at: Revision) -> bool {
+        match record.entry {
+            Entry::Changes { .. } => !self.tracker.in_difference() && record.revision > at,
+            Entry::Gap { last, .. } => last > at,
+            Entry::Lost { first, last, .. } => first <= last && first > at,
+            _ => false,
+        }
+    }
+
+    /// Of a record in which a repair put several revisions: those up to `at`.
+    fn apply_upto(&mut self, record: &Record, at: Revision) {
+        if let Entry::Changes { changes, .. } = &record.entry
+            && !self.tracker.in_difference()
+        {
+            let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
+            for change in changes.iter().filter(earlier) {
+                self.state.apply(record.revision, change);
+            }
+        }
+    }
+
+    /// It is the state of this revision.
+    fn finish(mut self, revision: Revision) -> State {
+        self.state.timeline = self.settled().timeline.clone();
+        self.state.open_gap = self.tracker.open_gap;
+        self.state.revision = revision;
+        self.state
+    }
+}
+
+fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
+    base.map_or_else(Tracker::default, |b| Tracker {
+        covered: b.header.revision,
+        timeline: b.header.timeline.clone(),
+        open_gap: b.header.open_gap,
+        ..Tracker::default()
+    })
+}
+
+fn records_after(reader: &Reader, base: Option<&Checkpoint>) -> Records {
+    match base {
+        Some(base) => reader.records_from(base.sequence().next()),
+        None => reader.records(),
+    }
+}
+
+/// Which revisions the state can be told at.
+#[derive(Default)]
+struct Known {
+    /// The record from which on revisions mean what they mean in the newest timeline.
+    from: Sequence,
+    oldest: Revision,
+    /// Revisions whose state is not known, both ends included.
+    unknown: Vec<Gap>,
+    tracker: Tracker,
+}
+
+impl Known {
+    /// What is known at `base`, or before the first record.
+    fn at(base: Option<&Checkpoint>) -> Self {
+        let Some(base) = base else {
+            return Self::default();
+        };
+        let header = &base.header;
+        Self {
+            from: header.counting_from,
+            oldest: header.counting_at,
+            // Of what was lost before, only what is not made good can reach beyond the checkpoint.
+            unknown: header.open_gap.into_iter().collect(),
+            tracker: tracker_at(Some(base)),
+        }
+    }
+
+    /// What is known at the end, read from `base` (or the first record) on.
+    fn read(reader: &Reader, base: Option<&Checkpoint>) -> Result<Self> {
+        let mut known = Self::at(base);
+        for record in records_after(reader, base) {
+            known.see(&record?);
+        }
+        Ok(known)
+    }
+
+    /// Takes in the next record. Returns whether revisions begin anew with it.
+    fn see(&mut self, record: &Record) -> bool {
+        let covered = self.tracker.covered;
+        self.tracker.apply(record.revision, &record.entry);
+        match &record.entry {
+            Entry::Timeline(t) if timeline_switch::counts_anew(t, record.revision, covered) => {
+                self.turn(
+                    record,
+                    timeline_switch::first_told(record.revision, covered),
+                );
+                return true;
+            }
+            Entry::Gap {
+                first,
+                last,
+                reason,
+                phase: GapPhase::Closed,
+                ..
+            } => self.unknown.push(Gap {
+                first: *first,
+                // The difference gives the state at the last one.
+                last: last.previous(),
+                reason: *reason,
+            }),
+            Entry::Lost { first, last, .. } => {
+                // If so, a timeline that took revisions back is among what is lost.
+                let is_turn = record.revision < covered;
+                if is_turn {
+                    self.turn(record, record.revision.next());
+                }
+                self.unknown.push(Gap {
+                    first: *first,
+                    last: *last,
+                    reason: GapReason::Damage,
+                });
+                return is_turn;
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn turn(&mut self, record: &Record, oldest: Revision) {
+        self.from = record.sequence;
+        self.oldest = oldest;
+        self.unknown.clear();
+    }
+
+    /// Whether the state at `at` can be reached from this checkpoint.
+    fn begins_early_enough(&self, base: &Checkpoint, at: Revision) -> bool {
+        base.sequence() < self.from || base.revision() <= at
+    }
+
+    /// The oldest revision that can be reached from any of these.
+    fn oldest_from(&self, bases: &[Option<&Checkpoint>]) -> Revision {
+        let reach = |base: &Option<&Checkpoint>| match base {
+            Some(base) if base.sequence() >= self.from => base.revision().max(self.oldest),
+            _ => self.oldest,
+        };
+        bases.iter().map(reach).min().unwrap_or(self.oldest)
+    }
+
+    fn not_in_history(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Error {
+        Error::NotInHistory {
+            revision: at,
+            oldest: self.oldest_from(bases),
+            newest: self.tracker.covered,
+        }
+    }
+
+    fn check(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Result<()> {
+        let oldest = self.oldest_from(bases);
+        let is_within = |at: Revision| oldest <= at && at <= self.tracker.covered;
+        let Some(gap) = self.gap_at(at) else {
+            let is_told = is_within(at);
+            return is_told.then_some(()).ok_or(self.not_in_history(at, bases));
+        };
+        // One gap may lie in another, or next to it.
+        let (mut before, mut after) = (gap.first.previous(), gap.last.next());
+        while let Some(gap) = self.gap_at(before) {
+            before = gap.first.previous();
+        }
+        while let Some(gap) = self.gap_at(after) {
+            after = gap.last.next();
+        }
+        // At revision 0 there is nothing, which is no state to go back to.
+        let told = |at: Revision| (is_within(at) && at > Revision::NONE).then_some(at);
+        Err(Error::NotSeen {
+            revision: at,
+            gap: *gap,
+            before: told(before),
+            after: told(after),
+        })
+    }
+
+    fn gap_at(&self, at: Revision) -> Option<&Gap> {
+        (self.unknown.iter()).find(|gap| gap.first <= at && at <= gap.last)
+    }
+}

@@ -1,0 +1,5 @@
+//! What records mean: the one place that knows.
+
+pub(crate) mod last_segment;
+pub(crate) mod timeline_switch;
+pub(crate) mod tracker;

@@ -1,0 +1,144 @@
+//! What a reader of all records up to a point knows: the revision covered, the timeline, the open gap.
+//!
+//! A pure function of the records: the writer, recovery, repair and reading all use this one.
+
+use crate::{
+    format::{
+        kind::Kind,
+        layout::RecordHeader,
+        position::{Standing, TimelineTag},
+    },
+    model::{
+        entry::{Entry, Gap, GapPhase, GapReason, Timeline},
+        ids::Revision,
+    },
+};
+
+/// What the records so far say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tracker {
+    /// The newest revision covered.
+    pub(crate) covered: Revision,
+    /// The timeline in force.
+    pub(crate) timeline: Option<Timeline>,
+    /// The gap whose difference is not complete, or what damage has cost and no gap made good.
+    pub(crate) open_gap: Option<Gap>,
+    /// Within a difference: older damage that it does not make good.
+    pub(crate) unhealed: Option<Gap>,
+    /// For repair: up to where all was told, or named as lost. Not less than what is covered.
+    pub(crate) reached: Revision,
+    /// For repair: the timeline that the newest record says it is of. Its own record may be lost.
+    pub(crate) tag: Option<TimelineTag>,
+}
+
+/// Two losses as one.
+pub(crate) fn joined(a: Option<Gap>, b: Option<Gap>) -> Option<Gap> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(Gap {
+            first: a.first.min(b.first),
+            last: a.last.max(b.last),
+            reason: GapReason::Damage,
+        }),
+        (one, other) => one.or(other),
+    }
+}
+
+impl Tracker {
+    /// Whether the changes that follow are a gap's difference, not events.
+    pub(crate) fn in_difference(&self) -> bool {
+        self.open_gap.is_some_and(|g| g.reason != GapReason::Damage)
+    }
+
+    /// Takes in the next record, of which the header is at hand.
+    pub(crate) fn pass(&mut self, header: &RecordHeader, entry: &Entry) {
+        self.apply(header.revision, entry);
+        self.tag = Some(header.standing.timeline);
+        let told = match (header.kind, entry) {
+            (_, Entry::Lost { first, last, .. }) if first <= last => *last,
+            (_, Entry::Gap { last, phase, .. }) if *phase == GapPhase::Closed => *last,
+            (Kind::Timeline, _) => {
+                self.reached = self.covered;
+                return;
+            }
+            (Kind::Changes | Kind::Watermark | Kind::Seal, _) if !header.standing.within => {
+                header.revision
+            }
+            _ => header.standing.after,
+        };
+        let told = told.max(header.standing.after);
+        self.reached = self.reached.max(self.covered).max(told);
+    }
+
+    /// Takes in the next record.
+    pub(crate) fn apply(&mut self, revision: Revision, entry: &Entry) {
+        match entry {
+            Entry::Changes { .. } | Entry::Watermark { .. } => {
+                if !self.in_difference() {
+                    self.covered = self.covered.max(revision);
+                }
+            }
+            Entry::Gap {
+                first,
+                last,
+                phase: GapPhase::Opened,
+                reason,
+                ..
+            } => {
+                let damage = self.open_gap.filter(|g| g.reason == GapReason::Damage);
+                // A difference that begins later may have been taken when the damage was not known: what
+                // was lost then is not in it.
+                self.unhealed = damage.or(self.unhealed).filter(|g| g.first < *first);
+                self.open_gap = Some(Gap {
+                    first: *first,
+                    last: *last,
+                    reason: *reason,
+                });
+            }
+            Entry::Gap {
+                last,
+                phase: GapPhase::Closed,
+                ..
+            } => {
+                // The difference was taken from the whole state, so it heals older damage too. But
+                // it has to have come whole: if a part of it was lost, the damage stays.
+                if self.in_difference() {
+                    self.open_gap = self.unhealed.take();
+                }
+                self.covered = self.covered.max(*last);
+            }
+            Entry::Timeline(timeline) => {
+                self.timeline = Some(timeline.clone());
+                // The one place where it may go back: another cluster counts anew.
+                self.covered = revision;
+            }
+            Entry::Lost { first, last, .. } => {
+                // Less than before: a timeline that took revisions back is among what is lost.
+                self.covered = self.covered.min(revision);
+                if first <= last {
+                    let lost = Gap {
+                        first: *first,
+                        last: *last,
+                        reason: GapReason::Damage,
+                    };
+                    let open = joined(self.open_gap, self.unhealed.take());
+                    self.open_gap = joined(open, Some(lost));
+                }
+            }
+            Entry::Seal { .. } => {}
+        }
+    }
+
+    /// Where the next record stands, if it says this.
+    pub(crate) fn standing(&self, entry: &Entry) -> Standing {
+        let timeline = match entry {
+            Entry::Timeline(begun) => Some(begun),
+            _ => self.timeline.as_ref(),
+        };
+        Standing {
+            after: self.covered,
+            timeline: TimelineTag::of(timeline.map(|t| t.id.as_str())),
+            within: self.in_difference(),
+            shared: false,
+        }
+    }
+}
