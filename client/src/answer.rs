@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::error::{Error, Result};
+use crate::revision::Revision;
 use crate::wire::{FLAG_DELETE, FLAG_SET, Response, Verb};
-use crate::{Error, Result, Revision};
 
 /// A file as GET answers it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use crate::frame;
+use crate::options::Options;
 use crate::pulse::{Beat, Pulse};
 use crate::queue::{Class, Entry, Failure, Queue, Room};
+use crate::revision::Revision;
 use crate::tags::TagTable;
 use crate::wire::{ErrCode, Request, Response, Verb};
-use crate::{Options, Revision};
 
 /// Requests are encoded ahead of the socket up to this many bytes: enough for large writes, and
 /// what is encoded cannot be taken back to be sent elsewhere.

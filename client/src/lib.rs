@@ -36,9 +36,11 @@
 //! | `tags`, `pulse`, `route` | decisions without I/O: which tag, when to probe, where to go |
 //! | `queue` | requests of all callers in one order, each cancelled by dropping its future |
 //! | `connection` | one socket: few writes, few reads, any server's bytes survived |
-//! | `session`, `boot` | one connection after the other, secrets presented, the cluster still the same |
-//! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
+//! | `session` | one connection after the other, secrets presented, the cluster still the same |
+//! | `caller` | a session's handle: requests in, outcomes and errors out |
 //! | [`Watch`], [`Walk`], [`Listing`] | many requests in flight as one ordered stream |
+//! | `boot` | the nodes of a cluster that is known by its name |
+//! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
 //!
 //! With the feature `tls`, `Options::tls` encrypts all connections.
 //!
@@ -53,6 +55,7 @@ pub mod wire;
 
 mod answer;
 mod boot;
+mod caller;
 mod client;
 mod connection;
 mod error;

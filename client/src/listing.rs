@@ -15,12 +15,14 @@ use std::task::{Context, Poll};
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 
-use crate::answer::{self, broken};
+use crate::answer::{self, Event, broken};
+use crate::caller::Caller;
+use crate::error::{Error, ErrorCode, Result};
 use crate::glob::Glob;
 use crate::path;
 use crate::queue::{Call, Class};
+use crate::revision::Revision;
 use crate::wire::{Request, Response, Verb};
-use crate::{Client, Error, ErrorCode, Event, Result, Revision};
 
 /// How many entries are asked for at first.
 const FIRST_WINDOW: usize = 4;
@@ -29,23 +31,23 @@ const FIRST_WINDOW: usize = 4;
 /// history is shorter than a round trip can keep that up for ever.
 const FRUITLESS_PINS_MAX: u32 = 16;
 
-/// All files whose path matches, from [`Client::walk`].
+/// All files whose path matches, from [`Client::walk`](crate::Client::walk).
 pub struct Walk(BoxStream<'static, Result<Event>>);
 
 impl Walk {
-    pub(crate) fn new(client: Client, glob: &str, at: Option<Revision>) -> Self {
+    pub(crate) fn new(caller: Caller, glob: &str, at: Option<Revision>) -> Self {
         let invalid = Glob::parse(glob).err().map(Error::from);
-        let cursor = Cursor::new(client, Verb::Walk, glob, at, invalid);
+        let cursor = Cursor::new(caller, Verb::Walk, glob, at, invalid);
         Self(entries(cursor))
     }
 }
 
-/// All names in a directory, from [`Client::getdir`].
+/// All names in a directory, from [`Client::getdir`](crate::Client::getdir).
 pub struct Listing(BoxStream<'static, Result<String>>);
 
 impl Listing {
-    pub(crate) fn new(client: Client, path: &str, at: Option<Revision>) -> Self {
-        let cursor = Cursor::new(client, Verb::Getdir, path, at, None);
+    pub(crate) fn new(caller: Caller, path: &str, at: Option<Revision>) -> Self {
+        let cursor = Cursor::new(caller, Verb::Getdir, path, at, None);
         Self(entries(cursor))
     }
 }
@@ -115,7 +117,7 @@ fn entries<I: Item>(cursor: Cursor) -> BoxStream<'static, Result<I>> {
 
 /// Where a listing stands.
 struct Cursor {
-    client: Client,
+    caller: Caller,
     verb: Verb,
     path: String,
     /// Whether the caller chose the revision.
@@ -135,15 +137,15 @@ struct Cursor {
 
 impl Cursor {
     fn new(
-        client: Client,
+        caller: Caller,
         verb: Verb,
         path: &str,
         at: Option<Revision>,
         invalid: Option<Error>,
     ) -> Self {
-        let window = FIRST_WINDOW.min(client.options().list_window.max(1));
+        let window = FIRST_WINDOW.min(caller.options().list_window.max(1));
         Self {
-            client,
+            caller,
             verb,
             path: path.to_owned(),
             chosen: at.is_some(),
@@ -184,7 +186,7 @@ impl Cursor {
     /// The next entry at the pinned revision, after pinning one if there is none.
     async fn advance<I: Item>(&mut self) -> Result<Option<I>> {
         if self.pin.is_none() {
-            let pin = self.client.rev().await?;
+            let pin = self.caller.rev().await?;
             self.pin = Some(pin);
             self.offset = self.place_after_last::<I>().await?;
             self.ask = self.offset;
@@ -195,7 +197,7 @@ impl Cursor {
             self.ask = self.ask.saturating_add(1);
         }
         let call = self.calls.pop_front().expect("a window is never empty");
-        self.window = (self.window * 2).min(self.client.options().list_window.max(1));
+        self.window = (self.window * 2).min(self.caller.options().list_window.max(1));
         self.entry(call).await
     }
 
@@ -224,15 +226,15 @@ impl Cursor {
         } else {
             Class::Prompt
         };
-        self.client.submit(self.verb, request, class)
+        self.caller.submit(self.verb, request, class)
     }
 
     /// One entry; `None`: the listing has ended before it.
     async fn entry<I: Item>(&self, call: Call) -> Result<Option<I>> {
         let answered = if self.chosen {
-            self.client.understand(self.verb, &self.path, call.await)
+            self.caller.understand(self.verb, &self.path, call.await)
         } else {
-            self.client
+            self.caller
                 .within_deadline(self.verb, &self.path, call)
                 .await
         };

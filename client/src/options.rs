@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::Uri;
 use crate::frame::MAX_FRAME;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+use crate::uri::Uri;
 
 /// Settings of a [`Client`](crate::Client), each with a default that suits a cluster on a local
 /// network.
@@ -49,7 +51,7 @@ pub struct Options {
     pub boot: Option<Uri>,
     /// Encrypt every connection, and trust these. Default: none, plain TCP.
     #[cfg(feature = "tls")]
-    pub tls: Option<crate::Tls>,
+    pub tls: Option<Tls>,
 }
 
 /// What a time comes to that is longer: added to any other, it is still one that a clock can show.

@@ -7,17 +7,21 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::boot::addresses;
 use crate::connection::{Connection, Ended, Reason, Socket};
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::Options;
 use crate::queue::{Changed, Failure, Queue};
+use crate::revision::Revision;
 use crate::route::{Route, jittered};
+use crate::status::Status;
+use crate::uri::Secret;
 use crate::wire::{Request, Response, Verb};
-use crate::{Error, ErrorCode, Options, Result, Revision, Secret, Status, Uri};
 
 /// What the session's task and the client's handles share.
 pub(crate) struct Shared {
@@ -59,10 +63,17 @@ impl Shared {
     }
 }
 
-/// Connects to the first node that lets us in, and starts the task that keeps it so.
-pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
-    let options = options.bounded();
-    let addresses = addresses(uri, &options).await?;
+/// Finds the nodes of a cluster that is known by its name: they may be others by now.
+pub(crate) type LookUp = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>>> + Send + Sync>;
+
+/// Connects to the first node that lets us in, and starts the task that keeps it so. `look_up`:
+/// asked before all addresses are tried again.
+pub(crate) async fn open(
+    addresses: Vec<String>,
+    look_up: Option<LookUp>,
+    secret: Option<Secret>,
+    options: Options,
+) -> Result<Arc<Shared>> {
     let route = Route::new(addresses, options.backoff_min, options.backoff_max)
         .starting_at(options.first_address);
     let (status, _) = watch::channel(Status::Disconnected {
@@ -70,7 +81,7 @@ pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
         attempts: Vec::new(),
     });
     let terms = EntryTerms {
-        secrets: uri.secret.iter().cloned().collect(),
+        secrets: secret.into_iter().collect(),
         required: Vec::new(),
     };
     let shared = Arc::new(Shared {
@@ -81,7 +92,7 @@ pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
     });
     let mut session = Session {
         shared: Arc::clone(&shared),
-        uri: uri.clone(),
+        look_up,
         route,
         generation: 0,
         attempts: Vec::new(),
@@ -95,7 +106,7 @@ pub(crate) async fn open(uri: &Uri, options: Options) -> Result<Arc<Shared>> {
 
 struct Session {
     shared: Arc<Shared>,
-    uri: Uri,
+    look_up: Option<LookUp>,
     route: Route,
     generation: u64,
     attempts: Vec<(String, String)>,
@@ -235,12 +246,11 @@ impl Session {
         }
     }
 
-    /// The nodes of a named cluster may be others by now.
     async fn look_up_again(&mut self) {
-        if self.uri.name.is_none() {
+        let Some(look_up) = &self.look_up else {
             return;
-        }
-        match addresses(&self.uri, &self.shared.options).await {
+        };
+        match look_up().await {
             Ok(addresses) => self.route.replace(addresses),
             Err(error) => tracing::warn!(%error, "cannot look the cluster up again"),
         }

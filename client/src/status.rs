@@ -1,6 +1,6 @@
 //! What a client tells about its connection.
 
-use crate::Revision;
+use crate::revision::Revision;
 
 /// The state of a client's connection, which the client itself keeps up.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 
+use crate::path;
+
 /// The port of an address that names none.
 pub const DEFAULT_PORT: u16 = 8046;
 
@@ -150,7 +152,7 @@ impl FromStr for Uri {
                 .map_err(|_| UriError(format!("the value of {key:?} is not UTF-8")))?;
             match key {
                 "ca" => uri.addresses.push(with_port(&value)?),
-                "cn" if crate::path::is_valid(&format!("/{value}")) && !value.contains('/') => {
+                "cn" if path::is_valid(&format!("/{value}")) && !value.contains('/') => {
                     uri.name = Some(value);
                 }
                 "cn" => {

@@ -14,13 +14,15 @@ use std::task::{Context, Poll};
 
 use futures::Stream;
 
-use crate::answer::{self, broken};
+use crate::answer::{self, Event, broken};
+use crate::caller::Caller;
+use crate::error::{Error, ErrorCode, Result};
 use crate::glob::Glob;
 use crate::queue::Call;
+use crate::revision::Revision;
 use crate::wire::Verb;
-use crate::{Client, Error, ErrorCode, Event, Result, Revision};
 
-/// All events at or after a revision whose path matches, from [`Client::watch`].
+/// All events at or after a revision whose path matches, from [`Client::watch`](crate::Client::watch).
 ///
 /// It waits as long as it takes for the next one, also while there is no connection, and ends
 /// only after an error: with [`Error::is_too_late`], the server has discarded events that were
@@ -28,7 +30,7 @@ use crate::{Client, Error, ErrorCode, Event, Result, Revision};
 /// [`Options::watch_window`](crate::Options::watch_window) events in memory and stops asking when
 /// it is not polled.
 pub struct Watch {
-    client: Client,
+    caller: Caller,
     glob: String,
     /// Whether every revision must have its event.
     complete: bool,
@@ -44,14 +46,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(client: Client, glob: &str, from: Revision) -> Self {
+    pub(crate) fn new(caller: Caller, glob: &str, from: Revision) -> Self {
         let parsed = Glob::parse(glob);
         let complete = parsed.as_ref().is_ok_and(Glob::matches_everything);
-        let window_max = client.options().watch_window.max(1);
+        let window_max = caller.options().watch_window.max(1);
         // The first revision is 1; a server takes anything before it for that.
         let from = from.max(Revision(1));
         Self {
-            client,
+            caller,
             glob: glob.to_owned(),
             complete,
             next: from,
@@ -74,7 +76,7 @@ impl Watch {
     /// Asks for what the window lacks.
     fn ask(&mut self) -> Result<()> {
         while self.calls.len() < self.window {
-            let call = self.client.submit_wait(&self.glob, self.ask)?;
+            let call = self.caller.submit_wait(&self.glob, self.ask)?;
             self.calls.push_back((self.ask, call));
             self.ask = self.ask.next();
         }
@@ -152,7 +154,7 @@ impl Stream for Watch {
                     return Poll::Pending;
                 };
                 this.calls.pop_front();
-                let answered = this.client.understand(Verb::Wait, &this.glob, outcome);
+                let answered = this.caller.understand(Verb::Wait, &this.glob, outcome);
                 answered
                     .and_then(|response| answer::event(Verb::Wait, &this.glob, response))
                     .and_then(|event| this.accept(asked, &event).map(|()| event))

@@ -1,0 +1,189 @@
+//! Calls on a session: what the client's methods and its streams have in common.
+//!
+//! Puts requests into the session's queue, waits for their outcomes, and makes errors of those that
+//! are none.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use tokio::time::timeout;
+
+use crate::answer;
+use crate::error::{Error, ErrorCode, Result};
+use crate::options::Options;
+use crate::queue::{Call, Cancelled, Class, Failure};
+use crate::revision::Revision;
+use crate::session::Shared;
+use crate::status::Status;
+use crate::wire::{Request, Response, Verb};
+
+/// What a tag and its field need at most, on top of a request without one.
+const TAG_LEN: usize = 6;
+
+/// A handle of a session. Cheap to clone; the session ends with the last one.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    handle: Arc<Handle>,
+    /// When requests become stale.
+    send_by: Option<Instant>,
+}
+
+/// Ends the session when the last caller drops it.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.end(&Failure::Closed);
+    }
+}
+
+impl Caller {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            handle: Arc::new(Handle { shared }),
+            send_by: None,
+        }
+    }
+
+    /// A handle of this session that sends nothing after `by`.
+    pub(crate) fn sending_by(&self, by: Instant) -> Self {
+        Self {
+            handle: Arc::clone(&self.handle),
+            send_by: Some(by),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.shared().options
+    }
+
+    /// Puts a request into the queue.
+    pub(crate) fn submit(&self, verb: Verb, mut request: Request, class: Class) -> Result<Call> {
+        request.verb = Some(verb as i32);
+        let length = request.encoded_len() + TAG_LEN;
+        let max = self.options().max_frame;
+        if length > max {
+            return Err(Error::TooLarge {
+                verb,
+                path: request.path.unwrap_or_default(),
+                length,
+                max,
+            });
+        }
+        Ok(self
+            .shared()
+            .queue
+            .submit(verb, request, class, self.send_by))
+    }
+
+    pub(crate) fn submit_wait(&self, glob: &str, from: Revision) -> Result<Call> {
+        let request = Request {
+            path: Some(glob.to_owned()),
+            rev: Some(from.0),
+            ..Request::default()
+        };
+        self.submit(Verb::Wait, request, Class::Blocking)
+    }
+
+    /// A request without a deadline if it is about a certain revision.
+    pub(crate) async fn read(
+        &self,
+        verb: Verb,
+        request: Request,
+        at: Option<Revision>,
+    ) -> Result<Response> {
+        if at.is_none() {
+            return self.prompt(verb, request).await;
+        }
+        let path = request.path.clone().unwrap_or_default();
+        let outcome = self.submit(verb, request, Class::Blocking)?.await;
+        self.understand(verb, &path, outcome)
+    }
+
+    pub(crate) async fn prompt(&self, verb: Verb, request: Request) -> Result<Response> {
+        let path = request.path.clone().unwrap_or_default();
+        let call = self.submit(verb, request, Class::Prompt)?;
+        self.within_deadline(verb, &path, call).await
+    }
+
+    /// The newest revision that the node knows.
+    pub(crate) async fn rev(&self) -> Result<Revision> {
+        let response = self.prompt(Verb::Rev, Request::default()).await?;
+        answer::revision(Verb::Rev, "", &response)
+    }
+
+    /// Waits for an answer as long as a request may take.
+    pub(crate) async fn within_deadline(
+        &self,
+        verb: Verb,
+        path: &str,
+        mut call: Call,
+    ) -> Result<Response> {
+        let after = self.options().request_timeout;
+        match timeout(after, &mut call).await {
+            Ok(outcome) => self.understand(verb, path, outcome),
+            Err(_) => Err(self.overdue(verb, path, after, call.cancel())),
+        }
+    }
+
+    /// What became of a request that was not answered in time.
+    fn overdue(&self, verb: Verb, path: &str, after: Duration, cancelled: Cancelled) -> Error {
+        if cancelled == Cancelled::Unsent
+            && let Status::Disconnected { attempts, .. } = &*self.shared().status.borrow()
+        {
+            return Error::Connect {
+                attempts: attempts.clone(),
+            };
+        }
+        Error::Timeout {
+            verb,
+            path: path.to_owned(),
+            after,
+            sent: cancelled == Cancelled::Sent,
+        }
+    }
+
+    /// Makes an error of an outcome that is one.
+    pub(crate) fn understand(
+        &self,
+        verb: Verb,
+        path: &str,
+        outcome: Result<Response, Failure>,
+    ) -> Result<Response> {
+        let path = || path.to_owned();
+        match outcome {
+            Ok(Response {
+                err_code: Some(code),
+                err_detail,
+                ..
+            }) => Err(Error::Server {
+                verb,
+                path: path(),
+                code: ErrorCode::from(code),
+                detail: err_detail.unwrap_or_default(),
+            }),
+            Ok(response) => Ok(response),
+            Err(Failure::Lost { address, cause }) => Err(Error::ConnectionLost {
+                verb,
+                path: path(),
+                address,
+                cause,
+                sent: true,
+            }),
+            Err(Failure::Changed(changed)) => Err(Error::ClusterChanged {
+                path: changed.path,
+                expected: changed.expected,
+                found: changed.found,
+            }),
+            Err(Failure::Closed) => Err(Error::Closed { verb, path: path() }),
+            Err(Failure::Stale) => Err(Error::Stale { verb, path: path() }),
+        }
+    }
+}
