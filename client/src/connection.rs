@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use crate::frame;
+use crate::keepalive::{Action, Keepalive};
 use crate::options::Options;
-use crate::pulse::{Beat, Pulse};
 use crate::queue::{Class, Entry, Failure, Queue, Room};
 use crate::revision::Revision;
 use crate::tags::TagTable;
@@ -155,7 +155,8 @@ impl Connection {
         options: &Options,
         nodes: usize,
     ) -> Result<Reason, String> {
-        let mut pulse = Pulse::new(options.keepalive, options.request_timeout, Instant::now());
+        let mut keepalive =
+            Keepalive::new(options.keepalive, options.request_timeout, Instant::now());
         let mut alarm = std::pin::pin!(sleep_until(Instant::now()));
         let mut leaving: Option<Leaving> = None;
         let mut taken = Vec::new();
@@ -179,8 +180,8 @@ impl Connection {
             tokio::select! {
                 moved = self.transfer() => {
                     if let Moved::In = moved.map_err(|error| error.to_string())? {
-                        pulse.heard(Instant::now());
-                        if self.hand_out(queue, nodes, &mut pulse)? && leaving.is_none() {
+                        keepalive.heard(Instant::now());
+                        if self.hand_out(queue, nodes, &mut keepalive)? && leaving.is_none() {
                             leaving = Some(Leaving::new(Reason::ReadOnly, options));
                         }
                     }
@@ -190,7 +191,7 @@ impl Connection {
                 () = queue.changed() => tokio::task::yield_now().await,
                 () = sleep_until(leave_by.unwrap_or_else(Instant::now)), if leave_by.is_some() => {}
                 () = alarm.as_mut() => {
-                    let next = self.check_pulse(&mut pulse, options)?;
+                    let next = self.check_keepalive(&mut keepalive, options)?;
                     alarm.as_mut().reset(next);
                 }
             }
@@ -237,24 +238,28 @@ impl Connection {
         }
     }
 
-    /// Asks for a sign of life if there was none for a while. When to look again.
-    fn check_pulse(&mut self, pulse: &mut Pulse, options: &Options) -> Result<Instant, String> {
+    /// Probes the server if it was silent for a while. Returns when to check again.
+    fn check_keepalive(
+        &mut self,
+        keepalive: &mut Keepalive,
+        options: &Options,
+    ) -> Result<Instant, String> {
         let now = Instant::now();
-        match pulse.check(now) {
-            Beat::Wait(until) => Ok(until),
-            Beat::Ask => {
+        match keepalive.check(now) {
+            Action::Wait(until) => Ok(until),
+            Action::Probe => {
                 self.probe();
-                pulse.asked(now);
+                keepalive.probed(now);
                 Ok(now + options.request_timeout)
             }
-            Beat::Lost => {
+            Action::Lost => {
                 let silence = options.keepalive + options.request_timeout;
                 Err(format!("no sign of life for {silence:?}"))
             }
         }
     }
 
-    /// Asks for a sign of life.
+    /// Sends a request that the server answers at once.
     fn probe(&mut self) {
         let tag = self.tags.insert(Pending::Probe);
         let request = Request {
@@ -267,7 +272,12 @@ impl Connection {
     }
 
     /// Hands every complete answer to its caller. True: the node turned out not to take writes.
-    fn hand_out(&mut self, queue: &Queue, nodes: usize, pulse: &mut Pulse) -> Result<bool, String> {
+    fn hand_out(
+        &mut self,
+        queue: &Queue,
+        nodes: usize,
+        keepalive: &mut Keepalive,
+    ) -> Result<bool, String> {
         let mut refused = false;
         while let Some(response) = self.decode()? {
             let Some(tag) = response.tag else {
@@ -281,7 +291,7 @@ impl Connection {
                 }
                 Some(Pending::Probe) => {
                     self.answered = true;
-                    pulse.answered();
+                    keepalive.answered();
                 }
                 Some(Pending::Request { entry, ends_at }) if ends_at > self.written => {
                     self.tags.insert(Pending::Request { entry, ends_at });

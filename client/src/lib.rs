@@ -33,7 +33,7 @@
 //! |---|---|
 //! | [`wire`], [`frame`] | messages as bytes, bounded; what a server needs too |
 //! | [`path`], [`glob`], [`uri`] | texts that the protocol gives a meaning |
-//! | `tags`, `pulse`, `route` | decisions without I/O: which tag, when to probe, where to go |
+//! | `tags`, `keepalive`, `route` | decisions without I/O: which tag, when to probe, where to go |
 //! | `queue` | requests of all callers in one order, each cancelled by dropping its future |
 //! | `connection` | one socket: few writes, few reads, any server's bytes survived |
 //! | `session` | one connection after the other, secrets presented, the cluster still the same |
@@ -59,9 +59,9 @@ mod caller;
 mod client;
 mod connection;
 mod error;
+mod keepalive;
 mod listing;
 mod options;
-mod pulse;
 mod queue;
 mod revision;
 mod route;
