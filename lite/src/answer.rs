@@ -5,7 +5,8 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_client::wire::{ErrCode, FLAG_SET, Response};
 
-use crate::store::{Event, Refusal};
+use crate::store::Refusal;
+use crate::store::event::Event;
 
 /// What a real node says to whoever lacks the right secret.
 const DENIED: &str = "permission denied";

@@ -26,7 +26,10 @@ use crate::input::{BadFrame, missing, next_request};
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::output::Output;
-use crate::store::{Node, Pattern, Step, Walk};
+use crate::store::event::Event;
+use crate::store::pattern::Pattern;
+use crate::store::tree::{Dir, Node};
+use crate::store::walk::{Step, Walk};
 use crate::verbs::{ListJob, Reply, Session};
 
 /// Room made for a read. What a client sends at a time rarely is more.
@@ -325,11 +328,11 @@ async fn list(job: ListJob, cursors: &mut Cursors) -> Response {
 }
 
 async fn walk(
-    state: &crate::store::Dir,
+    state: &Dir,
     pattern: &Pattern,
     after: Option<&str>,
     mut skip: usize,
-) -> Option<Arc<crate::store::Event>> {
+) -> Option<Arc<Event>> {
     let mut walk = Walk::new(state, pattern, after);
     loop {
         match walk.step(skip, LIST_BUDGET) {

@@ -13,7 +13,9 @@ use cairn_client::Revision;
 use cairn_client::wire::Request;
 use tokio::sync::Notify;
 
-use crate::store::{Event, Pattern, Store};
+use crate::store::Store;
+use crate::store::event::Event;
+use crate::store::pattern::Pattern;
 use crate::waiters::{Handle, Waiters};
 
 /// Names one connection among all that ever were.

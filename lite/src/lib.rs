@@ -73,7 +73,6 @@ mod options;
 mod output;
 mod refusal;
 mod server;
-mod slab;
 pub mod store;
 mod unmatched;
 mod verbs;

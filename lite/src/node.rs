@@ -60,7 +60,8 @@ pub(crate) fn random_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{EventKind, Node};
+    use crate::store::event::EventKind;
+    use crate::store::tree::Node;
 
     #[test]
     fn a_fresh_node_is_at_58_with_its_own_entries() {

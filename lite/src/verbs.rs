@@ -11,7 +11,11 @@ use crate::answer;
 use crate::cursors::{ListVerb, Listing};
 use crate::hub::{Due, Hub, SessionId, Want};
 use crate::options::Options;
-use crate::store::{Dir, Found, MAX_DEPTH, MAX_PATH, NoState, Node, Pattern, is_too_long};
+use crate::store::event::Event;
+use crate::store::history::Found;
+use crate::store::pattern::Pattern;
+use crate::store::tree::{Dir, Node};
+use crate::store::{MAX_DEPTH, MAX_PATH, NoState, is_too_long};
 use crate::unmatched::Unmatched;
 use crate::waiters::Handle;
 use crate::writes;
@@ -329,7 +333,7 @@ fn read_file(hub: &Hub, at: Revision, request: &Request) -> Option<Response> {
 
 enum Spot<'a> {
     Nothing,
-    File(&'a crate::store::Event),
+    File(&'a Event),
     Dir(&'a Dir),
 }
 

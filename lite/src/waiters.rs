@@ -11,9 +11,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use cairn_client::Revision;
+use slab::Slab;
 
-use crate::slab::{ROOT, Slab};
-use crate::store::{Event, Part, Pattern, Tail, component_matches, names};
+use crate::store::event::Event;
+use crate::store::pattern::{Part, Pattern, Tail, component_matches, names};
+
+/// The number of the place that everything else is below.
+const ROOT: usize = 0;
 
 /// Names one waiter among all that ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,8 +101,11 @@ impl<T> Node<T> {
 
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
+        let mut nodes = Slab::new();
+        let root = nodes.insert(Node::new(ROOT, Branch::Root));
+        debug_assert_eq!(root, ROOT);
         Self {
-            nodes: Slab::new(Node::new(ROOT, Branch::Root)),
+            nodes,
             next_id: 0,
             count: 0,
         }
@@ -149,7 +156,7 @@ impl<T> Waiters<T> {
 
     /// Removes a waiter; nothing happens if it is gone already.
     pub(crate) fn remove(&mut self, handle: &Handle) -> Option<T> {
-        let node = &mut self.nodes[handle.node];
+        let node = self.nodes.get_mut(handle.node)?;
         let ticket = match &handle.queue {
             QueueKind::Exact => node.exact.remove(&handle.key),
             QueueKind::All => node.all.remove(&handle.key),
@@ -235,7 +242,7 @@ impl<T> Waiters<T> {
             Part::Wild(name) => Branch::Wild(name.clone()),
         };
         let node = Node::new(parent, branch);
-        let child = self.nodes.add(node);
+        let child = self.nodes.insert(node);
         match part {
             Part::Literal(name) => self.nodes[parent].literals.insert(name.clone(), child),
             Part::Wild(name) => self.nodes[parent].wilds.insert(name.clone(), child),
@@ -245,12 +252,9 @@ impl<T> Waiters<T> {
 
     /// Frees a place that nobody waits at, and what led only there.
     fn prune(&mut self, mut here: usize) {
-        while here != ROOT && self.nodes[here].is_unused() {
-            if let Branch::Root = self.nodes[here].branch {
-                // Freed before: what stands there is blank.
-                return;
-            }
-            let node = self.nodes.take(here, Node::new(ROOT, Branch::Root));
+        // One that was freed before is no longer there.
+        while here != ROOT && self.nodes.get(here).is_some_and(Node::is_unused) {
+            let node = self.nodes.remove(here);
             let parent = &mut self.nodes[node.parent];
             match node.branch {
                 Branch::Literal(name) => parent.literals.remove(&name),
@@ -281,7 +285,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::EventKind;
+    use crate::store::event::EventKind;
 
     fn event(path: &str, revision: i64) -> Event {
         Event {
@@ -365,6 +369,6 @@ mod tests {
         }
         assert_eq!(waiters.len(), 0);
         assert!(waiters.nodes[ROOT].is_unused());
-        assert!(waiters.nodes.is_only_root());
+        assert_eq!(waiters.nodes.len(), 1, "only the root is left");
     }
 }

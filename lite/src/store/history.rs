@@ -12,12 +12,10 @@ use std::sync::Arc;
 
 use cairn_client::Revision;
 
-use crate::slab::ROOT;
-
-use super::event::{Event, EventKind};
-use super::index::{Index, Place};
-use super::pattern::{Part, Pattern, Tail};
-use super::tree::{Dir, Node};
+use crate::store::event::{Event, EventKind};
+use crate::store::index::{Index, Place, ROOT};
+use crate::store::pattern::{Part, Pattern, Tail};
+use crate::store::tree::{Dir, Node};
 
 /// Events between two kept states. Smaller costs memory, and time for each write: the first write to a place
 /// after a state was kept copies what it changes. Where there are many more keys than this, that is nearly every

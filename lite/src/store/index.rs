@@ -4,11 +4,13 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use slab::Slab;
 use smol_str::SmolStr;
 
-use crate::slab::{ROOT, Slab};
+use crate::store::pattern::names;
 
-use super::pattern::names;
+/// The number of the node that everything else is below.
+pub(super) const ROOT: usize = 0;
 
 /// Where an event is entered in the index, so that removing it needs no lookup by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +35,10 @@ pub(super) struct IndexNode {
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self {
-            nodes: Slab::new(IndexNode::default()),
-        }
+        let mut nodes = Slab::new();
+        let root = nodes.insert(IndexNode::default());
+        debug_assert_eq!(root, ROOT);
+        Self { nodes }
     }
 
     pub(super) fn insert(&mut self, path: &str, revision: i64) -> Place {
@@ -60,7 +63,7 @@ impl Index {
             name: name.clone(),
             ..IndexNode::default()
         };
-        let child = self.nodes.add(node);
+        let child = self.nodes.insert(node);
         self.nodes[parent].children.insert(name, child);
         child
     }
@@ -74,7 +77,7 @@ impl Index {
             let parent = node.parent;
             if node.at.is_empty() && node.below.is_empty() {
                 debug_assert!(node.children.is_empty(), "what is below is counted");
-                let node = self.nodes.take(here, IndexNode::default());
+                let node = self.nodes.remove(here);
                 self.nodes[parent].children.remove(&node.name);
             }
             here = parent;

@@ -4,12 +4,12 @@
 //! succeeds or not; a write that is refused becomes a set of [`ERROR_PATH`] to the reason, so
 //! that whoever follows the revisions sees no hole.
 
-mod event;
-mod history;
+pub(crate) mod event;
+pub(crate) mod history;
 mod index;
-mod pattern;
-mod tree;
-mod walk;
+pub(crate) mod pattern;
+pub(crate) mod tree;
+pub(crate) mod walk;
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ pub use pattern::{Part, Pattern, Tail, component_matches, names};
 pub use tree::{Dir, Node};
 pub use walk::{Step, Walk};
 
-use history::History;
-use tree::Spot;
+use crate::store::history::History;
+use crate::store::tree::Spot;
 
 /// Where the reason of a refused write is left.
 pub const ERROR_PATH: &str = "/ctl/err";

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use smol_str::SmolStr;
 
-use super::event::Event;
+use crate::store::event::Event;
 
 /// What stands at a name in a directory.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::event::Event;
-use super::pattern::{Part, Pattern, Tail};
-use super::tree::{Dir, Node, components};
+use crate::store::event::Event;
+use crate::store::pattern::{Part, Pattern, Tail};
+use crate::store::tree::{Dir, Node, components};
 
 /// An iterator over the files of one state that match one glob.
 pub struct Walk<'a> {
