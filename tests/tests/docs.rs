@@ -144,6 +144,38 @@ fn dead_links(tree: &Tree, page: &str, text: &str) -> Vec<String> {
     links(text).into_iter().filter(is_dead).collect()
 }
 
+/// Links of a page whose text is the name of an item, to a source that has no such item.
+fn missing_items(tree: &Tree, page: &str, text: &str) -> Vec<String> {
+    let text = prose(text).collect::<Vec<_>>().join("\n");
+    let folder = tree.root.join(page);
+    let folder = folder.parent().unwrap_or(&tree.root);
+    let items = text.split("[`").skip(1).filter_map(|rest| {
+        let (item, rest) = rest.split_once("`](")?;
+        let (target, _) = rest.split_once(')')?;
+        (target.ends_with(".rs") && !item.contains(['/', '.'])).then_some((item, target))
+    });
+    let is_missing = |(item, target): &(&str, &str)| {
+        let source = fs::read_to_string(folder.join(target)).unwrap_or_default();
+        let name = item.rsplit("::").next().unwrap_or(item);
+        // A file may be called by its module.
+        let is_file = target.ends_with(&format!("/{name}.rs"))
+            || target.ends_with(&format!("/{name}/mod.rs"))
+            || (target.ends_with("/src/lib.rs") && !item.contains("::"));
+        let declares = |keyword: &str| {
+            let declared = format!("{keyword} {name}");
+            source.match_indices(&declared).any(|(at, _)| {
+                let next = source[at + declared.len()..].chars().next();
+                next.is_some_and(|c| !c.is_alphanumeric() && c != '_')
+            })
+        };
+        !is_file && !["fn", "struct", "enum", "trait"].into_iter().any(declares)
+    };
+    let missing = items.filter(is_missing);
+    missing
+        .map(|(item, target)| format!("{item} in {target}"))
+        .collect()
+}
+
 /// Files and folders that a page names and that do not exist.
 fn missing_files(tree: &Tree, text: &str) -> Vec<String> {
     let words = spans(text);
@@ -212,6 +244,21 @@ fn every_link_leads_somewhere() -> Result<()> {
     );
     let dead = findings(&tree, |page, text| dead_links(&tree, page, text))?;
     ensure!(dead.is_empty(), "links that lead nowhere: {dead:#?}");
+    Ok(())
+}
+
+/// The walks through the code name each function beside its file.
+#[test]
+fn every_item_that_a_document_links_to_is_in_that_file() -> Result<()> {
+    let tree = Tree::read()?;
+    let canary = "[`main`](persister/src/main.rs) [`nowhere`](persister/src/main.rs)\n";
+    let missing = missing_items(&tree, "README.md", canary);
+    ensure!(
+        missing == ["nowhere in persister/src/main.rs"],
+        "{missing:?}"
+    );
+    let missing = findings(&tree, |page, text| missing_items(&tree, page, text))?;
+    ensure!(missing.is_empty(), "items that do not exist: {missing:#?}");
     Ok(())
 }
 
