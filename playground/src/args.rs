@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::drill::Shape;
+
+/// Break clusters on purpose, and see that nothing acknowledged is lost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cairn",
+    version,
+    after_help = "Examples:\n  \
+        cairn drill run power-cut                 kill everything 20 times under load; was anything lost?\n  \
+        cairn drill run power-cut --shape lite    the same with the cluster and its persisters apart\n  \
+        cairn drill run power-cut --liar          the same with a persister that lies: it must fail\n  \
+        cairn drill run power-cut --keep /tmp/d   and look at the journals afterwards (dumpjournal)\n  \
+        cairn probe 'doozer:?ca=127.0.0.1:8046'   what do users of my cluster see while I break it?\n\n\
+        Drills run on clusters of their own, on this computer, and touch no other."
+)]
+pub struct CommandLine {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Lose machines on purpose, and judge what clients were told
+    #[command(subcommand)]
+    Drill(Drill),
+    /// Write and read through a cluster until stopped; tell errors and the longest wait
+    Probe(Probe),
+}
+
+/// What to do with drills.
+#[derive(Debug, Subcommand)]
+pub enum Drill {
+    /// Tell which drills there are
+    List,
+    /// Run one
+    ///
+    /// Exit status: 0 passed; 1 failed: something acknowledged is missing, or something is there that
+    /// nobody wrote; 2 it could not be run; 130 interrupted.
+    Run(Run),
+}
+
+/// Which drills there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Name {
+    /// Under load, every process is killed at a random moment; disks stay. Started again, audited
+    PowerCut,
+}
+
+/// How to run a drill.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The drill
+    pub name: Name,
+
+    /// How often everything is lost
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+
+    /// What it runs on
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub shape: Shape,
+
+    /// How many clients write
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub writers: u32,
+
+    /// How many keys each of them has
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub keys: u32,
+
+    /// Make the same random choices as a run that printed this [default: others every time]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Clients wait for a persister that journals nothing, and every honest disk is lost: must fail
+    ///
+    /// The drill's own test. A drill that passes with a liar shows nothing without one. Implies
+    /// --shape lite.
+    #[arg(long)]
+    pub liar: bool,
+
+    /// Run in this new or empty directory, and leave journals and logs there
+    ///
+    /// By default everything is below $XDG_CACHE_HOME or ~/.cache, and removed at the end; or by the next
+    /// run, if this one is killed.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to probe a cluster.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// The cluster; with &persist=1,2&require=2 for the disks that a write waits for [default: persister 1]
+    #[arg(value_name = "URI", env = "DOOZER_URI", hide_env_values = true)]
+    pub uri: String,
+
+    /// The pause between writes
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    pub every: Duration,
+
+    /// Stop after this time [default: at Ctrl-C]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub r#for: Option<Duration>,
+
+    /// How long one write or read may take
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+
+    /// Write below this key, which is deleted at the end [default: /probe-RANDOM]
+    #[arg(long, value_name = "KEY")]
+    pub prefix: Option<String>,
+
+    /// Print one JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+}

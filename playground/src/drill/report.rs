@@ -1,0 +1,158 @@
+//! What a drill has shown, for people and for programs.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Options, Shape};
+use crate::ledger::{Audit, Class, Latency, Ledger, Outage, Tally, latency, outages};
+use crate::world::World;
+
+/// What a drill has shown.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The drill.
+    pub drill: &'static str,
+    /// Whether everything was as clients were told.
+    pub passed: bool,
+    /// What it ran on.
+    pub shape: Shape,
+    /// Whether a persister lied.
+    pub liar: bool,
+    /// The seed that gives the same choices again. The moments of kills among the work of other
+    /// processes are never quite the same.
+    pub seed: u64,
+    /// Rounds that were run.
+    pub rounds: u32,
+    /// Rounds that were asked for.
+    pub rounds_asked: u32,
+    /// All audits together.
+    pub audit: Audit,
+    /// How long acknowledged writes took.
+    pub durable: Latency,
+    /// What each writer had to bear.
+    pub writers: Vec<Outage>,
+    /// The longest that the cluster took to be back, in seconds.
+    pub longest_back_s: f64,
+    /// How long the drill took, in seconds.
+    pub took_s: f64,
+    /// Whether the disks were memory, where an fsync is nothing.
+    pub in_memory: bool,
+    /// Where everything is, if it was kept.
+    pub kept: Option<PathBuf>,
+}
+
+impl Report {
+    pub(super) fn new(drill: &'static str, options: &Options, world: &World) -> Self {
+        Self {
+            drill,
+            passed: false,
+            shape: if options.liar {
+                Shape::Lite
+            } else {
+                options.shape
+            },
+            liar: options.liar,
+            seed: options.seed,
+            rounds: 0,
+            rounds_asked: options.rounds,
+            audit: Audit::default(),
+            durable: Latency::default(),
+            writers: Vec::new(),
+            longest_back_s: 0.0,
+            took_s: 0.0,
+            in_memory: world.is_in_memory(),
+            kept: options.keep.as_ref().map(|_| world.directory().to_owned()),
+        }
+    }
+
+    pub(super) fn round(&mut self, back: Duration, audit: Audit) {
+        self.rounds += 1;
+        self.longest_back_s = self.longest_back_s.max(back.as_secs_f64());
+        self.audit.add(audit);
+    }
+
+    pub(super) fn finish(&mut self, ledger: &Ledger, took: Duration) {
+        // A drill that saw no acknowledged write has shown nothing.
+        self.passed = self.audit.passed()
+            && self.audit.durable.writes > 0
+            && self.rounds == self.rounds_asked;
+        self.durable = latency(ledger.points(), Class::Durable);
+        let last = ledger
+            .points()
+            .last()
+            .map_or(Duration::ZERO, |point| point.at);
+        self.writers = outages(ledger.points(), last);
+        self.took_s = took.as_secs_f64();
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed { "PASSED" } else { "FAILED" };
+        let Self {
+            drill,
+            rounds,
+            rounds_asked,
+            took_s,
+            seed,
+            audit,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{drill}: {verdict} ({rounds} of {rounds_asked} rounds, {took_s:.1} s, --seed {seed})"
+        )?;
+        let mut class = |name: &str, tally: Tally, what: &str| {
+            let (writes, there) = (tally.writes, tally.there);
+            writeln!(
+                f,
+                "  {name:<26} {writes:>7} writes {there:>7} there {:>5} gone  {what}",
+                tally.gone()
+            )
+        };
+        class("acknowledged", audit.durable, "must be there")?;
+        class("in effect, unconfirmed", audit.applied, "may be there")?;
+        class("unknown", audit.unknown, "may be there")?;
+        class("not applied", audit.not_applied, "must not be there")?;
+        let Latency {
+            p50_ms,
+            p99_ms,
+            max_ms,
+            ..
+        } = self.durable;
+        writeln!(
+            f,
+            "  acknowledged after         p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, longest {max_ms:.1} ms"
+        )?;
+        let longest = self
+            .writers
+            .iter()
+            .map(|writer| writer.longest_s)
+            .fold(0.0, f64::max);
+        let back = self.longest_back_s;
+        writeln!(
+            f,
+            "  longest outage             {longest:.1} s for a writer; servers back after at most {back:.1} s"
+        )?;
+        if self.in_memory {
+            writeln!(
+                f,
+                "  note: the disks of this drill are in memory, where an fsync is nothing"
+            )?;
+        }
+        if let Some(kept) = &self.kept {
+            writeln!(f, "  kept in {}", kept.display())?;
+        }
+        for fault in &audit.told {
+            writeln!(f, "  {}: {}", fault.key, fault.says)?;
+        }
+        let untold = audit.faults.saturating_sub(audit.told.len() as u64);
+        if untold > 0 {
+            writeln!(f, "  and {untold} keys more")?;
+        }
+        Ok(())
+    }
+}

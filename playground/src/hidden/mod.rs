@@ -1,0 +1,12 @@
+//! What `cairn` is when it starts itself: the programs of a world, in one binary, so that a drill needs
+//! nothing else and never runs a program of another version.
+
+mod client;
+mod liar;
+mod node;
+mod persister;
+
+pub use client::client;
+pub use liar::{LIAR, liar};
+pub use node::{NODE, node};
+pub use persister::{PERSISTER, persister};

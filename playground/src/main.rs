@@ -1,0 +1,193 @@
+//! The program `cairn`: arguments, signals, exit status.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use cairn_playground::args::{self, Command, CommandLine, Drill, Name};
+use cairn_playground::programs::Programs;
+use cairn_playground::world::guard;
+use cairn_playground::{drill, hidden, probe, writers};
+use clap::{Parser as _, ValueEnum as _};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
+
+/// The exit status of a drill that failed, and of a probe that saw errors.
+const FAILED: u8 = 1;
+
+/// The exit status of what could not be run.
+const CANNOT: u8 = 2;
+
+/// As shells report a process that an interrupt has ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let first = args.next().and_then(|first| first.into_string().ok());
+    let done = match first.as_deref() {
+        // First of all and without a runtime: every start of every child passes here.
+        Some(guard::GUARD) => {
+            eprintln!("cairn: {}", guard::run(args));
+            return ExitCode::from(guard::CANNOT_START);
+        }
+        Some(hidden) if hidden.starts_with("__") => on_a_runtime(within(hidden, args.collect())),
+        _ => on_a_runtime(run(CommandLine::parse())),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("cairn: {error:#}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+/// A runtime takes threads and descriptors, of which there may be too few.
+fn on_a_runtime(work: impl Future<Output = Result<u8>>) -> Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    runtime.context("cannot begin")?.block_on(work)
+}
+
+/// What this program is when it has started itself.
+async fn within(hidden: &str, args: Vec<OsString>) -> Result<u8> {
+    log(0, LevelFilter::INFO);
+    let text: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    match (hidden, &text[..]) {
+        (writers::CLIENT, [uri]) => hidden::client(uri).await?,
+        (hidden::NODE, ["-l", address]) => hidden::node(address).await?,
+        (hidden::LIAR, [uri, id]) => hidden::liar(uri, id.parse()?).await?,
+        (hidden::PERSISTER, _) => return hidden::persister(args).await,
+        _ => bail!("there is no such subcommand: see --help"),
+    }
+    Ok(0)
+}
+
+async fn run(line: CommandLine) -> Result<u8> {
+    log(line.verbose, LevelFilter::WARN);
+    match line.command {
+        Command::Drill(Drill::List) => {
+            for name in Name::value_variants() {
+                if let Some(value) = name.to_possible_value() {
+                    println!(
+                        "{:<12} {}",
+                        value.get_name(),
+                        value.get_help().unwrap_or_default()
+                    );
+                }
+            }
+            Ok(0)
+        }
+        Command::Drill(Drill::Run(run)) => {
+            let programs = Programs::own()?;
+            let json = run.json;
+            let options = options(run);
+            let Some(report) = interruptible(drill::power_cut(&options, &programs)).await? else {
+                return Ok(INTERRUPTED);
+            };
+            let report = report?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{report}");
+            }
+            Ok(if report.passed { 0 } else { FAILED })
+        }
+        Command::Probe(args) => probe(args).await,
+    }
+}
+
+fn options(run: args::Run) -> drill::Options {
+    let Name::PowerCut = run.name;
+    drill::Options {
+        shape: run.shape,
+        rounds: run.rounds,
+        writers: run.writers,
+        keys: run.keys as usize,
+        seed: run.seed.unwrap_or_else(|| fastrand::u64(..)),
+        liar: run.liar,
+        keep: run.keep,
+        tell: !run.json,
+    }
+}
+
+async fn probe(args: args::Probe) -> Result<u8> {
+    let stop = CancellationToken::new();
+    let prefix = args
+        .prefix
+        .unwrap_or_else(|| format!("/probe-{:08x}", fastrand::u32(..)));
+    let options = probe::Options {
+        uri: args.uri,
+        every: args.every,
+        timeout: args.timeout,
+        prefix,
+        tell: true,
+    };
+    let probing = tokio::spawn({
+        let (options, stop) = (options.clone(), stop.clone());
+        async move { probe::probe(&options, stop).await }
+    });
+    let mut end = ended()?;
+    let ended = async {
+        tokio::select! {
+            () = &mut end => {}
+            () = tokio::time::sleep(args.r#for.unwrap_or(FOR_EVER)) => {}
+        }
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
+    let seen = tokio::select! {
+        seen = probing => seen??,
+        () = ended => bail!("the probe goes on for ever"),
+    };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&seen)?);
+    } else {
+        print!("{seen}");
+    }
+    Ok(if seen.is_well() { 0 } else { FAILED })
+}
+
+/// Longer than anybody waits, and one that a clock can show.
+const FOR_EVER: std::time::Duration = std::time::Duration::from_secs(60 * 60 * 24 * 365);
+
+/// `None`: a signal came first. The work is dropped then, and with it every process of its world.
+async fn interruptible<T>(work: impl Future<Output = T>) -> Result<Option<T>> {
+    let end = ended()?;
+    tokio::select! {
+        done = work => Ok(Some(done)),
+        () = end => Ok(None),
+    }
+}
+
+/// SIGINT, SIGTERM or SIGHUP.
+fn ended() -> Result<std::pin::Pin<Box<dyn Future<Output = ()>>>> {
+    let to = |kind| signal(kind).context("cannot listen to signals");
+    let mut interrupt = to(SignalKind::interrupt())?;
+    let mut terminate = to(SignalKind::terminate())?;
+    let mut hangup = to(SignalKind::hangup())?;
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }))
+}
+
+fn log(verbose: u8, least: LevelFilter) {
+    let level = match verbose {
+        0 => least,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+}
