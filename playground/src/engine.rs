@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_client::{Options, Revision, Uri};
-use cairn_sync_client::{Client, Durability, Error, keys};
+use cairn_protocol::keys;
+use cairn_sync_client::{Client, Durability, Error};
 use futures::TryStreamExt as _;
 
 use crate::ledger::{Found, Outcome};

@@ -4,7 +4,7 @@
 
 use anyhow::Context as _;
 use cairn_client::{Client, Options, Revision, Uri};
-use cairn_protocol as keys;
+use cairn_protocol::keys;
 use futures::TryStreamExt as _;
 
 /// The hidden subcommand.
