@@ -77,13 +77,13 @@ delegate_stream!(Walk, Event);
 delegate_stream!(Listing, String);
 
 /// What a listing consists of.
-trait Item: Sized + Send + 'static {
+trait ListingEntry: Sized + Send + 'static {
     fn from_response(path: &str, response: Response) -> Result<Self>;
     /// What entries are ordered by.
     fn key(&self) -> &str;
 }
 
-impl Item for Event {
+impl ListingEntry for Event {
     fn from_response(path: &str, response: Response) -> Result<Self> {
         answer::event(Verb::Walk, path, response)
     }
@@ -93,7 +93,7 @@ impl Item for Event {
     }
 }
 
-impl Item for String {
+impl ListingEntry for String {
     fn from_response(path: &str, response: Response) -> Result<Self> {
         answer::name(path, response)
     }
@@ -103,7 +103,7 @@ impl Item for String {
     }
 }
 
-fn entries<I: Item>(cursor: Cursor) -> BoxStream<'static, Result<I>> {
+fn entries<I: ListingEntry>(cursor: Cursor) -> BoxStream<'static, Result<I>> {
     let step = |cursor: Option<Cursor>| async {
         let mut cursor = cursor?;
         match cursor.next::<I>().await {
@@ -161,7 +161,7 @@ impl Cursor {
         }
     }
 
-    async fn next<I: Item>(&mut self) -> Result<Option<I>> {
+    async fn next<I: ListingEntry>(&mut self) -> Result<Option<I>> {
         if let Some(error) = self.invalid.take() {
             return Err(error);
         }
@@ -184,7 +184,7 @@ impl Cursor {
     }
 
     /// The next entry at the pinned revision, after pinning one if there is none.
-    async fn advance<I: Item>(&mut self) -> Result<Option<I>> {
+    async fn advance<I: ListingEntry>(&mut self) -> Result<Option<I>> {
         if self.pin.is_none() {
             let pin = self.caller.rev().await?;
             self.pin = Some(pin);
@@ -230,7 +230,7 @@ impl Cursor {
     }
 
     /// One entry; `None`: the listing has ended before it.
-    async fn entry<I: Item>(&self, call: Call) -> Result<Option<I>> {
+    async fn entry<I: ListingEntry>(&self, call: Call) -> Result<Option<I>> {
         let answered = if self.chosen {
             self.caller.understand(self.verb, &self.path, call.await)
         } else {
@@ -250,7 +250,7 @@ impl Cursor {
     }
 
     /// The offset of the first entry after the last one that was returned.
-    async fn place_after_last<I: Item>(&self) -> Result<i32> {
+    async fn place_after_last<I: ListingEntry>(&self) -> Result<i32> {
         let Some(last) = &self.last else {
             return Ok(0);
         };
@@ -279,7 +279,7 @@ impl Cursor {
     }
 
     /// Whether the entry at an offset comes after `last`, as does the end of the listing.
-    async fn is_after<I: Item>(&self, offset: i32, last: &str) -> Result<bool> {
+    async fn is_after<I: ListingEntry>(&self, offset: i32, last: &str) -> Result<bool> {
         let entry: Option<I> = self.entry(self.submit(offset)?).await?;
         Ok(entry.is_none_or(|entry| path::compare(last, entry.key()) == Ordering::Less))
     }

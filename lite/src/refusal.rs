@@ -15,14 +15,14 @@ use crate::answer;
 use crate::input::next_request;
 
 /// How long to wait for a request to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest first request that is read for its tag.
 const MAX_FIRST: usize = 8 << 10;
 
 pub(crate) async fn refuse(mut stream: TcpStream, limit: usize) {
     // A client that says nothing, or goes away, is refused just as well.
-    let _ = timeout(PATIENCE, async {
+    let _ = timeout(TIMEOUT, async {
         let mut input = BytesMut::with_capacity(MAX_FIRST);
         let tag = loop {
             match next_request(&mut input, MAX_FIRST) {

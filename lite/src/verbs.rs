@@ -231,20 +231,20 @@ impl Session {
             verb => {
                 let get = verb == Ok(Verb::Get);
                 return Reply::Now(match look(state, &path) {
-                    Spot::File(event) if get => answer::file(tag, Some(event)),
-                    Spot::Nothing if get => answer::file(tag, None),
-                    Spot::Dir(_) if get => answer::error(tag, ErrCode::Isdir),
-                    Spot::File(event) => answer::stat(tag, event.revision, event.value.len()),
-                    Spot::Nothing => answer::stat(tag, Revision::MISSING, 0),
-                    Spot::Dir(dir) => answer::stat(tag, Revision::DIRECTORY, dir.len()),
+                    AtPath::File(event) if get => answer::file(tag, Some(event)),
+                    AtPath::Nothing if get => answer::file(tag, None),
+                    AtPath::Dir(_) if get => answer::error(tag, ErrCode::Isdir),
+                    AtPath::File(event) => answer::stat(tag, event.revision, event.value.len()),
+                    AtPath::Nothing => answer::stat(tag, Revision::MISSING, 0),
+                    AtPath::Dir(dir) => answer::stat(tag, Revision::DIRECTORY, dir.len()),
                 });
             }
         };
         if verb == ListVerb::Getdir {
             match look(state, &path) {
-                Spot::Dir(_) => {}
-                Spot::File(_) => return Reply::Now(answer::error(tag, ErrCode::Notdir)),
-                Spot::Nothing => return Reply::Now(answer::error(tag, ErrCode::Noent)),
+                AtPath::Dir(_) => {}
+                AtPath::File(_) => return Reply::Now(answer::error(tag, ErrCode::Notdir)),
+                AtPath::Nothing => return Reply::Now(answer::error(tag, ErrCode::Noent)),
             }
         }
         let Ok(offset) = usize::try_from(request.offset.unwrap_or_default()) else {
@@ -331,23 +331,23 @@ fn read_file(hub: &Hub, at: Revision, request: &Request) -> Option<Response> {
     })
 }
 
-enum Spot<'a> {
+enum AtPath<'a> {
     Nothing,
     File(&'a Event),
     Dir(&'a Dir),
 }
 
-fn look<'a>(state: &'a Dir, path: &str) -> Spot<'a> {
+fn look<'a>(state: &'a Dir, path: &str) -> AtPath<'a> {
     if path == "/" {
-        return Spot::Dir(state);
+        return AtPath::Dir(state);
     }
     if !path::is_valid(path) {
-        return Spot::Nothing;
+        return AtPath::Nothing;
     }
     match state.find(path) {
-        None => Spot::Nothing,
-        Some(Node::File(event)) => Spot::File(event),
-        Some(Node::Dir(dir)) => Spot::Dir(dir),
+        None => AtPath::Nothing,
+        Some(Node::File(event)) => AtPath::File(event),
+        Some(Node::Dir(dir)) => AtPath::Dir(dir),
     }
 }
 

@@ -34,13 +34,13 @@ pub(crate) struct Handle {
 /// All waiters of a node; each carries a ticket `T`.
 #[derive(Debug)]
 pub(crate) struct Waiters<T> {
-    nodes: Slab<Node<T>>,
+    nodes: Slab<TrieNode<T>>,
     next_id: u64,
     count: usize,
 }
 
 #[derive(Debug)]
-struct Node<T> {
+struct TrieNode<T> {
     parent: usize,
     /// The branch of the parent that leads here.
     branch: Branch,
@@ -77,7 +77,7 @@ enum Branch {
     Wild(Box<str>),
 }
 
-impl<T> Node<T> {
+impl<T> TrieNode<T> {
     fn new(parent: usize, branch: Branch) -> Self {
         Self {
             parent,
@@ -102,7 +102,7 @@ impl<T> Node<T> {
 impl<T> Default for Waiters<T> {
     fn default() -> Self {
         let mut nodes = Slab::new();
-        let root = nodes.insert(Node::new(ROOT, Branch::Root));
+        let root = nodes.insert(TrieNode::new(ROOT, Branch::Root));
         debug_assert_eq!(root, ROOT);
         Self {
             nodes,
@@ -241,7 +241,7 @@ impl<T> Waiters<T> {
             Part::Literal(name) => Branch::Literal(name.clone()),
             Part::Wild(name) => Branch::Wild(name.clone()),
         };
-        let node = Node::new(parent, branch);
+        let node = TrieNode::new(parent, branch);
         let child = self.nodes.insert(node);
         match part {
             Part::Literal(name) => self.nodes[parent].literals.insert(name.clone(), child),
@@ -253,7 +253,7 @@ impl<T> Waiters<T> {
     /// Frees a place that nobody waits at, and what led only there.
     fn prune(&mut self, mut here: usize) {
         // One that was freed before is no longer there.
-        while here != ROOT && self.nodes.get(here).is_some_and(Node::is_unused) {
+        while here != ROOT && self.nodes.get(here).is_some_and(TrieNode::is_unused) {
             let node = self.nodes.remove(here);
             let parent = &mut self.nodes[node.parent];
             match node.branch {

@@ -69,12 +69,12 @@ Exit codes:
 #[must_use]
 pub fn run(args: &Args) -> ExitCode {
     let code = compare(args).unwrap_or_else(|failure| match failure {
-        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DIFFERENT,
-        Failure::Output(error) => {
+        DiffFailure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DIFFERENT,
+        DiffFailure::Output(error) => {
             tell(format_args!("cannot write the output: {error}"));
             exit::UNUSABLE
         }
-        Failure::Source(error) => {
+        DiffFailure::Source(error) => {
             tell(format_args!("{error}"));
             if error.is_corruption() {
                 exit::CORRUPT
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> ExitCode {
                 exit::UNUSABLE
             }
         }
-        Failure::Unknown(message) => {
+        DiffFailure::Unknown(message) => {
             tell(format_args!("{message}"));
             exit::USAGE
         }
@@ -90,19 +90,19 @@ pub fn run(args: &Args) -> ExitCode {
     ExitCode::from(code)
 }
 
-enum Failure {
+enum DiffFailure {
     Source(SourceError),
     Output(io::Error),
     Unknown(String),
 }
 
-impl From<SourceError> for Failure {
+impl From<SourceError> for DiffFailure {
     fn from(error: SourceError) -> Self {
         Self::Source(error)
     }
 }
 
-impl From<TreeError> for Failure {
+impl From<TreeError> for DiffFailure {
     fn from(error: TreeError) -> Self {
         match error {
             TreeError::Source(error) => Self::Source(error),
@@ -111,7 +111,7 @@ impl From<TreeError> for Failure {
     }
 }
 
-impl From<DumpError> for Failure {
+impl From<DumpError> for DiffFailure {
     fn from(error: DumpError) -> Self {
         match error {
             DumpError::Source(error) => Self::Source(error),
@@ -120,10 +120,10 @@ impl From<DumpError> for Failure {
     }
 }
 
-fn compare(args: &Args) -> Result<u8, Failure> {
+fn compare(args: &Args) -> Result<u8, DiffFailure> {
     let (a, b) = (Source::open(&args.a)?, Source::open(&args.b)?);
     if !args.state && [&a, &b].iter().any(|s| matches!(s, Source::Checkpoint(_))) {
-        return Err(Failure::Unknown(
+        return Err(DiffFailure::Unknown(
             "a checkpoint is one state and has no history: compare it with --state".to_owned(),
         ));
     }
@@ -156,7 +156,7 @@ fn compare(args: &Args) -> Result<u8, Failure> {
     };
     let mut out = BufWriter::with_capacity(256 << 10, io::stdout().lock());
     let mut line = Vec::new();
-    let mut print = |side, revision: Revision, change: &Change| -> Result<(), Failure> {
+    let mut print = |side, revision: Revision, change: &Change| -> Result<(), DiffFailure> {
         line.clear();
         line.extend_from_slice(match side {
             Side::A => b"< ",
@@ -164,7 +164,7 @@ fn compare(args: &Args) -> Result<u8, Failure> {
         });
         let change = cairn_journal::ChangeRef::from(change);
         Form::Text.write_change(&mut line, revision, change.path, change.value);
-        out.write_all(&line).map_err(Failure::Output)
+        out.write_all(&line).map_err(DiffFailure::Output)
     };
     let (compared, what) = if args.state {
         let at = args.at_revision.map_or(newest, Revision);
@@ -175,7 +175,7 @@ fn compare(args: &Args) -> Result<u8, Failure> {
         let what = format!("changes of revisions {} to {newest}", after.next());
         (compared, what)
     };
-    out.flush().map_err(Failure::Output)?;
+    out.flush().map_err(DiffFailure::Output)?;
     Ok(verdict(compared, &what))
 }
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use cairn_journal::{EndState, Journal, Options, Timestamp};
 
 use crate::commands::exit;
-use crate::forms::foreign::file::{ForeignFile, Format, Skipped};
+use crate::forms::foreign::file::{DamagedPart, ForeignFile, Format};
 use crate::write::import::{ImportError, import};
 use crate::write::load::{Lines, load};
 use crate::write::writer::Limits;
@@ -133,7 +133,7 @@ fn write_foreign(
     skip_damaged: bool,
 ) -> Result<u8, (u8, String)> {
     let path = file.path().display();
-    let on_skip = |part: &Skipped| {
+    let on_skip = |part: &DamagedPart| {
         tell(format_args!(
             "{path}: left out: offset {} to {}, after revision {}: {}",
             part.offset, part.end, part.after, part.detail

@@ -12,9 +12,9 @@ use serde::Serialize;
 use crate::forms::form::Form;
 use crate::forms::json::write_object;
 use crate::forms::text::escaped_path;
+use crate::read::background::BackgroundWriter;
 use crate::read::dump::DumpError;
 use crate::read::filter::Filter;
-use crate::read::output::Output;
 use crate::read::ranking::{Ranking, write_rows};
 use crate::read::source::SourceError;
 
@@ -26,7 +26,7 @@ pub fn write_state(
     out: &mut (impl Write + Send),
 ) -> Result<(), DumpError> {
     std::thread::scope(|scope| {
-        let mut out = Output::new(scope, out);
+        let mut out = BackgroundWriter::new(scope, out);
         let result = checkpoint
             .entries()
             .map_err(SourceError::from)?

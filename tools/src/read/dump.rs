@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use cairn_journal::{EndState, Entry, EntryRef, GapPhase, GapReason, RecordRef, Revision};
 
 use crate::forms::form::Form;
+use crate::read::background::BackgroundWriter;
 use crate::read::filter::Filter;
-use crate::read::output::Output;
 use crate::read::source::{Skipped, SourceError, SourceRecords};
 
 /// Revisions that were not seen one by one, as a reader meets them.
@@ -110,7 +110,7 @@ pub fn dump(
     mut on_seen: impl FnMut(Seen),
 ) -> Result<Summary, DumpError> {
     std::thread::scope(|scope| {
-        let mut out = Output::new(scope, out);
+        let mut out = BackgroundWriter::new(scope, out);
         let is_all_wanted = filter.is_all();
         let result = read(records, |item| {
             match item {

@@ -14,12 +14,12 @@ use crate::forms::text::escaped_path;
 pub(crate) struct Ranking<T> {
     most: usize,
     /// The lowest on top.
-    kept: BinaryHeap<Reverse<Place<T>>>,
+    kept: BinaryHeap<Reverse<Weighed<T>>>,
 }
 
 /// By its weight, then by its path.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place<T>(u64, Reverse<Bytes>, T);
+struct Weighed<T>(u64, Reverse<Bytes>, T);
 
 /// A path that ranks high.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl<T: Ord> Ranking<T> {
     pub(crate) fn offer(&mut self, path: &[u8], weight: u64, note: T) {
         if self.kept.len() >= self.most {
             match self.kept.peek() {
-                Some(Reverse(Place(least, Reverse(last), _)))
+                Some(Reverse(Weighed(least, Reverse(last), _)))
                     if (weight, Reverse(path)) > (*least, Reverse(&last[..])) => {}
                 _ => return,
             }
@@ -52,13 +52,14 @@ impl<T: Ord> Ranking<T> {
         }
         // A copy: a part of a larger buffer would keep all of that alive.
         let path = Bytes::copy_from_slice(path);
-        self.kept.push(Reverse(Place(weight, Reverse(path), note)));
+        self.kept
+            .push(Reverse(Weighed(weight, Reverse(path), note)));
     }
 
     /// What was kept, the highest first.
     pub(crate) fn highest_first(self) -> impl Iterator<Item = Ranked<T>> {
         let sorted = self.kept.into_sorted_vec().into_iter();
-        sorted.map(|Reverse(Place(weight, Reverse(path), note))| Ranked {
+        sorted.map(|Reverse(Weighed(weight, Reverse(path), note))| Ranked {
             path: escaped_path(&path),
             weight,
             note,

@@ -2,7 +2,7 @@
 
 use cairn_journal::{EndState, Journal, Timestamp};
 
-use crate::forms::foreign::file::{ForeignError, ForeignFile, Skipped};
+use crate::forms::foreign::file::{DamagedPart, ForeignError, ForeignFile};
 use crate::write::writer::{Limits, LoadError, Loaded, Place, Writer};
 
 /// What was imported, and what was not.
@@ -48,7 +48,7 @@ pub fn import(
     file: &ForeignFile,
     skip_damaged: bool,
     now: Timestamp,
-    on_skip: impl FnMut(&Skipped),
+    on_skip: impl FnMut(&DamagedPart),
 ) -> Result<Imported, ImportError> {
     let mut writer = Writer::new(journal, limits);
     let read = read_entries(&mut writer, file, skip_damaged, now, on_skip);
@@ -67,7 +67,7 @@ fn read_entries(
     file: &ForeignFile,
     skip_damaged: bool,
     now: Timestamp,
-    mut on_skip: impl FnMut(&Skipped),
+    mut on_skip: impl FnMut(&DamagedPart),
 ) -> Result<(EndState, u64), ImportError> {
     let mut entries = file.entries(skip_damaged)?;
     let mut skipped = 0;

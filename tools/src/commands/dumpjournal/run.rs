@@ -26,24 +26,24 @@ pub fn run(args: &Args) -> ExitCode {
 }
 
 /// Why it ends with another code than 0.
-enum Failure {
+enum DumpFailure {
     Dump(DumpError),
     Tree(TreeError),
 }
 
-impl From<DumpError> for Failure {
+impl From<DumpError> for DumpFailure {
     fn from(error: DumpError) -> Self {
         Self::Dump(error)
     }
 }
 
-impl From<SourceError> for Failure {
+impl From<SourceError> for DumpFailure {
     fn from(error: SourceError) -> Self {
         Self::Dump(error.into())
     }
 }
 
-impl From<TreeError> for Failure {
+impl From<TreeError> for DumpFailure {
     fn from(error: TreeError) -> Self {
         Self::Tree(error)
     }
@@ -52,22 +52,23 @@ impl From<TreeError> for Failure {
 fn code(args: &Args) -> u8 {
     match look(args) {
         Ok(code) => code,
-        Err(Failure::Dump(error)) if error.is_closed_pipe() => exit::OK,
-        Err(Failure::Dump(DumpError::Source(error)) | Failure::Tree(TreeError::Source(error))) => {
-            failed(&error)
-        }
-        Err(Failure::Dump(error)) => {
+        Err(DumpFailure::Dump(error)) if error.is_closed_pipe() => exit::OK,
+        Err(
+            DumpFailure::Dump(DumpError::Source(error))
+            | DumpFailure::Tree(TreeError::Source(error)),
+        ) => failed(&error),
+        Err(DumpFailure::Dump(error)) => {
             tell(format_args!("{error}"));
             exit::UNUSABLE
         }
-        Err(Failure::Tree(error)) => {
+        Err(DumpFailure::Tree(error)) => {
             tell(format_args!("{error}"));
             exit::USAGE
         }
     }
 }
 
-fn look(args: &Args) -> Result<u8, Failure> {
+fn look(args: &Args) -> Result<u8, DumpFailure> {
     let source = Source::open(&args.path)?;
     if let Some(wrong) = args.misfit(&source) {
         tell(format_args!("{wrong}"));
@@ -111,7 +112,7 @@ fn look(args: &Args) -> Result<u8, Failure> {
 }
 
 /// What was counted up to damage is printed before the damage is told.
-fn count(args: &Args, source: &Source) -> Result<u8, Failure> {
+fn count(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
     let filter = args.filter();
     let mut records = source.records(filter.begin())?;
     let mut counter = Counter::of(source)?;
@@ -134,7 +135,7 @@ fn count(args: &Args, source: &Source) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-fn look_at_checkpoint(args: &Args, checkpoint: &Checkpoint) -> Result<u8, Failure> {
+fn look_at_checkpoint(args: &Args, checkpoint: &Checkpoint) -> Result<u8, DumpFailure> {
     let filter = args.filter();
     require_point(checkpoint, args.at())?;
     if args.check {
@@ -182,7 +183,7 @@ fn unbuffered_stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-fn list_headers(args: &Args, source: &Source) -> Result<u8, Failure> {
+fn list_headers(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
     let mut code = exit::OK;
     let filter = args.filter();
     let end = headers(

@@ -95,7 +95,7 @@ impl std::fmt::Display for Resumes {
 
 /// A part of the file that was passed over because that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+pub struct DamagedPart {
     /// Where it begins.
     pub offset: u64,
     /// Where the next sound entry begins, or the file ends.
@@ -191,7 +191,7 @@ pub struct ForeignEntries {
     offset: u64,
     after: Revision,
     skip_damaged: bool,
-    skipped: Vec<Skipped>,
+    skipped: Vec<DamagedPart>,
     end: EndState,
     ended: bool,
 }
@@ -204,17 +204,17 @@ impl ForeignEntries {
     }
 
     /// What has been passed over since the last call.
-    pub fn take_skipped(&mut self) -> Vec<Skipped> {
+    pub fn take_skipped(&mut self) -> Vec<DamagedPart> {
         std::mem::take(&mut self.skipped)
     }
 
     fn advance(&mut self) -> Result<Option<ForeignEntry>, ForeignError> {
         self.step().map_err(|failure| match failure {
-            Failure::Io(source) => ForeignError::Io {
+            Stop::Io(source) => ForeignError::Io {
                 path: self.path.to_path_buf(),
                 source,
             },
-            Failure::Damaged(fault, next) => ForeignError::Damaged {
+            Stop::Damaged(fault, next) => ForeignError::Damaged {
                 path: self.path.to_path_buf(),
                 offset: self.offset,
                 after: self.after,
@@ -224,7 +224,7 @@ impl ForeignEntries {
         })
     }
 
-    fn step(&mut self) -> Result<Option<ForeignEntry>, Failure> {
+    fn step(&mut self) -> Result<Option<ForeignEntry>, Stop> {
         loop {
             if self.offset >= self.window.len() {
                 return Ok(None);
@@ -247,10 +247,10 @@ impl ForeignEntries {
                 return Ok(None);
             }
             if !self.skip_damaged {
-                return Err(Failure::Damaged(fault, next));
+                return Err(Stop::Damaged(fault, next));
             }
             let end = next.unwrap_or(self.window.len());
-            self.skipped.push(Skipped {
+            self.skipped.push(DamagedPart {
                 offset: self.offset,
                 end,
                 after: self.after,
@@ -280,12 +280,12 @@ impl ForeignEntries {
     }
 }
 
-enum Failure {
+enum Stop {
     Io(io::Error),
     Damaged(Fault, Option<u64>),
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }

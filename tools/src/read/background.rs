@@ -1,6 +1,6 @@
 //! Writing beside reading: while one thread makes text, another hands what there is to the system.
 //!
-//! Promises: bytes go out in the order in which they were given; [`Output::flush`] returns only once all of
+//! Promises: bytes go out in the order in which they were given; [`BackgroundWriter::flush`] returns only once all of
 //! them are out; after an error nothing more is written, and the error is told once, to whoever gives or
 //! flushes next. A little text is written without a second thread.
 
@@ -16,10 +16,10 @@ const CHUNK_BYTES: usize = 256 << 10;
 const IN_FLIGHT: usize = 2;
 
 /// Where text goes.
-pub(crate) struct Output<'scope, 'env, W> {
+pub(crate) struct BackgroundWriter<'scope, 'env, W> {
     scope: &'scope Scope<'scope, 'env>,
     way: Way<W>,
-    /// What is not on its way yet. Appended to at will, as long as [`Output::offer`] is called now and
+    /// What is not on its way yet. Appended to at will, as long as [`BackgroundWriter::offer`] is called now and
     /// then.
     pub(crate) text: Vec<u8>,
 }
@@ -40,7 +40,7 @@ struct Link {
     in_flight: usize,
 }
 
-impl<'scope, 'env, W: Write + Send + 'scope> Output<'scope, 'env, W> {
+impl<'scope, 'env, W: Write + Send + 'scope> BackgroundWriter<'scope, 'env, W> {
     pub(crate) fn new(scope: &'scope Scope<'scope, 'env>, to: W) -> Self {
         Self {
             scope,
@@ -169,7 +169,7 @@ mod tests {
     fn fill(room: usize, lines: usize, flush_every: usize) -> (Vec<u8>, io::Result<()>) {
         let mut written = Vec::new();
         let result = std::thread::scope(|scope| {
-            let mut out = Output::new(scope, Until(&mut written, room));
+            let mut out = BackgroundWriter::new(scope, Until(&mut written, room));
             for n in 0..lines {
                 writeln!(out.text, "{n:0100}")?;
                 out.offer()?;
