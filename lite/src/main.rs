@@ -10,25 +10,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// A single-node server of the doozer protocol, in memory.
+/// Serves the doozer protocol from memory, as a cluster of one node
 ///
-/// For tests and development: it answers like a real cluster of one node, but keeps nothing when
-/// it ends. Run a persister beside it to keep what it holds. When it accepts connections it
-/// prints one line, `listening on HOST:PORT`, to standard output; the log goes to standard error.
+/// Answers like a real cluster of one node, for tests and development. Keeps nothing when it ends;
+/// a persister beside it keeps what it holds. When it accepts connections it prints one line,
+/// `listening on HOST:PORT`, to standard output. Its log goes to standard error.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:\n  \
-        doozer-lite                        serve on 127.0.0.1:8046\n  \
-        doozer-lite -l 127.0.0.1:0         on a free port; read which one from standard output\n  \
-        doozer-lite --hist 2000            forget as early as a real node does by default\n  \
-        DOOZER_RWSECRET=s3cret doozer-lite  ask clients for a secret (URI: doozer:?ca=...&sk=s3cret)\n\n\
-        Look at it with the command-line client:\n  \
-        doozer -a 'doozer:?ca=127.0.0.1:8046' find /\n\n\
-        SIGTERM and SIGINT end it with status 0. RUST_LOG=debug logs every connection."
-)]
+#[command(version, after_long_help = LONG_HELP)]
 struct Args {
-    /// Where to listen; port 0 takes a free one.
+    /// Listen on this address; port 0 takes a free one
     #[arg(
         short,
         long,
@@ -37,14 +27,12 @@ struct Args {
     )]
     listen: String,
 
-    /// How many revisions can be asked for. A client that falls further behind is told that it
-    /// is too late.
+    /// Keep this many revisions. A client that asks for an older one is told that it is too late
     #[arg(long, value_name = "REVISIONS", default_value_t = Options::default().history,
           value_parser = clap::value_parser!(u64).range(1..))]
     hist: u64,
 
-    /// Secret of those who may read and write. Better given by the environment: command lines
-    /// are public.
+    /// Require this secret for reading and writing. Prefer the variable: command lines are public
     #[arg(
         long,
         value_name = "SECRET",
@@ -53,7 +41,7 @@ struct Args {
     )]
     rwsecret: Option<String>,
 
-    /// Secret of those who may only read; needs --rwsecret too. Without it everyone may read.
+    /// Require this secret for reading only; needs --rwsecret too. Without it everyone may read
     #[arg(
         long,
         value_name = "SECRET",
@@ -62,10 +50,30 @@ struct Args {
     )]
     rosecret: Option<String>,
 
-    /// Connections served at a time.
+    /// Serve this many connections at a time; one more is told so and closed
     #[arg(long, value_name = "COUNT", default_value_t = Options::default().max_connections)]
     max_connections: usize,
 }
+
+const LONG_HELP: &str = "\
+Examples:
+  doozer-lite                         serve on 127.0.0.1:8046
+  doozer-lite -l 127.0.0.1:0          on a free port; standard output says which
+  doozer-lite --hist 2000             forget as early as a real node does by default
+  DOOZER_RWSECRET=s3cret doozer-lite  ask clients for a secret (URI: doozer:?ca=...&sk=s3cret)
+
+  doozer -a 127.0.0.1:8046 find '/**'                      list what it holds
+  persister -a 'doozer:?ca=127.0.0.1:8046' --id 1 -j DIR   keep what it holds
+
+Environment:
+  DOOZER_RWSECRET  as --rwsecret
+  DOOZER_ROSECRET  as --rosecret
+  RUST_LOG         what is logged [default: info]; debug adds every connection
+
+Exit codes:
+  0  ended by SIGTERM, SIGINT or SIGHUP
+  1  could not listen, or cannot serve any more: the message says why
+  2  wrong command line";
 
 fn main() -> ExitCode {
     let args = Args::parse();

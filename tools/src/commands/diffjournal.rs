@@ -21,22 +21,23 @@ use crate::read::tree::TreeError;
     name = "diffjournal",
     version,
     about = "Prints where two journals of the same cluster differ",
-    long_about = "Prints where two journals of the same cluster differ: a line that begins with '<' is \
-        a change that only A has, one with '>' a change that only B has. Nothing is printed where \
-        both have the same.\n\n\
-        Compared are the revisions that both saw. Those that one of them could not see (before it \
-        began, after its end, within a gap) are told on standard error and left out; --state \
-        compares what came of them. Times, and how changes are grouped on disk, are not compared.",
+    long_about = "Prints where two journals of the same cluster differ. A line that begins with '<' is \
+        a change that only A has; one that begins with '>' is a change that only B has. Changes \
+        that both have are not printed.\n\n\
+        Compares the revisions that both journals saw. Revisions that one of them could not see \
+        (before its beginning, after its end, within a gap) are reported on standard error and left \
+        out; --state compares their result. Times, and the grouping of changes on disk, are not \
+        compared.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {
     /// A journal's directory, a segment, another program's journal, or with --state a checkpoint
     #[arg(value_name = "A")]
     pub a: PathBuf,
-    /// The one to compare it with
+    /// The journal to compare it with
     #[arg(value_name = "B")]
     pub b: PathBuf,
-    /// Compare the files that exist, at the newest revision that both cover, instead of the changes
+    /// Compare the states at the newest revision that both cover, instead of the changes
     #[arg(long)]
     pub state: bool,
     /// With --state: at this revision
@@ -47,23 +48,24 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub at_revision: Option<i64>,
-    /// Only the file PATH and what is below it; with a slash at the end only what is below it
+    /// Compare only the file PATH and what is below it; with a slash at its end, only what is below
     #[arg(long, value_name = "PATH")]
     pub prefix: Option<String>,
 }
 
 const LONG_HELP: &str = "\
 Examples:
-  diffjournal /var/lib/cairn/1 /mnt/other/cairn/2
-  diffjournal --state --prefix /app /var/lib/cairn/1 /mnt/other/cairn/2
+  diffjournal /var/lib/cairn/1 /mnt/other/cairn/2                do both have the same history?
+  diffjournal --state /var/lib/cairn/1 /mnt/other/cairn/2        do both have the same state?
+  diffjournal --prefix /app /var/lib/cairn/1 /mnt/other/cairn/2  below /app only
 
 Exit codes:
   0   no difference in what was compared
   1   they differ
   2   one of them is corrupt: the error names file, offset and revision
   3   nothing to compare: no revision that both saw, or two different clusters
-  4   one of them is not readable
-  64  wrong command line, or a revision that one of them does not know";
+  4   one of them is not readable: no journal there, or the disk failed
+  64  wrong command line, or a revision that one of them does not have";
 
 /// Runs the command.
 #[must_use]

@@ -19,9 +19,10 @@ use crate::write::writer::Limits;
     name = "writejournal",
     version,
     about = "Makes a journal from what dumpjournal prints, or from another program's journal",
-    long_about = "Reads changes from standard input, one a line (REV:PATH=BODY for a set, REV:PATH \
-        for a delete, escapes as dumpjournal writes them), or records in JSON, or the journal of \
-        another program, and makes a new journal of them. When it exits with 0, everything is on disk.",
+    long_about = "Makes a new journal from standard input or from another program's journal. Standard \
+        input has one change a line (REV:PATH=BODY for a set, REV:PATH for a delete, escapes as \
+        dumpjournal writes them), or with --json one record a line. Once it exits with 0, \
+        everything is on disk.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {
@@ -31,26 +32,26 @@ pub struct Args {
     /// Read records in JSON, one a line, as dumpjournal --json prints them
     #[arg(long, conflicts_with = "import")]
     pub json: bool,
-    /// Read this file, a journal of the original Go program or a text log of doozer-journal
+    /// Read FILE, a journal of the original Go program or a text log of doozer-journal
     #[arg(long, value_name = "FILE")]
     pub import: Option<PathBuf>,
-    /// With --import: which of them it is. Without this its first entry tells
+    /// With --import: the format of FILE [default: its first entry tells]
     #[arg(long, value_enum, requires = "import")]
     pub format: Option<Format>,
-    /// With --import: leave out what is damaged, tell each place, and exit with 3
+    /// With --import: leave out damaged parts, report each, and exit with 3
     #[arg(long, requires = "import")]
     pub skip_damaged: bool,
 }
 
 const LONG_HELP: &str = "\
-Lines with the same revision, one after another, become one record. A revision lower than one
-before it is taken as part of what was found after a gap, and kept. Empty lines are passed over.
-Escapes: \\\\ \\n \\r \\t and \\xHH. Text and imported files have no times: the time of the writing
-is recorded. JSON has them, and gaps and timelines too; sequences and seals are made anew.
+Consecutive lines with the same revision become one record. A change whose revision is lower than
+one before it counts as found after a gap, and keeps its revision. Empty lines are ignored.
+Escapes: \\\\ \\n \\r \\t and \\xHH. Text and imported files have no times, so the time of writing
+is recorded. JSON has times, gaps and timelines; sequences and seals are made anew.
 
-An imported file that ends in the middle of an entry has a torn tail, left by a crash: what comes
-before is imported, and the tail is told. Where anything else does not verify and a sound entry
-follows, it is damaged: the import ends there and names the offset, unless --skip-damaged is given.
+An imported file that ends in the middle of an entry has a torn tail, left by a crash: everything
+before it is imported, and the tail is reported. A part that does not verify, with a sound entry
+behind it, is damaged: the import ends there and names the offset, unless --skip-damaged is given.
 
 Examples:
   dumpjournal old | writejournal new                 copy a journal, leaving damage behind
@@ -61,9 +62,9 @@ Examples:
 
 Exit codes:
   0   everything is on disk (a torn tail of an imported file is only mentioned)
-  1   something could not be read or stored; its line or offset is told, what came before it is
-      on disk
-  3   --skip-damaged: something was left out, each place was told; everything else is on disk
+  1   something could not be read or stored: the error names its line or offset, and everything
+      before it is on disk
+  3   --skip-damaged: damaged parts were left out and reported; everything else is on disk
   4   no journal could be made: the directory is not empty, or the disk failed
   64  wrong command line";
 

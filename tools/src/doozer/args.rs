@@ -26,22 +26,22 @@ pub struct Args {
             [default: DOOZER_URI, else 127.0.0.1:8046]"
     )]
     pub uri: Option<Uri>,
-    /// Where the name (cn) in the URI is looked up [default: DOOZER_BOOT_URI]
+    /// Look the cluster name (cn) of the URI up in this cluster [default: DOOZER_BOOT_URI]
     #[arg(short = 'b', long, value_name = "URI", global = true, value_parser = uri)]
     pub boot: Option<Uri>,
-    /// Return from a write only when these persisters have it on disk, such as 1 or 1,2,3
-    /// [default: persist= in the URI, else CAIRN_PERSIST, else do not wait]
+    /// Return from a write once these persisters have it on disk, such as 1 or 1,2,3 [default:
+    /// persist= in the URI, else CAIRN_PERSIST, else do not wait]
     #[arg(long, value_name = "ID[,ID...]", global = true)]
     pub sync: Option<String>,
-    /// How many of the persisters must have a write [default: require= in the URI, else
-    /// CAIRN_REQUIRE, else all that are named]
+    /// Of these persisters, wait for K [default: require= in the URI, else CAIRN_REQUIRE, else all
+    /// that are named]
     #[arg(long, value_name = "K", global = true)]
     pub require: Option<String>,
-    /// How long a request may take, and after it the persisters, such as 500ms, 5s, 2m; `wait` has
-    /// no limit unless this is given [default: 5s]
+    /// Give a request this long, and after it the persisters, such as 500ms, 5s, 2m. Without it
+    /// `wait` has no limit [default: 5s]
     #[arg(long, value_name = "TIME", global = true, value_parser = duration)]
     pub timeout: Option<Duration>,
-    /// Print JSON, one object a line; errors too
+    /// Print results and errors as JSON, one object a line
     #[arg(long, global = true)]
     pub json: bool,
     /// What to do
@@ -52,17 +52,17 @@ pub struct Args {
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Create a file that must not exist; its body comes from standard input
+    /// Create a file that does not exist; reads its body from standard input
     Add {
         /// The file
         path: String,
     },
-    /// Write a file whose revision is REV or older; its body comes from standard input
+    /// Write a file whose revision is at most REV; reads its body from standard input
     #[command(allow_negative_numbers = true)]
     Set {
         /// The file
         path: String,
-        /// The revision known to the writer: 0 if it must not exist, -1 for whatever there is
+        /// The revision that the writer knows; 0: the file must not exist, -1: any revision
         #[arg(value_name = "REV", value_parser = revision)]
         rev: Revision,
     },
@@ -74,24 +74,24 @@ pub enum Command {
         #[arg(short, long, value_name = "REV", value_parser = revision)]
         rev: Option<Revision>,
     },
-    /// Delete a file whose revision is REV or older
+    /// Delete a file whose revision is at most REV
     #[command(allow_negative_numbers = true)]
     Del {
         /// The file
         path: String,
-        /// The revision known to the writer: -1 for whatever there is
+        /// The revision that the writer knows; -1: any revision
         #[arg(value_name = "REV", value_parser = revision)]
         rev: Revision,
     },
-    /// Print the paths of all files that match
+    /// Print the paths of all files that match a glob
     Find {
-        /// A path in which ? stands for a character, * for a name or a part of one, ** for any path
+        /// A path with wildcards: ? is one character, * a name or a part of one, ** any path
         glob: String,
         /// As of this revision
         #[arg(short, long, value_name = "REV", value_parser = revision)]
         rev: Option<Revision>,
     },
-    /// Print revision and length of a file (0 0: missing; -2 N: a directory of N entries)
+    /// Print a file's revision and length (0 0: missing; -2 N: a directory of N entries)
     Stat {
         /// The file or directory
         path: String,
@@ -101,19 +101,19 @@ pub enum Command {
     },
     /// Print the newest revision
     Rev,
-    /// Print every change of files that match, as it happens
+    /// Print every change of files that match a glob, as it happens
     Watch {
-        /// As for find
+        /// A path with wildcards, as for find
         glob: String,
-        /// From this revision on [default: from now on]
+        /// Begin at this revision [default: from now on]
         #[arg(short, long, value_name = "REV", value_parser = revision)]
         rev: Option<Revision>,
     },
-    /// Print the first change of a file that matches, and end
+    /// Print the first change of a file that matches a glob, and end
     Wait {
-        /// As for find
+        /// A path with wildcards, as for find
         glob: String,
-        /// At or after this revision [default: from now on]
+        /// Begin at this revision [default: from now on]
         #[arg(short, long, value_name = "REV", value_parser = revision)]
         rev: Option<Revision>,
     },
@@ -127,9 +127,9 @@ pub enum Command {
         /// The file
         path: String,
     },
-    /// Measure writes: plain, and with --sync durable too
+    /// Measure how fast writes are: plain, and with --sync durable too
     Bench(Bench),
-    /// Print a script that completes this command in a shell
+    /// Print a script that makes a shell complete this command
     Completions {
         /// The shell
         shell: Shell,
@@ -155,21 +155,29 @@ pub struct Bench {
 
 const LONG_HELP: &str = "\
 Every change gives the cluster a new revision, a number that only grows. A write names the revision
-that the writer knows, and fails if the file has changed since: read, think, write, and if someone
-else was faster, start over. Writes print the new revision.
+that the writer knows, and fails if the file has changed since: read, decide, write, and begin again
+if somebody else was faster. `add`, `set` and `touch` print the new revision.
 
-Changes are printed as a line PATH REV set|del LEN, then LEN bytes of body, then a newline.
+`watch` and `wait` print a change as a line PATH REV set|del LEN, then LEN bytes of body, then a
+newline.
 
 Examples:
-  printf hello | doozer add /greeting         create; fails if it exists
+  printf hello | doozer add /greeting         create; fails if the file exists
   doozer get /greeting
-  printf bye | doozer set /greeting 61        change; fails if it is newer than 61
-  printf bye | doozer set /greeting -1        change, whatever it is
-  printf hi | doozer --sync 1,2 set /a -1     return when persisters 1 and 2 have it on disk
+  printf bye | doozer set /greeting 61        change; fails if the file is newer than 61
+  printf bye | doozer set /greeting -1        change, at any revision
+  printf hi | doozer --sync 1,2 set /a -1     return once persisters 1 and 2 have it on disk
   doozer find '/app/**'                       all files below /app
+  doozer --timeout 30s wait /app/leader       the next change of one file, for at most 30 s
   doozer watch '/app/*' | while read path rev op len; do ...
   doozer bench --sync 1,2,3 --require 2 --in-flight 64
   doozer completions bash > /etc/bash_completion.d/doozer
+
+Environment:
+  DOOZER_URI       the cluster, as -a
+  DOOZER_BOOT_URI  the cluster that knows the addresses of a named cluster, as -b
+  CAIRN_PERSIST    the persisters that a write waits for, as --sync
+  CAIRN_REQUIRE    how many of them, as --require
 
 Exit codes:
   0  done

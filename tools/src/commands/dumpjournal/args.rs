@@ -17,9 +17,9 @@ use crate::read::source::Source;
     about = "Prints a journal as text, one change a line",
     long_about = "Prints a journal as text, one change a line: REV:PATH=BODY for a set, REV:PATH for \
         a delete.\n\n\
-        Reading takes no lock and writes nothing, so a journal may be read while its persister runs, \
-        when it is damaged, and on a full disk. What is valid is printed before what is wrong is \
-        reported.",
+        Takes no lock and writes nothing, so it reads a journal whose persister runs, a damaged \
+        journal, and one on a full disk. Prints everything that is valid before it reports what is \
+        wrong.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {
@@ -30,13 +30,13 @@ pub struct Args {
     /// Print records as JSON, one object a line
     #[arg(long)]
     pub json: bool,
-    /// Print changes exactly as the original Go program does: nothing is escaped
+    /// Print changes exactly as the original Go program does: escape nothing
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
     /// Print where each record lies: offset, sequences, revision, sizes, checksums
     #[arg(long, conflicts_with = "raw")]
     pub headers: bool,
-    /// Print the files that exist at the end, or at another point, by their path
+    /// Print the state at the end, or at another point: all files, by path
     #[arg(long, conflicts_with_all = ["headers", "from", "to"])]
     pub state: bool,
     /// With --state: at this revision
@@ -47,7 +47,7 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub at_revision: Option<i64>,
-    /// With --state: at this moment, as --from takes it
+    /// With --state: at this time, in the forms that --from takes
     #[arg(
         long,
         value_name = "TIME",
@@ -55,25 +55,25 @@ pub struct Args {
         conflicts_with = "at_revision"
     )]
     pub at_time: Option<Timestamp>,
-    /// Print counts, sizes, spans and the paths that change most
+    /// Print counts, sizes, spans, and the paths that change most
     #[arg(long, conflicts_with_all = ["headers", "state", "raw"])]
     pub stats: bool,
-    /// With --stats: so many paths
+    /// With --stats: print this many paths
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
-    /// Print no changes; verify everything and tell the result by the exit code
+    /// Print no changes; verify everything, and tell the result by the exit code
     #[arg(long, conflicts_with_all = ["json", "raw", "headers", "state", "stats", "from", "to", "prefix"])]
     pub check: bool,
-    /// Go on with what is being written, until the output is closed
+    /// At the end, wait for more records and print them, until the output is closed
     #[arg(long, conflicts_with_all = ["headers", "state", "stats", "check"])]
     pub follow: bool,
-    /// Only from here on: a revision, or a time (2026-01-31T10:00:00Z, "10 minutes ago", now)
+    /// Begin here: a revision, or a time (2026-01-31T10:00:00Z, "10 minutes ago", now)
     #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
     pub from: Option<Point>,
-    /// Only up to here, as --from takes it
+    /// End here: a revision or a time, in the forms that --from takes
     #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
     pub to: Option<Point>,
-    /// Only the file PATH and what is below it; with a slash at the end only what is below it
+    /// Print only the file PATH and what is below it; with a slash at its end, only what is below
     #[arg(long, value_name = "PATH")]
     pub prefix: Option<String>,
 }
@@ -82,44 +82,45 @@ const LONG_HELP: &str = "\
 Text form:
   Ordinary text stays as it is. Escaped are backslash (\\\\), newline (\\n), carriage return (\\r),
   and as \\xHH: other control characters, bytes that are not UTF-8, and in a path ':' and '='.
-  So the first ':' of a line always ends the revision and the first '=' ends the path.
-  Changes found after a gap are printed with the revision they really have, in no particular
-  order; gaps themselves are told on standard error.
+  So the first ':' of a line ends the revision, and the first '=' ends the path.
+  A gap is reported on standard error. The changes that closed it follow with the revisions that
+  they really have, in no particular order.
 
 JSON form:
-  Every record is an object: revision, type, and what the type has; gaps, timelines and watermarks
-  too. A path or value that is UTF-8 is text in \"path\" or \"value\", any other is in
-  \"path_base64\" or \"value_base64\". Times are Unix milliseconds.
+  Each record is an object: revision, type, and the fields of the type. Gaps, timelines and
+  watermarks are records too. A path or value that is UTF-8 is text in \"path\" or \"value\"; any
+  other is in \"path_base64\" or \"value_base64\". Times are Unix milliseconds.
 
 Checkpoints:
-  A checkpoint is the state at one revision. Its file is printed as --state prints it, and has
-  --headers (its blocks), --stats and --check. Where retention has removed old segments, the
-  history of a directory begins behind them, and standard error says where; --state begins with a
-  checkpoint. If retention removes records while they are about to be read, the rest is printed and
-  standard error says what was left out.
+  A checkpoint is the state at one revision. Its file is printed as --state prints it, and takes
+  --headers (its blocks), --stats and --check. Where retention has removed old segments, history
+  begins later, and standard error says where; --state then begins with a checkpoint. If retention
+  removes records before they are read, the rest is printed, and standard error names what is
+  missing.
 
 Selection:
   --from and --to are inclusive, and select by the revision that is printed. Where a cluster was
-  replaced and its revisions began anew, --from REV means the newest one that reached REV.
+  replaced and revisions began anew, --from REV means the newest cluster that reached REV.
 
 Examples:
   dumpjournal /var/lib/cairn/1                            everything
-  dumpjournal /var/lib/cairn/1 --prefix /app/db           the life of one file
+  dumpjournal /var/lib/cairn/1 --prefix /app/db           the history of one file
   dumpjournal /var/lib/cairn/1 --from '10 minutes ago'    what just happened
   dumpjournal /var/lib/cairn/1 --follow | grep /app       what is happening
-  dumpjournal /var/lib/cairn/1 --state --at-revision 900  the tree as it was then
-  dumpjournal --check /var/lib/cairn/1/*900.ckpt          is this checkpoint whole?
+  dumpjournal /var/lib/cairn/1 --state --at-revision 900  the state as it was then
+  dumpjournal /var/lib/cairn/1 --stats --top 20           what changes most
   dumpjournal /var/lib/cairn/1 | writejournal copy        a copy, without what was damaged
-  dumpjournal --check /var/lib/cairn/1 || echo see above  is it whole?
+  dumpjournal --check /var/lib/cairn/1 || echo see above  is this journal whole?
+  dumpjournal --check /var/lib/cairn/1/*900.ckpt          is this checkpoint whole?
 
 Exit codes:
   0   whole (without --check: everything was printed; a torn tail is only mentioned)
   1   --check: a torn tail, left by a crash; nothing acknowledged is missing
-  2   corrupt: the error names file, offset and revision; what is valid before it was printed
+  2   corrupt: the error names file, offset and revision; everything valid before it was printed
   3   --check: whole, but with gaps: revisions that the persister could not see (and perhaps a
       torn tail as well)
-  4   not readable: no journal there, or the disk failed
-  64  wrong command line, or a point in history that the journal does not know (any more)";
+  4   not readable: no journal at PATH, or the disk failed
+  64  wrong command line, or a point in history that the journal does not have (any more)";
 
 impl Args {
     /// How records are printed.
