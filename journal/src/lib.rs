@@ -75,8 +75,8 @@ pub use directory::{handle::Directory, lock::DirectoryLock};
 pub use donor::{Donor, JournalDonor, Part, Recalled, Turn};
 pub use error::{Error, Result};
 pub use maintain::{
-    make::{CheckpointOutcome, CheckpointReport, checkpoint, checkpoint_with},
-    retire::{RetentionReport, retire, retire_with},
+    make::{CheckpointOutcome, CheckpointReport},
+    retire::RetentionReport,
     sorted::{SettledState, SortedEntries, Sorter},
 };
 pub use model::{

@@ -17,8 +17,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Error, Journal, Retention, Revision, checkpoint_with, repair_with, retire_with, state,
-    state_and_damage,
+    Directory, Error, Journal, Retention, Revision, repair_with, state, state_and_damage,
     storage::simulated::{Fault, Simulated},
 };
 use common::{append, dir, expected, files, reader, seed, small_options, survival, variable};
@@ -156,7 +155,8 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
             // By another process, with a buffer that makes many runs.
             drop(journal);
             let buffer_bytes = 2 << 10;
-            let report = checkpoint_with(Arc::new(disk.clone()), dir(), buffer_bytes);
+            let report =
+                Directory::on(Arc::new(disk.clone()), dir()).checkpoint_within(buffer_bytes);
             runs += report.unwrap().runs;
             per_call.store(0, Ordering::Relaxed);
             journal = open(&disk).unwrap();
@@ -177,7 +177,10 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
         let preview = disk.fork();
         let base = {
             let dry = preview.after_exit();
-            let base = retire_with(&dry, dir(), &retention).unwrap().base;
+            let base = Directory::on(Arc::new(dry), dir())
+                .retire(&retention)
+                .unwrap()
+                .base;
             base.map_or(before, |b| b.0)
         };
         promise.lock().unwrap().retained_from = before.max(base);
@@ -307,7 +310,9 @@ fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
         let error = state(&reader(&disk), None).unwrap_err();
         assert!(error.is_corruption(), "{error}");
         assert!(error.to_string().contains(".ckpt"), "{error}");
-        let error = retire_with(&disk.fork(), dir(), &NOTHING).err();
+        let error = Directory::on(Arc::new(disk.fork()), dir())
+            .retire(&NOTHING)
+            .err();
         assert!(error.is_none_or(|e| e.is_corruption()));
         if i % 16 == 0 {
             let damaged = disk.fork();
@@ -343,7 +348,9 @@ fn a_last_segment_that_disappeared_is_noticed() {
     let told = state(&reader(&disk), None).unwrap();
     assert_eq!(told.files, expected(130).files, "the checkpoint has it");
     drop(journal);
-    checkpoint_with(Arc::new(disk.clone()), dir(), 1 << 20).unwrap();
+    Directory::on(Arc::new(disk.clone()), dir())
+        .checkpoint_within(1 << 20)
+        .unwrap();
 }
 
 /// What is missing before the oldest segment is damage unless a checkpoint covers it.

@@ -10,7 +10,7 @@ mod common;
 use std::{path::PathBuf, sync::Arc};
 
 use cairn_journal::{
-    CheckpointOutcome, Error, Journal, Result, Retention, Revision, checkpoint_with, state,
+    CheckpointOutcome, Directory, Error, Journal, Result, Retention, Revision, state,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use common::{append, dir, expected, files, reader, small_options, variable};
@@ -41,7 +41,7 @@ fn sample(seed: u64) -> Simulated {
 
 /// A checkpoint of many runs, by a process of its own.
 fn offline(disk: &Simulated) -> Result<u64> {
-    let report = checkpoint_with(Arc::new(disk.clone()), dir(), BUFFER_BYTES)?;
+    let report = Directory::on(Arc::new(disk.clone()), dir()).checkpoint_within(BUFFER_BYTES)?;
     assert_eq!(report.outcome, CheckpointOutcome::Written);
     Ok(report.runs)
 }

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use cairn_journal::{
-    Checkpoint, Error, Reader, Result, Timestamp, state,
+    Directory, Error, Result, Timestamp, state,
     storage::{Access, File, Lock, Storage, simulated::Simulated},
 };
 use common::{append, dir, files, seed, small_options, variable};
@@ -231,7 +231,7 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
 
 /// Reads it in every way. Returns how many entries it has if all of it is accepted.
 fn read(storage: &Watching, path: &Path) -> Result<u64> {
-    let checkpoint = Checkpoint::open_with(storage, path)?;
+    let checkpoint = Directory::on(Arc::new(storage.clone()), dir()).open_checkpoint(path)?;
     let mut before: Option<Bytes> = None;
     let mut count = 0;
     for entry in checkpoint.entries()? {
@@ -296,7 +296,9 @@ fn no_content_makes_a_reader_panic_or_ask_for_more_than_there_is() {
         }
         if n % 16 == 0 {
             // The journal as a whole, which still has all its records.
-            let reader = Reader::open_with(Arc::new(storage.clone()), dir()).unwrap();
+            let reader = Directory::on(Arc::new(storage.clone()), dir())
+                .reader()
+                .unwrap();
             let _ = state(&reader, None);
         }
         let longest = storage.longest.load(Ordering::Relaxed);

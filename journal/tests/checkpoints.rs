@@ -8,8 +8,8 @@ mod common;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cairn_journal::{
-    Change, CheckpointOutcome, Error, GapReason, Journal, NewRecord, Options, Retention, Revision,
-    Sequence, State, Stop, Timeline, Timestamp, checkpoint_with, state,
+    Change, CheckpointOutcome, Directory, Error, GapReason, Journal, NewRecord, Options, Retention,
+    Revision, Sequence, State, Stop, Timeline, Timestamp, state,
     storage::{Disk, simulated::Simulated},
 };
 use common::{append, dir, expected, reader, seed, small_options, variable};
@@ -230,7 +230,9 @@ fn the_state_at_every_retained_revision_is_the_model() {
             } else {
                 journal.close().unwrap();
                 // A buffer that holds a handful of changes: many runs, merged more than once.
-                let report = checkpoint_with(Arc::new(disk.clone()), dir(), 1 << 10).unwrap();
+                let report = Directory::on(Arc::new(disk.clone()), dir())
+                    .checkpoint_within(1 << 10)
+                    .unwrap();
                 journal = open(&disk);
                 report
             };
@@ -371,7 +373,9 @@ fn memory_is_bounded_by_the_buffers() {
         .unwrap();
     journal.close().unwrap();
     const BUFFER: usize = 256 << 10;
-    let report = checkpoint_with(Arc::new(Disk), dir.path(), BUFFER).unwrap();
+    let report = Directory::on(Arc::new(Disk), dir.path())
+        .checkpoint_within(BUFFER)
+        .unwrap();
     let newest = report.newest.unwrap();
     assert_eq!(newest.len(), 20_000);
     println!(

@@ -12,7 +12,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Journal, NewRecord, Options, Reader, Record, Revision, Sequence, Timestamp,
+    Change, Directory, Entry, Journal, NewRecord, Options, Record, Revision, Sequence, Timestamp,
     repair_with,
     storage::simulated::{SECTOR_BYTES, Simulated},
 };
@@ -29,7 +29,7 @@ fn options() -> Options {
 }
 
 fn open(disk: &Simulated) -> cairn_journal::Result<(Journal, cairn_journal::Recovery)> {
-    Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options())
+    Directory::on(Arc::new(disk.clone()), Path::new(DIR)).open(options())
 }
 
 fn change(n: i64) -> NewRecord {
@@ -79,7 +79,9 @@ fn small() -> Small {
         }
     }
     let disk = disk.after_exit();
-    let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .reader()
+        .unwrap();
     let records: Vec<_> = reader.records().map(Result::unwrap).collect();
     let files = segments(&disk);
     assert!(files.len() >= 4, "{}", files.len());
@@ -135,7 +137,9 @@ impl Small {
         } else {
             self.records.last().unwrap().synced
         };
-        let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+            .reader()
+            .unwrap();
         let mut seen = 0;
         let mut reported = false;
         for found in reader.records() {
@@ -183,7 +187,9 @@ impl Small {
         counts.repaired += 1;
         let report = repair_with(disk, Path::new(DIR)).unwrap();
         let (_, recovery) = open(disk).unwrap();
-        let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+            .reader()
+            .unwrap();
         let kept: BTreeMap<_, _> = reader
             .records()
             .map(|r| r.unwrap())

@@ -19,7 +19,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Recovery, Revision,
+    Change, Directory, Entry, Error, Journal, NewRecord, Options, Record, Recovery, Revision,
     Sequence, Timestamp, repair_with,
     storage::simulated::{Fault, Simulated},
 };
@@ -134,7 +134,9 @@ fn check(disk: &Simulated, model: &Model, thorough: bool) {
     } else {
         recovery.valid_to.0.saturating_sub(40).max(1)
     };
-    let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .reader()
+        .unwrap();
     let mut expected = from;
     for found in reader.records_from(Sequence(from)) {
         let found = found.unwrap();
@@ -151,7 +153,7 @@ fn check(disk: &Simulated, model: &Model, thorough: bool) {
 
 /// What a reader finds before anybody has opened the journal for writing: all that was acknowledged.
 fn check_reading(disk: &Simulated, model: &Model) {
-    let reader = match Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)) {
+    let reader = match Directory::on(Arc::new(disk.clone()), Path::new(DIR)).reader() {
         Ok(reader) => reader,
         Err(error) => return assert_eq!(model.acknowledged, 0, "{error}"),
     };
@@ -429,7 +431,9 @@ fn repair_survives_crashes_in_itself() {
 
 /// All records of a repaired journal that opens, without the time of the repair.
 fn salvaged(disk: &Simulated) -> Vec<(Sequence, Revision, Entry)> {
-    let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .reader()
+        .unwrap();
     let records = reader.records().map(|r| {
         let r = r.unwrap();
         let entry = match r.entry {

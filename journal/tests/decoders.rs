@@ -12,7 +12,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Error, Journal, NewRecord, Options, Reader, Record, Retention, Revision,
+    Change, Directory, Entry, Error, Journal, NewRecord, Options, Record, Retention, Revision,
     Timestamp, repair_with, storage::simulated::Simulated,
 };
 use proptest::prelude::*;
@@ -28,8 +28,9 @@ fn options() -> Options {
 /// Segments and a checkpoint; without the segments that it covers, or with all.
 fn sample(is_retired: bool) -> Simulated {
     let disk = Simulated::new(1);
-    let (journal, _) =
-        Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+    let (journal, _) = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .open(options())
+        .unwrap();
     for n in 1..60 {
         if n == 40 {
             journal.checkpoint().unwrap();
@@ -59,7 +60,7 @@ fn file(disk: &Simulated, which: prop::sample::Index) -> PathBuf {
 /// Reads, opens and repairs; each may refuse, none may panic.
 fn everything(disk: &Simulated) {
     let dir = Path::new(DIR);
-    if let Ok(reader) = Reader::open_with(Arc::new(disk.clone()), dir) {
+    if let Ok(reader) = Directory::on(Arc::new(disk.clone()), dir).reader() {
         for record in reader.records() {
             if record.is_err() {
                 break;
@@ -68,9 +69,11 @@ fn everything(disk: &Simulated) {
         let _ = cairn_journal::state(&reader, None);
         let _ = cairn_journal::state(&reader, Some(Revision(45)));
     }
-    drop(Journal::open_with(Arc::new(disk.clone()), dir, options()));
+    drop(Directory::on(Arc::new(disk.clone()), dir).open(options()));
     if repair_with(disk, dir).is_ok() {
-        Journal::open_with(Arc::new(disk.clone()), dir, options()).unwrap();
+        Directory::on(Arc::new(disk.clone()), dir)
+            .open(options())
+            .unwrap();
     }
 }
 
@@ -119,7 +122,7 @@ proptest! {
         observed_at in any::<i64>(),
     ) {
         let disk = Simulated::new(1);
-        let (journal, _) = Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).unwrap();
+        let (journal, _) = Directory::on(Arc::new(disk.clone()), Path::new(DIR)).open(options()).unwrap();
         let mut written = Vec::new();
         for (n, changes) in records.into_iter().enumerate() {
             let changes = changes.into_iter().map(|(path, value, revision)| {
@@ -138,7 +141,7 @@ proptest! {
             written.push(record);
         }
         journal.close().unwrap();
-        let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR)).reader().unwrap();
         // Seals and the closing watermark are the journal's own.
         let is_ours = |r: &Record| matches!(r.entry, Entry::Changes { .. });
         let read: Vec<_> = reader.records().map(Result::unwrap).filter(is_ours).collect();
@@ -175,10 +178,12 @@ fn a_version_from_the_future_is_refused_by_name() {
         )
     };
     assert!(is_other(
-        Journal::open_with(Arc::new(disk.clone()), dir, options()).unwrap_err()
+        Directory::on(Arc::new(disk.clone()), dir)
+            .open(options())
+            .unwrap_err()
     ));
     assert!(is_other(repair_with(&disk, dir).unwrap_err()));
-    let reader = Reader::open_with(Arc::new(disk), dir).unwrap();
+    let reader = Directory::on(Arc::new(disk), dir).reader().unwrap();
     assert!(is_other(reader.records().next().unwrap().unwrap_err()));
 }
 

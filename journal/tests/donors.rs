@@ -15,8 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use cairn_journal::{
-    Change, Donor, Entry, Gap, GapPhase, GapReason, Journal, JournalDonor, NewRecord, Op, Options,
-    Reader, Record, RepairReport, Revision, Sequence, Timeline, Timestamp, repair_from_with,
+    Change, Directory, Donor, Entry, Gap, GapPhase, GapReason, Journal, JournalDonor, NewRecord,
+    Op, Options, Record, RepairReport, Revision, Sequence, Timeline, Timestamp, repair_from_with,
     repair_with, state,
     storage::simulated::{Fault, Simulated, Survival},
 };
@@ -112,7 +112,7 @@ impl History {
         options.idle_watermark = None;
         options.preallocate = false;
         let open = || {
-            let opened = Journal::open_with(Arc::new(disk.clone()), dir, options.clone());
+            let opened = Directory::on(Arc::new(disk.clone()), dir).open(options.clone());
             opened.unwrap().0
         };
         let mut journal = open();
@@ -213,7 +213,7 @@ fn segments(disk: &Simulated, dir: &Path) -> Vec<PathBuf> {
 }
 
 fn read(disk: &Simulated, dir: &Path) -> Vec<Record> {
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir).reader().unwrap();
     reader.records().map(Result::unwrap).collect()
 }
 
@@ -479,7 +479,9 @@ impl Case {
             }
             counts.revisions += 1;
         }
-        let reader = Reader::open_with(Arc::new(disk.clone()), &copy.dir).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), &copy.dir)
+            .reader()
+            .unwrap();
         let state = state(&reader, None).unwrap();
         if named.is_empty() {
             if let Some(gap) = state.open_gap {
@@ -621,7 +623,9 @@ fn nothing_is_lost_that_any_of_three_journals_still_had() {
                 "a second repair found something: {again}"
             );
             let options = Options::default();
-            Journal::open_with(Arc::new(disk.clone()), &case.copies[own].dir, options).unwrap();
+            Directory::on(Arc::new(disk.clone()), &case.copies[own].dir)
+                .open(options)
+                .unwrap();
         }
     });
     println!("{cases} cases of three journals: {counts:?}");

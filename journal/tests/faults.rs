@@ -12,7 +12,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Error, Journal, NewRecord, Options, Reader, Result, Revision, Sequence,
+    Change, Directory, Entry, Error, Journal, NewRecord, Options, Result, Revision, Sequence,
     Timestamp,
     storage::simulated::{Fault, Simulated, Survival},
 };
@@ -34,11 +34,15 @@ fn open_ready(disk: &Simulated) -> Result<Journal> {
     let mut options = options();
     options.preallocate = true;
     options.uncached_bytes = 300;
-    Journal::open_by_hand(Arc::new(disk.clone()), Path::new(DIR), options).map(|(j, _)| j)
+    Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .open_by_hand(options)
+        .map(|(j, _)| j)
 }
 
 fn open(disk: &Simulated) -> Result<Journal> {
-    Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options()).map(|(j, _)| j)
+    Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .open(options())
+        .map(|(j, _)| j)
 }
 
 fn change(n: u64) -> NewRecord {
@@ -52,7 +56,9 @@ fn change(n: u64) -> NewRecord {
 
 /// The revisions that a disk holds, in order of their sequence.
 fn revisions(disk: &Simulated) -> Vec<u64> {
-    let reader = Reader::open_with(Arc::new(disk.clone()), Path::new(DIR)).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .reader()
+        .unwrap();
     let records = reader.records().map(Result::unwrap);
     records
         .filter(|r| matches!(r.entry, Entry::Changes { .. }))

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, GapPhase, GapReason, Journal, NewRecord, Options, Reader, Revision, Timeline,
+    Change, Directory, Entry, GapPhase, GapReason, NewRecord, Options, Reader, Revision, Timeline,
     Timestamp, repair_with, state, storage::simulated::Simulated,
 };
 
@@ -42,7 +42,8 @@ fn written() -> Simulated {
     let disk = Simulated::new(0xCA1);
     let dir = Path::new(DIR);
     let open = || {
-        Journal::open_with(Arc::new(disk.clone()), dir, options())
+        Directory::on(Arc::new(disk.clone()), dir)
+            .open(options())
             .unwrap()
             .0
     };
@@ -106,7 +107,7 @@ fn written() -> Simulated {
     // The record of revision 61, in the first segment.
     let path = dir.join("00000000000000000001.seg");
     let mut content = disk.content(&path).unwrap();
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir).reader().unwrap();
     let victim = reader
         .records()
         .map(Result::unwrap)

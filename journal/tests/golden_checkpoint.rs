@@ -13,7 +13,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Checkpoint, GapReason, Journal, NewRecord, Options, Reader, Revision, Sequence,
+    Change, Checkpoint, Directory, GapReason, NewRecord, Options, Reader, Revision, Sequence,
     Timeline, Timestamp, state, storage::simulated::Simulated,
 };
 
@@ -42,7 +42,9 @@ fn written() -> Simulated {
     options.segment_bytes = 64 << 10;
     options.idle_watermark = None;
     options.preallocate = false;
-    let (journal, _) = Journal::open_with(Arc::new(disk.clone()), Path::new(DIR), options).unwrap();
+    let (journal, _) = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
+        .open(options)
+        .unwrap();
     let t = Timestamp(1_700_000_000_001);
     let append = |record| journal.append_and_commit(record).unwrap();
 

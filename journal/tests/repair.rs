@@ -12,7 +12,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Reader, Record, Revision,
+    Change, Directory, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Record, Revision,
     Sequence, Timeline, Timestamp, repair_with, state,
     storage::{Access, File, Lock, Storage, simulated::Simulated},
 };
@@ -33,7 +33,7 @@ fn dir() -> &'static Path {
 }
 
 fn open(disk: &Simulated) -> cairn_journal::Result<(Journal, cairn_journal::Recovery)> {
-    Journal::open_with(Arc::new(disk.clone()), dir(), options())
+    Directory::on(Arc::new(disk.clone()), dir()).open(options())
 }
 
 fn change(n: i64) -> NewRecord {
@@ -61,7 +61,9 @@ fn filled_by(seed: u64, revisions: std::ops::RangeInclusive<i64>) -> Simulated {
 }
 
 fn records(disk: &Simulated) -> Vec<Record> {
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap();
     reader.records().map(Result::unwrap).collect()
 }
 
@@ -96,7 +98,11 @@ fn revisions(records: &[Record]) -> Vec<i64> {
 
 /// What a reader shows before it meets damage, without a copy and with one, and the error that ends it.
 fn read_until_damage(disk: &Simulated) -> (Vec<(Sequence, u64)>, Error) {
-    let open = || Reader::open_with(Arc::new(disk.clone()), dir()).expect("it has segments");
+    let open = || {
+        Directory::on(Arc::new(disk.clone()), dir())
+            .reader()
+            .expect("it has segments")
+    };
     let mut shown = Vec::new();
     let mut records = open().records();
     let error = loop {
@@ -335,7 +341,9 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
         (gap.first, gap.last, gap.reason),
         (Revision(1), Revision(20), GapReason::Damage)
     );
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap();
     assert!(matches!(
         state(&reader, Some(Revision(10))),
         Err(Error::NotSeen {
@@ -384,7 +392,9 @@ fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
     assert_eq!(retired.segments.len(), 2, "{retired:?}");
     journal.append_and_commit(change(41)).unwrap();
     let told = || {
-        let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), dir())
+            .reader()
+            .unwrap();
         let mut asked: Vec<_> = (1..=41).chain(88..=93).map(Revision).collect();
         asked.push(Revision(1000));
         let tell = |at: Revision| (at, state(&reader, Some(at)).ok().map(|s| s.files));
@@ -426,7 +436,9 @@ fn an_older_difference_does_not_make_later_damage_good() {
         last: Revision(5),
         reason: GapReason::Damage,
     };
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap();
     assert_eq!(state(&reader, None).unwrap().open_gap, Some(damage));
     for _ in 0..3 {
         let (journal, _) = open(&disk).unwrap();
@@ -475,7 +487,9 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
         .append_and_commit(NewRecord::gap_closed(first, last, reason, Timestamp(0)))
         .unwrap();
     let told = |disk: &Simulated| {
-        let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+        let reader = Directory::on(Arc::new(disk.clone()), dir())
+            .reader()
+            .unwrap();
         state(&reader, None).unwrap().open_gap
     };
     assert_eq!((journal.end().open_gap, told(&disk)), (damage, damage));
@@ -558,7 +572,9 @@ fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
     let report = repair_with(&disk, dir()).unwrap();
     assert_eq!(report.damaged[0].lost, None, "{report}");
     assert_eq!(open(&disk).unwrap().0.end().open_gap, None);
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap();
     assert!(state(&reader, None).unwrap().files.contains_key(&b"/x"[..]));
 }
 
@@ -580,7 +596,9 @@ fn a_state_before_an_open_difference_belongs_to_the_timeline_before_it() {
         .unwrap();
     let into = NewRecord::timeline(first.previous(), timeline("b", false));
     journal.append_and_commit(into).unwrap();
-    let reader = Reader::open_with(Arc::new(disk.clone()), dir()).unwrap();
+    let reader = Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap();
     let told = state(&reader, None).unwrap();
     assert_eq!(told.timeline.unwrap().id, "a");
     assert_eq!((told.revision, told.files.len()), (Revision(9), 9));
@@ -736,6 +754,6 @@ fn few_files_are_open_at_once_and_half_a_listing_is_not_believed() {
     let most = odd.most.load(Ordering::Relaxed);
     println!("{count} segments, {most} files open at once");
     assert!(count > 20 && most < 12, "{most} of {count}");
-    let reader = Reader::open_with(odd, dir()).unwrap();
+    let reader = Directory::on(odd, dir()).reader().unwrap();
     assert_eq!(reader.records().filter(Result::is_err).count(), 0);
 }

@@ -16,7 +16,7 @@ use crate::{
         blocks::{BlockReader, Item, damaged, read_footer},
         buffers::Meter,
     },
-    directory::listing::Listing,
+    directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
     format::{
         checkpoint::{Footer, HEADER_BYTES, Header},
@@ -69,30 +69,36 @@ pub struct CheckpointEntry {
     pub value: Bytes,
 }
 
-impl Checkpoint {
-    /// The checkpoints in the journal at `dir`, oldest first, whatever is in them.
+impl Directory {
+    /// The checkpoint files of the journal, oldest first, whatever is in them.
     ///
     /// # Errors
     /// The disk's; a file that is named like ours and is not.
-    pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-        let listing = Listing::read(&Disk, dir)?;
+    pub fn checkpoint_files(&self) -> Result<Vec<PathBuf>> {
+        let listing = Listing::read(self.storage(), self.path())?;
         Ok(listing.checkpoints.into_values().collect())
     }
 
+    /// Opens a checkpoint file of this storage: [`Checkpoint::open`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_checkpoint(&self, path: &Path) -> Result<Checkpoint> {
+        Checkpoint::open_on(self.storage(), path)
+    }
+}
+
+impl Checkpoint {
     /// Opens a checkpoint file. Under a name like that of a checkpoint it must be of that revision; any
     /// other name will do too, as that of a damaged one which repair has set aside.
     ///
     /// # Errors
     /// [`Error::CheckpointDamaged`] if header or footer do not verify; [`Error::OtherFormat`]; the disk's.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_with(&Disk, path)
+        Self::open_on(&Disk, path)
     }
 
-    /// The same on any storage.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`].
-    pub fn open_with(storage: &dyn Storage, path: &Path) -> Result<Self> {
+    pub(crate) fn open_on(storage: &dyn Storage, path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy());
         let file = Named::open(storage, path, Access::Read)?;
         let named = match classify(name.as_deref().unwrap_or_default()) {

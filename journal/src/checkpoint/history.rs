@@ -72,7 +72,7 @@ impl History {
             oldest: oldest.clone(),
         };
         for path in listing.checkpoints.values() {
-            let checkpoint = match Checkpoint::open_with(storage, path) {
+            let checkpoint = match Checkpoint::open_on(storage, path) {
                 Ok(checkpoint) => checkpoint,
                 Err(error @ Error::CheckpointDamaged { .. }) => {
                     history.checkpoints.damaged.push(error);

@@ -22,7 +22,7 @@ impl Vetted {
     pub(crate) fn read(storage: &dyn Storage, listing: &Listing, uuid: Uuid) -> Result<Self> {
         let mut vetted = Self::default();
         for path in listing.checkpoints.values() {
-            let checked = Checkpoint::open_with(storage, path).and_then(|checkpoint| {
+            let checked = Checkpoint::open_on(storage, path).and_then(|checkpoint| {
                 checkpoint.verify()?;
                 if checkpoint.uuid() != uuid {
                     return Err(Error::ForeignFile {

@@ -8,11 +8,10 @@ use std::{
 };
 
 use crate::{
-    directory::listing::Listing,
+    directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
     format::names::{CHECKPOINT, LOCK, REPAIR},
     storage::{
-        disk::Disk,
         file_handle::Named,
         traits::{Access, Lock, Storage},
     },
@@ -93,15 +92,15 @@ pub struct DirectoryLock {
     _lock: Box<dyn Lock>,
 }
 
-impl DirectoryLock {
-    /// Takes the lock of the journal in `dir`, and leaves everything else alone. `None` if somebody
-    /// else has it, or if the disk cannot be written to.
+impl Directory {
+    /// Takes the lock of the journal, and leaves everything else alone. `None` if somebody else has it,
+    /// or if the disk cannot be written to.
     ///
     /// # Errors
     /// The disk's, unless it only cannot be written to.
-    pub fn try_take(dir: &Path) -> Result<Option<Self>> {
-        match take_lock(&Disk, dir) {
-            Ok(lock) => Ok(Some(Self { _lock: lock })),
+    pub fn try_lock(&self) -> Result<Option<DirectoryLock>> {
+        match take_lock(self.storage(), self.path()) {
+            Ok(lock) => Ok(Some(DirectoryLock { _lock: lock })),
             Err(Error::Locked { .. }) => Ok(None),
             Err(Error::Io { source, .. })
                 if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) =>

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     checkpoint::{blocks::BlockWriter, buffers::Meter, file::Checkpoint, history::History},
     directory::{
+        handle::Directory,
         listing::Listing,
         lock::{exclusive, refuse_half_repaired, take_lock},
     },
@@ -31,10 +32,9 @@ use crate::{
     segment::{create, open::Segment},
     stop::Stop,
     storage::{
-        disk::Disk,
         file_handle::Named,
         salt::new_salt,
-        traits::{Access, SharedStorage, Storage},
+        traits::{Access, Storage},
     },
     write::journal::Journal,
 };
@@ -96,7 +96,7 @@ impl Journal {
     pub fn checkpoint_unless(&self, stop: &Stop) -> Result<CheckpointReport> {
         let reader = self.reader()?;
         let upto = self.end().durable;
-        run(reader.storage(), self.dir(), upto, BUFFER_BYTES, stop)
+        run(reader.directory(), upto, BUFFER_BYTES, stop)
     }
 
     /// How long the segments are that begin behind this record. What is behind it in the record's own
@@ -106,44 +106,44 @@ impl Journal {
     /// The disk's.
     pub fn segment_bytes_after(&self, sequence: Sequence) -> Result<u64> {
         let reader = self.reader()?;
-        let listing = Listing::read(&**reader.storage(), self.dir())?;
+        let listing = Listing::read(reader.directory().storage(), self.dir())?;
         let last = listing.segments.keys().next_back().copied();
         let mut bytes = 0;
         for (first, path) in listing.segments.range(sequence.next()..) {
             if Some(*first) != last {
-                bytes += Named::open(&**reader.storage(), path, Access::Read)?.len()?;
+                bytes += Named::open(reader.directory().storage(), path, Access::Read)?.len()?;
             }
         }
         Ok(bytes)
     }
 }
 
-/// Makes a checkpoint of the journal in `dir`, which nobody has open for writing: of all that its own
-/// records prove to be durable.
-///
-/// # Errors
-/// As [`Journal::checkpoint`]; [`crate::Error::Locked`] also while a process has the journal open.
-pub fn checkpoint(dir: &Path) -> Result<CheckpointReport> {
-    checkpoint_with(Arc::new(Disk), dir, BUFFER_BYTES)
-}
-
-/// The same on any storage, with so many bytes of changes sorted in memory at once.
-///
-/// # Errors
-/// As [`checkpoint`].
-pub fn checkpoint_with(
-    storage: SharedStorage,
-    dir: &Path,
-    buffer_bytes: usize,
-) -> Result<CheckpointReport> {
-    let listing = Listing::read(&*storage, dir)?;
-    if listing.segments.is_empty() {
-        return Err(listing.not_a_journal(dir));
+impl Directory {
+    /// Makes a checkpoint of the journal, which nobody has open for writing: of all that its own records
+    /// prove to be durable.
+    ///
+    /// # Errors
+    /// As [`Journal::checkpoint`]; [`crate::Error::Locked`] also while a process has the journal open.
+    pub fn checkpoint(&self) -> Result<CheckpointReport> {
+        self.checkpoint_within(BUFFER_BYTES)
     }
-    let _lock = take_lock(&*storage, dir)?;
-    refuse_half_repaired(&*storage, dir)?;
-    let upto = proven_durable(&*storage, dir)?;
-    run(&storage, dir, upto, buffer_bytes, &Stop::new())
+
+    /// [`Directory::checkpoint`] with so many bytes of changes sorted in memory at once. What does not
+    /// fit is sorted in temporary files.
+    ///
+    /// # Errors
+    /// As [`Directory::checkpoint`].
+    pub fn checkpoint_within(&self, buffer_bytes: usize) -> Result<CheckpointReport> {
+        let (storage, dir) = (self.storage(), self.path());
+        let listing = Listing::read(storage, dir)?;
+        if listing.segments.is_empty() {
+            return Err(listing.not_a_journal(dir));
+        }
+        let _lock = take_lock(storage, dir)?;
+        refuse_half_repaired(storage, dir)?;
+        let upto = proven_durable(storage, dir)?;
+        run(self, upto, buffer_bytes, &Stop::new())
+    }
 }
 
 /// The newest sequence that the journal itself proves to be durable.
@@ -159,14 +159,14 @@ fn proven_durable(storage: &dyn Storage, dir: &Path) -> Result<Sequence> {
 /// Makes a checkpoint of what is settled up to `upto`, which must be durable. `buffer_bytes`: how
 /// much of the changes is sorted in memory at once.
 fn run(
-    storage: &SharedStorage,
-    dir: &Path,
+    directory: &Directory,
     upto: Sequence,
     buffer_bytes: usize,
     stop: &Stop,
 ) -> Result<CheckpointReport> {
+    let (storage, dir) = (directory.shared(), directory.path());
     let _lock = exclusive(&**storage, dir)?;
-    let reader = Reader::open_with(storage.clone(), dir)?;
+    let reader = directory.reader()?;
     let history = History::read(&**storage, dir)?;
     let workshop = Workshop {
         storage: storage.clone(),
@@ -260,7 +260,7 @@ impl Job<'_> {
 
     /// Whether a sound checkpoint of another timeline has the name.
     fn is_taken(&self, path: &Path, point: &Point) -> Result<bool> {
-        match Checkpoint::open_with(self.storage(), path) {
+        match Checkpoint::open_on(self.storage(), path) {
             Ok(other) => Ok(other.header.counting_from != point.counting_from),
             Err(Error::CheckpointDamaged { .. }) => Ok(false),
             Err(error) if error.is_gone() => Ok(false),
@@ -343,7 +343,7 @@ impl Job<'_> {
             });
         }
         create::publish(self.storage(), &self.workshop.dir, file, path.to_owned())?;
-        let named = Checkpoint::open_with(self.storage(), path)?;
+        let named = Checkpoint::open_on(self.storage(), path)?;
         debug_assert_eq!(named.header, *header);
         Ok(named)
     }

@@ -12,6 +12,7 @@ use crate::{
         retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
     },
     directory::{
+        handle::Directory,
         listing::Listing,
         lock::{exclusive, refuse_half_repaired, take_lock},
     },
@@ -21,7 +22,6 @@ use crate::{
     segment::{chain, create, open::Segment},
     stop::Stop,
     storage::{
-        disk::Disk,
         file_handle::Named,
         traits::{Access, Storage},
     },
@@ -61,44 +61,31 @@ impl Journal {
     /// # Errors
     /// As [`Journal::retire`].
     pub fn retire_unless(&self, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
-        run(&**self.reader()?.storage(), self.dir(), retention, stop)
+        run(self.reader()?.directory(), retention, stop)
     }
 }
 
-/// Removes what is outside the window and covered by a checkpoint from the journal in `dir`, which
-/// nobody has open for writing.
-///
-/// # Errors
-/// As [`Journal::retire`]; [`crate::Error::Locked`] also while a process has the journal open.
-pub fn retire(dir: &Path, retention: &Retention) -> Result<RetentionReport> {
-    retire_with(&Disk, dir, retention)
-}
-
-/// The same on any storage.
-///
-/// # Errors
-/// As [`retire`].
-pub fn retire_with(
-    storage: &dyn Storage,
-    dir: &Path,
-    retention: &Retention,
-) -> Result<RetentionReport> {
-    let listing = Listing::read(storage, dir)?;
-    if listing.segments.is_empty() {
-        return Err(listing.not_a_journal(dir));
+impl Directory {
+    /// Removes what is outside the window and covered by a checkpoint from the journal, which nobody has
+    /// open for writing.
+    ///
+    /// # Errors
+    /// As [`Journal::retire`]; [`crate::Error::Locked`] also while a process has the journal open.
+    pub fn retire(&self, retention: &Retention) -> Result<RetentionReport> {
+        let (storage, dir) = (self.storage(), self.path());
+        let listing = Listing::read(storage, dir)?;
+        if listing.segments.is_empty() {
+            return Err(listing.not_a_journal(dir));
+        }
+        let _lock = take_lock(storage, dir)?;
+        refuse_half_repaired(storage, dir)?;
+        run(self, retention, &Stop::new())
     }
-    let _lock = take_lock(storage, dir)?;
-    refuse_half_repaired(storage, dir)?;
-    run(storage, dir, retention, &Stop::new())
 }
 
-fn run(
-    storage: &dyn Storage,
-    dir: &Path,
-    retention: &Retention,
-    stop: &Stop,
-) -> Result<RetentionReport> {
+fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
     stop.check()?;
+    let (storage, dir) = (directory.storage(), directory.path());
     let _lock = exclusive(storage, dir)?;
     let history = History::read(storage, dir)?;
     let mut report = RetentionReport {

@@ -141,7 +141,7 @@ impl Journal {
     fn attempt(&self, stop: &Stop) -> Result<SettledState> {
         let reader = self.reader()?;
         let upto = self.end().durable;
-        let history = History::read(&**reader.storage(), reader.dir())?;
+        let history = History::read(reader.directory().storage(), reader.dir())?;
         let mut damaged = history.checkpoints.damaged.clone();
         for base in &history.checkpoints.usable {
             match base.verify_unless(stop) {
@@ -170,7 +170,7 @@ impl Journal {
 }
 
 fn workshop(reader: &Reader, stop: &Stop) -> Workshop {
-    let storage = reader.storage().clone();
+    let storage = reader.directory().shared().clone();
     // Numbers of its own: others may be at work in the same directory.
     let made = AtomicU64::new(new_salt(&*storage) | 1 << 63);
     Workshop {

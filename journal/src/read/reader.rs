@@ -6,7 +6,6 @@
 //! returned need not be durable yet; a later record's [`Record::synced`] says so.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::{
     checkpoint::history::{Checkpoints, History},
@@ -17,7 +16,6 @@ use crate::{
         ids::{Revision, Sequence},
     },
     read::records::{Begin, Records},
-    storage::{disk::Disk, traits::SharedStorage},
 };
 
 /// A read-only view of a journal.
@@ -46,27 +44,29 @@ impl Beginning {
     }
 }
 
-impl Reader {
-    /// Opens the journal in `dir` for reading.
+impl Directory {
+    /// Opens the journal for reading. Takes no lock, writes nothing.
     ///
     /// # Errors
-    /// [`Error::NotAJournal`]; the disk's. Damage is met where it is read.
-    pub fn open(dir: &Path) -> Result<Self> {
-        Self::open_with(Arc::new(Disk), dir)
-    }
-
-    /// The same on any storage.
-    ///
-    /// # Errors
-    /// As [`Reader::open`].
-    pub fn open_with(storage: SharedStorage, dir: &Path) -> Result<Self> {
-        let listing = Listing::read(&*storage, dir)?;
+    /// [`Error::NotAJournal`](crate::Error::NotAJournal); the disk's. Damage is met where it is read.
+    pub fn reader(&self) -> Result<Reader> {
+        let listing = Listing::read(self.storage(), self.path())?;
         if listing.segments.is_empty() {
-            return Err(listing.not_a_journal(dir));
+            return Err(listing.not_a_journal(self.path()));
         }
-        Ok(Self {
-            directory: Directory::on(storage, dir),
+        Ok(Reader {
+            directory: self.clone(),
         })
+    }
+}
+
+impl Reader {
+    /// Opens the journal in `dir` for reading: [`Directory::reader`].
+    ///
+    /// # Errors
+    /// As [`Directory::reader`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        Directory::at(dir).reader()
     }
 
     /// The directory.
@@ -100,8 +100,10 @@ impl Reader {
         })
     }
 
-    pub(crate) fn storage(&self) -> &SharedStorage {
-        self.directory.shared()
+    /// The directory that it reads.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// All records that there still are, oldest first. Retention may have removed older ones; then a

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{
-    directory::listing::Listing,
+    directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
     format::{
         layout::{SEGMENT_HEADER_BYTES, SegmentHeader},
@@ -82,19 +82,21 @@ pub struct StoredRecord {
     pub header_crc: u32,
 }
 
-impl SegmentFile {
-    /// The segments of the journal in `dir`, oldest first.
+impl Directory {
+    /// The segment files of the journal, oldest first.
     ///
     /// # Errors
     /// The disk's; a directory that is no journal.
-    pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-        let listing = Listing::read(&Disk, dir)?;
+    pub fn segment_files(&self) -> Result<Vec<PathBuf>> {
+        let listing = Listing::read(self.storage(), self.path())?;
         if listing.segments.is_empty() {
-            return Err(listing.not_a_journal(dir));
+            return Err(listing.not_a_journal(self.path()));
         }
         Ok(listing.segments.into_values().collect())
     }
+}
 
+impl SegmentFile {
     /// Opens the segment at `path`. Under a name like that of a segment it must be that one; any
     /// other name will do too, as that of a damaged segment which repair has set aside.
     ///

@@ -93,7 +93,7 @@ pub(crate) const RETRIES: usize = 64;
 /// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind what
 /// was wanted, so that it meant something else, is all of it read again.
 fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
-    let history = History::read(&**reader.storage(), reader.dir())?;
+    let history = History::read(reader.directory().storage(), reader.dir())?;
     let mut damaged = history.checkpoints.damaged.clone();
     let bases = history.checkpoints.usable.iter().map(Some);
     let mut bases: Vec<_> = bases.chain(history.is_complete().then_some(None)).collect();

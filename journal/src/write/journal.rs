@@ -18,7 +18,7 @@ use crate::{
     options::Options,
     read::reader::Reader,
     recovery::open::{Recovery, open},
-    storage::{disk::Disk, traits::SharedStorage, zeros::first_fill},
+    storage::zeros::first_fill,
     write::{
         idle::Idle,
         pending::Pending,
@@ -41,28 +41,16 @@ pub struct Journal {
     preparer: Option<Preparer>,
 }
 
-impl Journal {
-    /// Opens the journal in `dir` for writing: creates directory and journal if there is none, else
-    /// recovers it. See `docs/format.md` for the steps.
+impl Directory {
+    /// Opens the journal for writing: creates directory and journal if there is none, else recovers it.
+    /// `docs/format.md` has the steps.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) and [`Error::CheckpointDamaged`](crate::Error::CheckpointDamaged)
     /// before anything was changed; [`Error::Locked`](crate::Error::Locked) while another process has it open; what
     /// [`crate::Error`] says of directories that are no journal of this version.
-    pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovery)> {
-        Self::open_with(Arc::new(Disk), dir, options)
-    }
-
-    /// The same on any storage.
-    ///
-    /// # Errors
-    /// As [`Journal::open`].
-    pub fn open_with(
-        storage: SharedStorage,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Self, Recovery)> {
-        let (mut journal, recovery) = Self::open_without_threads(storage, dir, options)?;
+    pub fn open(&self, options: Options) -> Result<(Journal, Recovery)> {
+        let (mut journal, recovery) = Journal::open_without_threads(self, options)?;
         let shared = &journal.shared;
         journal.idle = shared
             .options
@@ -72,15 +60,21 @@ impl Journal {
         Ok((journal, recovery))
     }
 
-    /// The same without anything happening in the background, so that a simulation can be repeated:
-    /// no idle watermarks, and room is made ahead only by [`Journal::prepare`].
+    /// [`Directory::open`] without anything happening in the background, so that a simulation can be
+    /// repeated: no idle watermarks, and room is made ahead only by [`Journal::prepare`].
     #[cfg(feature = "faulty")]
-    pub fn open_by_hand(
-        storage: SharedStorage,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Self, Recovery)> {
-        Self::open_without_threads(storage, dir, options)
+    pub fn open_by_hand(&self, options: Options) -> Result<(Journal, Recovery)> {
+        Journal::open_without_threads(self, options)
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `dir` for writing: [`Directory::open`].
+    ///
+    /// # Errors
+    /// As [`Directory::open`].
+    pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovery)> {
+        Directory::at(dir).open(options)
     }
 
     /// Makes room ahead of the writer, now.
@@ -91,14 +85,10 @@ impl Journal {
         }
     }
 
-    fn open_without_threads(
-        storage: SharedStorage,
-        dir: &Path,
-        options: Options,
-    ) -> Result<(Self, Recovery)> {
+    fn open_without_threads(directory: &Directory, options: Options) -> Result<(Self, Recovery)> {
         options.validate()?;
-        let directory = Directory::on(storage.clone(), dir);
-        let opened = open(&*storage, dir, &options).map_err(|error| as_found(&directory, error))?;
+        let (storage, dir) = (directory.shared().clone(), directory.path());
+        let opened = open(&*storage, dir, &options).map_err(|error| as_found(directory, error))?;
         let valid_to = opened.recovery.valid_to;
         let syncs = Arc::new(AtomicU64::new(0));
         let uuid = opened.header.uuid;
@@ -216,9 +206,9 @@ impl Journal {
     /// A reader of the same directory.
     ///
     /// # Errors
-    /// As [`Reader::open`].
+    /// As [`Directory::reader`].
     pub fn reader(&self) -> Result<Reader> {
-        Reader::open_with(self.shared.storage.clone(), &self.shared.dir)
+        Directory::on(self.shared.storage.clone(), &self.shared.dir).reader()
     }
 
     /// Writes what is queued and a closing watermark, syncs, and releases the lock.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Journal, NewRecord, Options, Reader, Recovery, Result, Revision, State, Timestamp,
+    Change, Directory, Journal, NewRecord, Options, Reader, Recovery, Result, Revision, State,
+    Timestamp,
     storage::simulated::{Simulated, Survival},
 };
 use fastrand::Rng;
@@ -43,11 +44,13 @@ pub(crate) fn small_options(segment_bytes: u64) -> Options {
 }
 
 pub(crate) fn open_with(disk: &Simulated, options: Options) -> Result<(Journal, Recovery)> {
-    Journal::open_by_hand(Arc::new(disk.clone()), dir(), options)
+    Directory::on(Arc::new(disk.clone()), dir()).open_by_hand(options)
 }
 
 pub(crate) fn reader(disk: &Simulated) -> Reader {
-    Reader::open_with(Arc::new(disk.clone()), dir()).unwrap()
+    Directory::on(Arc::new(disk.clone()), dir())
+        .reader()
+        .unwrap()
 }
 
 /// The files with this extension, in the order of their names.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use cairn_client::path::Prefix;
-use cairn_journal::{DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
+use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
 use crate::attach::known;
 use crate::cluster::Session;
@@ -70,7 +70,7 @@ impl Source {
     pub fn open(dir: &Path, exclusive: bool) -> Result<Self, cairn_journal::Error> {
         let reader = Reader::open(dir)?;
         let lock = if exclusive {
-            DirectoryLock::try_take(dir)?
+            Directory::at(dir).try_lock()?
         } else {
             None
         };

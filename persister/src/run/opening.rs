@@ -27,7 +27,7 @@ fn make_room(config: &Config, full: Error) -> Result<(), Error> {
     if *retention == Retention::default() {
         return Err(full);
     }
-    match cairn_journal::retire(&config.journal, retention) {
+    match cairn_journal::Directory::at(&config.journal).retire(retention) {
         Ok(report) if report.bytes > 0 => {
             tracing::warn!(
                 bytes = report.bytes,

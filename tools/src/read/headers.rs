@@ -37,7 +37,11 @@ pub fn headers(
     let end = match source {
         Source::Journal(reader) => {
             let mut end = EndState::Clean;
-            for path in Checkpoint::list(reader.dir()).map_err(SourceError::from)? {
+            for path in reader
+                .directory()
+                .checkpoint_files()
+                .map_err(SourceError::from)?
+            {
                 match Checkpoint::open(&path) {
                     Ok(checkpoint) => printer.checkpoint(&checkpoint)?,
                     // Retention was at work since they were listed.
@@ -45,7 +49,11 @@ pub fn headers(
                     Err(error) => on_damage(&error.into()),
                 }
             }
-            for path in SegmentFile::list(reader.dir()).map_err(SourceError::from)? {
+            for path in reader
+                .directory()
+                .segment_files()
+                .map_err(SourceError::from)?
+            {
                 match SegmentFile::open(&path) {
                     Ok(segment) => {
                         end = printer.segment(&segment, filter, &mut on_damage)?;
