@@ -16,7 +16,8 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, CheckpointReport, Journal, NewRecord, Options, Revision, Sequence, Timestamp, state,
+    Change, Journal, NewRecord, Options, Revision, Sequence, Timestamp, maintain::CheckpointReport,
+    state,
 };
 
 const VALUE_BYTES: usize = 200;

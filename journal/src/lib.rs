@@ -53,7 +53,7 @@ mod directory;
 mod donor;
 mod error;
 mod format;
-mod maintain;
+pub mod maintain;
 mod model;
 mod options;
 mod read;
@@ -66,35 +66,24 @@ pub mod storage;
 mod write;
 
 pub use checkpoint::{
-    file::{Checkpoint, CheckpointEntry, Entries},
-    history::Checkpoints,
-    retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
-    stored::{CheckpointFacts, StoredBlock, StoredBlocks},
+    file::{Checkpoint, CheckpointEntry},
+    retention::Retention,
 };
 pub use directory::{handle::Directory, lock::DirectoryLock};
 pub use donor::{Donor, JournalDonor, Part, Recalled, Turn};
 pub use error::{Error, Result};
-pub use maintain::{
-    make::{CheckpointOutcome, CheckpointReport},
-    retire::RetentionReport,
-    sorted::{SettledState, SortedEntries, Sorter},
-};
 pub use model::{
-    entry::{
-        Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Location, NewRecord, Op, Record,
-        Timeline,
-    },
+    entry::{Change, Entry, Gap, GapPhase, GapReason, Location, NewRecord, Op, Record, Timeline},
     ids::{Revision, Sequence},
     span::Span,
-    time::{NoMoment, Timestamp},
+    time::Timestamp,
     view::{ChangeRef, Changes, EntryRef, RecordRef},
 };
 pub use options::Options;
 pub use read::{
     at_time::revision_at,
-    reader::{Beginning, Reader},
+    reader::Reader,
     records::{EndState, Records},
-    segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords},
     state::{State, state, state_and_damage},
 };
 pub use recovery::open::Recovery;
@@ -104,3 +93,18 @@ pub use repair::{
 pub use stop::Stop;
 pub use uuid::Uuid;
 pub use write::{journal::Journal, writer::End};
+
+/// What lies in files: segments and checkpoints by themselves, with what frames their records.
+pub mod inspect {
+    pub use crate::{
+        checkpoint::{
+            file::Entries,
+            stored::{CheckpointFacts, StoredBlock, StoredBlocks},
+        },
+        model::entry::IndexPoint,
+        read::{
+            reader::Beginning,
+            segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords},
+        },
+    };
+}

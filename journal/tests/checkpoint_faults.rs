@@ -10,7 +10,9 @@ mod common;
 use std::{path::PathBuf, sync::Arc};
 
 use cairn_journal::{
-    CheckpointOutcome, Directory, Error, Journal, Result, Retention, Revision, state,
+    Directory, Error, Journal, Result, Retention, Revision,
+    maintain::CheckpointOutcome,
+    state,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use common::{append, dir, expected, files, reader, small_options, variable};

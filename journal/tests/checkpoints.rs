@@ -8,8 +8,10 @@ mod common;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cairn_journal::{
-    Change, CheckpointOutcome, Directory, Error, GapReason, Journal, NewRecord, Options, Retention,
-    Revision, Sequence, State, Stop, Timeline, Timestamp, state,
+    Change, Directory, Error, GapReason, Journal, NewRecord, Options, Retention, Revision,
+    Sequence, State, Stop, Timeline, Timestamp,
+    maintain::CheckpointOutcome,
+    state,
     storage::{Disk, simulated::Simulated},
 };
 use common::{append, dir, expected, reader, seed, small_options, variable};

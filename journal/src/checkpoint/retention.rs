@@ -27,7 +27,7 @@ pub struct Retention {
 
 /// A segment, as far as retention is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentSpan {
+pub(crate) struct SegmentSpan {
     /// Its first sequence.
     pub first: Sequence,
     /// Its length on disk, in bytes.
@@ -38,7 +38,7 @@ pub struct SegmentSpan {
 
 /// A checkpoint, as far as retention is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckpointSpan {
+pub(crate) struct CheckpointSpan {
     /// Its revision: its name.
     pub revision: Revision,
     /// The last sequence that it covers.
@@ -47,7 +47,7 @@ pub struct CheckpointSpan {
 
 /// What may be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Retired {
+pub(crate) struct Retired {
     /// The checkpoint that history begins with then. `None`: nothing may be removed.
     pub base: Option<Revision>,
     /// Segments, by first sequence, oldest first: the order in which they have to go.
@@ -62,7 +62,7 @@ pub struct Retired {
 impl Retired {
     /// Whether nothing may be removed.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.segments.is_empty() && self.checkpoints.is_empty() && self.thinned.is_empty()
     }
 }
@@ -70,7 +70,7 @@ impl Retired {
 /// Decides what may be removed. `segments`: all of them, oldest first, without holes;
 /// `checkpoints`: those that are usable, in any order.
 #[must_use]
-pub fn decide(
+pub(crate) fn decide(
     segments: &[SegmentSpan],
     checkpoints: &[CheckpointSpan],
     retention: &Retention,

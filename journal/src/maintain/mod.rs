@@ -11,3 +11,8 @@ pub(crate) mod merge;
 pub(crate) mod retire;
 pub(crate) mod runs;
 pub(crate) mod sorted;
+
+pub use crate::checkpoint::history::Checkpoints;
+pub use make::{CheckpointOutcome, CheckpointReport};
+pub use retire::RetentionReport;
+pub use sorted::{SettledState, SortedEntries, Sorter};

@@ -13,8 +13,8 @@
 use std::cmp::Ordering;
 
 use cairn_journal::{
-    Change, CheckpointEntry, GapReason, Journal, NewRecord, Revision, SortedEntries, Sorter, Stop,
-    Timestamp,
+    Change, CheckpointEntry, GapReason, Journal, NewRecord, Revision, Stop, Timestamp,
+    maintain::{SortedEntries, Sorter},
 };
 use futures::{Stream, StreamExt};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_journal::{CheckpointOutcome, Error, Journal, Sequence, Stop};
+use cairn_journal::{Error, Journal, Sequence, Stop, maintain::CheckpointOutcome};
 
 use crate::maintenance::bell::Bell;
 use crate::maintenance::policy::Policy;

@@ -16,7 +16,7 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use cairn_journal::{CheckpointEntry, Journal, Revision, Sorter, Stop};
+use cairn_journal::{CheckpointEntry, Journal, Revision, Stop, maintain::Sorter};
 
 use crate::mirror::ops::{Kind, Op};
 use crate::mirror::records::Place;

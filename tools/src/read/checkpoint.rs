@@ -6,7 +6,10 @@
 use std::fmt;
 use std::io::Write;
 
-use cairn_journal::{Checkpoint, CheckpointFacts, State, StoredBlock, Timestamp};
+use cairn_journal::{
+    Checkpoint, State, Timestamp,
+    inspect::{CheckpointFacts, StoredBlock},
+};
 use serde::Serialize;
 
 use crate::forms::form::Form;

@@ -9,7 +9,8 @@ use std::io::Write;
 
 use bytes::Bytes;
 use cairn_journal::{
-    Checkpoint, EndState, Entry, EntryRef, RecordRef, SegmentFacts, SegmentFile, StoredRecord,
+    Checkpoint, EndState, Entry, EntryRef, RecordRef,
+    inspect::{SegmentFacts, SegmentFile, StoredRecord},
 };
 use serde::Serialize;
 

@@ -8,8 +8,9 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cairn_journal::{
-    Checkpoint, EndState, Entry, EntryRef, Location, Reader, Record, RecordRef, Revision,
-    SegmentFile, Sequence, StoredRecords, Timestamp,
+    Checkpoint, EndState, Entry, EntryRef, Location, Reader, Record, RecordRef, Revision, Sequence,
+    Timestamp,
+    inspect::{SegmentFile, StoredRecords},
 };
 
 use crate::forms::foreign::file::{ForeignEntries, ForeignError, ForeignFile};

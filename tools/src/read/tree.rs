@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use cairn_journal::{
-    Checkpoint, Entry, GapPhase, Record, SegmentFile, Sequence, State, revision_at, state,
+    Checkpoint, Entry, GapPhase, Record, Sequence, State, inspect::SegmentFile, revision_at, state,
 };
 
 use crate::forms::form::Form;
