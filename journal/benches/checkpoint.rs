@@ -17,7 +17,6 @@ use std::{
 
 use cairn_journal::{
     Change, Journal, NewRecord, Options, Revision, Sequence, Timestamp, maintain::CheckpointReport,
-    state,
 };
 
 const VALUE_BYTES: usize = 200;
@@ -174,7 +173,7 @@ fn run(dir: &Path, keys: u64) {
         ("newest state", None),
         ("state in the middle", Some(middle)),
     ] {
-        let (told, took, memory) = measured(|| state(&reader, at).unwrap());
+        let (told, took, memory) = measured(|| reader.state(at).unwrap());
         println!(
             "  {what}: {} keys in {:.2} s, {} MiB",
             told.files.len(),

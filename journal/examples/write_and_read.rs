@@ -4,7 +4,7 @@
 
 use std::{env, path::PathBuf};
 
-use cairn_journal::{Change, Journal, NewRecord, Options, Reader, Result, Timestamp, state};
+use cairn_journal::{Change, Journal, NewRecord, Options, Reader, Result, Timestamp};
 
 fn main() -> Result<()> {
     let dir = PathBuf::from(env::args().nth(1).expect("usage: write_and_read DIR"));
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     for record in reader.records_from_revision(revision) {
         println!("{:?}", record?.entry);
     }
-    let now = state(&reader, None)?;
+    let now = reader.state(None)?;
     println!("{} paths at revision {}", now.files.len(), now.revision);
     Ok(())
 }

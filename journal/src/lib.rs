@@ -4,7 +4,7 @@
 //! of clusters or networks: no type of either appears here, and nothing is asynchronous.
 //!
 //! ```
-//! use cairn_journal::{Change, Journal, NewRecord, Options, Reader, Revision, Timestamp, state};
+//! use cairn_journal::{Change, Journal, NewRecord, Options, Reader, Revision, Timestamp};
 //!
 //! # fn main() -> cairn_journal::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
@@ -17,7 +17,7 @@
 //! journal.close()?;
 //!
 //! let reader = Reader::open(dir)?; // takes no lock, writes nothing
-//! let now = state(&reader, None)?;
+//! let now = reader.state(None)?;
 //! assert_eq!(now.files[&b"/greeting"[..]].1, "hello");
 //! # Ok(())
 //! # }
@@ -81,10 +81,9 @@ pub use model::{
 };
 pub use options::Options;
 pub use read::{
-    at_time::revision_at,
     reader::Reader,
     records::{EndState, Records},
-    state::{State, state, state_and_damage},
+    state::State,
 };
 pub use recovery::open::Recovery;
 pub use repair::{

@@ -1,8 +1,6 @@
 //! The state that a journal held at a time.
 
-use cairn_journal::{
-    Change, Journal, NewRecord, Options, Revision, Timeline, Timestamp, revision_at,
-};
+use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timeline, Timestamp};
 
 #[test]
 fn the_state_at_a_moment_is_the_one_before_the_first_later_change() {
@@ -16,7 +14,13 @@ fn the_state_at_a_moment_is_the_one_before_the_first_later_change() {
     for (revision, time) in [(10, 1000), (20, 2000), (30, 1500), (40, 3000)] {
         set(revision, time);
     }
-    let at = |time| revision_at(&journal.reader().expect("a reader"), Timestamp(time)).ok();
+    let at = |time| {
+        journal
+            .reader()
+            .expect("a reader")
+            .revision_at(Timestamp(time))
+            .ok()
+    };
     for (time, revision) in [
         (999, None),
         (1000, Some(10)),

@@ -17,7 +17,7 @@ use std::{
 };
 
 use cairn_journal::{
-    Directory, Error, Journal, Retention, Revision, repair_with, state, state_and_damage,
+    Directory, Error, Journal, Retention, Revision, repair_with,
     storage::simulated::{Fault, Simulated},
 };
 use common::{append, dir, expected, files, reader, seed, small_options, survival, variable};
@@ -44,10 +44,10 @@ fn check(disk: &Simulated, promise: Promise, rng: &mut Rng) {
     let newest = journal.end().revision.0;
     assert!(newest >= promise.acknowledged);
     let reader = reader(disk);
-    let told = state(&reader, None).unwrap();
+    let told = reader.state(None).unwrap();
     assert_eq!(told.files, expected(newest).files, "the newest state");
     let at = rng.i64(promise.retained_from..=newest);
-    let told = state(&reader, Some(Revision(at))).unwrap();
+    let told = reader.state(Some(Revision(at))).unwrap();
     assert_eq!(told.files, expected(at).files, "at {at}");
     // And once more to the end.
     append(&journal, newest + 1).unwrap();
@@ -56,7 +56,7 @@ fn check(disk: &Simulated, promise: Promise, rng: &mut Rng) {
     assert_eq!(made.newest.unwrap().revision(), Revision(newest + 1));
     journal.retire(&NOTHING).unwrap();
     drop(journal);
-    let told = state(&reader, None).unwrap();
+    let told = reader.state(None).unwrap();
     assert_eq!(told.files, expected(newest + 1).files);
     assert_eq!(files(disk, "tmp"), Vec::<PathBuf>::new());
 }
@@ -280,7 +280,7 @@ fn a_damaged_checkpoint_is_reported_and_passed_over() {
     let right = expected(newest);
     for (i, damage) in damages.into_iter().enumerate() {
         disk.overwrite(&path, damage);
-        let (told, damaged) = state_and_damage(&reader(&disk), None).unwrap();
+        let (told, damaged) = reader(&disk).state_and_damage(None).unwrap();
         assert_eq!(told.files, right.files);
         assert!(
             matches!(&damaged[..], [Error::CheckpointDamaged { path: p, .. }] if *p == path),
@@ -292,7 +292,7 @@ fn a_damaged_checkpoint_is_reported_and_passed_over() {
             assert!(matches!(&report.damaged[..], [d] if d.lost.is_none() && d.file == path));
             assert!(report.damaged[0].bad_file.is_some());
             assert!(damaged.content(&path).is_none());
-            let (told, damage) = state_and_damage(&reader(&damaged), None).unwrap();
+            let (told, damage) = reader(&damaged).state_and_damage(None).unwrap();
             assert_eq!((told.files, damage.len()), (right.files.clone(), 0));
             drop(open(&damaged).unwrap());
         }
@@ -307,7 +307,7 @@ fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
     let mut lost = 0;
     for (i, damage) in damages(&content).into_iter().enumerate() {
         disk.overwrite(&path, damage);
-        let error = state(&reader(&disk), None).unwrap_err();
+        let error = reader(&disk).state(None).unwrap_err();
         assert!(error.is_corruption(), "{error}");
         assert!(error.to_string().contains(".ckpt"), "{error}");
         let error = Directory::on(Arc::new(disk.fork()), dir())
@@ -345,7 +345,7 @@ fn a_last_segment_that_disappeared_is_noticed() {
     println!("{report}");
     let journal = open(&disk).unwrap();
     assert!(journal.end().open_gap.is_some());
-    let told = state(&reader(&disk), None).unwrap();
+    let told = reader(&disk).state(None).unwrap();
     assert_eq!(told.files, expected(130).files, "the checkpoint has it");
     drop(journal);
     Directory::on(Arc::new(disk.clone()), dir())
@@ -361,7 +361,7 @@ fn missing_segments_are_damage_unless_covered() {
     let storage: &dyn cairn_journal::storage::Storage = &disk;
     storage.remove(&segments[0]).unwrap();
     storage.sync_dir(dir()).unwrap();
-    let told = state(&reader(&disk), None).unwrap();
+    let told = reader(&disk).state(None).unwrap();
     assert_eq!(told.files, expected(newest).files);
     drop(open(&disk).unwrap());
     for path in files(&disk, "ckpt") {

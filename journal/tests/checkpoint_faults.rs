@@ -12,7 +12,6 @@ use std::{path::PathBuf, sync::Arc};
 use cairn_journal::{
     Directory, Error, Journal, Result, Retention, Revision,
     maintain::CheckpointOutcome,
-    state,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use common::{append, dir, expected, files, reader, small_options, variable};
@@ -51,9 +50,9 @@ fn offline(disk: &Simulated) -> Result<u64> {
 /// The state is told right at the end, and at every revision from here on.
 fn check(disk: &Simulated, oldest: i64, newest: i64) {
     let reader = reader(disk);
-    assert_eq!(state(&reader, None).unwrap().files, expected(newest).files);
+    assert_eq!(reader.state(None).unwrap().files, expected(newest).files);
     for at in [oldest, i64::midpoint(oldest, newest), newest] {
-        let told = state(&reader, Some(Revision(at))).unwrap();
+        let told = reader.state(Some(Revision(at))).unwrap();
         assert_eq!(told.files, expected(at).files, "at {at}");
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use bytes::Bytes;
 use cairn_journal::{
-    Directory, Error, Result, Timestamp, state,
+    Directory, Error, Result, Timestamp,
     storage::{Access, File, Lock, Storage, simulated::Simulated},
 };
 use common::{append, dir, files, seed, small_options, variable};
@@ -299,7 +299,7 @@ fn no_content_makes_a_reader_panic_or_ask_for_more_than_there_is() {
             let reader = Directory::on(Arc::new(storage.clone()), dir())
                 .reader()
                 .unwrap();
-            let _ = state(&reader, None);
+            let _ = reader.state(None);
         }
         let longest = storage.longest.load(Ordering::Relaxed);
         assert!(

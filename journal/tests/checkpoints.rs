@@ -11,7 +11,6 @@ use cairn_journal::{
     Change, Directory, Error, GapReason, Journal, NewRecord, Options, Retention, Revision,
     Sequence, State, Stop, Timeline, Timestamp,
     maintain::CheckpointOutcome,
-    state,
     storage::{Disk, simulated::Simulated},
 };
 use common::{append, dir, expected, reader, seed, small_options, variable};
@@ -165,11 +164,11 @@ fn settled(journal: &Journal) -> Files {
 /// Every revision that can be told is told right; returns how many.
 fn compare(disk: &Simulated, model: &Model) -> usize {
     let reader = reader(disk);
-    assert_eq!(files(&state(&reader, None).unwrap()), model.now);
+    assert_eq!(files(&reader.state(None).unwrap()), model.now);
     let mut told = 0;
     let mut oldest_told = None;
     for (revision, expected) in &model.told {
-        match (state(&reader, Some(Revision(*revision))), expected) {
+        match (reader.state(Some(Revision(*revision))), expected) {
             (Ok(found), Some(expected)) => {
                 assert_eq!(files(&found), *expected, "at {revision}");
                 told += 1;
@@ -432,7 +431,7 @@ fn appends_go_on_meanwhile() {
             let reader = journal.reader().unwrap();
             let mut states = 0;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let state = state(&reader, None).unwrap();
+                let state = reader.state(None).unwrap();
                 assert!(state.files.len() <= 50);
                 states += 1;
             }
@@ -452,7 +451,7 @@ fn appends_go_on_meanwhile() {
     });
     println!("{written} checkpoints, {gone} segments gone");
     assert!(gone > 0);
-    let found = state(&journal.reader().unwrap(), None).unwrap();
+    let found = journal.reader().unwrap().state(None).unwrap();
     assert_eq!(found.revision, Revision(3_000));
     journal.close().unwrap();
     Journal::open(dir.path(), self::options()).unwrap();
@@ -501,7 +500,7 @@ fn what_was_retired_is_refused() {
     );
     let late = reader.records_from_revision(Revision(450)).next();
     assert_eq!(late.unwrap().unwrap().revision, Revision(450));
-    let error = state(&reader, Some(Revision(399))).unwrap_err();
+    let error = reader.state(Some(Revision(399))).unwrap_err();
     assert!(
         matches!(
             error,
@@ -513,5 +512,5 @@ fn what_was_retired_is_refused() {
         ),
         "{error}"
     );
-    assert_eq!(state(&reader, Some(Revision(400))).unwrap().files.len(), 10);
+    assert_eq!(reader.state(Some(Revision(400))).unwrap().files.len(), 10);
 }

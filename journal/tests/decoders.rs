@@ -66,8 +66,8 @@ fn everything(disk: &Simulated) {
                 break;
             }
         }
-        let _ = cairn_journal::state(&reader, None);
-        let _ = cairn_journal::state(&reader, Some(Revision(45)));
+        let _ = reader.state(None);
+        let _ = reader.state(Some(Revision(45)));
     }
     drop(Directory::on(Arc::new(disk.clone()), dir).open(options()));
     if repair_with(disk, dir).is_ok() {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use cairn_journal::{
     Change, Directory, Donor, Entry, Gap, GapPhase, GapReason, Journal, JournalDonor, NewRecord,
     Op, Options, Record, RepairReport, Revision, Sequence, Timeline, Timestamp, repair_from_with,
-    repair_with, state,
+    repair_with,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use fastrand::Rng;
@@ -482,7 +482,7 @@ impl Case {
         let reader = Directory::on(Arc::new(disk.clone()), &copy.dir)
             .reader()
             .unwrap();
-        let state = state(&reader, None).unwrap();
+        let state = reader.state(None).unwrap();
         if named.is_empty() {
             if let Some(gap) = state.open_gap {
                 // A difference that breaks off with what was torn off.

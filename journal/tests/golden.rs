@@ -14,7 +14,7 @@ use std::{
 
 use cairn_journal::{
     Change, Directory, Entry, GapPhase, GapReason, NewRecord, Options, Reader, Revision, Timeline,
-    Timestamp, repair_with, state, storage::simulated::Simulated,
+    Timestamp, repair_with, storage::simulated::Simulated,
 };
 
 const DIR: &str = "/journal";
@@ -176,7 +176,7 @@ fn the_golden_files_are_read() {
     assert_eq!(text[..6], expected);
     assert!(text.iter().any(|t| t.contains("seal")));
     assert_eq!(text.last().unwrap().split(' ').next_back(), Some("true"));
-    let state = state(&reader, None).unwrap();
+    let state = reader.state(None).unwrap();
     assert_eq!(state.revision, Revision(91));
     assert_eq!(state.timeline, Some(timeline(true)));
     assert_eq!(state.files[&b"/old"[..]], (Revision(12), "value".into()));

@@ -14,7 +14,7 @@ use std::{
 
 use cairn_journal::{
     Change, Checkpoint, Directory, GapReason, NewRecord, Options, Reader, Revision, Sequence,
-    Timeline, Timestamp, state, storage::simulated::Simulated,
+    Timeline, Timestamp, storage::simulated::Simulated,
 };
 
 const DIR: &str = "/journal";
@@ -106,6 +106,6 @@ fn the_golden_file_is_read() {
     let usable = reader.checkpoints().unwrap().usable;
     assert_eq!(usable.len(), 1);
     assert!(usable[0].sequence() > Sequence(6));
-    let told = state(&reader, None).unwrap();
+    let told = reader.state(None).unwrap();
     assert_eq!((told.files.len(), told.revision), (5, Revision(62)));
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use bytes::Bytes;
 use cairn_journal::{
     Change, EndState, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Reader, Revision,
-    Sequence, Timeline, Timestamp, state,
+    Sequence, Timeline, Timestamp,
 };
 
 fn small() -> Options {
@@ -91,7 +91,7 @@ fn what_is_committed_is_read_back_across_segments_and_openings() {
             .is_none()
     );
 
-    let whole = state(&reader, None).unwrap();
+    let whole = reader.state(None).unwrap();
     assert_eq!(whole.files.len(), 7);
     assert_eq!(whole.revision, Revision(2500));
     for at in [1, 5, 700, 2499] {
@@ -99,12 +99,12 @@ fn what_is_committed_is_read_back_across_segments_and_openings() {
         for n in 1..=at {
             model.insert(format!("/k/{}", n % 7).into(), Revision(n));
         }
-        let then = state(&reader, Some(Revision(at))).unwrap();
+        let then = reader.state(Some(Revision(at))).unwrap();
         let found: BTreeMap<_, _> = then.files.into_iter().map(|(p, (r, _))| (p, r)).collect();
         assert_eq!(found, model);
     }
     assert!(matches!(
-        state(&reader, Some(Revision(2501))),
+        reader.state(Some(Revision(2501))),
         Err(Error::NotInHistory { .. })
     ));
 }
@@ -254,7 +254,7 @@ fn context_is_known_after_opening() {
     }
     let reader = Reader::open(dir.path()).unwrap();
     assert!(matches!(
-        state(&reader, Some(Revision(69))),
+        reader.state(Some(Revision(69))),
         Err(Error::NotSeen {
             before: Some(Revision(9)),
             after: Some(Revision(70)),
@@ -262,7 +262,7 @@ fn context_is_known_after_opening() {
         })
     ));
     assert_eq!(
-        state(&reader, Some(Revision(70))).unwrap().timeline,
+        reader.state(Some(Revision(70))).unwrap().timeline,
         Some(timeline)
     );
 }

@@ -13,7 +13,7 @@ use std::{
 
 use cairn_journal::{
     Change, Directory, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Record, Revision,
-    Sequence, Timeline, Timestamp, repair_with, state,
+    Sequence, Timeline, Timestamp, repair_with,
     storage::{Access, File, Lock, Storage, simulated::Simulated},
 };
 
@@ -345,14 +345,14 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
         .reader()
         .unwrap();
     assert!(matches!(
-        state(&reader, Some(Revision(10))),
+        reader.state(Some(Revision(10))),
         Err(Error::NotSeen {
             before: None,
             after: Some(Revision(21)),
             ..
         })
     ));
-    assert!(state(&reader, Some(Revision(35))).is_ok());
+    assert!(reader.state(Some(Revision(35))).is_ok());
 }
 
 /// A checkpoint made behind that loss did not say that counting had begun anew there, and an older one that had a
@@ -397,7 +397,7 @@ fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
             .unwrap();
         let mut asked: Vec<_> = (1..=41).chain(88..=93).map(Revision).collect();
         asked.push(Revision(1000));
-        let tell = |at: Revision| (at, state(&reader, Some(at)).ok().map(|s| s.files));
+        let tell = |at: Revision| (at, reader.state(Some(at)).ok().map(|s| s.files));
         asked.into_iter().map(tell).collect::<Vec<_>>()
     };
     let before = told();
@@ -439,7 +439,7 @@ fn an_older_difference_does_not_make_later_damage_good() {
     let reader = Directory::on(Arc::new(disk.clone()), dir())
         .reader()
         .unwrap();
-    assert_eq!(state(&reader, None).unwrap().open_gap, Some(damage));
+    assert_eq!(reader.state(None).unwrap().open_gap, Some(damage));
     for _ in 0..3 {
         let (journal, _) = open(&disk).unwrap();
         assert_eq!(journal.end().open_gap, Some(damage));
@@ -490,7 +490,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
         let reader = Directory::on(Arc::new(disk.clone()), dir())
             .reader()
             .unwrap();
-        state(&reader, None).unwrap().open_gap
+        reader.state(None).unwrap().open_gap
     };
     assert_eq!((journal.end().open_gap, told(&disk)), (damage, damage));
     journal.append_and_commit(change(20)).unwrap();
@@ -575,7 +575,7 @@ fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
     let reader = Directory::on(Arc::new(disk.clone()), dir())
         .reader()
         .unwrap();
-    assert!(state(&reader, None).unwrap().files.contains_key(&b"/x"[..]));
+    assert!(reader.state(None).unwrap().files.contains_key(&b"/x"[..]));
 }
 
 /// A restored cluster's state was being taken when the persister died: the journal has the state of the old
@@ -599,7 +599,7 @@ fn a_state_before_an_open_difference_belongs_to_the_timeline_before_it() {
     let reader = Directory::on(Arc::new(disk.clone()), dir())
         .reader()
         .unwrap();
-    let told = state(&reader, None).unwrap();
+    let told = reader.state(None).unwrap();
     assert_eq!(told.timeline.unwrap().id, "a");
     assert_eq!((told.revision, told.files.len()), (Revision(9), 9));
     assert_eq!(

@@ -118,7 +118,7 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
     // The state is told of the newest life, or not at all; and never a mixture.
     let reader = journal.reader().expect("the journal is there");
     for revision in [110, 111, 200, 300] {
-        let state = cairn_journal::state(&reader, Some(Revision(revision))).expect("it is known");
+        let state = reader.state(Some(Revision(revision))).expect("it is known");
         let expected: BTreeSet<_> = (1..=100)
             .chain(111..=revision)
             .map(|path| Bytes::from(format!("/{path}")))
@@ -127,7 +127,7 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
         assert_eq!(state.timeline.expect("it has one").id, "b");
     }
     for revision in [50, 100, 105, 301, 400] {
-        let told = cairn_journal::state(&reader, Some(Revision(revision)));
+        let told = reader.state(Some(Revision(revision)));
         assert!(
             matches!(
                 told,
@@ -160,7 +160,7 @@ fn a_life_that_begins_behind_the_only_checkpoint_is_told() {
     };
     let report = journal.retire(&retention).unwrap();
     assert_eq!(report.base, Some(Revision(400)));
-    let state = |at| cairn_journal::state(&journal.reader().unwrap(), Some(Revision(at)));
+    let state = |at| journal.reader().unwrap().state(Some(Revision(at)));
     let refused = |at| {
         let told = state(at);
         matches!(

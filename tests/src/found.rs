@@ -26,7 +26,7 @@ pub async fn tree(client: &Client) -> Result<Tree> {
 /// The newest state in a journal, by path. Read as anybody may: without its lock.
 pub fn journaled(journal: &Path) -> Result<Tree> {
     let reader = cairn_journal::Reader::open(journal)?;
-    let state = cairn_journal::state(&reader, None)?;
+    let state = reader.state(None)?;
     let files = state.files.into_iter().map(|(path, (revision, value))| {
         let path = String::from_utf8(path.to_vec())?;
         Ok((path, (Revision(revision.0), value)))

@@ -58,7 +58,7 @@ async fn after_a_failed_fsync_nothing_more_is_claimed() -> Result<()> {
         "{claimed} is claimed, and {last} never was durable"
     );
     let reader = cairn_journal::Reader::open(&journal)?;
-    ensure!(cairn_journal::state(&reader, None)?.revision.0 >= claimed);
+    ensure!(reader.state(None)?.revision.0 >= claimed);
 
     // On a disk that works again it resumes, and what had been in doubt is settled.
     let mut process = persister(1, &lite.uri, &journal, &[])?;

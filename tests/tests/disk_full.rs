@@ -39,7 +39,7 @@ async fn watermark(client: &Client) -> Result<i64> {
 /// Everything that the cluster was told to be durable is in the journal, which can be read.
 fn nothing_is_missing(journal: &Path, watermark: i64) -> Result<()> {
     let reader = cairn_journal::Reader::open(journal)?;
-    let state = cairn_journal::state(&reader, None)?;
+    let state = reader.state(None)?;
     ensure!(
         state.revision.0 >= watermark,
         "the watermark says {watermark}, the journal ends at {}",

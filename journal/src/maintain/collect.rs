@@ -2,7 +2,7 @@
 //!
 //! A point is settled where no gap's difference is under way: the state there is one that the journal
 //! can vouch for. The changes of a difference are held back until it is complete, and forgotten if it is
-//! begun anew, exactly as [`crate::state`] does.
+//! begun anew, exactly as [`Reader::state`](crate::Reader::state) does.
 
 use std::{path::PathBuf, sync::Arc};
 

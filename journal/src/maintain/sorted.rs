@@ -119,7 +119,7 @@ impl SortedEntries {
 }
 
 impl Journal {
-    /// The state that [`crate::state`] tells, of durable records only, in bounded memory. A difference that
+    /// The state that [`Reader::state`](crate::Reader::state) tells, of durable records only, in bounded memory. A difference that
     /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
     /// sound, else with the first record.
     ///
@@ -245,7 +245,7 @@ mod tests {
             journal.append_and_commit(record).unwrap();
         }
         let same = |paths: &[&str]| {
-            let told = crate::state(&journal.reader().unwrap(), None).unwrap();
+            let told = journal.reader().unwrap().state(None).unwrap();
             let told: Vec<_> = told.files.into_keys().collect();
             let sorted = journal.settled_state(&Stop::new()).unwrap().entries;
             let sorted: Vec<_> = sorted.map(|entry| entry.unwrap().path).collect();

@@ -1,6 +1,6 @@
 //! What a record says: the entries a caller appends and a reader gets back.
 //!
-//! The journal stores these and understands only as much of them as recovery and [`crate::state`]
+//! The journal stores these and understands only as much of them as recovery and [`Reader::state`](crate::Reader::state)
 //! need: which revision is covered, whether a gap is open, which timeline it belongs to.
 
 use std::{fmt, path::PathBuf, sync::Arc};

@@ -12,31 +12,32 @@ use crate::{
     replay::{timeline_switch, tracker::Tracker},
 };
 
-/// The newest revision that was covered before anything was observed to change later than `time`:
-/// [`state`](crate::state()) there is the state at that moment.
-///
-/// Times are those of the observers' clocks, taken in the order of the records: a clock that was set
-/// back does not bring anything back.
-///
-/// # Errors
-/// [`Error::MomentNotInHistory`] if the journal, or what retention has left of it, begins later, or if
-/// revisions have begun anew since, so that the state can no longer be asked for by a revision.
-pub fn revision_at(reader: &Reader, time: Timestamp) -> Result<Revision> {
-    let base = reader.checkpoints()?.usable.pop();
-    let mut records = match &base {
-        // The oldest of them: what is before it may be gone.
-        Some(base) if base.observed_at() <= time => reader.records_from(base.sequence().next()),
-        _ => reader.records(),
-    };
-    let base = base.filter(|base| base.observed_at() <= time);
-    let mut found = base.as_ref().map(Checkpoint::revision);
-    let mut tracker = Tracker {
-        covered: found.unwrap_or_default(),
-        ..Tracker::default()
-    };
-    let refuse = |detail: String| Error::MomentNotInHistory { time, detail };
-    let (mut over, mut in_difference) = (false, false);
-    records.try_for_each(|record| {
+impl Reader {
+    /// The newest revision that was covered before anything was observed to change later than `time`:
+    /// [`Reader::state`] there is the state at that moment.
+    ///
+    /// Times are those of the observers' clocks, taken in the order of the records: a clock that was set
+    /// back does not bring anything back.
+    ///
+    /// # Errors
+    /// [`Error::MomentNotInHistory`] if the journal, or what retention has left of it, begins later, or if
+    /// revisions have begun anew since, so that the state can no longer be asked for by a revision.
+    pub fn revision_at(&self, time: Timestamp) -> Result<Revision> {
+        let base = self.checkpoints()?.usable.pop();
+        let mut records = match &base {
+            // The oldest of them: what is before it may be gone.
+            Some(base) if base.observed_at() <= time => self.records_from(base.sequence().next()),
+            _ => self.records(),
+        };
+        let base = base.filter(|base| base.observed_at() <= time);
+        let mut found = base.as_ref().map(Checkpoint::revision);
+        let mut tracker = Tracker {
+            covered: found.unwrap_or_default(),
+            ..Tracker::default()
+        };
+        let refuse = |detail: String| Error::MomentNotInHistory { time, detail };
+        let (mut over, mut in_difference) = (false, false);
+        records.try_for_each(|record| {
         let record = record?;
         let is_later = observed(&record.entry).is_some_and(|observed| observed > time);
         // That nothing had changed until later does not end the search.
@@ -67,7 +68,8 @@ pub fn revision_at(reader: &Reader, time: Timestamp) -> Result<Revision> {
         }
         Ok(())
     })?;
-    found.ok_or_else(|| refuse("the journal begins later".to_owned()))
+        found.ok_or_else(|| refuse("the journal begins later".to_owned()))
+    }
 }
 
 /// When a record was observed, if it says so.

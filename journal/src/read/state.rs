@@ -56,35 +56,37 @@ impl State {
     }
 }
 
-/// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
-///
-/// Begins with the newest checkpoint that can be begun with, else with the first record.
-/// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
-/// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
-/// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
-/// in [`State::open_gap`].
-///
-/// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
-/// that is logged as a warning. [`state_and_damage`] returns it.
-pub fn state(reader: &Reader, at: Option<Revision>) -> Result<State> {
-    let (state, damaged) = state_and_damage(reader, at)?;
-    for error in damaged {
-        tracing::warn!(%error, "a damaged checkpoint was passed over");
-    }
-    Ok(state)
-}
-
-/// The same, with what is wrong with each checkpoint that was passed over.
-pub fn state_and_damage(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
-    // What retention removed while it was about to be read is not asked for a second time.
-    for _ in 0..RETRIES {
-        match attempt(reader, at) {
-            Err(Error::Retired { .. }) => {}
-            Err(error) if error.is_gone() => {}
-            other => return other,
+impl Reader {
+    /// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
+    ///
+    /// Begins with the newest checkpoint that can be begun with, else with the first record.
+    /// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
+    /// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
+    /// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
+    /// in [`State::open_gap`].
+    ///
+    /// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
+    /// that is logged as a warning. [`Reader::state_and_damage`] returns it.
+    pub fn state(&self, at: Option<Revision>) -> Result<State> {
+        let (state, damaged) = self.state_and_damage(at)?;
+        for error in damaged {
+            tracing::warn!(%error, "a damaged checkpoint was passed over");
         }
+        Ok(state)
     }
-    attempt(reader, at)
+
+    /// [`Reader::state`], with what is wrong with each checkpoint that was passed over.
+    pub fn state_and_damage(&self, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+        // What retention removed while it was about to be read is not asked for a second time.
+        for _ in 0..RETRIES {
+            match attempt(self, at) {
+                Err(Error::Retired { .. }) => {}
+                Err(error) if error.is_gone() => {}
+                other => return other,
+            }
+        }
+        attempt(self, at)
+    }
 }
 
 /// Each time retention has gone past at least one more checkpoint.

@@ -86,7 +86,7 @@ impl Source {
             timeline,
             open_gap,
             ..
-        } = cairn_journal::state(&reader, None)?;
+        } = reader.state(None)?;
         Ok(Self {
             ours: known::known(&reader, journal, timeline, revision)?,
             reader,
@@ -116,7 +116,7 @@ impl Source {
         let at = match wish.at {
             At::Newest => newest,
             At::Revision(at) => at,
-            At::Moment(time) => cairn_journal::revision_at(&self.reader, time)?.min(newest),
+            At::Moment(time) => self.reader.revision_at(time)?.min(newest),
         };
         let choice = if !wish.prefixes.is_empty() {
             let prefixes = wish.prefixes.iter().map(|p| p.as_str().to_owned());
@@ -173,7 +173,7 @@ impl Source {
     /// The state at a revision of the newest life.
     pub(super) fn state(&self, at: Revision) -> Result<Files, cairn_journal::Error> {
         let at = (at != self.ours.newest).then_some(at);
-        Ok(cairn_journal::state(&self.reader, at)?.files)
+        Ok(self.reader.state(at)?.files)
     }
 }
 

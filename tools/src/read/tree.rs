@@ -2,9 +2,7 @@
 
 use std::io::Write;
 
-use cairn_journal::{
-    Checkpoint, Entry, GapPhase, Record, Sequence, State, inspect::SegmentFile, revision_at, state,
-};
+use cairn_journal::{Checkpoint, Entry, GapPhase, Record, Sequence, State, inspect::SegmentFile};
 
 use crate::forms::form::Form;
 use crate::read::checkpoint::state_of;
@@ -42,11 +40,11 @@ pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
     match source {
         Source::Journal(reader) => {
             let at = match at {
-                Some(Point::Time(time)) => Some(revision_at(reader, time)?),
+                Some(Point::Time(time)) => Some(reader.revision_at(time)?),
                 Some(Point::Revision(revision)) => Some(revision),
                 None => None,
             };
-            Ok(state(reader, at)?)
+            Ok(reader.state(at)?)
         }
         Source::Segment(segment) => {
             require_first(segment)?;

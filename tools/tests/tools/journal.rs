@@ -165,7 +165,7 @@ fn text_written_by_hand_becomes_a_journal_with_its_state() {
     let written = write(dir.path(), text);
     assert_eq!(code(&written), 0, "{}", stderr(&written));
     let reader = cairn_journal::Reader::open(dir.path()).unwrap();
-    let state = cairn_journal::state(&reader, None).unwrap();
+    let state = reader.state(None).unwrap();
     assert_eq!(state.revision, Revision(12));
     let files: Vec<_> = state
         .files
