@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use cairn_client::{Client, Uri};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::{Process, eventually};
+use crate::process::Process;
+use crate::waits::eventually;
 
 /// A running `doozer-lite`.
 pub struct Lite {

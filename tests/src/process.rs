@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::NamedTempFile;
 
-use crate::program;
+use crate::programs::program;
 
 /// How long anything may take before a test gives up on it: far more than it should.
 pub const DEADLINE: Duration = Duration::from_secs(60);

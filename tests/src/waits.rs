@@ -8,7 +8,8 @@ use cairn_client::{Client, Event, EventKind, Revision};
 use cairn_sync_client::keys;
 use futures::TryStreamExt;
 
-use crate::{DEADLINE, Process, Tree};
+use crate::found::Tree;
+use crate::process::{DEADLINE, Process};
 
 /// Waits until `condition` yields a value, looking again and again until the deadline.
 pub async fn eventually<T, F: Future<Output = Result<Option<T>>>>(

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use anyhow::{Context, Result, ensure};
 use tokio::task::JoinHandle;
 
-use crate::{DEADLINE, eventually};
+use crate::process::DEADLINE;
+use crate::waits::eventually;
 
 /// What a writer is told, and tells.
 #[derive(Clone, Debug, Default)]
