@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use cairn_journal::Revision;
 
-use crate::cluster::{self, Id};
+use crate::cluster::control::Id;
+use crate::cluster::error::Error as ClusterError;
 use crate::identity::decision::Refusal;
 use crate::identity::written::ParseError;
 
@@ -18,7 +19,7 @@ pub enum Error {
     Journal(#[from] cairn_journal::Error),
     /// The cluster could not be used.
     #[error("cluster: {0}")]
-    Cluster(#[from] cluster::Error),
+    Cluster(#[from] ClusterError),
     /// The cluster is not the one that the journal followed.
     #[error(
         "{refusal}\n  If the cluster was lost and this journal is to bring it back, run with -r on an empty cluster.\n  \
@@ -96,13 +97,15 @@ pub enum Error {
     /// The state has nothing of a part that was asked for.
     #[error(
         "the journal has no key {prefix}, and none below it, at revision {at} (`dumpjournal --state --at-revision {at}` \
-         lists those that it has; the cluster's own below /ctl are never restored). Nothing was written"
+         lists those that it has; the cluster's own below {control} are never restored). Nothing was written"
     )]
     NoSuchPart {
         /// What was asked for.
         prefix: String,
         /// The revision of the state.
         at: Revision,
+        /// The control area of the cluster.
+        control: &'static str,
     },
     /// Somebody asked us to end in the middle of it.
     #[error("interrupted. What was done stays; run the same command again to complete it")]
@@ -177,7 +180,7 @@ impl Error {
     /// Whether opening another session may help.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Cluster(cluster::Error::Unavailable(_)))
+        matches!(self, Self::Cluster(ClusterError::Unavailable(_)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use cairn_persister::cluster::Address;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::observe::report;
 use cairn_persister::restore::Request;
@@ -34,8 +35,8 @@ async fn main() -> ExitCode {
             }
         }
         &Some(Command::Status { json }) => {
-            let uri = config::cluster(&line.settings.or(file));
-            report(look(&uri, json).await)
+            let address = config::cluster(&line.settings.or(file));
+            report(look(&address, json).await)
         }
         Some(Command::Config(ConfigCommand::Check)) => match Config::new(line, file) {
             Ok(config) => {
@@ -97,8 +98,8 @@ fn error_as_json(error: &impl std::fmt::Display, status: u8) -> String {
         .to_string()
 }
 
-async fn look(uri: &cairn_client::Uri, json: bool) -> Result<String> {
-    let report = report::look(uri).await?;
+async fn look(address: &Address, json: bool) -> Result<String> {
+    let report = report::look(address).await?;
     if json {
         return Ok(format!("{}\n", serde_json::to_string(&report)?));
     }

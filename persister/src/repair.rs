@@ -16,7 +16,8 @@ use tokio::time::timeout;
 
 use crate::attach::known::theirs;
 use crate::cluster::budget::bytes_of;
-use crate::cluster::{self, Cluster, Session};
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::session::{Cluster, Session};
 use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::identity::lineage::Outcome;
@@ -162,7 +163,7 @@ async fn oldest<S: Session>(session: &S, span: Span) -> Option<Revision> {
         let middle = Revision(low.0 + (high.0 - low.0) / 2);
         match timeout(PATIENCE, session.follow(middle).next()).await {
             Ok(Some(Ok(_))) => high = middle,
-            Ok(Some(Err(cluster::Error::HistoryDiscarded))) => low = middle.next(),
+            Ok(Some(Err(ClusterError::HistoryDiscarded))) => low = middle.next(),
             _ => return None,
         }
     }

@@ -114,7 +114,7 @@ impl History {
             ..Wish::default()
         };
         let begun = Instant::now();
-        match restore(&session, source, &wish, None).await? {
+        match restore(&session, source, &wish).await? {
             Restored::Done(summary) => {
                 ensure!(summary.shifted.is_empty(), "{:?}", summary.shifted.first());
                 ensure!(summary.surprise.is_none(), "{:?}", summary.surprise);

@@ -6,14 +6,18 @@ use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
 use futures::Stream;
 
 use crate::attach::difference;
-use crate::attach::known::{changes_beyond, ours, theirs};
-use crate::cluster::{self, Cluster, ControlKey, Expect, Followed, Session};
+use crate::attach::known::{changes_beyond, identified, ours};
+use crate::cluster::control::ControlKey;
+use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
+use crate::cluster::followed::Followed;
+use crate::cluster::session::{Cluster, Session};
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::decision::{Attach, Ours, Refusal, Theirs, decide};
 use crate::identity::lineage::{Identity, Outcome};
 
 /// A stream of everything that happens in a cluster.
-pub type Changes = Box<dyn Stream<Item = cluster::Result<Followed>> + Send + Unpin>;
+pub type Changes = Box<dyn Stream<Item = ClusterResult<Followed>> + Send + Unpin>;
 
 /// A session that may be followed and published to.
 pub struct Attached<S> {
@@ -59,8 +63,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         journal: &'a Journal,
         stop: &'a Stop,
     ) -> Result<Self, Error> {
-        let session = cluster.open().await?;
-        let (theirs, identified_at) = theirs(&session).await?;
+        let (session, theirs, identified_at) = identified(&cluster.open().await?).await?;
         let ours = tokio::task::block_in_place(|| ours(journal))?;
         Ok(Self {
             session,
@@ -80,6 +83,14 @@ impl<'a, S: Session> Attempt<'a, S> {
     ) -> Result<Tried<S>, Error> {
         match decide(&self.ours, &self.theirs) {
             Attach::Refuse(refusal) => self.refuse(refusal),
+            Attach::RolledBack { common } => {
+                let refusal = Refusal::RolledBack {
+                    ours: self.ours.bound_to.clone().unwrap_or_default(),
+                    newest: self.ours.newest,
+                    common,
+                };
+                self.refuse(refusal)
+            }
             Attach::Behind => Ok(Tried::Wait(format!(
                 "this node is at revision {}, the journal at {}: the node lags",
                 self.theirs.newest, self.ours.newest
@@ -105,7 +116,7 @@ impl<'a, S: Session> Attempt<'a, S> {
             Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
             Attach::Resume => {
                 let identity = self.theirs.identity.clone();
-                let lost = || cluster::Error::Refused("the cluster lost its identity".to_owned());
+                let lost = || ClusterError::Refused("the cluster lost its identity".to_owned());
                 self.go_on(identity.ok_or_else(lost)?, take_state).await
             }
         }
@@ -131,7 +142,7 @@ impl<'a, S: Session> Attempt<'a, S> {
             // Looked at again, so that one path leads from a name to a binding.
             Ok(_) => Ok(Tried::Again),
             // Not at once: a node that lags does not know the name yet that is in our way.
-            Err(cluster::Error::Conflict) => Ok(Tried::Wait(
+            Err(ClusterError::Conflict(_)) => Ok(Tried::Wait(
                 "somebody else has just named the cluster".to_owned(),
             )),
             Err(error) => Err(error.into()),
@@ -229,7 +240,7 @@ async fn after<S: Session>(
     identity: Identity,
     taken: difference::Taken,
 ) -> Result<Tried<S>, Error> {
-    let (now, identified_at) = theirs(&session).await?;
+    let (session, now, identified_at) = identified(&session).await?;
     if now.identity.is_none_or(|now| now.id != identity.id) {
         return Ok(Tried::Again);
     }

@@ -20,7 +20,9 @@ use futures::{Stream, StreamExt};
 
 use crate::cluster::ahead::read_ahead;
 use crate::cluster::budget::bytes_of;
-use crate::cluster::{self, Followed, Live, Session};
+use crate::cluster::error::Result as ClusterResult;
+use crate::cluster::followed::{Followed, Live};
+use crate::cluster::session::Session;
 use crate::error::Error;
 
 /// How many live keys are sorted in one go, as far as that many have arrived.
@@ -35,7 +37,7 @@ pub struct Taken {
     /// The revision of the state: the last one of the gap.
     pub at: Revision,
     /// Every revision after it.
-    pub stream: Box<dyn Stream<Item = cluster::Result<Followed>> + Send + Unpin>,
+    pub stream: Box<dyn Stream<Item = ClusterResult<Followed>> + Send + Unpin>,
 }
 
 /// Journals the difference between the journal's state and the cluster's.
@@ -95,7 +97,7 @@ pub async fn take<S: Session>(
 /// All live keys, in the order of their paths.
 async fn sorted(
     mut sorter: Sorter,
-    live: impl Stream<Item = cluster::Result<Live>> + Unpin,
+    live: impl Stream<Item = ClusterResult<Live>> + Unpin,
 ) -> Result<SortedEntries, Error> {
     let mut chunks = live.ready_chunks(CHUNK_KEYS);
     while let Some(chunk) = chunks.next().await {
@@ -106,6 +108,7 @@ async fn sorted(
                     path,
                     revision,
                     value,
+                    attributes: _,
                 } = live?;
                 let entry = CheckpointEntry {
                     path,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use cairn_journal::{Entry, Journal, Reader, Revision, Timeline, Uuid};
 
-use crate::cluster::{ControlKey, Session};
+use crate::cluster::control::ControlKey;
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::decision::{Ours, Theirs};
 use crate::identity::lineage::{Ancestor, Identity};
@@ -128,13 +129,31 @@ pub(super) fn changes_beyond(
 /// # Errors
 /// The cluster's; an identity that cannot be read.
 pub async fn theirs<S: Session>(session: &S) -> Result<(Theirs, Revision), Error> {
+    let (_, theirs, newest) = identified(session).await?;
+    Ok((theirs, newest))
+}
+
+/// The session fenced with the identity that the cluster has, if it has one; and the rest as
+/// [`theirs`] says it.
+///
+/// # Errors
+/// The cluster's; an identity that cannot be read.
+pub(super) async fn identified<S: Session>(session: &S) -> Result<(S, Theirs, Revision), Error> {
     // In this order: an identity written after `newest` will be followed as an event.
     let newest = session.revision().await?;
-    let identity = match session.read(&ControlKey::Identity).await? {
-        Some(control) => Some(Identity::parse(&control.value)?),
-        None => None,
+    let (session, identity) = match session.read(&ControlKey::Identity).await? {
+        Some(control) => (
+            session.fenced(&control.value),
+            Some(Identity::parse(&control.value)?),
+        ),
+        None => (session.clone(), None),
     };
-    Ok((Theirs { identity, newest }, newest))
+    let theirs = Theirs {
+        identity,
+        newest,
+        may_roll_back: session.capabilities().may_roll_back,
+    };
+    Ok((session, theirs, newest))
 }
 
 #[cfg(test)]

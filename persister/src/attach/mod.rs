@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::attempt::{Attached, Attempt, Tried};
 use crate::cluster::backoff::Patience;
-use crate::cluster::{self, Cluster};
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::session::Cluster;
 use crate::error::Error;
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored.
@@ -61,7 +62,7 @@ pub async fn attach<C: Cluster>(
             Err(Error::Journal(cairn_journal::Error::Stopped)) => return Ok(None),
             Err(error) if error.is_unavailable() => error.to_string(),
             // The state was being taken, and the cluster forgot faster than we read.
-            Err(error @ Error::Cluster(cluster::Error::HistoryDiscarded)) => error.to_string(),
+            Err(error @ Error::Cluster(ClusterError::HistoryDiscarded)) => error.to_string(),
             Err(error) => return Err(error),
         };
         let pause = patience.pause();

@@ -8,7 +8,8 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use crate::cluster::budget::Room;
-use crate::cluster::{self, Followed};
+use crate::cluster::error::Result as ClusterResult;
+use crate::cluster::followed::Followed;
 
 /// How many revisions are read ahead, and with the bytes that [`Room`] has. With more, reading stops,
 /// and if the cluster then forgets them, there is a gap.
@@ -16,8 +17,8 @@ const READ_AHEAD_REVISIONS: usize = 65_536;
 
 /// Reads `stream` from now on, whether or not anybody takes what was read.
 pub fn read_ahead(
-    mut stream: impl Stream<Item = cluster::Result<Followed>> + Send + Unpin + 'static,
-) -> impl Stream<Item = cluster::Result<Followed>> + Send + Unpin {
+    mut stream: impl Stream<Item = ClusterResult<Followed>> + Send + Unpin + 'static,
+) -> impl Stream<Item = ClusterResult<Followed>> + Send + Unpin {
     let (to, mut from) = mpsc::channel(READ_AHEAD_REVISIONS);
     tokio::spawn(async move {
         let room = Room::new();

@@ -6,19 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use cairn_client::Uri;
-use cairn_client::path::Prefix;
 use cairn_journal::Timestamp;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
-use crate::cluster::Id;
+use crate::cluster::address::{Address, DEFAULT_SOCKET};
+use crate::cluster::control::Id;
 use crate::mirror::MirrorMode;
-
-/// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
-pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
 
 /// Journals every change of a cluster, and says inside the cluster what is on disk.
 ///
@@ -158,8 +154,8 @@ pub struct RestoreArgs {
     pub at_time: Option<Timestamp>,
 
     /// Only this key and those below it; may be given several times
-    #[arg(long, value_name = "PATH", value_parser = prefix)]
-    pub prefix: Vec<Prefix>,
+    #[arg(long, value_name = "PATH")]
+    pub prefix: Vec<String>,
 
     /// Write into a cluster that has keys: none is deleted, those that differ are overwritten and listed
     #[arg(long)]
@@ -172,12 +168,6 @@ pub struct RestoreArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-fn prefix(text: &str) -> Result<Prefix, String> {
-    let path = text.strip_suffix('/').filter(|path| !path.is_empty());
-    cairn_client::path::validate(path.unwrap_or(text)).map_err(|error| error.to_string())?;
-    Ok(Prefix::new(text))
 }
 
 /// What to do with the configuration.
@@ -205,7 +195,7 @@ pub struct Settings {
         hide_env_values = true
     )]
     #[serde(default, deserialize_with = "parsed")]
-    pub cluster: Option<Uri>,
+    pub cluster: Option<Address>,
 
     /// The directory of the journal; created if need be [default: journal-ID]
     #[arg(
@@ -218,7 +208,7 @@ pub struct Settings {
     pub journal: Option<PathBuf>,
 
     /// Where the embedded cluster listens
-    #[arg(short = 'l', long, global = true, value_name = "HOST:PORT", requires = "embedded", help = format!("Where the embedded cluster listens [default: {DEFAULT_ADDRESS}]"))]
+    #[arg(short = 'l', long, global = true, value_name = "HOST:PORT", requires = "embedded", help = format!("Where the embedded cluster listens [default: {DEFAULT_SOCKET}]"))]
     pub embedded_listen: Option<SocketAddr>,
 
     /// What to write into the cluster beside the watermark [default: paths]
@@ -356,7 +346,7 @@ impl Settings {
     }
 }
 
-fn parsed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Uri>, D::Error> {
+fn parsed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Address>, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cairn_client::Uri;
 use cairn_journal::{Retention, Revision};
 
 mod args;
@@ -12,8 +11,8 @@ mod args;
 use crate::config::args::{OnDiskFullArg, Retain};
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, RestoreArgs, Settings};
 
-use crate::cluster::Id;
-use crate::config::args::DEFAULT_ADDRESS;
+use crate::cluster::address::{Address, DEFAULT_SOCKET};
+use crate::cluster::control::Id;
 use crate::maintenance::policy::Policy;
 use crate::mirror::MirrorMode;
 use crate::restore::command::Request;
@@ -73,7 +72,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// Somewhere else.
-    Remote(Uri),
+    Remote(Address),
     /// In this process, listening here.
     Embedded(SocketAddr),
 }
@@ -114,6 +113,14 @@ pub enum ConfigError {
          state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
     )]
     InTheFuture(cairn_journal::Timestamp),
+    /// A prefix can select nothing.
+    #[error("--prefix {prefix:?} selects nothing: {why}")]
+    Prefix {
+        /// What was given.
+        prefix: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nobody would be left to take the restore for alive.
     #[error("--restore-wait can be {0:?} at most")]
     WaitTooLong(Duration),
@@ -142,11 +149,8 @@ pub fn read_file(path: Option<&Path>) -> Result<Settings, ConfigError> {
 
 /// The address of the cluster in `settings`, or the default one.
 #[must_use]
-pub fn cluster(settings: &Settings) -> Uri {
-    settings
-        .cluster
-        .clone()
-        .unwrap_or_else(|| Uri::from_address(DEFAULT_ADDRESS).expect("the default address is one"))
+pub fn cluster(settings: &Settings) -> Address {
+    settings.cluster.clone().unwrap_or_default()
 }
 
 impl Config {
@@ -166,7 +170,7 @@ impl Config {
         let settings = line.settings.or(file);
         let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
         let target = if embedded {
-            let default = DEFAULT_ADDRESS.parse().expect("the default address is one");
+            let default = DEFAULT_SOCKET.parse().expect("the default address is one");
             Target::Embedded(settings.embedded_listen.unwrap_or(default))
         } else {
             Target::Remote(cluster(&settings))
@@ -245,8 +249,16 @@ pub fn restore_request(
     let settings = line.settings.clone().or(file);
     let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));
     let wish = wish(&settings)?;
+    let cluster = cluster(&settings);
+    for prefix in &args.prefix {
+        let checked = cluster.rules().check_prefix(prefix);
+        checked.map_err(|why| ConfigError::Prefix {
+            prefix: prefix.clone(),
+            why,
+        })?;
+    }
     Ok(Request {
-        cluster: cluster(&settings),
+        cluster,
         journal: (settings.journal.clone())
             .or_else(named)
             .ok_or(ConfigError::NoJournal)?,
@@ -319,10 +331,10 @@ mod tests {
         assert_eq!(config.ready_lag, Duration::from_secs(3));
         assert_eq!(config.options.segment_bytes, 32 << 20);
         assert!(!config.wait_for_room);
-        let Target::Remote(uri) = config.target else {
+        let Target::Remote(address) = config.target else {
             panic!("not embedded");
         };
-        assert_eq!(uri.addresses, ["10.0.0.1:8046"]);
+        assert_eq!(address.to_string(), "doozer:?ca=10.0.0.1:8046");
     }
 
     #[test]

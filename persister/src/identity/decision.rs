@@ -48,6 +48,9 @@ pub struct Theirs {
     pub identity: Option<Identity>,
     /// The newest revision of the node we reached.
     pub newest: Revision,
+    /// Whether a lower revision than one that was seen before is proof of a loss, and not of a node
+    /// that lags.
+    pub may_roll_back: bool,
 }
 
 /// What to do on an attach.
@@ -61,6 +64,12 @@ pub enum Attach {
     Resume,
     /// Our cluster, but this node is behind what we have on disk: wait for it, or take another.
     Behind,
+    /// Our cluster, but it has gone back: an operator restored a backup of it, or it lost writes that it
+    /// had acknowledged. Its revisions beyond `common`, at the latest, will mean something else than ours.
+    RolledBack {
+        /// The newest revision that it can have in common with the journal.
+        common: Revision,
+    },
     /// A restore of our cluster that kept all revisions and holds exactly what we have: bind, follow.
     Continue(Identity),
     /// A restore of our cluster whose state may differ from ours: bind, then take its state.
@@ -93,6 +102,20 @@ pub enum Refusal {
         ours: String,
         /// The newest revision in the journal.
         newest: Revision,
+    },
+    /// The cluster is ours, and is at an older revision than it was.
+    #[error(
+        "this journal holds the history of cluster {ours} up to revision {newest}, but that cluster is back at \
+         revision {common}: it was restored from a backup of its own, or lost what it had acknowledged. What it \
+         writes from now on has the revisions of what this journal holds"
+    )]
+    RolledBack {
+        /// The identity of both.
+        ours: String,
+        /// The newest revision in the journal.
+        newest: Revision,
+        /// The newest revision of the cluster.
+        common: Revision,
     },
     /// The cluster has another identity, and ours is not its parent.
     #[error(
@@ -128,6 +151,10 @@ pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
     if identity.id == *bound_to {
         return if is_unfinished(identity) {
             Attach::Unfinished(identity.clone())
+        } else if theirs.newest < ours.newest && theirs.may_roll_back {
+            Attach::RolledBack {
+                common: theirs.newest,
+            }
         } else if theirs.newest < ours.newest {
             Attach::Behind
         } else {
@@ -178,6 +205,7 @@ mod tests {
         Theirs {
             identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
             newest: Revision(newest),
+            may_roll_back: false,
         }
     }
 
@@ -196,6 +224,18 @@ mod tests {
         assert_eq!(decide(&us, &theirs(Some("a"), 100)), Attach::Resume);
         assert_eq!(decide(&us, &theirs(Some("a"), 200)), Attach::Resume);
         assert_eq!(decide(&us, &theirs(Some("a"), 99)), Attach::Behind);
+    }
+
+    #[test]
+    fn a_cluster_that_can_go_back_and_has_is_not_waited_for() {
+        let theirs = |newest| Theirs {
+            may_roll_back: true,
+            ..theirs(Some("a"), newest)
+        };
+        let us = ours(Some("a"), 100);
+        assert_eq!(decide(&us, &theirs(100)), Attach::Resume);
+        let common = Revision(99);
+        assert_eq!(decide(&us, &theirs(99)), Attach::RolledBack { common });
     }
 
     #[test]

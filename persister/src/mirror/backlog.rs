@@ -19,7 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{ControlKey, Expect, Id, Session};
+use crate::cluster::control::{ControlKey, Id};
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::mirror::ops::Op;
 use crate::mirror::records::{self, Place, Source, Told};

@@ -4,7 +4,7 @@
 //!
 //! * [`coalesce`] keeps the meaning of a batch for somebody who watches one path: consecutive sets
 //!   of a path collapse into the last, a delete never collapses away.
-//! * [`Families`] never lets two operations fly at once whose order matters: the same path, or a
+//! * [`PathConflicts`] never lets two operations fly at once whose order matters: the same path, or a
 //!   path and one above it (a directory cannot become a file before its last entry is gone). A
 //!   cluster may serve pipelined writes of one connection in any order.
 
@@ -12,6 +12,8 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use cairn_journal::Revision;
+
+use crate::cluster::rules::KeyRules;
 
 /// One write to the mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,24 +58,35 @@ pub fn coalesce(ops: Vec<Op>) -> Vec<Op> {
 }
 
 /// The paths that have a write in flight.
-#[derive(Debug, Default)]
-pub struct Families {
+#[derive(Debug)]
+pub struct PathConflicts {
+    rules: KeyRules,
     in_flight: HashSet<Bytes>,
     /// For every directory above a path in flight: how many there are.
     above: HashMap<Bytes, usize>,
 }
 
-impl Families {
-    /// Takes `path` into flight; `false`, and nothing changes, if one of its family is there.
+impl PathConflicts {
+    /// None in flight.
+    #[must_use]
+    pub fn new(rules: KeyRules) -> Self {
+        Self {
+            rules,
+            in_flight: HashSet::new(),
+            above: HashMap::new(),
+        }
+    }
+
+    /// Takes `path` into flight; `false`, and nothing changes, if one that excludes it is there.
     pub fn start(&mut self, path: &Bytes) -> bool {
         let busy = self.in_flight.contains(path)
             || self.above.contains_key(path)
-            || directories(path).any(|directory| self.in_flight.contains(&directory));
+            || (self.rules.above(path)).any(|directory| self.in_flight.contains(directory));
         if busy {
             return false;
         }
-        for directory in directories(path) {
-            *self.above.entry(directory).or_default() += 1;
+        for directory in self.rules.above(path) {
+            *self.above.entry(path.slice_ref(directory)).or_default() += 1;
         }
         self.in_flight.insert(path.clone());
         true
@@ -85,29 +98,21 @@ impl Families {
             self.in_flight.remove(path),
             "finished a path that was not in flight"
         );
-        for directory in directories(path) {
-            if let Some(count) = self.above.get_mut(&directory) {
+        for directory in self.rules.above(path) {
+            if let Some(count) = self.above.get_mut(directory) {
                 *count -= 1;
                 if *count == 0 {
-                    self.above.remove(&directory);
+                    self.above.remove(directory);
                 }
             }
         }
     }
 }
 
-/// Every proper prefix of `path` that ends before a slash, without the root.
-fn directories(path: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
-    path.iter()
-        .enumerate()
-        .skip(1)
-        .filter(|&(_, &byte)| byte == b'/')
-        .map(|(at, _)| path.slice(..at))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::address::Address;
 
     fn op(kind: Kind, path: &str, revision: i64) -> Op {
         Op {
@@ -164,23 +169,23 @@ mod tests {
 
     #[test]
     fn one_of_a_family_flies_at_a_time() {
-        let mut families = Families::default();
-        assert!(families.start(&path("/a/b")));
-        assert!(!families.start(&path("/a/b")), "the same path");
-        assert!(!families.start(&path("/a")), "the directory above");
-        assert!(!families.start(&path("/a/b/c")), "a path below");
-        assert!(families.start(&path("/a/c")), "a sibling");
+        let mut conflicts = PathConflicts::new(Address::default().rules());
+        assert!(conflicts.start(&path("/a/b")));
+        assert!(!conflicts.start(&path("/a/b")), "the same path");
+        assert!(!conflicts.start(&path("/a")), "the directory above");
+        assert!(!conflicts.start(&path("/a/b/c")), "a path below");
+        assert!(conflicts.start(&path("/a/c")), "a sibling");
         assert!(
-            families.start(&path("/ab")),
+            conflicts.start(&path("/ab")),
             "a name that only starts alike"
         );
-        families.finish(&path("/a/b"));
-        assert!(!families.start(&path("/a")), "the sibling still flies");
-        families.finish(&path("/a/c"));
-        assert!(families.start(&path("/a")));
-        families.finish(&path("/a"));
-        families.finish(&path("/ab"));
-        assert!(families.in_flight.is_empty());
-        assert!(families.above.is_empty());
+        conflicts.finish(&path("/a/b"));
+        assert!(!conflicts.start(&path("/a")), "the sibling still flies");
+        conflicts.finish(&path("/a/c"));
+        assert!(conflicts.start(&path("/a")));
+        conflicts.finish(&path("/a"));
+        conflicts.finish(&path("/ab"));
+        assert!(conflicts.in_flight.is_empty());
+        assert!(conflicts.above.is_empty());
     }
 }

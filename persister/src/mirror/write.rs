@@ -9,9 +9,12 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 
-use crate::cluster::{self, ControlKey, Expect, Id, Session};
+use crate::cluster::control::{ControlKey, Id};
+use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::mirror::backlog::{Batch, Progress};
-use crate::mirror::ops::{Families, Kind, Op, coalesce};
+use crate::mirror::ops::{Kind, Op, PathConflicts, coalesce};
 
 /// How many mirror writes are in flight at most: enough to fill a connection, few enough that a
 /// watermark written beside them does not wait long.
@@ -58,7 +61,7 @@ impl<S: Session> Mirror<S> {
         mut self,
         mut batches: mpsc::Receiver<Batch>,
         complete: watch::Sender<Progress>,
-    ) -> cluster::Result<()> {
+    ) -> ClusterResult<()> {
         while let Some(batch) = batches.recv().await {
             self.write(coalesce(batch.ops)).await?;
             if let Some(now) = batch.complete {
@@ -72,17 +75,17 @@ impl<S: Session> Mirror<S> {
         Ok(())
     }
 
-    /// Writes `ops`, many in flight, in an order in which their families allow it.
-    async fn write(&mut self, ops: Vec<Op>) -> cluster::Result<()> {
-        let mut families = Families::default();
+    /// Writes `ops`, many in flight, in an order in which none stands in the way of another.
+    async fn write(&mut self, ops: Vec<Op>) -> ClusterResult<()> {
+        let mut conflicts = PathConflicts::new(self.session.rules());
         let mut in_flight = FuturesUnordered::new();
         for op in ops {
             // A full window, or a relative in flight: somebody must land first.
-            while in_flight.len() >= WINDOW || !families.start(&op.path) {
+            while in_flight.len() >= WINDOW || !conflicts.start(&op.path) {
                 let landed = in_flight.next().await;
-                let landed: cluster::Result<_> =
+                let landed: ClusterResult<_> =
                     landed.expect("a relative can only be in flight if something is");
-                families.finish(&self.landed(landed?));
+                conflicts.finish(&self.landed(landed?));
             }
             self.keep_behind().await;
             in_flight.push(write_one(self.session.clone(), self.id, op));
@@ -124,7 +127,7 @@ enum Got {
 }
 
 /// Writes one entry; its path, and what revision that got.
-async fn write_one<S: Session>(session: S, id: Id, op: Op) -> cluster::Result<(Bytes, Got)> {
+async fn write_one<S: Session>(session: S, id: Id, op: Op) -> ClusterResult<(Bytes, Got)> {
     let key = ControlKey::Mirror(id, op.path.clone());
     let written = match op.kind {
         Kind::Set => {
@@ -134,11 +137,14 @@ async fn write_one<S: Session>(session: S, id: Id, op: Op) -> cluster::Result<(B
                 .await
                 .map(Got::Revision)
         }
-        Kind::Delete => session.delete(&key, Expect::Any).await.map(|()| Got::Some),
+        Kind::Delete => session
+            .delete(&key, Expect::Any)
+            .await
+            .map(|at| at.map_or(Got::Some, Got::Revision)),
     };
     match written {
         Ok(got) => Ok((op.path, got)),
-        Err(error @ cluster::Error::Unavailable(_)) => Err(error),
+        Err(error @ ClusterError::Unavailable(_)) => Err(error),
         Err(error) => {
             tracing::warn!(
                 path = %String::from_utf8_lossy(&op.path), revision = %op.revision, %error,

@@ -1,14 +1,17 @@
 //! `persister status`: who persists a cluster, told from the keys in the cluster alone.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cairn_client::{Client, Uri};
-use cairn_protocol::keys;
-use futures::TryStreamExt;
+use cairn_protocol::progress::{self, MirrorProgress};
 use serde::Serialize;
+
+use crate::cluster::address::Address;
+use crate::cluster::capabilities::Liveness;
+use crate::cluster::connect::{Task, connect};
+use crate::cluster::control::{Announced, Control, ControlKey, Id};
+use crate::cluster::session::{Cluster, Session};
 
 /// One persister, as the cluster shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,73 +45,72 @@ pub struct Report {
 /// Looks at a cluster, watching its owner keys for a little more than one heartbeat.
 ///
 /// # Errors
-/// The client's.
-pub async fn look(uri: &Uri) -> Result<Report> {
-    let client = Client::connect(uri)
-        .await
-        .context("no cluster to look at")?;
-    let before = owners(&client).await?;
-    if !before.is_empty() {
-        tokio::time::sleep(cairn_protocol::owner::HEARTBEAT + Duration::from_millis(500)).await;
-    }
-    let after = owners(&client).await?;
-    let revision = client.rev().await?.0;
-    let identity = client.get(keys::IDENTITY, None).await?;
-    let glob = format!("{}/*/ctl/*", keys::ROOT);
-    let files: Vec<_> = client.walk(&glob, None).try_collect().await?;
-    let mut persisters: BTreeMap<u32, Seen> = BTreeMap::new();
-    for file in files {
-        let Some(id) = id_of(&file.path) else {
-            continue;
-        };
-        let seen = persisters.entry(id).or_insert_with(|| Seen {
-            id,
-            ..Seen::default()
-        });
-        let text = String::from_utf8_lossy(&file.value).into_owned();
-        if file.path == keys::owner(id) {
-            seen.owner = Some(text);
-            seen.alive = Some(before.get(&id) != after.get(&id));
-        } else if file.path == keys::watermark(id) {
-            seen.watermark = text.parse().ok();
-            seen.behind = seen
-                .watermark
-                .map(|watermark| (revision - watermark).max(0));
-        } else if file.path == keys::mirror_progress(id) {
-            // The revision comes first; the rest is for the persister itself.
-            let incomplete = text.ends_with("incomplete");
-            let revision = text.split(' ').next().unwrap_or_default();
-            seen.mirrored = Some(if incomplete {
-                "in the making".to_owned()
-            } else {
-                revision.to_owned()
-            });
+/// The cluster's.
+pub async fn look(address: &Address) -> Result<Report> {
+    connect(address, NO_ID, Looking).await
+}
+
+/// Nothing is followed here, so no owner key is looked out for.
+const NO_ID: Id = 0;
+
+/// How late a heartbeat may come and still be seen.
+const LATE: Duration = Duration::from_millis(500);
+
+struct Looking;
+
+impl Task for Looking {
+    type Output = Result<Report>;
+
+    async fn run<C: Cluster>(self, cluster: C) -> Result<Report> {
+        let session = cluster.open().await.context("no cluster to look at")?;
+        let before = session.announcements().await?;
+        let liveness = session.capabilities().liveness;
+        if let Liveness::Rewritten { every, .. } = liveness
+            && before.values().any(|said| said.owner.is_some())
+        {
+            tokio::time::sleep(every + LATE).await;
         }
+        let revision = session.revision().await?;
+        let now = session.announcements().await?;
+        let identity = session.read(&ControlKey::Identity).await?;
+        let persister = |(id, said): (Id, Announced)| {
+            let earlier = before.get(&id).and_then(|said| said.owner.as_ref());
+            let lives = |owner: &Control| match liveness {
+                Liveness::Rewritten { .. } => {
+                    earlier.is_none_or(|earlier| earlier.revision != owner.revision)
+                }
+                Liveness::Leased { .. } => true,
+            };
+            let watermark = said.watermark.as_ref();
+            let watermark = watermark.and_then(|said| progress::parse_revision(&said.value).ok());
+            Seen {
+                id,
+                alive: said.owner.as_ref().map(lives),
+                owner: said.owner.as_ref().map(text),
+                watermark,
+                behind: watermark.map(|watermark| (revision.0 - watermark).max(0)),
+                mirrored: said.mirrored.as_ref().map(mirrored),
+            }
+        };
+        Ok(Report {
+            cluster: identity.as_ref().map(text),
+            revision: revision.0,
+            persisters: now.into_iter().map(persister).collect(),
+        })
     }
-    Ok(Report {
-        cluster: identity.map(|file| String::from_utf8_lossy(&file.value).into_owned()),
-        revision,
-        persisters: persisters.into_values().collect(),
-    })
 }
 
-/// The revision of each owner key.
-async fn owners(client: &Client) -> Result<BTreeMap<u32, i64>> {
-    let glob = format!("{}/*/ctl/owner", keys::ROOT);
-    let files: Vec<_> = client.walk(&glob, None).try_collect().await?;
-    Ok(files
-        .into_iter()
-        .filter_map(|file| Some((id_of(&file.path)?, file.revision.0)))
-        .collect())
+fn text(control: &Control) -> String {
+    String::from_utf8_lossy(&control.value).into_owned()
 }
 
-fn id_of(path: &str) -> Option<u32> {
-    path.strip_prefix(keys::ROOT)?
-        .strip_prefix('/')?
-        .split('/')
-        .next()?
-        .parse()
-        .ok()
+/// How far a mirror has come, for people. What somebody else wrote there is shown as it is.
+fn mirrored(control: &Control) -> String {
+    match MirrorProgress::parse(&control.value) {
+        Ok(progress) if progress.incomplete => "in the making".to_owned(),
+        Ok(progress) => progress.revision.to_string(),
+        Err(_) => text(control),
+    }
 }
 
 impl Report {

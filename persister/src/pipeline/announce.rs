@@ -9,7 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::cluster::{self, ControlKey, Expect, Session};
+use crate::cluster::control::ControlKey;
+use crate::cluster::error::Result as ClusterResult;
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 
 /// How often the progress of the mirror is noted. A restart repeats at most this much of it.
 pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
@@ -22,7 +25,7 @@ pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 /// sender is gone and the last value is written.
 ///
 /// # Errors
-/// The cluster's; [`cluster::Error::Conflict`] if somebody else writes the key.
+/// The cluster's; [`ClusterError::Conflict`] if somebody else writes the key.
 pub async fn announce<S: Session, T: Clone + Send + Sync>(
     session: &S,
     key: ControlKey,
@@ -30,7 +33,7 @@ pub async fn announce<S: Session, T: Clone + Send + Sync>(
     every: Duration,
     say: impl Fn(&T) -> String,
     told: impl Fn(&T),
-) -> cluster::Result<()> {
+) -> ClusterResult<()> {
     let mut expect = match session.read(&key).await? {
         Some(control) => Expect::At(control.revision),
         None => Expect::Absent,

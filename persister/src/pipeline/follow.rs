@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::budget::Room;
-use crate::cluster::{self, Followed, Session, Touched};
+use crate::cluster::capabilities::Liveness;
+use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
+use crate::cluster::followed::{Followed, Touched};
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::holder::Holder;
 use crate::identity::lineage::Identity;
@@ -70,7 +73,7 @@ impl<S: Session> Follower<'_, S> {
     /// The cluster's; [`Error::Replaced`]; [`Error::OutOfOrder`].
     pub async fn run(
         mut self,
-        mut stream: impl Stream<Item = cluster::Result<Followed>> + Unpin,
+        mut stream: impl Stream<Item = ClusterResult<Followed>> + Unpin,
         to: mpsc::Sender<Seen>,
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
@@ -101,7 +104,7 @@ impl<S: Session> Follower<'_, S> {
                 followed = stream.next() => followed,
             };
             let followed = followed.unwrap_or_else(|| {
-                Err(cluster::Error::Unavailable(
+                Err(ClusterError::Unavailable(
                     "the stream of changes ended".to_owned(),
                 ))
             })?;
@@ -111,10 +114,10 @@ impl<S: Session> Follower<'_, S> {
                     got: followed.revision,
                 });
             }
-            if let Some(touched) = &followed.touched
-                && let Some(ended) = self.react(followed.revision, touched)?
-            {
-                return Ok(ended);
+            for touched in &followed.touched {
+                if let Some(ended) = self.react(followed.revision, touched)? {
+                    return Ok(ended);
+                }
             }
             self.next = followed.revision.next();
             self.seen.send_replace(followed.revision);
@@ -149,6 +152,11 @@ impl<S: Session> Follower<'_, S> {
         }
     }
 
+    fn is_leased(&self) -> bool {
+        let liveness = self.session.capabilities().liveness;
+        matches!(liveness, Liveness::Leased { .. })
+    }
+
     /// What a write to a deciding key means. Writes from before we attached are history: a
     /// restart sees those of its predecessor again.
     fn react(&self, revision: Revision, touched: &Touched) -> Result<Option<Ended>, Error> {
@@ -166,6 +174,9 @@ impl<S: Session> Follower<'_, S> {
                     Identity::parse(value).is_ok_and(|now| now.id == self.cluster)
                 });
                 Ok((!same).then_some(Ended::IdentityChanged))
+            }
+            Touched::Owner(id, None) if revision > self.claimed_at && self.is_leased() => {
+                Err(ClusterError::Unavailable(format!("the lease of id {id} ended")).into())
             }
             Touched::Owner(..) | Touched::Identity(_) => Ok(None),
         }

@@ -42,7 +42,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::attempt::{Attached, Changes};
 use crate::cluster::ahead::read_ahead;
-use crate::cluster::{self, ControlKey, Id, Session};
+use crate::cluster::control::{ControlKey, Id};
+use crate::cluster::error::{Conflict, Error as ClusterError};
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::holder::Holder;
 use crate::mirror::MirrorMode;
@@ -130,14 +132,15 @@ pub async fn run<S: Session>(
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
-        error = publishers.failure() => Err(match error {
+        error = publishers.failure() => match error {
+            Error::Cluster(ClusterError::Conflict(Conflict::Identity)) => Ok(Ended::IdentityChanged),
             // Somebody else writes what only the holder of the id may write.
-            Error::Cluster(cluster::Error::Conflict) => match owner::replaced(&session, id, me).await {
+            Error::Cluster(ClusterError::Conflict(Conflict::Key)) => Err(match owner::replaced(&session, id, me).await {
                 // Not returned from here: the journal stage is at work.
                 Ok(error) | Err(error) => error,
-            },
-            other => of_a_publisher(other),
-        }),
+            }),
+            other => Err(of_a_publisher(other)),
+        },
         result = &mut journaling => {
             journaled = Some(result);
             Ok(Ended::JournalGone)
@@ -305,7 +308,7 @@ impl Publishers {
 /// gap in what is followed, and no reason to give up the changes of the meantime for the cluster's state.
 fn of_a_publisher(error: Error) -> Error {
     match error {
-        Error::Cluster(cluster::Error::HistoryDiscarded) => cluster::Error::Unavailable(
+        Error::Cluster(ClusterError::HistoryDiscarded) => ClusterError::Unavailable(
             "the cluster forgot the revision at which the mirror of paths was being listed"
                 .to_owned(),
         )
@@ -317,7 +320,7 @@ fn of_a_publisher(error: Error) -> Error {
 async fn read_revision<S: Session>(
     session: &S,
     key: &ControlKey,
-) -> Result<Option<Revision>, cluster::Error> {
+) -> Result<Option<Revision>, ClusterError> {
     let control = session.read(key).await?;
     Ok(control.and_then(|control| progress::parse_revision(&control.value).ok().map(Revision)))
 }
@@ -330,9 +333,9 @@ mod tests {
     /// change had been missed.
     #[test]
     fn a_listing_that_history_overtook_is_no_gap() {
-        let error = of_a_publisher(cluster::Error::HistoryDiscarded.into());
+        let error = of_a_publisher(ClusterError::HistoryDiscarded.into());
         assert!(error.is_unavailable(), "{error}");
-        let error = of_a_publisher(cluster::Error::Conflict.into());
+        let error = of_a_publisher(ClusterError::Conflict(Conflict::Key).into());
         assert!(!error.is_unavailable(), "{error}");
     }
 }

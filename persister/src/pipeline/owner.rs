@@ -7,17 +7,21 @@
 //!   dead: we hold the journal's lock. Take over at once, so that a restart costs no waiting. (The
 //!   directory counts, because a copy of a journal has the same UUID and a lock of its own.)
 //! * Otherwise: is the key refreshed while we look? Then its holder lives, and we are refused. A
-//!   key that stays as it is for [`STALE_AFTER`] is taken over.
+//!   key that stays as it is for three heartbeats is taken over. Where the engine deletes the key of a
+//!   holder that is gone ([`Liveness::Leased`]), that is waited for instead.
 //!
 //! Time is only ever measured on our own clock, between two looks; clocks need not agree.
 
 use std::time::Duration;
 
 use cairn_journal::Revision;
-use cairn_protocol::owner::{HEARTBEAT, STALE_AFTER};
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{self, Control, ControlKey, Expect, Id, Session};
+use crate::cluster::capabilities::Liveness;
+use crate::cluster::control::{Control, ControlKey, Id};
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::holder::Holder;
 
@@ -30,34 +34,47 @@ struct Rival {
     /// Where the key stood when we first saw it, and when that was.
     seen_at: Revision,
     since: Instant,
+    liveness: Liveness,
 }
 
 impl Rival {
-    fn met(id: Id, held: &Control) -> Self {
+    fn met(id: Id, held: &Control, liveness: Liveness) -> Self {
+        let (Liveness::Rewritten {
+            stale_after: most, ..
+        }
+        | Liveness::Leased {
+            expires_after: most,
+        }) = liveness;
         tracing::warn!(
             id, holder = %String::from_utf8_lossy(&held.value),
-            "another persister holds this id; looking whether it is alive for up to {STALE_AFTER:?}"
+            "another persister holds this id; looking whether it is alive for up to {most:?}"
         );
         Self {
             id,
             seen_at: held.revision,
             since: Instant::now(),
+            liveness,
         }
     }
 
     /// Whether it has been silent for so long that it counts as dead. An error if it lives.
     fn is_dead(&self, held: &Control) -> Result<bool, Error> {
-        if held.revision != self.seen_at {
+        let waited = self.since.elapsed();
+        let (lives, is_dead) = match self.liveness {
+            Liveness::Rewritten { stale_after, .. } => (false, waited >= stale_after),
+            // The key of a dead one goes by itself.
+            Liveness::Leased { expires_after } => (waited >= expires_after, false),
+        };
+        if lives || held.revision != self.seen_at {
             return Err(Error::IdTaken {
                 id: self.id,
                 holder: String::from_utf8_lossy(&held.value).into_owned(),
             });
         }
-        let is_dead = self.since.elapsed() >= STALE_AFTER;
         if is_dead {
             tracing::warn!(
                 id = self.id,
-                "its holder has been silent for {STALE_AFTER:?}: taking the id over"
+                "its holder has been silent for {waited:.0?}: taking the id over"
             );
         }
         Ok(is_dead)
@@ -78,7 +95,8 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
                 Expect::At(held.revision)
             }
             Some(held) => {
-                let rival = rival.get_or_insert_with(|| Rival::met(id, &held));
+                let rival = rival
+                    .get_or_insert_with(|| Rival::met(id, &held, session.capabilities().liveness));
                 if !rival.is_dead(&held)? {
                     sleep(LOOK_EVERY).await;
                     continue;
@@ -90,13 +108,13 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
             Ok(revision) => return Ok(revision),
             // Somebody was faster: look again. Not at once: a node that lags shows for a while yet
             // what was there before.
-            Err(cluster::Error::Conflict) => sleep(LOOK_EVERY).await,
+            Err(ClusterError::Conflict(_)) => sleep(LOOK_EVERY).await,
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-/// Refreshes the key for ever, calling `beat` with the revision of each time; returns only with an
+/// Refreshes the key for ever, if the engine wants that, calling `beat` with the revision of each time; returns only with an
 /// error.
 ///
 /// # Errors
@@ -108,15 +126,18 @@ pub async fn heartbeat<S: Session>(
     mut held_at: Revision,
     beat: impl Fn(Revision),
 ) -> Result<std::convert::Infallible, Error> {
+    let Liveness::Rewritten { every, .. } = session.capabilities().liveness else {
+        return std::future::pending().await;
+    };
     let key = ControlKey::Owner(id);
     loop {
-        sleep(HEARTBEAT).await;
+        sleep(every).await;
         held_at = match session.write(&key, Expect::At(held_at), me.value()).await {
             Ok(revision) => {
                 beat(revision);
                 revision
             }
-            Err(cluster::Error::Conflict) => return Err(replaced(session, id, me).await?),
+            Err(ClusterError::Conflict(_)) => return Err(replaced(session, id, me).await?),
             Err(error) => return Err(error.into()),
         };
     }
@@ -131,7 +152,7 @@ pub async fn release<S: Session>(session: &S, id: Id, me: &Holder) -> Result<(),
     match session.read(&key).await? {
         Some(held) if me.is_me(&held.value) => {
             match session.delete(&key, Expect::At(held.revision)).await {
-                Ok(()) | Err(cluster::Error::Conflict) => Ok(()),
+                Ok(_) | Err(ClusterError::Conflict(_)) => Ok(()),
                 Err(error) => Err(error.into()),
             }
         }
@@ -152,8 +173,8 @@ pub async fn replaced<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Er
             id,
             holder: String::from_utf8_lossy(&held.value).into_owned(),
         },
-        None => cluster::Error::Unavailable(format!(
-            "somebody wrote a key of id {id} that only its holder may write (below /ctl/persistence/{id}/ctl)"
+        None => ClusterError::Unavailable(format!(
+            "somebody wrote the owner, the watermark or the mirror's progress of id {id}, which only its holder may write"
         ))
         .into(),
     })

@@ -5,12 +5,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use cairn_client::Uri;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::address::Address;
 use crate::cluster::backoff::Patience;
-use crate::cluster::doozer::Doozer;
-use crate::cluster::{self, Cluster, Session};
+use crate::cluster::connect::{Task, connect};
+use crate::cluster::control::Id;
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::session::{Cluster, Session};
 use crate::error::Error;
 use crate::restore::election::{self, Ended};
 use crate::restore::forecast::{Forecast, forecast};
@@ -28,7 +30,7 @@ const AWAY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The cluster.
-    pub cluster: Uri,
+    pub cluster: Address,
     /// The journal's directory.
     pub journal: PathBuf,
     /// What to restore.
@@ -42,12 +44,23 @@ pub struct Request {
 /// # Errors
 /// As [`restore()`]; [`Error::Interrupted`] if cancelled.
 pub async fn run(request: &Request, cancel: &CancellationToken) -> Result<Report, Error> {
-    // No id: nothing is followed here.
-    let cluster = Doozer::new(request.cluster.clone(), 0);
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::Interrupted),
-        report = run_on(&cluster, request) => report,
+        report = connect(&request.cluster, NO_ID, Restoring(request)) => report,
+    }
+}
+
+/// No owner key is looked out for here.
+const NO_ID: Id = 0;
+
+struct Restoring<'a>(&'a Request);
+
+impl Task for Restoring<'_> {
+    type Output = Result<Report, Error>;
+
+    async fn run<C: Cluster>(self, cluster: C) -> Self::Output {
+        run_on(&cluster, self.0).await
     }
 }
 
@@ -71,7 +84,7 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
             Ok(Some(report)) => return Ok(report),
             Ok(None) => "another restore went first".to_owned(),
             Err(Error::Cluster(
-                error @ (cluster::Error::Conflict | cluster::Error::Unavailable(_)),
+                error @ (ClusterError::Conflict(_) | ClusterError::Unavailable(_)),
             )) => error.to_string(),
             Err(other) => return Err(other),
         };
@@ -104,7 +117,7 @@ async fn attempt<S: Session>(
     source: &Source,
     wish: &Wish,
 ) -> Result<Option<Report>, Error> {
-    let identity = match restore(session, source, wish, None).await? {
+    let identity = match restore(session, source, wish).await? {
         Restored::Wait(identity) => identity,
         restored => return Ok(Some(Report::restored(restored))),
     };

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::StreamExt;
 
-use crate::cluster::{Expect, Session};
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::restore::bar::Progress;
 use crate::restore::digest::Digest;

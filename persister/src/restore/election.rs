@@ -16,7 +16,10 @@ use cairn_protocol::owner::STALE_AFTER;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cluster::{self, ControlKey, Followed, Session, Touched};
+use crate::cluster::control::ControlKey;
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::followed::{Followed, Touched};
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
 
@@ -43,7 +46,7 @@ pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bo
     while let Ok(next) = timeout_at(until, stream.next()).await {
         let followed = match next {
             // Faster than we can read.
-            Some(Err(cluster::Error::HistoryDiscarded)) => return Ok(true),
+            Some(Err(ClusterError::HistoryDiscarded)) => return Ok(true),
             Some(followed) => followed?,
             None => return Err(gone()),
         };
@@ -78,12 +81,14 @@ pub(super) async fn end_of<S: Session>(session: &S, mark: &Identity) -> Result<E
     while let Ok(next) = timeout_at(until, stream.next()).await {
         let followed = match next.ok_or_else(gone)? {
             // Faster than we can read: it lives, and is looked at again.
-            Err(cluster::Error::HistoryDiscarded) => return Ok(Ended::Otherwise),
+            Err(ClusterError::HistoryDiscarded) => return Ok(Ended::Otherwise),
             followed => followed?,
         };
-        if let Some(Touched::Identity(value)) = &followed.touched
-            && !still(value.as_deref())
-        {
+        let goes = |touched: &Touched| match touched {
+            Touched::Identity(value) => !still(value.as_deref()),
+            Touched::Owner(..) => false,
+        };
+        if followed.touched.iter().any(goes) {
             return Ok(Ended::Otherwise);
         }
         chatter += 1;
@@ -102,7 +107,7 @@ pub(super) async fn is_quiet_at_last<S: Session>(session: &S) -> Result<bool, Er
     while let Ok(next) = timeout_at(until, stream.next()).await {
         let followed = match next.ok_or_else(gone)? {
             // Faster than we can read.
-            Err(cluster::Error::HistoryDiscarded) => return Ok(false),
+            Err(ClusterError::HistoryDiscarded) => return Ok(false),
             followed => followed?,
         };
         if is_a_restore(&followed) {
@@ -116,9 +121,10 @@ pub(super) async fn is_quiet_at_last<S: Session>(session: &S) -> Result<bool, Er
 }
 
 fn is_a_restore(followed: &Followed) -> bool {
-    !followed.changes.is_empty() || matches!(followed.touched, Some(Touched::Identity(_)))
+    let is_identity = |touched: &Touched| matches!(touched, Touched::Identity(_));
+    !followed.changes.is_empty() || followed.touched.iter().any(is_identity)
 }
 
 fn gone() -> Error {
-    cluster::Error::Unavailable("the connection ended".to_owned()).into()
+    ClusterError::Unavailable("the connection ended".to_owned()).into()
 }

@@ -22,10 +22,11 @@ use futures::future::{Either, Ready, ready};
 use futures::poll;
 use std::task::Poll;
 
-use crate::cluster::{self, Expect, Session};
+use crate::cluster::error::Result as ClusterResult;
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::restore::bar::Progress;
-use crate::restore::fit::exclude_each_other;
 use crate::restore::mark::Mark;
 use crate::restore::outcome::Shifted;
 
@@ -71,12 +72,12 @@ pub(super) struct Filled {
     pub(super) surprise: Option<Revision>,
 }
 
-type Flight<'a> = Pin<Box<dyn Future<Output = cluster::Result<Option<Revision>>> + Send + 'a>>;
+type Flight<'a> = Pin<Box<dyn Future<Output = ClusterResult<Option<Revision>>> + Send + 'a>>;
 
 /// A write that was sent, and the key with the revision that it is meant to get; `None`: a no-operation.
 struct Sent<'a> {
     key: Option<(&'a Item, Revision)>,
-    flight: Either<Flight<'a>, Ready<cluster::Result<Option<Revision>>>>,
+    flight: Either<Flight<'a>, Ready<ClusterResult<Option<Revision>>>>,
 }
 
 struct Filler<'a, 'm, S> {
@@ -91,7 +92,7 @@ struct Filler<'a, 'm, S> {
 /// Writes everything. Holds nothing but what it was given.
 ///
 /// # Errors
-/// The cluster's; [`cluster::Error::Conflict`] if somebody has taken over or writes the same keys.
+/// The cluster's; [`ClusterError::Conflict`] if somebody has taken over or writes the same keys.
 pub(super) async fn fill<S: Session>(
     session: &S,
     mark: &mut Mark<'_, S>,
@@ -169,10 +170,11 @@ impl<'a, S: Session> Filler<'a, '_, S> {
         let mut current = self.session.revision().await?;
         // What made keys go one by one may be that somebody has taken over.
         self.mark.check().await?;
+        let rules = self.session.rules();
         for item in items {
             // A file has to go before another one can come below it.
             while let Some(at) =
-                (deletes.iter()).position(|(path, _)| exclude_each_other(path, &item.path))
+                (deletes.iter()).position(|(path, _)| rules.exclude_each_other(path, &item.path))
             {
                 let delete = deletes.remove(at);
                 current = self.delete(delete, current).await?;
@@ -208,8 +210,8 @@ impl<'a, S: Session> Filler<'a, '_, S> {
     ) -> Result<Revision, Error> {
         if let Some((path, at)) = delete {
             let session = self.mark.session().await?;
-            session.remove(&path, Expect::At(at)).await?;
-            return Ok(current.next());
+            let removed = session.remove(&path, Expect::At(at)).await?;
+            return Ok(removed.unwrap_or(current.next()));
         }
         Ok(current)
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 
 use crate::attach::known::theirs;
-use crate::cluster::Session;
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
 use crate::restore::digest::Digest;
@@ -87,9 +87,11 @@ pub async fn forecast<S: Session>(
         Plan::Merge => return look_merge(session, source, &intent, wish).await,
     }
     refuse_if_lacking(source, &intent, wish)?;
-    let Wanted { mut files, digest } = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
-    fit::each_part_is_there(&files, &intent)?;
-    fit::check::<S>(&files, max_value_bytes(session, wish).await?)?;
+    let rules = session.rules();
+    let Wanted { mut files, digest } =
+        tokio::task::block_in_place(|| source.wanted(&rules, &intent))?;
+    fit::each_part_is_there(&rules, &files, &intent)?;
+    fit::check(&rules, &files, max_value_bytes(session, wish).await?)?;
     let found = compare::look(session, &mut files, &before, None).await?;
     if !found.foreign.is_empty() {
         return Ok(Forecast::Nothing(Reason::NotEmpty(found.foreign)));

@@ -5,8 +5,8 @@ use std::time::Instant;
 use cairn_journal::Revision;
 
 use crate::attach::known::theirs;
-use crate::cluster::doozer::embedded::Embedded;
-use crate::cluster::{self, Session};
+use crate::cluster::error::{Conflict, Error as ClusterError};
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::decision::Theirs;
 use crate::identity::lineage::{Choice, Identity, Outcome};
@@ -31,11 +31,10 @@ const MERGE_IN_FLIGHT: usize = 8;
 /// How often keys that a restore which we overruled wrote at the last moment are put right.
 const ROUNDS: usize = 3;
 
-/// Restores what `wish` says from `source`, if that is called for. `node`: the cluster is this one, in
-/// our own process.
+/// Restores what `wish` says from `source`, if that is called for.
 ///
 /// # Errors
-/// The cluster's, the journal's; [`cluster::Error::Conflict`] if somebody else was faster, and it
+/// The cluster's, the journal's; [`ClusterError::Conflict`] if somebody else was faster, and it
 /// is worth looking again; [`Error::WouldLose`] if the journal itself lacks something and
 /// that is not accepted; [`Error::DoesNotFit`]; [`Error::RestoreDiffers`] if the result does not
 /// compare equal.
@@ -43,7 +42,6 @@ pub async fn restore<S: Session>(
     session: &S,
     source: &Source,
     wish: &Wish,
-    node: Option<&Embedded>,
 ) -> Result<Restored, Error> {
     let (theirs, at_start) = theirs(session).await?;
     let intent = tokio::task::block_in_place(|| source.intent(wish))?;
@@ -70,14 +68,15 @@ pub async fn restore<S: Session>(
     if let Some(Stance::Same | Stance::Lesser) = stance {
         tracing::info!("another persister restores this cluster; looking whether it is at work");
         if election::is_alive(session, at_start).await? {
-            return Err(cluster::Error::Conflict.into());
+            return Err(ClusterError::Conflict(Conflict::Key).into());
         }
         tracing::warn!("it has not written for long: taking its work up");
     }
     refuse_if_lacking(source, &intent, wish)?;
-    let wanted = tokio::task::block_in_place(|| source.wanted::<S>(&intent))?;
-    fit::each_part_is_there(&wanted.files, &intent)?;
-    fit::check::<S>(&wanted.files, max_value_bytes(session, wish).await?)?;
+    let rules = session.rules();
+    let wanted = tokio::task::block_in_place(|| source.wanted(&rules, &intent))?;
+    fit::each_part_is_there(&rules, &wanted.files, &intent)?;
+    fit::check(&rules, &wanted.files, max_value_bytes(session, wish).await?)?;
     tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %intent.at, "restoring");
 
     let begun = identity.take().unwrap_or_else(Identity::generate);
@@ -94,12 +93,9 @@ pub async fn restore<S: Session>(
             intent.choice.clone(),
         )
     };
-    if let Some(node) = node
-        && stance.is_none()
-        && theirs.identity.is_none()
-    {
+    if session.capabilities().loads && stance.is_none() && theirs.identity.is_none() {
         return Ok(Restored::Done(
-            load::load(session, node, source, wanted, mine).await?,
+            load::load(session, source, wanted, mine).await?,
         ));
     }
     if let Some(Stance::Overrule | Stance::Lesser) = stance {
@@ -123,7 +119,7 @@ pub async fn restore<S: Session>(
         overruled: over,
         stance,
     };
-    job.run(mine, wanted, node.is_some()).await
+    job.run(mine, wanted).await
 }
 
 /// A restore that is called for.
@@ -139,16 +135,17 @@ struct Job<'a, S> {
 }
 
 impl<S: Session> Job<'_, S> {
-    async fn run(self, mine: Identity, wanted: Wanted, alone: bool) -> Result<Restored, Error> {
+    async fn run(self, mine: Identity, wanted: Wanted) -> Result<Restored, Error> {
         let mut mark = Mark::set(self.session, self.theirs, &mine).await?;
         let is_bid = matches!(self.stance, None | Some(Stance::Overrule));
+        let alone = self.session.capabilities().loads;
         if is_bid && !alone && self.intent.choice == Choice::Newest {
             mark.stand(self.wish.wait_for_others).await?;
         }
         // Also if it was overruled in an earlier attempt of ours: that may be a moment ago.
         let takes_over = self.stance == Some(Stance::Overrule) || !self.overruled.is_empty();
         if takes_over && !election::is_quiet_at_last(self.session).await? {
-            return Err(cluster::Error::Conflict.into());
+            return Err(ClusterError::Conflict(Conflict::Key).into());
         }
         let before = tokio::task::block_in_place(|| explained(self.source, &self.overruled))?;
         let newest = self.source.ours().newest;
@@ -165,7 +162,12 @@ impl<S: Session> Job<'_, S> {
         for round in 1.. {
             let mut wanted = match files.take() {
                 Some(files) => files,
-                None => tokio::task::block_in_place(|| self.source.wanted::<S>(self.intent))?.files,
+                None => {
+                    tokio::task::block_in_place(|| {
+                        self.source.wanted(&self.session.rules(), self.intent)
+                    })?
+                    .files
+                }
             };
             let found = compare::look(self.session, &mut wanted, &before, Some(&mut mark)).await?;
             if !found.foreign.is_empty() {
@@ -211,7 +213,8 @@ impl<S: Session> Job<'_, S> {
     }
 
     async fn differs(&self, expected: &Digest, found: Option<Digest>) -> Error {
-        let wanted = tokio::task::block_in_place(|| self.source.wanted::<S>(self.intent));
+        let wanted =
+            tokio::task::block_in_place(|| self.source.wanted(&self.session.rules(), self.intent));
         let files = match wanted {
             Ok(wanted) => wanted.files,
             Err(error) => return error.into(),

@@ -5,10 +5,10 @@
 //! own first revisions keep theirs; and the history before the newest revision is said to be
 //! discarded, which it is: the keys that were restored are not all that happened.
 
-use cairn_journal::Revision;
-
-use crate::cluster::doozer::embedded::Embedded;
-use crate::cluster::{ControlKey, Expect, Session};
+use crate::cluster::control::ControlKey;
+use crate::cluster::followed::{Attributes, Live};
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::lineage::{Identity, Outcome};
 use crate::restore::outcome::Summary;
@@ -17,15 +17,13 @@ use crate::restore::source::{Files, Source, Wanted};
 /// Loads the whole newest state into a fresh node that nobody else talks to.
 pub(super) async fn load<S: Session>(
     session: &S,
-    node: &Embedded,
     source: &Source,
     wanted: Wanted,
     identity: Identity,
 ) -> Result<Summary, Error> {
     let newest = source.ours().newest;
     let (digest, files) = (wanted.digest, wanted.files);
-    let loaded = tokio::task::block_in_place(|| node.load(text(files), newest));
-    loaded.map_err(Error::Embedded)?;
+    tokio::task::block_in_place(|| session.load(live(files), newest))?;
     let identity = identity.finished(Outcome::Kept);
     let value = identity.to_string().into();
     let counter = session
@@ -42,9 +40,11 @@ pub(super) async fn load<S: Session>(
     })
 }
 
-fn text(files: Files) -> impl Iterator<Item = (String, Revision, bytes::Bytes)> {
-    files.into_iter().map(|(path, (revision, value))| {
-        // What is no text was found not to fit.
-        (String::from_utf8_lossy(&path).into_owned(), revision, value)
+fn live(files: Files) -> impl Iterator<Item = Live> {
+    files.into_iter().map(|(path, (revision, value))| Live {
+        path,
+        revision,
+        value,
+        attributes: Attributes::default(),
     })
 }

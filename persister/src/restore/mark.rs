@@ -17,7 +17,10 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use cairn_protocol::owner::HEARTBEAT;
 
-use crate::cluster::{self, Control, ControlKey, Expect, Session};
+use crate::cluster::control::{Control, ControlKey};
+use crate::cluster::error::{Conflict, Error as ClusterError};
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::decision::Theirs;
 use crate::identity::lineage::Identity;
@@ -51,7 +54,7 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Writes it, if the cluster's identity is still what it was when it was looked at.
     ///
     /// # Errors
-    /// [`cluster::Error::Conflict`] if it is not.
+    /// [`ClusterError::Conflict`] if it is not.
     pub(super) async fn set(
         session: &'a S,
         theirs: &Theirs,
@@ -80,7 +83,7 @@ impl<'a, S: Session> Mark<'a, S> {
                 mark.before = Some(value);
                 Expect::At(revision)
             }
-            _ => return Err(cluster::Error::Conflict.into()),
+            _ => return Err(ClusterError::Conflict(Conflict::Key).into()),
         };
         mark.write(expect, mark.value.clone()).await?;
         Ok(mark)
@@ -98,7 +101,7 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Looks whether it still stands.
     ///
     /// # Errors
-    /// [`cluster::Error::Conflict`] if somebody has taken over.
+    /// [`ClusterError::Conflict`] if somebody has taken over.
     pub(super) async fn check(&mut self) -> Result<(), Error> {
         let asked = Instant::now();
         match self.session.read(&ControlKey::Identity).await? {
@@ -106,7 +109,7 @@ impl<'a, S: Session> Mark<'a, S> {
                 self.seen = asked;
                 Ok(())
             }
-            _ => Err(cluster::Error::Conflict.into()),
+            _ => Err(ClusterError::Conflict(Conflict::Key).into()),
         }
     }
 
@@ -119,7 +122,8 @@ impl<'a, S: Session> Mark<'a, S> {
         if self.seen.elapsed() >= BELIEVED {
             self.check().await?;
         }
-        Ok(self.session.sending_by(self.seen + SENT_WITHIN))
+        let session = self.session.fenced(&self.value);
+        Ok(session.sending_by(self.seen + SENT_WITHIN))
     }
 
     /// Gives a sign of life now and then while there is nothing else to write.
@@ -154,10 +158,9 @@ impl<'a, S: Session> Mark<'a, S> {
         match self.before.take() {
             Some(before) => self.write(Expect::At(self.at), before).await,
             None => {
-                let delete = self
-                    .session
-                    .delete(&ControlKey::Identity, Expect::At(self.at));
-                Ok(delete.await?)
+                let at = Expect::At(self.at);
+                self.session.delete(&ControlKey::Identity, at).await?;
+                Ok(())
             }
         }
     }

@@ -19,11 +19,13 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::{self, Expect, Session};
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::rules::KeyRules;
+use crate::cluster::session::Session;
+use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::restore::bar::Progress;
 use crate::restore::digest::Digest;
-use crate::restore::fit;
 use crate::restore::source::Files;
 
 /// How many no-operations are in flight.
@@ -100,8 +102,9 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
         }
     }
     let created = merge.created.iter();
+    let rules = session.rules();
     let mut clashes = created.filter_map(|path| {
-        let clash = clash(path, &others)?;
+        let clash = clash(&rules, path, &others)?;
         let (path, clash) = (
             String::from_utf8_lossy(path),
             String::from_utf8_lossy(&clash).into_owned(),
@@ -119,11 +122,11 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
 }
 
 /// The file of `others` above or below which `path` would lie.
-fn clash(path: &Bytes, others: &BTreeSet<Bytes>) -> Option<Bytes> {
-    if let Some(above) = fit::file_above(path, |above| others.contains(above)) {
+fn clash(rules: &KeyRules, path: &Bytes, others: &BTreeSet<Bytes>) -> Option<Bytes> {
+    if let Some(above) = rules.above(path).find(|above| others.contains(*above)) {
         return Some(Bytes::copy_from_slice(above));
     }
-    let directory = Bytes::from([path, &b"/"[..]].concat());
+    let directory = rules.below(path)?;
     let below = others.range(directory.clone()..).next()?;
     below.starts_with(&directory[..]).then(|| below.clone())
 }
@@ -180,7 +183,7 @@ pub(super) async fn apply<S: Session>(
                 tracing::debug!(path = %String::from_utf8_lossy(&path), %revision, "merged");
                 progress.one();
             }
-            Err(cluster::Error::Conflict) => left.push(path),
+            Err(ClusterError::Conflict(_)) => left.push(path),
             Err(other) => return Err(other.into()),
         }
     }
@@ -239,6 +242,7 @@ async fn overtaken<S: Session>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::address::Address;
 
     #[test]
     fn what_lies_above_or_below_a_foreign_file_cannot_be_made() {
@@ -251,7 +255,8 @@ mod tests {
             ("/e", None),
             ("/a/c", None),
         ] {
-            assert_eq!(clash(&bytes(path), &others), with.map(bytes), "{path}");
+            let found = clash(&Address::default().rules(), &bytes(path), &others);
+            assert_eq!(found, with.map(bytes), "{path}");
         }
     }
 }

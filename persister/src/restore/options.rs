@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use cairn_client::path::Prefix;
 use cairn_journal::{Revision, Timestamp};
 
 /// Which state is wanted.
@@ -22,8 +21,8 @@ pub enum At {
 pub struct Wish {
     /// Which state.
     pub at: At,
-    /// Only these keys and what is below them; none: everything.
-    pub prefixes: Vec<Prefix>,
+    /// Only the keys that these prefixes select, as the engine reads a prefix; none: all keys.
+    pub prefixes: Vec<String>,
     /// Whether it may be written into a cluster that has keys.
     pub merge: bool,
     /// Whether to go on when that lets go of changes.

@@ -249,6 +249,7 @@ mod tests {
         let theirs = Theirs {
             identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
             newest: Revision(58),
+            may_roll_back: false,
         };
         let intent = Intent {
             at: Revision(at),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::cluster::Session;
+use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::restore::compare::Before;
 use crate::restore::fit;
@@ -53,7 +53,7 @@ pub(super) fn refuse_if_lacking(
 pub(super) async fn max_value_bytes<S: Session>(session: &S, wish: &Wish) -> Result<usize, Error> {
     match wish.max_value_bytes {
         Some(bytes) => Ok(bytes),
-        None => Ok(session.limits().await?.max_value_bytes),
+        None => Ok(session.limits().await?.value_bytes),
     }
 }
 
@@ -71,9 +71,10 @@ pub(super) async fn merge_of<S: Session>(
     wish: &Wish,
 ) -> Result<(Wanted, Merge), Error> {
     refuse_if_lacking(source, intent, wish)?;
-    let wanted = tokio::task::block_in_place(|| source.wanted::<S>(intent))?;
-    fit::each_part_is_there(&wanted.files, intent)?;
-    fit::check::<S>(&wanted.files, max_value_bytes(session, wish).await?)?;
+    let rules = session.rules();
+    let wanted = tokio::task::block_in_place(|| source.wanted(&rules, intent))?;
+    fit::each_part_is_there(&rules, &wanted.files, intent)?;
+    fit::check(&rules, &wanted.files, max_value_bytes(session, wish).await?)?;
     let merge = merge::look(session, &wanted.files).await?;
     Ok((wanted, merge))
 }

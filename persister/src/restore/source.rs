@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use cairn_client::path::Prefix;
 use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
 use crate::attach::known;
-use crate::cluster::Session;
+use crate::cluster::rules::{KeyPrefix, KeyRules};
 use crate::identity::decision::Ours;
 use crate::identity::holder::place;
 use crate::identity::lineage::Choice;
@@ -119,8 +118,7 @@ impl Source {
             At::Moment(time) => self.reader.revision_at(time)?.min(newest),
         };
         let choice = if !wish.prefixes.is_empty() {
-            let prefixes = wish.prefixes.iter().map(|p| p.as_str().to_owned());
-            Choice::Only(prefixes.collect())
+            Choice::Only(wish.prefixes.clone())
         } else if at == newest {
             Choice::Newest
         } else {
@@ -149,17 +147,18 @@ impl Source {
     }
 
     /// Reads the keys to bring back: all in memory, once.
-    pub(super) fn wanted<S: Session>(
+    pub(super) fn wanted(
         &self,
+        rules: &KeyRules,
         intent: &Intent,
     ) -> Result<Wanted, cairn_journal::Error> {
         let mut files = self.state(intent.at)?;
         if let Choice::Only(prefixes) = &intent.choice {
-            let prefixes: Vec<Prefix> = prefixes.iter().map(|text| Prefix::new(text)).collect();
+            let prefixes: Vec<KeyPrefix> = prefixes.iter().map(|text| rules.prefix(text)).collect();
             files.retain(|path, _| prefixes.iter().any(|prefix| prefix.contains(path)));
         }
         let before = files.len();
-        files.retain(|path, _| !S::is_control(path));
+        files.retain(|path, _| !rules.is_control(path));
         if files.len() < before {
             tracing::warn!(
                 "{} keys of the journal are the cluster's own affair, and not restored",

@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::backoff::Patience;
-use crate::cluster::doozer::Doozer;
-use crate::cluster::doozer::embedded::Embedded;
-use crate::cluster::{self, Cluster};
+use crate::cluster::connect::{Task, connect};
+use crate::cluster::embedded::EmbeddedNode;
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::session::Cluster;
 use crate::config::{Config, Target};
 use crate::error::Error;
 use crate::identity::holder::Holder;
@@ -44,34 +45,30 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     let telling = CancellationToken::new();
     let told = tell(&config, &vitals, &telling).await?;
     let result = match &config.target {
-        Target::Remote(uri) => {
-            let cluster = Doozer::new(uri.clone(), config.id);
-            let life = Life {
+        Target::Remote(address) => {
+            let persist = Persist {
                 config: &config,
-                cluster: &cluster,
-                node: None,
                 restored: CancellationToken::new(),
                 vitals: &vitals,
                 cancel: &cancel,
             };
-            life.persist().await
+            connect(address, config.id, persist).await
         }
         Target::Embedded(address) => {
-            let server = Embedded::start(*address).await.map_err(Error::Embedded)?;
-            let cluster = Doozer::new(server.uri().clone(), config.id);
+            let node = EmbeddedNode::start(*address)
+                .await
+                .map_err(Error::Embedded)?;
             let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
-            let opening = server.open_between(restored.clone(), cancel.clone(), closed.clone());
-            let life = Life {
+            let opening = node.open_between(restored.clone(), cancel.clone(), closed.clone());
+            let persist = Persist {
                 config: &config,
-                cluster: &cluster,
-                node: Some(&server),
                 restored,
                 vitals: &vitals,
                 cancel: &closed,
             };
-            let result = life.persist().await;
+            let result = persist.run(node.cluster(config.id)).await;
             opening.abort();
-            server.stop().await;
+            node.stop().await;
             result
         }
     };
@@ -103,16 +100,31 @@ async fn tell(
     Ok(tasks)
 }
 
-/// What all of a persister's life has to do with.
-struct Life<'a, C> {
+/// Persists whichever cluster it is given.
+struct Persist<'a> {
     config: &'a Config,
-    cluster: &'a C,
-    /// The cluster in our own process, if there is one.
-    node: Option<&'a Embedded>,
     /// Cancelled when the cluster has all that the journal has to give: others may come in.
     restored: CancellationToken,
     vitals: &'a Arc<Vitals>,
     cancel: &'a CancellationToken,
+}
+
+impl Task for Persist<'_> {
+    type Output = Result<(), Error>;
+
+    async fn run<C: Cluster>(self, cluster: C) -> Self::Output {
+        let incarnation = Incarnation {
+            cluster,
+            persist: self,
+        };
+        incarnation.persist().await
+    }
+}
+
+/// A persister with its cluster, from its start to its end.
+struct Incarnation<'a, C> {
+    cluster: C,
+    persist: Persist<'a>,
 }
 
 /// What to do when a pipeline has ended.
@@ -123,20 +135,20 @@ enum Next {
     TakeState(GapReason),
 }
 
-impl<C: Cluster> Life<'_, C> {
+impl<C: Cluster> Incarnation<'_, C> {
     /// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
     /// room.
     async fn persist(&self) -> Result<(), Error> {
         let mut patience = Patience::new();
-        let mut repair = self.config.repair;
+        let mut repair = self.persist.config.repair;
         loop {
-            let before = self.vitals.status().durable_revision;
+            let before = self.persist.vitals.status().durable_revision;
             let full = match self.persist_once(repair).await {
-                Err(error) if self.config.wait_for_room && error.is_disk_full() => error,
+                Err(error) if self.persist.config.wait_for_room && error.is_disk_full() => error,
                 other => return other,
             };
             repair = false;
-            if self.vitals.status().durable_revision > before {
+            if self.persist.vitals.status().durable_revision > before {
                 patience = Patience::new();
             }
             let pause = patience.pause();
@@ -150,13 +162,13 @@ impl<C: Cluster> Life<'_, C> {
     async fn persist_once(&self, repair: bool) -> Result<(), Error> {
         let journal = tokio::task::block_in_place(|| {
             if repair {
-                crate::repair::repair(self.config, self.cluster)?;
+                crate::repair::repair(self.persist.config, &self.cluster)?;
             }
-            opening::open(self.config)
+            opening::open(self.persist.config)
         })?;
         let journal = Arc::new(journal);
-        let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.vitals));
-        let upkeep = Upkeep::start(own, self.config.upkeep, vitals)
+        let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.persist.vitals));
+        let upkeep = Upkeep::start(own, self.persist.config.upkeep, vitals)
             .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
         let result = self.follow(&journal, &upkeep).await;
         tokio::task::block_in_place(|| upkeep.end());
@@ -179,17 +191,22 @@ impl<C: Cluster> Life<'_, C> {
             accept_loss,
             restore,
             ..
-        } = *self.config;
+        } = *self.persist.config;
         if restore && !self.restore_first(journal).await? {
             return Ok(());
         }
-        self.restored.cancel();
+        self.persist.restored.cancel();
         let me = Holder::new(journal.uuid(), journal.dir());
         let mut take_state = None;
         let mut patience = Patience::new();
         loop {
-            let attached =
-                attach::attach(self.cluster, journal, take_state, accept_loss, self.cancel);
+            let attached = attach::attach(
+                &self.cluster,
+                journal,
+                take_state,
+                accept_loss,
+                self.persist.cancel,
+            );
             let Some(attached) = attached.await? else {
                 return Ok(());
             };
@@ -197,14 +214,22 @@ impl<C: Cluster> Life<'_, C> {
                 upkeep.checkpoint_soon();
             }
             let before = journal.end().revision;
-            let lived = pipeline::run(attached, journal, id, &me, mirror, self.vitals, self.cancel);
+            let lived = pipeline::run(
+                attached,
+                journal,
+                id,
+                &me,
+                mirror,
+                self.persist.vitals,
+                self.persist.cancel,
+            );
             let ended = lived.await;
-            self.vitals.detached();
+            self.persist.vitals.detached();
             take_state = match next(ended, journal)? {
                 Next::End => return Ok(()),
                 Next::Attach => None,
                 Next::TakeState(reason) => {
-                    self.vitals.gap();
+                    self.persist.vitals.gap();
                     Some(reason)
                 }
             };
@@ -225,11 +250,11 @@ impl<C: Cluster> Life<'_, C> {
         loop {
             let tried = async {
                 let session = self.cluster.open().await?;
-                restore(&session, &source, &self.config.wish, self.node).await
+                restore(&session, &source, &self.persist.config.wish).await
             };
             let tried = tokio::select! {
                 biased;
-                () = self.cancel.cancelled() => return Ok(false),
+                () = self.persist.cancel.cancelled() => return Ok(false),
                 tried = tried => tried,
             };
             let why = match tried {
@@ -248,9 +273,8 @@ impl<C: Cluster> Life<'_, C> {
                 ),
                 // Unavailable, or somebody else was faster: another look tells what there is to do now.
                 Err(
-                    error @ Error::Cluster(
-                        cluster::Error::Unavailable(_) | cluster::Error::Conflict,
-                    ),
+                    error
+                    @ Error::Cluster(ClusterError::Unavailable(_) | ClusterError::Conflict(_)),
                 ) => error.to_string(),
                 Err(error) => return Err(error),
             };
@@ -265,7 +289,7 @@ impl<C: Cluster> Life<'_, C> {
     /// Lets some time pass; `false` if it is over.
     async fn rest(&self, pause: Duration) -> bool {
         tokio::select! {
-            () = self.cancel.cancelled() => false,
+            () = self.persist.cancel.cancelled() => false,
             () = tokio::time::sleep(pause) => true,
         }
     }
@@ -281,7 +305,7 @@ fn next(ended: Result<Ended, Error>, journal: &Journal) -> Result<Next, Error> {
         Ok(Ended::JournalGone) => Err(Error::Panicked(
             "the journal stage ended without an error".to_owned(),
         )),
-        Err(Error::Cluster(cluster::Error::HistoryDiscarded)) => {
+        Err(Error::Cluster(ClusterError::HistoryDiscarded)) => {
             let is_new = journal.end().revision == Revision::NONE;
             Ok(Next::TakeState(if is_new {
                 GapReason::Baseline

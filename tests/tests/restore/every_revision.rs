@@ -31,7 +31,7 @@ async fn restored_at(
         wait_for_others: Duration::ZERO,
         ..Wish::default()
     };
-    let restored = restore(&session, source, &wish, None).await?;
+    let restored = restore(&session, source, &wish).await?;
     Ok((restored, Client::connect(&uri).await?))
 }
 

@@ -82,7 +82,7 @@ fn exclude(a: &str, b: &str) -> bool {
 
 async fn merge(node: &Node, source: &Source, wish: &Wish) -> Result<Restored, Error> {
     let session = Doozer::new(node.uri.clone(), 0).open().await?;
-    restore(&session, source, wish, None).await
+    restore(&session, source, wish).await
 }
 
 /// Merges until the cluster has come to revision `upto`, and drops everything then.

@@ -28,7 +28,7 @@ async fn whoever_waits_outlives_a_lost_connection() -> Result<()> {
     let mark = format!("b from {OLD} at {at} restoring another chosen");
     let marked = client.set(keys::IDENTITY, Revision::MISSING, mark).await?;
     let request = Request {
-        cluster: uri.clone(),
+        cluster: uri.clone().into(),
         journal: scratch.path().to_owned(),
         wish: Wish::default(),
         dry_run: false,

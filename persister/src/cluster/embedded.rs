@@ -8,16 +8,18 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use cairn_client::Uri;
-use cairn_journal::Revision;
 use cairn_lite::{Options, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::control::Id;
+use crate::cluster::doozer::Doozer;
+use crate::cluster::session::Cluster;
+
 /// A running node.
-pub struct Embedded {
+pub struct EmbeddedNode {
     server: Server,
     public: std::sync::Mutex<Option<TcpListener>>,
     address: SocketAddr,
@@ -26,7 +28,7 @@ pub struct Embedded {
     stop: CancellationToken,
 }
 
-impl Embedded {
+impl EmbeddedNode {
     /// Starts one that will listen at `address`. The address is taken at once, and answers later.
     pub(crate) async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let public = TcpListener::bind(address).await.with_context(|| {
@@ -53,22 +55,9 @@ impl Embedded {
         })
     }
 
-    /// Where the persister finds it.
-    pub(crate) fn uri(&self) -> &Uri {
-        &self.uri
-    }
-
-    /// Puts files into it, as [`Server::load`] does.
-    pub(crate) fn load(
-        &self,
-        files: impl IntoIterator<Item = (String, Revision, Bytes)>,
-        at: Revision,
-    ) -> anyhow::Result<()> {
-        let theirs = |at: Revision| cairn_client::Revision(at.0);
-        let files = files
-            .into_iter()
-            .map(|(path, revision, value)| (path, theirs(revision), value));
-        self.server.load(files, theirs(at))
+    /// The cluster that consists of it, for the persister `id`.
+    pub(crate) fn cluster(&self, id: Id) -> impl Cluster {
+        Doozer::in_process(self.server.clone(), self.uri.clone(), id)
     }
 
     /// Answers the public from `restored` on until `cancel`, then cancels `closed`.

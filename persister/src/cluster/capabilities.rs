@@ -1,0 +1,62 @@
+//! What engines differ in, as values: nobody above the seam asks which engine it has.
+
+use std::time::Duration;
+
+/// What an engine can do, known without asking a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// How many keys one revision may change.
+    pub writes_per_revision: usize,
+    /// What a write can be guarded by besides its own key.
+    pub guard: Guard,
+    /// How the holder of an id shows that it lives.
+    pub liveness: Liveness,
+    /// Whether a cluster may come back with an older revision and its old identity: from a backup of
+    /// its own, or after a crash without fsync. Where it may, a session's
+    /// [`revision`](crate::cluster::session::Session::revision) is at least that of every write that
+    /// the cluster acknowledged, never that of a node that lags.
+    pub may_roll_back: bool,
+    /// Whether a mirror of paths is worth its writes unless somebody asks for it.
+    pub mirrors_paths: bool,
+    /// Whether nobody but this process talks to the cluster before it is restored, so that a whole
+    /// state can be [loaded](crate::cluster::session::Session::load) at once.
+    pub loads: bool,
+}
+
+/// What a write can be guarded by besides the expectation of its own key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// By nothing: a write of a session that was overtaken may still be applied.
+    Key,
+    /// By the identity of the cluster, which is compared in the same revision.
+    Identity,
+}
+
+/// How the holder of an id shows that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// By writing its owner key again.
+    Rewritten {
+        /// How often.
+        every: Duration,
+        /// How long the key must stay untouched before its holder counts as dead.
+        stale_after: Duration,
+    },
+    /// By its session: the engine deletes the owner key once the session that wrote it has ended.
+    Leased {
+        /// How long after its end the key may still be there.
+        expires_after: Duration,
+    },
+}
+
+/// What a cluster takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest value, in bytes.
+    pub value_bytes: usize,
+    /// The bytes of keys and values of one revision, all in all.
+    pub revision_bytes: usize,
+    /// Whether the writes of one session are applied in the order in which they were first polled,
+    /// also while several are under way.
+    pub in_order: bool,
+}

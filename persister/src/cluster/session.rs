@@ -1,0 +1,227 @@
+//! The contract between a persister and any engine.
+//!
+//! Everything above works in the journal's words (revisions, changes) and in
+//! [`ControlKey`]s; only an engine knows which protocol is spoken and what a control key is called
+//! there. `conformance` holds each engine to what is promised here.
+
+use std::future::Future;
+use std::time::Instant;
+
+use bytes::Bytes;
+use cairn_journal::Revision;
+use futures::Stream;
+
+use crate::cluster::capabilities::{Capabilities, Limits};
+use crate::cluster::control::{Announcements, Control, ControlKey, Id};
+use crate::cluster::error::{Error, Result};
+use crate::cluster::followed::{Followed, Live};
+use crate::cluster::rules::KeyRules;
+use crate::cluster::write::{Expect, Key, Write};
+
+/// Where a cluster is: opens sessions.
+pub trait Cluster: Clone + Send + Sync + 'static {
+    /// One connection to one node.
+    type Session: Session;
+
+    /// Connects to a node that takes writes. Tries every node that is known, each at most once, and
+    /// begins with another one each time that it is called, so that a node which lets us in and takes
+    /// no writes is not come back to for ever.
+    ///
+    /// Must not return a session before the node has answered something.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if none can be reached.
+    fn open(&self) -> impl Future<Output = Result<Self::Session>> + Send;
+}
+
+/// One connection to one node of a cluster, reduced to what a persister needs.
+///
+/// **It never reconnects.** When its connection has ended, every call fails with
+/// [`Error::Unavailable`], for ever, whatever answers at the same address by then. Were a session to
+/// reconnect, a watermark of a cluster that was lost could be written into the fresh one that took its
+/// address, where the same revision means something else. Clones share the connection.
+///
+/// **It answers in time.** Every call has a deadline and fails with [`Error::Unavailable`] when that
+/// passes; a session that has failed so never succeeds again. Streams are exempt while nothing happens
+/// in the cluster, not while the node is silent to everything.
+///
+/// **A failed write may have happened** if it failed with [`Error::Unavailable`], and has not happened
+/// if it failed in any other way.
+///
+/// **Revisions** are positive, and each write that changes something takes the next one or a later
+/// one. Within one life of a cluster a revision never gets another meaning; what begins another life
+/// has another identity, unless the engine [may roll back](Capabilities::may_roll_back).
+pub trait Session: Clone + Send + Sync + 'static {
+    /// What the engine can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// What its keys look like.
+    fn rules(&self) -> KeyRules;
+
+    /// What this cluster takes.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn limits(&self) -> impl Future<Output = Result<Limits>> + Send;
+
+    /// The same connection, of which no call is sent after `by`, however long this process is stopped
+    /// meanwhile: the engine looks at the clock right before it hands bytes to the operating system.
+    #[must_use]
+    fn sending_by(&self, by: Instant) -> Self;
+
+    /// The same connection, whose writes are applied only while the value of the identity key is
+    /// `identity`. Replaces an earlier fence. An engine whose [`Guard`] is the key alone cannot do
+    /// that, and returns the session as it is.
+    ///
+    /// [`Guard`]: crate::cluster::capabilities::Guard
+    #[must_use]
+    fn fenced(&self, identity: &Bytes) -> Self;
+
+    /// The newest revision of the node, and so a lower bound of the cluster's. Where the engine
+    /// [may roll back](Capabilities::may_roll_back), it must not return before a majority has confirmed
+    /// it: a revision lower than one that was acknowledged is then proof of a loss.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn revision(&self) -> impl Future<Output = Result<Revision>> + Send;
+
+    /// Every revision from `from` on, in order, each exactly once and each whole: never an item before
+    /// all of its changes are known. `from` may be newer than the newest revision; then the stream
+    /// waits. Must not begin with a later revision if `from` is forgotten: the first item then is
+    /// [`Error::HistoryDiscarded`]. Ends after its first error.
+    ///
+    /// An engine that has a faster way to many old revisions (a snapshot that holds history) takes it
+    /// without being told to.
+    fn follow(
+        &self,
+        from: Revision,
+    ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static;
+
+    /// Every live key outside the control area, each once, in no particular order. Each is as it was at
+    /// some revision at or after `at`, so following from the revision after `at` and applying every
+    /// change gives the exact state. Must not leave out a key that was live throughout. `at` is not
+    /// newer than what [`Session::revision`] has said.
+    fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static;
+
+    /// Every entry of the mirror of paths of persister `id`, each once, in no particular order: the path,
+    /// and the revision that it says, if it says one. Each is as it was at some moment after the call.
+    fn mirrored(
+        &self,
+        id: Id,
+    ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static;
+
+    /// What each persister says about itself. Persisters that say nothing any more are left out.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn announcements(&self) -> impl Future<Output = Result<Announcements>> + Send;
+
+    /// Reads a control key; `None` where it does not exist. Must not answer from before the last write
+    /// of this session that was answered.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn read(&self, key: &ControlKey) -> impl Future<Output = Result<Option<Control>>> + Send;
+
+    /// Applies all of `writes` in one revision if everything that they expect holds, and else nothing.
+    /// Each key occurs once. Returns the revision: always if a key was set; for deletes alone only
+    /// where the engine tells it and something was deleted. Deleting a key that does not exist
+    /// succeeds.
+    ///
+    /// Must not return before the writes are applied, nor try again what may have been applied.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], which says what did not hold; [`Error::Refused`] if these can be no single
+    /// revision of this engine (see [`Capabilities::writes_per_revision`]), or a key or value cannot
+    /// be.
+    fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Option<Revision>>> + Send;
+
+    /// Consumes one revision without changing anything.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn advance(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Puts a whole state into a cluster that nobody has written to, each key at its revision, and the
+    /// cluster at revision `at` or later. What it forgets, it says it has forgotten.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if a key cannot be, or the engine [does not load](Capabilities::loads).
+    fn load(&self, state: impl IntoIterator<Item = Live>, at: Revision) -> Result<()> {
+        let _ = (state, at);
+        Err(Error::Refused(
+            "a state cannot be loaded into this cluster at once".to_owned(),
+        ))
+    }
+
+    /// Writes one control key; returns the revision of the write.
+    ///
+    /// # Errors
+    /// As [`Session::apply`].
+    fn write(
+        &self,
+        key: &ControlKey,
+        expect: Expect,
+        value: Bytes,
+    ) -> impl Future<Output = Result<Revision>> + Send {
+        set(self, Key::Control(key.clone()), expect, value)
+    }
+
+    /// Deletes one control key.
+    ///
+    /// # Errors
+    /// As [`Session::apply`].
+    fn delete(
+        &self,
+        key: &ControlKey,
+        expect: Expect,
+    ) -> impl Future<Output = Result<Option<Revision>>> + Send {
+        remove(self, Key::Control(key.clone()), expect)
+    }
+
+    /// Writes one key outside the control area; returns the revision of the write.
+    ///
+    /// # Errors
+    /// As [`Session::apply`].
+    fn put(
+        &self,
+        path: &Bytes,
+        expect: Expect,
+        value: Bytes,
+    ) -> impl Future<Output = Result<Revision>> + Send {
+        set(self, Key::Data(path.clone()), expect, value)
+    }
+
+    /// Deletes one key outside the control area.
+    ///
+    /// # Errors
+    /// As [`Session::apply`].
+    fn remove(
+        &self,
+        path: &Bytes,
+        expect: Expect,
+    ) -> impl Future<Output = Result<Option<Revision>>> + Send {
+        remove(self, Key::Data(path.clone()), expect)
+    }
+}
+
+async fn set<S: Session>(session: &S, key: Key, expect: Expect, value: Bytes) -> Result<Revision> {
+    let write = Write {
+        key,
+        expect,
+        value: Some(value),
+    };
+    let revision = session.apply(&[write]).await?;
+    revision.ok_or_else(|| {
+        Error::Unavailable("the cluster did not say at which revision it wrote".to_owned())
+    })
+}
+
+async fn remove<S: Session>(session: &S, key: Key, expect: Expect) -> Result<Option<Revision>> {
+    let write = Write {
+        key,
+        expect,
+        value: None,
+    };
+    session.apply(&[write]).await
+}
