@@ -20,6 +20,8 @@ pub mod ahead;
 pub mod backoff;
 pub mod budget;
 pub mod capabilities;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod connect;
 pub mod control;
 pub mod doozer;

@@ -1,0 +1,193 @@
+//! The suite on each engine, and the canary.
+
+use std::collections::BTreeSet;
+
+use cairn_client::Uri;
+use cairn_lite::{Control, Options, Server};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::cluster::conformance::fake::{FakeRig, Fault};
+use crate::cluster::conformance::rig::Rig;
+use crate::cluster::conformance::suite::{conforms, properties};
+use crate::cluster::control::Id;
+use crate::cluster::doozer::Doozer;
+
+/// A doozer-lite node.
+struct Lite {
+    server: Server,
+    uri: Uri,
+    control: Control,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Lite {
+    async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let uri = Uri::from_address(&listener.local_addr()?.to_string())?;
+        let server = Server::new(Options::default())?;
+        let serving = server.clone().run(listener, std::future::pending());
+        Ok(Self {
+            control: server.control(),
+            serving: tokio::spawn(serving),
+            server,
+            uri,
+        })
+    }
+}
+
+impl Drop for Lite {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// A node over the wire.
+struct OverTheWire(Lite);
+
+impl Rig for OverTheWire {
+    type Cluster = Doozer;
+
+    fn cluster(&self, id: Id) -> Doozer {
+        Doozer::new(self.0.uri.clone(), id)
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        self.0.control.forget_history();
+        Ok(())
+    }
+
+    async fn cut(&self) -> anyhow::Result<()> {
+        self.0.control.drop_connections();
+        Ok(())
+    }
+}
+
+/// A node in this process.
+struct InProcess(OverTheWire);
+
+impl Rig for InProcess {
+    type Cluster = Doozer;
+
+    fn cluster(&self, id: Id) -> Doozer {
+        let Lite { server, uri, .. } = &self.0.0;
+        Doozer::in_process(server.clone(), uri.clone(), id)
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        self.0.forget().await
+    }
+
+    async fn cut(&self) -> anyhow::Result<()> {
+        self.0.cut().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doozer_over_the_wire_conforms() {
+    conforms(async || Ok(OverTheWire(Lite::start().await?))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doozer_in_this_process_conforms() {
+    conforms(async || Ok(InProcess(OverTheWire(Lite::start().await?)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fake_conforms() {
+    conforms(async || Ok(FakeRig::new(Fault::None))).await;
+}
+
+/// Each fault, and the property that must notice it.
+const FAULTS: [(Fault, &str); 31] = [
+    (
+        Fault::SkipsRevisions,
+        "every_revision_comes_once_and_in_order",
+    ),
+    (
+        Fault::RepeatsRevisions,
+        "every_revision_comes_once_and_in_order",
+    ),
+    (Fault::SplitsRevisions, "a_revision_comes_whole"),
+    (Fault::TellsOneTouched, "a_revision_comes_whole"),
+    (Fault::TellsControl, "control_writes_are_no_changes"),
+    (Fault::TellsAllOwners, "keys_that_decide_are_told"),
+    (Fault::WaitsForNothing, "the_future_is_waited_for"),
+    (Fault::LosesTheBacklog, "a_long_backlog_comes_whole"),
+    (Fault::BeginsLate, "forgotten_history_is_an_error"),
+    (Fault::GoesOn, "a_cut_ends_the_stream"),
+    (
+        Fault::SnapshotIsOld,
+        "a_snapshot_and_what_follows_is_the_state",
+    ),
+    (
+        Fault::SnapshotLacks,
+        "a_snapshot_has_every_key_and_no_control_key",
+    ),
+    (
+        Fault::SnapshotHasControl,
+        "a_snapshot_has_every_key_and_no_control_key",
+    ),
+    (
+        Fault::AttributesChange,
+        "attributes_stay_while_nothing_changes",
+    ),
+    (Fault::MirrorsMixUp, "the_mirror_is_listed_and_nothing_else"),
+    (
+        Fault::AnnouncesOne,
+        "announcements_are_those_of_each_persister",
+    ),
+    (
+        Fault::LoadsNothing,
+        "a_whole_state_is_loaded_where_that_is_offered",
+    ),
+    (Fault::ExpectsNothing, "expectations_hold"),
+    (
+        Fault::WritesHalf,
+        "writes_of_one_revision_are_all_or_nothing",
+    ),
+    (Fault::FenceIsOpen, "a_fence_holds_where_it_is_offered"),
+    (Fault::MixesConflicts, "a_fence_holds_where_it_is_offered"),
+    (
+        Fault::MiscountsDeletes,
+        "a_delete_tells_its_revision_or_none",
+    ),
+    (
+        Fault::TakesAnything,
+        "what_cannot_be_is_refused_and_what_can_be_is_taken",
+    ),
+    (Fault::RefusesNeighbours, "keys_that_exclude_each_other_do"),
+    (
+        Fault::AdvancesTwice,
+        "an_advance_is_one_revision_without_changes",
+    ),
+    (Fault::LosesOrder, "order_is_kept_where_it_is_offered"),
+    (Fault::Lags, "what_was_acknowledged_is_there"),
+    (Fault::Reconnects, "a_session_never_comes_back"),
+    (Fault::SendsLate, "nothing_is_sent_late"),
+    (Fault::KeepsOwners, "an_owner_lives_as_it_says"),
+    (
+        Fault::HidesRollBacks,
+        "a_roll_back_shows_where_there_can_be_one",
+    ),
+];
+
+/// Time passes as soon as nothing else can happen: what must not come is not waited for.
+#[tokio::test(start_paused = true)]
+async fn each_wrong_engine_is_caught() {
+    let all = properties::<FakeRig>();
+    for (fault, name) in FAULTS {
+        let property = all.iter().find(|property| property.name == name);
+        let property = property.unwrap_or_else(|| panic!("there is no property {name}"));
+        let held = property.holds(&FakeRig::new(fault)).await;
+        assert!(held.is_err(), "{name} holds although the engine {fault:?}");
+    }
+    let named: BTreeSet<&str> = FAULTS.iter().map(|(_, name)| *name).collect();
+    for property in all {
+        assert!(
+            named.contains(property.name),
+            "nothing shows that {} can fail",
+            property.name
+        );
+    }
+}
