@@ -7,7 +7,8 @@ use cairn_lite::{Control, Options, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::cluster::conformance::fake::{FakeRig, Fault};
+use crate::cluster::conformance::fake::FakeRig;
+use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::rig::Rig;
 use crate::cluster::conformance::suite::{conforms, properties};
 use crate::cluster::control::Id;

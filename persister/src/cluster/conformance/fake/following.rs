@@ -8,8 +8,8 @@ use cairn_protocol::keys;
 use futures::Stream;
 use futures::stream;
 
-use crate::cluster::conformance::fake::Fault;
-use crate::cluster::conformance::fake::session::{Connection, RULES};
+use crate::cluster::conformance::fake::connection::{Connection, RULES};
+use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::fake::store::Events;
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};

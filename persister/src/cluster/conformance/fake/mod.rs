@@ -5,6 +5,8 @@
 //! snapshot, and it can be rolled back. It is also the canary of the suite: with a [`Fault`] it is
 //! wrong in one way, and the suite must notice.
 
+mod connection;
+pub(crate) mod fault;
 mod following;
 mod session;
 mod store;
@@ -13,81 +15,13 @@ use std::sync::Arc;
 
 use cairn_journal::Revision;
 
+use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::fake::session::FakeSession;
 use crate::cluster::conformance::fake::store::Store;
 use crate::cluster::conformance::rig::Rig;
 use crate::cluster::control::Id;
 use crate::cluster::error::Result;
 use crate::cluster::session::Cluster;
-
-/// In what way the engine is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// In none.
-    None,
-    /// It tells nothing of revisions without changes.
-    SkipsRevisions,
-    /// It tells each tenth revision twice.
-    RepeatsRevisions,
-    /// It tells a revision of several changes as several.
-    SplitsRevisions,
-    /// Of several keys that decide it tells the first.
-    TellsOneTouched,
-    /// It tells control writes as changes.
-    TellsControl,
-    /// It tells the owners of all ids.
-    TellsAllOwners,
-    /// It follows from now on where it was asked to wait for a later revision.
-    WaitsForNothing,
-    /// It leaves out what is long ago.
-    LosesTheBacklog,
-    /// It begins with what it still has where it was asked for what it has forgotten.
-    BeginsLate,
-    /// Its streams go on after an error.
-    GoesOn,
-    /// Its snapshots lack the last key.
-    SnapshotLacks,
-    /// Its snapshots are older than was asked for.
-    SnapshotIsOld,
-    /// Its snapshots have control keys.
-    SnapshotHasControl,
-    /// Its attributes change by themselves.
-    AttributesChange,
-    /// It takes the mirror entries of 11 for some of 1.
-    MirrorsMixUp,
-    /// It forgets all persisters but the first.
-    AnnouncesOne,
-    /// It says that it loads, and does not.
-    LoadsNothing,
-    /// It writes whatever was expected.
-    ExpectsNothing,
-    /// It applies the writes before one that fails.
-    WritesHalf,
-    /// It takes a fence and does not keep it.
-    FenceIsOpen,
-    /// It says that the key failed where the fence did.
-    MixesConflicts,
-    /// It tells another revision for a delete.
-    MiscountsDeletes,
-    /// It takes what its own rules and limits exclude.
-    TakesAnything,
-    /// It refuses what its own rules allow.
-    RefusesNeighbours,
-    /// It consumes two revisions where one was asked for.
-    AdvancesTwice,
-    /// It says that it keeps order, and does not.
-    LosesOrder,
-    /// It answers from a revision that is behind what it acknowledged.
-    Lags,
-    /// Its sessions go on when their connection has ended.
-    Reconnects,
-    /// It sends what should have been sent earlier.
-    SendsLate,
-    /// Its leases last for ever.
-    KeepsOwners,
-    /// It hides that it went back.
-    HidesRollBacks,
-}
 
 /// A cluster of this engine.
 #[derive(Clone, Debug)]

@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_journal::Revision;
 use cairn_protocol::{keys, progress};
 use futures::{Stream, stream};
-use tokio_util::sync::CancellationToken;
 
 use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
-use crate::cluster::conformance::fake::Fault;
+use crate::cluster::conformance::fake::connection::{Connection, RULES};
+use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::fake::following;
 use crate::cluster::conformance::fake::store::{Entry, Lease, Store};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
@@ -21,9 +21,6 @@ use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::{Expect, Key, Write};
-
-/// Everything but our own prefix is data.
-pub(super) const RULES: KeyRules = KeyRules::flat("/ctl/persistence/");
 
 /// What an advance writes.
 const PAD: &str = "/ctl/persistence/pad";
@@ -35,34 +32,6 @@ const LIMITS: Limits = Limits {
 };
 
 const WRITES: usize = 128;
-
-/// A connection: its lease ends with it.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) store: Arc<Store>,
-    pub(super) ended: CancellationToken,
-    lease: Lease,
-    fault: Fault,
-    /// How many writes were asked for.
-    asked: AtomicUsize,
-}
-
-impl Connection {
-    pub(super) fn check(&self, fault: Fault) -> Result<()> {
-        if self.ended.is_cancelled() && fault != Fault::Reconnects {
-            return Err(Error::Unavailable("the connection has ended".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.fault != Fault::KeepsOwners {
-            self.store.expire(self.lease);
-        }
-    }
-}
 
 /// A session.
 #[derive(Clone, Debug)]
@@ -78,15 +47,8 @@ type Changes = Vec<(Bytes, Option<Bytes>, Lease)>;
 
 impl FakeSession {
     pub(super) fn new(store: &Arc<Store>, id: Id, fault: Fault) -> Self {
-        let (ended, lease) = store.connect();
         Self {
-            connection: Arc::new(Connection {
-                store: Arc::clone(store),
-                ended,
-                lease,
-                fault,
-                asked: AtomicUsize::new(0),
-            }),
+            connection: Arc::new(Connection::new(store, fault)),
             id,
             fault,
             fence: None,
