@@ -1,9 +1,9 @@
 //! Snapshot files of etcd v3, written, read and hashed without etcd.
 //!
-//! A snapshot file is what `etcdctl snapshot save` and `Maintenance.Snapshot` give: a bbolt database
-//! and its sha256. etcd's own `snapshot restore` starts members from one. So a file with the right
-//! records brings a cluster back exactly as it was: create and mod revisions, versions, leases, and
-//! as much of the history as there is, readable and watchable at its old revisions.
+//! A snapshot file is what `etcdctl snapshot save` and `Maintenance.Snapshot` give: a bbolt
+//! database and its sha256. etcd's own `snapshot restore` starts members from one. So a file with
+//! the right records brings a cluster back exactly as it was: create and mod revisions, versions,
+//! leases, and as much of the history as there is, readable and watchable at its old revisions.
 //!
 //! ```
 //! use cairn_etcd_snapshot::{
@@ -45,8 +45,8 @@
 //!
 //! `docs/etcd-snapshot.md` has the bytes, and the etcd versions that were tried.
 //!
-//! 1. A file of this crate is whole, synced and closed with its sha256 before it has its name, and no
-//!    file is ever replaced.
+//! 1. A file of this crate is whole, synced and closed with its sha256 before it has its name, and
+//!    no file is ever replaced.
 //! 2. Records out of order, a hole in the history, and records that no etcd would have written are
 //!    refused. What cannot be seen one record at a time is the caller's: that a key's versions
 //!    follow one another, and that a lease of a key is there.
@@ -57,8 +57,9 @@
 //! 5. A record with fields that this version does not know is an error when it is read as a
 //!    [`Record`]: nothing is lost in silence on the way from one file to another.
 //!
-//! Not here: members, raft logs and data directories, which `snapshot restore` makes; the meaning of
-//! users and roles, whose buckets can be read as they are ([`Snapshot::entries`]) and are written empty.
+//! Not here: members, raft logs and data directories, which `snapshot restore` makes; the meaning
+//! of users and roles, whose buckets can be read as they are ([`Snapshot::entries`]) and are
+//! written empty.
 
 mod error;
 mod format;

@@ -1,8 +1,8 @@
 //! Which records of the compacted part still are their key's newest.
 //!
 //! One bit a record, and the newest record of each key while they are gone through. Keys are told
-//! apart by 128 bits of SipHash under random keys. If they are more than fit into memory, the range of
-//! the hash is halved until they do, and the rest of it is left to another pass over the file.
+//! apart by 128 bits of SipHash under random keys. If they are more than fit into memory, the range
+//! of the hash is halved until they do, and the rest of it is left to another pass over the file.
 
 use std::{
     collections::HashMap,
@@ -17,8 +17,8 @@ use crate::{
     read::snapshot::Snapshot,
 };
 
-/// Keys that are held at once: as many as a table of 2^20 slots takes, 25 bytes each.
-pub(crate) const KEYS_IN_MEMORY: usize = (1 << 20) / 8 * 7;
+/// Keys that are held at once: a table of 2^20 slots of 25 bytes takes one more before it grows.
+pub(crate) const KEYS_IN_MEMORY: usize = (1 << 20) / 8 * 7 - 1;
 
 /// A set of records, by their number in the file.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -39,8 +39,9 @@ pub enum Change {
         /// The key.
         key: Bytes,
     },
-    /// Changed nothing: `etcdutl snapshot restore --bump-revision` leaves such a record to raise the
-    /// revision. A writer refuses it; the revision that a writer is given as compacted does the same.
+    /// Changed nothing: `etcdutl snapshot restore --bump-revision` leaves such a record to raise
+    /// the revision. A writer refuses it; the revision that a writer is given as compacted does the
+    /// same.
     Bump,
 }
 

@@ -1,8 +1,8 @@
 //! Files that are damaged, and files that are made to harm: an error that says where, and never a
 //! panic, an endless loop, or memory without bound.
 //!
-//! The sha256 is made right again after each change, and the checksums of the meta pages where those
-//! were changed: what is tried is everything behind them.
+//! The sha256 is made right again after each change, and the checksums of the meta pages where
+//! those were changed: what is tried is everything behind them.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests.
 
@@ -170,7 +170,8 @@ fn one_damaged_meta_page_is_enough_to_lose() {
     ));
 }
 
-/// A file with one bucket `key` whose pages are given, from page 2 on; `lease` and `meta` are empty.
+/// A file with one bucket `key` whose pages are given, from page 2 on; `lease` and `meta` are
+/// empty.
 fn crafted(pages: &[Vec<u8>]) -> Vec<u8> {
     let used: usize = pages.iter().map(|page| page.len().div_ceil(PAGE)).sum();
     let count = used as u64 + 3;

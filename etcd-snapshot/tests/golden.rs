@@ -3,9 +3,9 @@
 //! `written.db` is made by `CAIRN_GOLDEN=write cargo test -p cairn-etcd-snapshot --test golden`.
 //!
 //! `etcd-3.4.23.db` was saved by `etcdctl snapshot save` after these calls to a new member of
-//! Debian's etcd-server 3.4.23: `lease grant 600`, `put /a 1`, `put /b 1`, `put --lease ID /c leased`,
-//! `put /a 2`, `del /b`, `compact 5`, one `txn` with `put /d 1` and `put /e ""`, `del /a`, `role add
-//! reader`. HashKV is what that member said.
+//! Debian's etcd-server 3.4.23: `lease grant 600`, `put /a 1`, `put /b 1`, `put --lease ID /c
+//! leased`, `put /a 2`, `del /b`, `compact 5`, one `txn` with `put /d 1` and `put /e ""`, `del /a`,
+//! `role add reader`. HashKV is what that member said.
 
 #![allow(clippy::unwrap_used)] // Tests.
 

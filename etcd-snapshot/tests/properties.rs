@@ -1,5 +1,5 @@
-//! Random histories: what is written is read, at any window and any page size, and HashKV is what its
-//! definition says.
+//! Random histories: what is written is read, at any window and any page size, and HashKV is what
+//! its definition says.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests.
 

@@ -1,6 +1,7 @@
 //! The limits of the format, and the sizes of the file.
 
-/// The size of a page in the files that are written; etcd's own have the page size of their machine.
+/// The size of a page in the files that are written; etcd's own have the page size of their
+/// machine.
 pub const DEFAULT_PAGE_BYTES: usize = 4096;
 /// No page is smaller.
 pub(crate) const MIN_PAGE_BYTES: usize = 1024;

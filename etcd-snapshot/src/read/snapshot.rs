@@ -119,8 +119,8 @@ impl Snapshot {
         self.revision
     }
 
-    /// The revision below which nothing can be asked of a member that starts from this; 0 if nothing
-    /// was ever compacted.
+    /// The revision below which nothing can be asked of a member that starts from this; 0 if
+    /// nothing was ever compacted.
     pub fn compacted(&self) -> i64 {
         let Meta {
             finished_compaction: finished,

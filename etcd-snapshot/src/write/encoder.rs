@@ -25,16 +25,16 @@ use crate::{
 /// What a snapshot says of itself besides its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// The compacted revision C. Up to C the file has the state at C, behind it the whole history. A
-    /// member that starts from it stands at C if no record is newer. 0, the default: nothing was
+    /// The compacted revision C. Up to C the file has the state at C, behind it the whole history.
+    /// A member that starts from it stands at C if no record is newer. 0, the default: nothing was
     /// ever compacted.
     pub compacted: i64,
     /// The raft entry that the snapshot stands for, 1 by default. `snapshot restore` sets its own.
     pub consistent_index: u64,
     /// The raft term of that entry, 1 by default. `snapshot restore` sets its own.
     pub term: u64,
-    /// Bytes of a page: a power of two from 1,024 to 65,536; [`DEFAULT_PAGE_BYTES`] by default. etcd
-    /// reads any.
+    /// Bytes of a page: a power of two from 1,024 to 65,536; [`DEFAULT_PAGE_BYTES`] by default.
+    /// etcd reads any.
     pub page_bytes: usize,
 }
 
@@ -111,8 +111,8 @@ impl<F: Read + Write + Seek> Encoder<F> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfOrder`], [`Error::Hole`] and [`Error::Record`] leave everything as it was. After
-    /// any other nothing more is written.
+    /// [`Error::OutOfOrder`], [`Error::Hole`] and [`Error::Record`] leave everything as it was.
+    /// After any other nothing more is written.
     pub fn record(&mut self, record: &Record) -> Result<()> {
         let at = record.at;
         let message = message_of(record);

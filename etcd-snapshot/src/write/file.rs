@@ -15,9 +15,9 @@ use crate::{
 
 /// Writes a snapshot file.
 ///
-/// Everything is written to `NAME.XXXXXX.tmp` beside it, readable by its owner only. Finishing syncs
-/// that file, gives it its name, and syncs the directory. A writer that is dropped before removes
-/// it; one that is killed leaves it, and it may be removed.
+/// Everything is written to `NAME.XXXXXX.tmp` beside it, readable by its owner only. Finishing
+/// syncs that file, gives it its name, and syncs the directory. A writer that is dropped before
+/// removes it; one that is killed leaves it, and it may be removed.
 ///
 /// What is promised of records and leases, and of memory, stands with [`Encoder`].
 pub struct Writer {
@@ -71,12 +71,13 @@ impl Writer {
         self.encoder.lease(lease)
     }
 
-    /// Completes the file and puts it in place. When this has returned, it is on disk under its name.
+    /// Completes the file and puts it in place. When this has returned, it is on disk under its
+    /// name.
     ///
     /// # Errors
     ///
-    /// Those of [`Encoder::finish`]; [`Error::Exists`] if the name was taken meanwhile; a failed sync.
-    /// Only if the directory could not be synced is there a file of that name after an error.
+    /// Those of [`Encoder::finish`]; [`Error::Exists`] if the name was taken meanwhile; a failed
+    /// sync. Only if the directory could not be synced is there a file of that name after an error.
     pub fn finish(self) -> Result<Summary> {
         let Self { encoder, path } = self;
         let (file, summary) = encoder.finish()?;

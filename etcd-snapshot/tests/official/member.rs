@@ -1,5 +1,5 @@
-//! One member of etcd as a child process, and the few calls that the tests make, through its own JSON
-//! gateway.
+//! One member of etcd as a child process, and the few calls that the tests make, through its own
+//! JSON gateway.
 
 use std::collections::BTreeMap;
 use std::fs::File;
