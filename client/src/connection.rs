@@ -229,7 +229,7 @@ impl Connection {
                 tracing::warn!(
                     max_waits = options.max_waits,
                     address = self.address,
-                    "as many requests as allowed are blocked in the server; more have to wait"
+                    "as many requests as allowed wait in the server: further ones wait for their turn"
                 );
             }
             let ends_at = self.written + self.outbox.len() as u64;
@@ -254,7 +254,7 @@ impl Connection {
             }
             Action::Lost => {
                 let silence = options.keepalive + options.request_timeout;
-                Err(format!("no sign of life for {silence:?}"))
+                Err(format!("the server was silent for {silence:?}"))
             }
         }
     }
@@ -381,7 +381,7 @@ impl Connection {
         if self.send_by.iter().any(|(_, by)| *by <= now) {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                "a request was held up for longer than it may be sent",
+                "a request could not be sent in time",
             ));
         }
         Ok(())

@@ -166,7 +166,9 @@ impl FromStr for Uri {
             }
         }
         if uri.addresses.is_empty() && uri.name.is_none() {
-            return Err(UriError("neither an address nor a name".to_owned()));
+            return Err(UriError(
+                "neither an address (ca) nor a name (cn)".to_owned(),
+            ));
         }
         Ok(uri)
     }
@@ -288,7 +290,7 @@ mod tests {
                 "\"127.0.0.1\" is not a doozer URI; did you mean doozer:?ca=127.0.0.1:8046",
             ),
             ("http://x/", "\"http://x/\" is not a doozer URI"),
-            ("doozer:?", "neither an address nor a name"),
+            ("doozer:?", "neither an address (ca) nor a name (cn)"),
             ("doozer:?ca", "key \"ca\" has no value"),
             ("doozer:?ca=", "key \"ca\" has no value"),
             ("doozer:?ca=:1", "address \":1\" has no host"),

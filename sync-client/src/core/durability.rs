@@ -158,7 +158,7 @@ pub enum DurabilityError {
         named: usize,
     },
     /// One journal counts once.
-    #[error("persister {persister} is named twice: its journal is one, and counts once")]
+    #[error("persister {persister} is named twice: it has one journal, which counts once")]
     Twice {
         /// Which.
         persister: u32,
@@ -173,7 +173,7 @@ pub enum DurabilityError {
     NoneRequired,
     /// It could never be fulfilled.
     #[error(
-        "{required} persisters are required, but only {named} named: no write could ever be confirmed"
+        "{required} persisters are required, but only {named} are named: no write could ever be confirmed"
     )]
     TooFew {
         /// How many are required.

@@ -265,7 +265,10 @@ impl fmt::Display for Error {
                     }
                 }
                 behind.iter().try_for_each(|one| write!(f, "; {one}"))?;
-                write!(f, ". It is in effect, and may yet become durable")
+                write!(
+                    f,
+                    ". Unless that cluster is gone, the write is in effect and may yet become durable"
+                )
             }
             Self::Durability(error) => write!(f, "durability: {error}"),
             other => match other.regular() {

@@ -138,7 +138,8 @@ fn compare(args: &Args) -> Result<u8, DiffFailure> {
                 .map_or("?".into(), |t| t.id.clone())
         };
         tell(format_args!(
-            "nothing to compare: A follows the cluster {}, B follows {}",
+            "nothing to compare: A follows the cluster {}, B follows {}. Give two journals of one \
+             cluster",
             id(&in_a),
             id(&in_b)
         ));

@@ -120,7 +120,7 @@ fn write_lines(journal: &Journal, limits: Limits, json: bool) -> Result<u8, (u8,
     })?;
     if loaded.losses > 0 {
         tell(format_args!(
-            "{} losses of the journal that was read are recorded as gaps",
+            "the journal that was read had lost revisions in {} places: they are recorded as gaps",
             loaded.losses
         ));
     }
@@ -171,7 +171,7 @@ fn open_foreign(path: &Path, format: Option<Format>) -> Result<ForeignFile, (u8,
         Ok(metadata) if metadata.is_dir() => Err((
             exit::BAD_INPUT,
             format!(
-                "{}: is a directory; a journal of Cairn is copied with \
+                "{}: is a directory, and --import takes a file. Copy a journal of Cairn with \
                  dumpjournal --json | writejournal --json",
                 path.display()
             ),
@@ -201,7 +201,7 @@ fn require_empty(dir: &Path) -> Result<(), String> {
         Ok(false) => Err(not_empty(dir)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!(
-            "{}: cannot look into the directory: {error}",
+            "{}: cannot list the directory: {error}",
             dir.display()
         )),
     }
@@ -209,7 +209,7 @@ fn require_empty(dir: &Path) -> Result<(), String> {
 
 fn not_empty(dir: &Path) -> String {
     format!(
-        "{}: is not empty, and a journal is only written anew. Nothing was changed. \
+        "{}: is not empty, and writejournal only makes new journals. Nothing was changed. \
          Give a directory that is empty or does not exist",
         dir.display()
     )

@@ -163,7 +163,7 @@ pub fn write_object(out: &mut Vec<u8>, object: &impl Serialize) {
 /// are given anew when it is written.
 pub fn parse_record(line: &[u8]) -> Result<(Revision, Entry), String> {
     let record: JsonRecord<'_> =
-        serde_json::from_slice(line).map_err(|error| format!("no record in JSON: {error}"))?;
+        serde_json::from_slice(line).map_err(|error| format!("not a record in JSON: {error}"))?;
     Ok((Revision(record.revision), entry_from_json(record.entry)?))
 }
 
@@ -304,7 +304,9 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
                 JsonReason::HistoryDiscarded => GapReason::HistoryDiscarded,
                 JsonReason::Baseline => GapReason::Baseline,
                 JsonReason::Damage => GapReason::Damage,
-                JsonReason::Unknown => return Err("the gap's reason is unknown".to_owned()),
+                JsonReason::Unknown => {
+                    return Err("this version does not know the gap's reason".to_owned());
+                }
             },
             observed_at: Timestamp(observed_at_ms),
         },
@@ -354,7 +356,9 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
                 .collect::<Result<_, _>>()?,
             observed_at: Timestamp(observed_at_ms),
         },
-        JsonEntry::Unknown {} => return Err("the record's type is unknown".to_owned()),
+        JsonEntry::Unknown {} => {
+            return Err("this version does not know the record's type".to_owned());
+        }
     })
 }
 

@@ -113,8 +113,9 @@ impl Source {
             (Self::Checkpoint(checkpoint), _) => {
                 return Err(SourceError::Unusable {
                     path: checkpoint.path().to_owned(),
-                    detail: "a checkpoint is one state, and has no history: give the directory"
-                        .to_owned(),
+                    detail:
+                        "a checkpoint is one state and has no history: give the journal's directory"
+                            .to_owned(),
                 });
             }
             (Self::Foreign(file), _) => SourceRecords::Foreign {

@@ -25,9 +25,9 @@ pub enum TreeError {
 impl From<cairn_journal::Error> for TreeError {
     fn from(error: cairn_journal::Error) -> Self {
         match error {
-            error @ cairn_journal::Error::NotInHistory { .. } => Self::Unknown(format!(
-                "{error}; what was before may have been removed by retention"
-            )),
+            error @ cairn_journal::Error::NotInHistory { .. } => {
+                Self::Unknown(format!("{error}; retention may have removed older history"))
+            }
             error @ (cairn_journal::Error::NotSeen { .. }
             | cairn_journal::Error::MomentNotInHistory { .. }) => Self::Unknown(error.to_string()),
             other => Self::Source(other.into()),
@@ -90,7 +90,7 @@ pub(crate) fn require_point(checkpoint: &Checkpoint, at: Option<Point>) -> Resul
         return Ok(());
     }
     Err(TreeError::Unknown(format!(
-        "this checkpoint holds the state at revision {revision} and no other. Give the directory"
+        "this checkpoint holds the state at revision {revision} and no other. Give the journal's directory"
     )))
 }
 
@@ -101,7 +101,7 @@ fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
     }
     Err(TreeError::Unknown(format!(
         "the segment begins with sequence {}, after revision {}: the state before it is in the \
-         segments before it. Give the directory",
+         segments before it. Give the journal's directory",
         facts.first, facts.covered
     )))
 }

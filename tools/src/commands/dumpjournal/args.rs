@@ -158,14 +158,15 @@ impl Args {
             Source::Journal(_) => None,
             Source::Checkpoint(_) if self.filter().needs_times() || self.at_time.is_some() => {
                 Some(format!(
-                    "{path}: a checkpoint has no times of its keys; give revisions, or the directory"
+                    "{path}: a checkpoint has no times of its keys: give revisions, or the journal's \
+                     directory"
                 ))
             }
             _ if self.follow => Some(format!(
                 "{path}: --follow needs a journal's directory: the tail moves on to new segments"
             )),
             Source::Foreign(file) if self.filter().needs_times() => Some(format!(
-                "{path}: a {} has no times; give revisions",
+                "{path}: a {} has no times: give revisions",
                 file.format().name()
             )),
             _ => None,

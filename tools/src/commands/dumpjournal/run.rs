@@ -202,7 +202,7 @@ fn list_headers(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
 fn failed(error: &SourceError) -> u8 {
     if let SourceError::Journal(Error::NotInHistory { .. }) = error {
         tell(format_args!(
-            "{error}. Without --from all that there is is printed"
+            "{error}. Leave --from out to print everything that is there"
         ));
         return exit::USAGE;
     }
@@ -241,8 +241,8 @@ fn tell_beginning(reader: &Reader) {
         && beginning.is_retired()
     {
         tell(format_args!(
-            "history begins after revision {}, with sequence {}: retention has removed what was before. \
-             What came of it is in the state, which can be told from revision {} on (--state --at-revision)",
+            "history begins after revision {}, with sequence {}: retention has removed older records. \
+             Their result is in the state: --state --at-revision takes revisions from {} on",
             beginning.covered,
             beginning.sequence,
             oldest.revision()
@@ -264,8 +264,8 @@ fn tell_seen(seen: Seen) {
             }
         }
         Seen::Skipped(Skipped { first, next }) => tell(format_args!(
-            "retention was faster: it removed sequences {first} to {} before they could be read. What came of \
-             them is in the state (--state)",
+            "retention was faster: it removed sequences {first} to {} before they could be read. \
+             Their result is in the state (--state)",
             next.previous()
         )),
     }
@@ -279,8 +279,8 @@ fn tell_end(end: &EndState) {
     } = end
     {
         tell(format_args!(
-            "{}: torn tail: {bytes} bytes from offset {offset} on are no record, left by a crash or \
-             a write under way; nothing acknowledged is missing",
+            "{}: torn tail: {bytes} bytes from offset {offset} on are no whole record: a crash left \
+             them, or a write is under way. Nothing acknowledged is missing",
             file.display()
         ));
     }
