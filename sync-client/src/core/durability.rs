@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// How many persisters a policy may name. Every one of them costs each client a watch and each
+/// The most persisters that a policy may name. Every one of them costs each client a watch and each
 /// write a comparison; a cluster has a handful.
 pub const MAX_PERSISTERS: usize = 64;
 
@@ -14,7 +14,7 @@ pub const ENV_PERSIST: &str = "CAIRN_PERSIST";
 /// The environment variable that says how many of them are required.
 pub const ENV_REQUIRE: &str = "CAIRN_REQUIRE";
 
-/// What it takes for a write to count as durable: `required` of `persisters` have it on disk.
+/// When a write counts as durable: once `required` of `persisters` have it on disk.
 ///
 /// With `required` = f + 1, the loss of any f of them loses no acknowledged write. The more
 /// persisters are named beyond that, the more of them may be slow or dead without a write noticing.
@@ -95,8 +95,8 @@ impl Durability {
 
     /// Reads a policy from text: `persist` = `1,2,3`, `require` = `2`.
     ///
-    /// Without `persist` it is persister 1; without `require`, all that are named: whoever names
-    /// two persisters and no number has not said that one of them is enough.
+    /// Without `persist` it is persister 1; without `require`, all that are named: naming two
+    /// persisters and no number does not say that one of them is enough.
     ///
     /// # Errors
     /// What is no list of numbers, or no number; and as [`Durability::validate`].

@@ -24,7 +24,8 @@ pub enum Liveness {
         /// Its last heartbeat.
         heartbeat: Duration,
     },
-    /// It holds its id and its heartbeats have stopped: killed, hanging, or cut off from the cluster.
+    /// It holds its id and its heartbeats have stopped: killed, hanging, or cut off from the
+    /// cluster.
     Silent {
         /// At least this long.
         since: Duration,
@@ -38,7 +39,7 @@ pub enum Liveness {
     Unknown,
 }
 
-/// What is known of one persister's heartbeats.
+/// The heartbeats of one persister, as far as they were seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Heartbeats {
     holder: Holder,

@@ -1,4 +1,5 @@
-//! One persister as this client sees it, shared by the task that follows it and all writes in flight.
+//! One persister as this client sees it, shared by the task that follows it and all writes in
+//! flight.
 //!
 //! The follower tells what it reads and sees; a write registers its interest, and waits.
 
@@ -31,12 +32,12 @@ struct State {
     heard: Option<Instant>,
     /// What the cluster behind `progress.connection` calls itself.
     cluster: Option<Bytes>,
-    /// Somebody waits in vain for the watermark: perhaps it is a leftover, and the persister of
-    /// today writes only the mirror.
+    /// A write waits in vain for the watermark. It may be a leftover of an earlier persister, while
+    /// the present one writes only the mirror.
     suspected: bool,
 }
 
-/// What is read over a new connection before the changes are followed.
+/// The present, as it is read over a new connection before changes are followed.
 #[derive(Debug)]
 pub(crate) struct Present {
     pub(crate) connection: u64,
@@ -47,7 +48,7 @@ pub(crate) struct Present {
     pub(crate) cluster: Option<Bytes>,
 }
 
-/// What is known of a persister at one moment.
+/// A persister's progress and liveness at one time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) watermark: Option<Revision>,
@@ -101,7 +102,7 @@ impl Persister {
             .expect("whoever is taken out of the queue by another is told why")
     }
 
-    /// Says that a write has waited longer than is usual for this persister's watermark.
+    /// Reports that a write has waited longer for this watermark than is usual.
     pub(crate) fn suspect(&self) {
         let mut state = self.state();
         let narrow = state.progress.source == Source::Watermark;

@@ -1,15 +1,15 @@
-//! What is known of one persister's disk, and what that proves. Pure: no clock, no I/O.
+//! One persister's disk, as far as it is known, and what that proves. Pure: no clock, no I/O.
 //!
 //! Two sources prove that a write is on disk. The *watermark* w: everything up to w is. And the
 //! *mirror* of a path, for persisters that publish nothing else, where this is what holds:
 //!
-//! - The mirror shows v: the set of the path at v is on disk, and so is whatever happened to the
-//!   path before v, because a persister handles the changes of a path in order.
-//! - A delete carries no revision, neither its own nor that of what it mirrors. That the mirror is
-//!   *absent* therefore proves nothing: it may be absent because of an older delete. What proves
-//!   a delete is the *transition*: let s be the revision of the file that the delete removed. Once
-//!   the mirror has shown s or newer and is then seen to go, the delete that made it go is the first
-//!   one after s, which is ours or a later one.
+//! - The mirror shows v: the set of the path at v is on disk, and so is every earlier change of the
+//!   path, because a persister handles the changes of a path in order.
+//! - A delete carries no revision, neither its own nor that of what it mirrors. An *absent* mirror
+//!   therefore proves nothing: an older delete may have removed it. A delete is proven by the
+//!   *transition*: let s be the revision of the file that the delete removed. Once the mirror has
+//!   shown s or newer and is then seen to go, the delete that made it go is the first one after s,
+//!   which is ours or a later one.
 //! - If there was no file (s = 0), such a delete changes nothing and neither does its mirror. It is
 //!   proven by a deletion of a mirror that was absent already, later than the delete itself.
 //!
@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use crate::core::revision::Revision;
 use crate::core::target::Target;
 
-/// How a persister makes itself known.
+/// The keys by which a persister shows its progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Source {
     /// Not read yet.
@@ -37,8 +37,8 @@ pub(crate) enum Source {
 /// One persister, as far as it is known over one connection to the cluster.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Which connection: a cluster that was replaced is behind another one, and what was known of
-    /// the old one says nothing about the new.
+    /// The connection over which all of this was learned. Another connection may lead to another
+    /// cluster, about which it says nothing.
     pub(crate) connection: u64,
     pub(crate) source: Source,
     pub(crate) watermark: Option<Revision>,
@@ -60,7 +60,7 @@ enum Seen {
     Present(Revision),
 }
 
-/// What the mirror of one path has shown since it is being looked at.
+/// The history of one path's mirror, since it is being watched.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mirror {
     /// The cluster's revision of the newest observation.
@@ -82,8 +82,8 @@ pub(crate) enum Observed {
 }
 
 impl Progress {
-    /// Starts anew over a connection. What is known is kept only within the same connection, where
-    /// it cannot become untrue.
+    /// Starts anew over a connection. Knowledge is kept only within one connection, where it cannot
+    /// become untrue.
     pub(crate) fn begin(&mut self, connection: u64, source: Source, watermark: Option<Revision>) {
         if connection != self.connection {
             self.watermark = None;
@@ -292,7 +292,7 @@ mod tests {
         see(&mut progress, 20, None, Change);
         assert!(progress.covers(&delete(12, 10)));
         assert!(!progress.covers(&delete(30, 25)));
-        // The same if the moment itself was missed.
+        // The transition may have been missed: the state before and after proves it as well.
         let mut progress = interested();
         see(&mut progress, 19, Some(10), State);
         see(&mut progress, 25, None, State);

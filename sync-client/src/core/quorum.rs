@@ -10,7 +10,7 @@ use crate::core::revision::Revision;
 use crate::core::target::Target;
 use crate::core::waiters::Word;
 
-/// What waiting for several persisters came to.
+/// The outcome of waiting for several persisters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Round {
     Confirmed,

@@ -9,8 +9,8 @@ use crate::core::revision::Revision;
 pub(crate) enum Target {
     /// Everything up to this revision.
     All(Revision),
-    /// The set of a path. Its value tells it, in another life of the cluster, from somebody else's
-    /// set of the same path that got the same revision.
+    /// The set of a path. Its value tells it from another set of the path that got the same
+    /// revision after a reset of the cluster.
     Set {
         path: String,
         revision: Revision,

@@ -1,9 +1,9 @@
 //! Writes that wait for one persister, sorted by the revision that they wait for.
 //!
-//! A watermark wakes those that it satisfies, found at the front of the queue, and nobody else:
-//! what a commit costs does not depend on how many writes it leaves waiting. The queue is as long
-//! as there are writes in flight, which the regular client bounds (`Options::max_in_flight`), times
-//! how long they take to be on disk; whoever stops waiting leaves it at once.
+//! A watermark wakes those that it satisfies, found at the front of the queue, and nobody else: the
+//! cost of a commit does not depend on the number of writes that it leaves waiting. The queue holds
+//! the writes that were answered and are not on disk yet; the regular client bounds the writes in
+//! flight (`Options::max_in_flight`). A write that stops waiting leaves the queue at once.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::core::progress::Progress;
 use crate::core::revision::Revision;
 use crate::core::target::Target;
 
-/// What a wait for one persister came to.
+/// The outcome of waiting for one persister.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// It has the write on disk.
@@ -44,7 +44,7 @@ impl Waiter {
     }
 }
 
-/// What is already known about a target that was seen over `connection`.
+/// The outcome for a target that was seen over `connection`, if it is known already.
 pub(crate) fn word(progress: &Progress, connection: u64, target: &Target) -> Option<Word> {
     if progress.connection > connection {
         Some(Word::Moved)
@@ -94,7 +94,7 @@ impl Waiters {
             }
             let (key, waiter) = first.remove_entry();
             match waiter.word(progress) {
-                // Whoever has stopped waiting has left the queue, or is about to.
+                // A waiter that has gone has left the queue, or is about to.
                 Some(word) => drop(waiter.tell.send(word)),
                 // It waits over a connection that the follower has not come to yet.
                 None => early.push((key, waiter)),

@@ -24,7 +24,7 @@ pub struct Behind {
 }
 
 impl Behind {
-    /// What is known of the persister now.
+    /// The state of the persister now.
     pub(crate) fn of(persister: &Persister) -> Self {
         let known = persister.known(Instant::now());
         Self {

@@ -44,13 +44,13 @@ impl Client {
     /// environment (`CAIRN_PERSIST`, `CAIRN_REQUIRE`), else [`Durability::default`].
     ///
     /// # Errors
-    /// As [`Client::connect_durable_with`]; [`Error::Durability`](crate::Error::Durability) also for a URI or an
-    /// environment that says no policy.
+    /// As [`Client::connect_durable_with`]; [`Error::Durability`](crate::Error::Durability) also
+    /// for a URI or an environment that says no policy.
     pub async fn connect(uri: &Uri) -> Result<Self> {
         Self::connect_with(uri, Options::default()).await
     }
 
-    /// The same, with other [`Options`].
+    /// Connects as [`Client::connect`] does, with these [`Options`].
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -58,7 +58,7 @@ impl Client {
         Self::connect_durable_with(uri, durability_of(uri)?, options).await
     }
 
-    /// Connects with this durability, whatever the URI and the environment say.
+    /// Connects with this durability instead of that of the URI or the environment.
     ///
     /// # Errors
     /// As [`Client::connect_durable_with`].
@@ -66,11 +66,12 @@ impl Client {
         Self::connect_durable_with(uri, durability, Options::default()).await
     }
 
-    /// The same, with other [`Options`]. An impossible policy is refused before anything is sent.
+    /// Connects with this durability and these [`Options`]. An impossible policy is refused before
+    /// anything is sent.
     ///
     /// # Errors
-    /// [`Error::Durability`](crate::Error::Durability) for a policy that could never be fulfilled; else as
-    /// [`cairn_client::Client::connect_with`].
+    /// [`Error::Durability`](crate::Error::Durability) for a policy that could never be fulfilled;
+    /// else as [`cairn_client::Client::connect_with`].
     pub async fn connect_durable_with(
         uri: &Uri,
         durability: Durability,
@@ -111,7 +112,7 @@ impl Client {
         &self.shared.witnesses.regular
     }
 
-    /// What a write waits for.
+    /// The policy that a write waits for.
     #[must_use]
     pub fn durability(&self) -> &Durability {
         &self.shared.witnesses.durability
@@ -121,9 +122,10 @@ impl Client {
     /// [`cairn_client::Client::set`].
     ///
     /// # Errors
-    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed): it was written, at the revision that the error names, and
-    /// is not known to be on disk. [`Error::Durability`](crate::Error::Durability): persisters never journal this
-    /// path. All others are those of [`cairn_client::Client::set`]: it was not written, or nobody can tell.
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed): it was written, at the revision that the
+    /// error names, and is not known to be on disk.
+    /// [`Error::Durability`](crate::Error::Durability): persisters never journal this path. All
+    /// others are those of [`cairn_client::Client::set`]: it was not written, or nobody can tell.
     pub async fn set(
         &self,
         path: &str,
@@ -158,19 +160,21 @@ impl Client {
     }
 
     /// Whether a write of which nobody can tell was done
-    /// ([`Error::may_have_happened`](crate::Error::may_have_happened)): looks for a set of `path` to exactly `value` after revision `since`, and returns its
-    /// revision when it is on disk. `None`: it was not done until now, though it may still be on
-    /// its way to the cluster, unless something has made it impossible since.
+    /// ([`Error::may_have_happened`](crate::Error::may_have_happened)): looks for a set of `path`
+    /// to exactly `value` after revision `since`, and returns its revision when it is on disk.
+    /// `None`: it was not done until now, though it may still be on its way to the cluster, unless
+    /// something has made it impossible since.
     ///
-    /// This is a proof only if nobody else writes the same value, so put something of the
-    /// writer's own into it. Ask for `since`, such as [`rev`](Client::rev), before the write; if
-    /// the cluster has discarded the history since then, this fails
-    /// ([`Error::is_too_late`](crate::Error::is_too_late)). What a cluster had that was reset or
-    /// restored since is not looked for: only what is there now.
+    /// This is a proof only if nobody else writes the same value, so put something of the writer's
+    /// own into it. Ask for `since`, such as [`rev`](Client::rev), before the write; if the cluster
+    /// has discarded the history since then, this fails
+    /// ([`Error::is_too_late`](crate::Error::is_too_late)). Only the cluster that is there now is
+    /// searched: a write that was lost in a reset or a restore is not found.
     ///
     /// # Errors
     /// [`Error::is_too_late`](crate::Error::is_too_late) as said above;
-    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) if it was found and is not known to be on disk.
+    /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) if it was found and is not known to be on
+    /// disk.
     pub async fn find_set(
         &self,
         path: &str,
@@ -216,8 +220,8 @@ impl Client {
     /// Returns once everything up to `revision` is on disk, for writes that were made elsewhere
     /// or ended unconfirmed. Only persisters that publish a watermark can confirm that.
     ///
-    /// `revision` is one of the cluster that this client connected to. If that was reset or restored
-    /// since, the number means something else there, and this ends with
+    /// `revision` is one of the cluster that this client connected to. If that was reset or
+    /// restored since, the number means something else there, and this ends with
     /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) at once: connect anew to wait for
     /// revisions of the new cluster.
     ///

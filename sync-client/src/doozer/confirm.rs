@@ -2,8 +2,8 @@
 //!
 //! A confirmation counts if it came over the connection over which the write was sent: then both
 //! speak of the same cluster. If that connection is gone, the write is first looked up in the
-//! cluster that is there now, and only then waited for again; so a cluster that was reset, or restored
-//! to a point before the write, confirms nothing that it does not have.
+//! cluster that is there now, and only then waited for again; so a cluster that was reset, or
+//! restored to a point before the write, confirms nothing that it does not have.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -24,11 +24,12 @@ use crate::doozer::behind::Behind;
 use crate::doozer::error::{Error, Result};
 use crate::doozer::follow::{read_mirror, replaced};
 
-/// After this long without a confirmation it is looked whether the watermark is a leftover of a
-/// persister that was replaced by one that writes only the mirror. Many times what a disk takes.
+/// After this long without a confirmation, the client checks whether the watermark is a leftover:
+/// the persister may have been replaced by one that writes only the mirror. Many times what a disk
+/// takes.
 const SUSPICION: Duration = Duration::from_secs(1);
 
-/// What a timeout comes to that is too long for a clock, such as [`Duration::MAX`].
+/// The timeout that replaces one too long for a clock, such as [`Duration::MAX`].
 const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// The persisters of a policy, and the connection on which they are followed.
@@ -69,13 +70,13 @@ impl Witnesses {
         end.unwrap_or_else(|| started + FOR_EVER)
     }
 
-    /// Which connection requests are sent over.
+    /// The generation of the connection over which requests are sent.
     pub(crate) fn connection(&self) -> u64 {
         self.regular.status().borrow().generation()
     }
 
-    /// Whether a revision that a caller knows is one of the cluster that is there now. A cluster that
-    /// was reset or restored counts anew, and nothing but its name tells.
+    /// Whether a revision that a caller knows is one of the cluster that is there now. A cluster
+    /// that was reset or restored counts anew, and nothing but its name tells.
     pub(crate) async fn is_origin(&self) -> cairn_client::Result<bool> {
         let connection = self.connection();
         let now = self.regular.get(keys::IDENTITY, None).await?;
@@ -90,7 +91,7 @@ impl Witnesses {
         Ok(now.is_some() && now.as_ref() == self.origin.name.get())
     }
 
-    /// What `asked` comes to over this connection; `None`: the connection was replaced meanwhile.
+    /// The result of `asked` over this connection; `None`: the connection was replaced meanwhile.
     pub(crate) async fn while_connected<T>(
         &self,
         connection: u64,
@@ -104,7 +105,7 @@ impl Witnesses {
         (self.connection() == connection).then_some(answer)
     }
 
-    /// Has the mirrors of a path remembered from now on.
+    /// Starts tracking the mirror entries of `path`, until the guards are dropped.
     pub(crate) fn interest(&self, path: &str) -> Vec<Interest> {
         self.persisters
             .iter()
@@ -112,8 +113,8 @@ impl Witnesses {
             .collect()
     }
 
-    /// Reads the mirrors of a path where the mirror is all that there is. What cannot be read is
-    /// left out: the write may then end unconfirmed, never wrongly confirmed.
+    /// Reads the mirrors of a path, for persisters that publish only the mirror. Leaves out those
+    /// that cannot be read: the write may then end unconfirmed, never wrongly confirmed.
     pub(crate) async fn read_mirrors(&self, path: &str) {
         let mirrors = self
             .persisters
@@ -293,7 +294,7 @@ impl Witnesses {
         }
     }
 
-    /// What the cluster behind a connection calls itself, if a follower has read that.
+    /// The identity of the cluster behind a connection, if a follower has read it.
     pub(crate) fn name_over(&self, connection: u64) -> Option<Bytes> {
         self.persisters
             .iter()
@@ -307,14 +308,14 @@ impl Witnesses {
         Ok(name.is_some() && file.as_ref().map(|file| &file.value) == name)
     }
 
-    /// Before something that has just failed is tried again: the client mends its connection by
-    /// itself, and what is left is not worth asking more often.
+    /// Pauses before a retry. The client replaces its connection by itself; other failures need no
+    /// quicker retry.
     pub(crate) async fn pause(&self) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// History that is gone proves nothing, and asking again will not bring it back.
+/// Discarded history proves nothing, and will not come back.
 fn found(result: cairn_client::Result<bool>) -> cairn_client::Result<bool> {
     match result {
         Err(error) if error.is_too_late() => Ok(false),

@@ -5,8 +5,8 @@
 //! applied, and not known to be durable. Every other error: not applied, unless
 //! [`Error::may_have_happened`] says that nobody can tell.
 //!
-//! The variants of [`cairn_client::Error`] are declared here again rather than wrapped, so that code
-//! which matches on them compiles against either client.
+//! The variants of [`cairn_client::Error`] are declared here again rather than wrapped, so that
+//! code which matches on them compiles against either client.
 
 use std::fmt;
 use std::time::Duration;
@@ -187,7 +187,7 @@ macro_rules! from_parts {
 from_parts!(PathError, GlobError, UriError);
 
 impl Error {
-    /// The same as the regular client would have said it; `None` for what it cannot say.
+    /// The regular client's error; `None` for the kinds that only this client has.
     #[must_use]
     pub fn regular(&self) -> Option<Regular> {
         let error = self.clone();

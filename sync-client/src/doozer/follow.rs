@@ -1,9 +1,10 @@
-//! One task a persister: follows what the persister says, over one watch, for all writes in flight.
+//! One task for each persister: follows its keys over one watch, for all writes in flight.
 //!
-//! It reads the persister's watermark and then follows it, and the heartbeats beside it. Where there
-//! is no watermark it follows the persister's whole directory, which is the mirror and, should one
-//! appear, the watermark. Everything is read anew when the client's connection is replaced: what
-//! was known came over the old one, and behind the new one there may be another cluster.
+//! It reads the persister's watermark and then follows it, and the heartbeats beside it. Where
+//! there is no watermark it follows the persister's whole directory, which is the mirror and,
+//! should one appear, the watermark. Everything is read anew when the client's connection is
+//! replaced: what was known came over the old one, and behind the new one there may be another
+//! cluster.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::core::persister::{Persister, Present};
 use crate::core::progress::{Observed, Source};
 use crate::core::revision::Revision;
 
-/// The pause after a failure. Losing the connection is none (the client mends that by itself);
-/// what is left is a server that refuses, which need not be asked more often than people notice.
+/// The pause after a failure. A lost connection is none: the client replaces it by itself. The
+/// remaining one, a server that refuses, needs no quicker retry than people notice.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Follows the persister for ever. Dropping the future ends it.
@@ -149,7 +150,7 @@ fn take_mirror(persister: &Persister, event: &Event) {
     let shown = match event.kind {
         EventKind::Set => match number(&event.value) {
             Some(shown) => Some(shown),
-            // Not the protocol's; to take it for a deletion would be worse.
+            // Not a value of the protocol. It must not be taken for a deletion.
             None => return,
         },
         EventKind::Delete => None,
@@ -165,7 +166,7 @@ pub(crate) async fn replaced(status: &mut watch::Receiver<cairn_client::Status>,
         .await
         .is_ok();
     if !replaced {
-        // The session is over, and whatever is waited for beside this is about to say so.
+        // The session is over: the other branches of the `select!` are about to end with an error.
         let never: Infallible = std::future::pending().await;
         match never {}
     }

@@ -2,14 +2,14 @@
 //!
 //! A delete's answer does not carry its revision. A REV before the delete on the same connection is
 //! answered in order, so it is older than the delete; a REV after its answer is not. The newest
-//! delete of the path between the two is ours or a later one: whoever has that one on disk has
+//! delete of the path between the two is ours or a later one: a persister that has it on disk has
 //! ours.
 
 use cairn_client::{Client, Event, EventKind, Result, Revision};
 use futures::{StreamExt, TryStreamExt, stream};
 
-/// How many revisions are read at once: a delete is usually among the newest few, and on a busy
-/// cluster the range is as wide as one round trip.
+/// Revisions that are read at once: a delete is usually among the newest few, and on a busy cluster
+/// the range is as wide as one round trip.
 const WINDOW: usize = 32;
 
 /// Revisions among which a write is searched: both ends are included, and the cluster has reached

@@ -1,7 +1,7 @@
 //! `doozer bench`: how fast writes are, plain and durable.
 //!
-//! Writes files of its own below `/bench`, as many at once as asked for, and removes them. Nothing is
-//! sampled: every write is timed, from its call to its return.
+//! Writes files of its own below `/bench`, with as many writes in flight as asked for, and removes
+//! them. Times every write, from its call to its return; nothing is sampled.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -18,14 +18,14 @@ use crate::doozer::args::{Args, Bench};
 use crate::doozer::failure::Failure;
 use crate::doozer::session::Session;
 
-/// How many files are written in turn: enough that writes in flight do not wait for one another,
-/// few enough to be removed in a moment.
+/// Files that are written in turn: enough that writes in flight do not wait for one another, few
+/// enough to be removed in a moment.
 const FILES: u64 = 1_000;
 
-/// How many files are removed at once.
+/// Files that are removed at once.
 const REMOVED_AT_ONCE: usize = 64;
 
-/// What was measured of one kind of writes.
+/// The measurement of one kind of writes.
 #[derive(Clone, Debug)]
 pub struct Measured {
     what: String,
@@ -35,7 +35,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of a kind of writes that took so long together, and each of them so long.
+    /// The measurement of writes that took `took` together and these latencies each.
     #[must_use]
     pub fn new(what: String, took: Duration, mut latencies: Vec<Duration>) -> Self {
         latencies.sort_unstable();
@@ -46,7 +46,7 @@ impl Measured {
         }
     }
 
-    /// The latency that `permille` of a thousand writes do not exceed.
+    /// The latency that `permille` of each thousand writes do not exceed.
     #[must_use]
     pub fn permille(&self, permille: usize) -> Duration {
         let rank = (self.latencies.len() * permille).div_ceil(1000);
@@ -184,7 +184,7 @@ fn path(number: u64) -> String {
     format!("/bench/{}/{number}", std::process::id())
 }
 
-/// What cannot be removed stays, and does no harm.
+/// A file that cannot be removed stays, and does no harm.
 async fn remove(session: &Session) {
     stream::iter((0..FILES).map(path))
         .for_each_concurrent(REMOVED_AT_ONCE, |path| async move {

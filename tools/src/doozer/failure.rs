@@ -1,4 +1,4 @@
-//! Why a `doozer` command does not succeed, with which exit code, and how that is told.
+//! Why a `doozer` command fails, its exit code, and its message.
 
 use std::io::{self, Write};
 use std::time::Duration;

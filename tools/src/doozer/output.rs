@@ -1,4 +1,4 @@
-//! What `doozer` prints: plain for people and shells, or JSON for programs.
+//! Prints results: plain for people and shells, or JSON for programs.
 
 use std::io::{self, Write};
 

@@ -30,7 +30,7 @@ async fn execute(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Completions { shell } => print_completions(*shell),
         Command::Bench(bench) => bench::run(args, bench).await,
-        // The body first: a connection would not be kept waiting for a person who types.
+        // Reads the body before connecting: no connection waits for a person who types.
         Command::Add { .. } | Command::Set { .. } => ask(args, read_body()?).await,
         _ => ask(args, Vec::new()).await,
     }
@@ -42,7 +42,8 @@ fn print_completions(shell: clap_complete::Shell) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(&script)?)
 }
 
-/// Asks the cluster, and prints what it says. `body` is for the commands that write one.
+/// Sends the command to the cluster and prints the answer. `body` is for the commands that write
+/// one.
 async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
     let session = Session::connect(args).await?;
     let reader = session.reader();
@@ -88,8 +89,8 @@ async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Rewrites the file as it is, so that whoever watches it sees a change. If somebody else changes
-/// it in between, that was change enough to say so.
+/// Rewrites the file as it is, so that its watchers see a change. Fails if somebody else changes it
+/// in between, which its watchers see as well.
 async fn touch(session: &Session, path: &str) -> Result<Revision, Failure> {
     let (rev, body) = match session.reader().get(path, None).await? {
         Some(file) => (file.revision, file.value.to_vec()),
@@ -155,12 +156,12 @@ async fn wait(session: &Session, glob: &str, rev: Option<Revision>) -> Result<Ev
     }
 }
 
-/// A request is never larger than a frame, so neither is a body; one byte more is read to let
-/// the client say that it is too large.
+/// Reads at most one byte more than a frame holds: a body that long is refused by the client, which
+/// says that it is too large.
 fn read_body() -> Result<Vec<u8>, Failure> {
     let stdin = io::stdin().lock();
     if stdin.is_terminal() {
-        // Only a hint, for people who wonder why nothing happens.
+        // A hint for people who wonder why nothing happens.
         let _ = writeln!(io::stderr(), "doozer: type the body, end it with Ctrl-D");
     }
     let mut body = Vec::new();

@@ -1,4 +1,4 @@
-//! A connection as the command line asks for it: plain, or with writes that wait for disks.
+//! A connection, as the command line asks for it: plain, or with durable writes.
 
 use bytes::Bytes;
 use cairn_client::{Client, Options, Revision, Uri};
@@ -6,7 +6,7 @@ use cairn_sync_client::{Client as SyncClient, Durability, Error};
 
 use crate::doozer::args::Args;
 
-/// The cluster where nothing else is said.
+/// The cluster, unless the command line or the environment names another.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8046";
 
 /// A connection.
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// Connects for writes that do not wait for disks, whatever was asked for.
+    /// Connects for plain writes, even if durable ones were asked for.
     pub async fn connect_plain(args: &Args) -> Result<Self, Error> {
         let client = Client::connect_with(&uri(args)?, options(args)).await?;
         Ok(Self::Plain(client))
@@ -43,7 +43,7 @@ impl Session {
         Ok(durability(args, &uri(args)?)?.is_some())
     }
 
-    /// What its writes are, in a few words.
+    /// The kind of its writes, in a few words.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -123,7 +123,7 @@ fn uri(args: &Args) -> Result<Uri, Error> {
     }
 }
 
-/// The first of these that says anything: options, URI, environment.
+/// Takes the policy from the first that has one: options, URI, environment.
 fn durability(args: &Args, uri: &Uri) -> Result<Option<Durability>, Error> {
     let asked = if args.sync.is_some() || args.require.is_some() {
         Some(Durability::parse(

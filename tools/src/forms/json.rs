@@ -1,7 +1,7 @@
 //! The JSON form of a journal: one object a record, one record a line.
 //!
-//! Unlike the text form it has everything that a record says, times, gaps and timelines too, so what
-//! was dumped in it can be written again without a loss. `docs/text-form.md` is its description.
+//! Unlike the text form it holds everything that a record says, times, gaps and timelines included,
+//! so a dump in it can be written again without a loss. `docs/text-form.md` is its description.
 
 use std::borrow::Cow;
 
@@ -159,8 +159,8 @@ pub fn write_object(out: &mut Vec<u8>, object: &impl Serialize) {
     out.push(b'\n');
 }
 
-/// What a line says: a record's revision and entry. Seals and sequences are the journal's own and
-/// are given anew when it is written.
+/// Reads a line: a record's revision and entry. Seals and sequences belong to one journal and are
+/// made anew by the next.
 pub fn parse_record(line: &[u8]) -> Result<(Revision, Entry), String> {
     let record: JsonRecord<'_> =
         serde_json::from_slice(line).map_err(|error| format!("not a record in JSON: {error}"))?;

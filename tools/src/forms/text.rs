@@ -5,8 +5,8 @@
 //! REV:PATH           a delete
 //! ```
 //!
-//! Ordinary text stays as it is. What would break a line, or could not be told from the form
-//! itself, is escaped with a backslash, so that the form is **total** (every path and body of bytes
+//! Ordinary text stays as it is. Bytes that would break a line, or would be taken for a part of the
+//! form, are escaped with a backslash, so that the form is **total** (every path and body of bytes
 //! has one) and **reversible** (reading a line gives back exactly the bytes it was made of).
 //! `docs/text-form.md` is its description for people; this file is the only code that knows it.
 //!
@@ -138,8 +138,8 @@ static IN_PATH: [Class; 256] = classes(true);
 static IN_BODY: [Class; 256] = classes(false);
 
 fn escape(out: &mut Vec<u8>, bytes: &[u8], table: &[Class; 256]) {
-    // Nearly everything is plain ASCII: found out and moved in one go, which is all that the speed of a
-    // dump needs. What follows may be anything.
+    // Nearly everything is plain ASCII: found out and moved in one go, which is all that the speed
+    // of a dump needs. What follows may be anything.
     let (plain, rest) = bytes.split_at(plain_ascii(bytes, table));
     out.extend_from_slice(plain);
     if rest.is_empty() {

@@ -1,15 +1,15 @@
-//! Writing beside reading: while one thread makes text, another hands what there is to the system.
+//! Writing beside reading: while one thread makes text, another writes the text that is ready.
 //!
-//! Promises: bytes go out in the order in which they were given; [`BackgroundWriter::flush`] returns only once all of
-//! them are out; after an error nothing more is written, and the error is told once, to whoever gives or
-//! flushes next. A little text is written without a second thread.
+//! Promises: bytes go out in the order in which they were given. [`BackgroundWriter::flush`]
+//! returns once all of them are out. After an error nothing more is written, and the next call
+//! returns the error, once. Text of less than a chunk is written without a second thread.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Scope;
 
-/// Bytes of text that are written together: large enough that the cost of a write to a pipe (64 KiB on
-/// Linux) and of waking the other thread is spread, small enough to stay in a cache.
+/// Bytes of text that are written together: large enough that the cost of a write to a pipe (64 KiB
+/// on Linux) and of waking the other thread is spread, small enough to stay in a cache.
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// So many chunks may be on their way: one that is being written, one that is ready.
@@ -19,8 +19,8 @@ const IN_FLIGHT: usize = 2;
 pub(crate) struct BackgroundWriter<'scope, 'env, W> {
     scope: &'scope Scope<'scope, 'env>,
     way: Way<W>,
-    /// What is not on its way yet. Appended to at will, as long as [`BackgroundWriter::offer`] is called now and
-    /// then.
+    /// Text that is not on its way yet. The caller appends to it, and calls
+    /// [`BackgroundWriter::offer`] now and then.
     pub(crate) text: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ impl<'scope, 'env, W: Write + Send + 'scope> BackgroundWriter<'scope, 'env, W> {
         }
     }
 
-    /// Lets the text go once it is a chunk.
+    /// Sends the text off once it is a chunk.
     pub(crate) fn offer(&mut self) -> io::Result<()> {
         if self.text.len() < CHUNK_BYTES {
             return Ok(());

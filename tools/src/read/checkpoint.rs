@@ -1,7 +1,7 @@
 //! One checkpoint file: the state that it holds, where its blocks lie, and its numbers.
 //!
-//! Everything streams: one block of the checkpoint is in memory at a time. A block is printed only after
-//! it has verified.
+//! Everything streams: one block of the checkpoint is in memory at a time. A block is printed only
+//! after it has verified.
 
 use std::fmt;
 use std::io::Write;
@@ -134,7 +134,7 @@ fn timeline_of(facts: &CheckpointFacts) -> Option<&str> {
     facts.timeline.as_ref().map(|timeline| timeline.id.as_str())
 }
 
-/// Appends what header and footer say.
+/// Appends the facts of header and footer.
 pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: bool) {
     if json {
         return write_object(line, &FactsRow::of(facts));
@@ -170,7 +170,7 @@ pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: boo
     result.expect("memory takes everything");
 }
 
-/// Prints header, blocks and footer. Blocks that hold nothing which `filter` wants are left out.
+/// Prints header, footer, and the blocks that hold a key that `filter` wants.
 pub fn headers(
     checkpoint: &Checkpoint,
     json: bool,
@@ -238,7 +238,7 @@ fn write_block(line: &mut Vec<u8>, block: &StoredBlock, json: bool) {
     result.expect("memory takes everything");
 }
 
-/// What a checkpoint is made of.
+/// The numbers of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CheckpointStats {
     /// The revision whose state it holds.
@@ -276,7 +276,8 @@ pub struct Large {
     pub value_bytes: u64,
 }
 
-/// Counts what `filter` wants of a checkpoint, with so many of the largest keys. Reads all of it.
+/// Counts the keys of a checkpoint that `filter` wants, and names the `top` largest. Reads all of
+/// it.
 pub fn stats(
     checkpoint: &Checkpoint,
     filter: &Filter,

@@ -1,8 +1,8 @@
 //! Where two journals of the same cluster differ, in one merged pass over both.
 //!
-//! Compared is what both saw: every revision that both cover, one by one. Revisions that one of them
-//! could not see are left out and told, because there the journals hold a difference between two
-//! states, not events; [`states`] compares what came of them.
+//! Compares the revisions that both journals saw, one by one. Revisions that one of them could not
+//! see are left out and reported: there a journal holds a snapshot diff instead of events.
+//! [`states`] compares the result of both.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -24,7 +24,8 @@ pub enum Side {
     B,
 }
 
-/// What a journal can be compared by: its newest history in which revisions mean the same.
+/// The history by which a journal is compared: the newest stretch in which a revision has one
+/// meaning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// Events with higher revisions than this are there.
@@ -92,7 +93,7 @@ impl History {
         Ok(history)
     }
 
-    /// Takes note of revisions that were not seen, as one range with those before if they meet.
+    /// Notes revisions that were not seen; joins them with the range before if the two meet.
     fn miss(&mut self, first: Revision, last: Revision) {
         match self.unseen.last_mut() {
             _ if first > last => {}
@@ -108,7 +109,7 @@ impl History {
         self.after < revision && revision <= self.newest && !self.unseen.iter().any(unseen)
     }
 
-    /// Whether both are about the same history, as far as they say.
+    /// Whether both follow the same cluster, as far as they say.
     #[must_use]
     pub fn is_related_to(&self, other: &Self) -> bool {
         let (Some(a), Some(b)) = (&self.timeline, &other.timeline) else {
@@ -120,7 +121,7 @@ impl History {
     }
 }
 
-/// What was compared, and the result.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     /// Changes that both have.
@@ -131,8 +132,8 @@ pub struct Compared {
     pub only_b: u64,
 }
 
-/// Compares the changes that both histories saw. `tell` gets each difference; what it returns as an
-/// error ends the comparison.
+/// Compares the changes that both histories saw. `tell` is called with each difference; its error
+/// ends the comparison.
 pub fn changes<E: From<SourceError>>(
     (a, in_a): (&Source, &History),
     (b, in_b): (&Source, &History),
@@ -220,7 +221,7 @@ struct Event {
     changes: Vec<Change>,
 }
 
-/// The events of a history, by revision: what was seen one by one, and passes the filter.
+/// The events of a history that were seen one by one and pass the filter, by revision.
 struct Events<'a, S> {
     records: SourceRecords,
     begin: Sequence,
@@ -229,7 +230,7 @@ struct Events<'a, S> {
     in_gap: bool,
     newest: Revision,
     ahead: VecDeque<Event>,
-    /// What is left of the record that was read last.
+    /// The rest of the record that was read last.
     shared: VecDeque<Event>,
 }
 

@@ -1,5 +1,5 @@
-//! Records to text, raw text or JSON: one pass, in memory that does not grow with the journal, never
-//! writing to it.
+//! Records to text, raw text or JSON: one pass, in memory that does not grow with the journal,
+//! never writing to it.
 //!
 //! Everything that is valid is printed before anything that is wrong is reported.
 
@@ -56,16 +56,16 @@ impl GapSeen {
     }
 }
 
-/// What was read, and how it ended.
+/// Counts of a read, and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Records of every kind.
     pub records: u64,
     /// Changes: the lines of the text form.
     pub changes: u64,
-    /// How many gaps lose history ([`GapSeen::is_loss`]).
+    /// Gaps that lose history ([`GapSeen::is_loss`]).
     pub gaps: u64,
-    /// What lies behind the last record.
+    /// The end of the journal: what follows the last record.
     pub end: EndState,
 }
 
@@ -89,7 +89,7 @@ impl DumpError {
     }
 }
 
-/// What a reader meets between records that are printed.
+/// An incident between records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Revisions that were not seen one by one.
@@ -98,8 +98,7 @@ pub enum Seen {
     Skipped(Skipped),
 }
 
-/// Prints what `filter` wants of the records to `out` and tells `on_seen` of every gap, where it
-/// stands.
+/// Prints the records that `filter` wants to `out`, and calls `on_seen` for every gap at its place.
 ///
 /// Lines before a gap are written before `on_seen` is called.
 pub fn dump(
@@ -147,7 +146,7 @@ pub fn check(
     })
 }
 
-/// What is read, one after another.
+/// A record, or an incident between records.
 pub(crate) enum Item<'a> {
     Record(RecordRef<'a>),
     Seen(Seen),

@@ -1,4 +1,4 @@
-//! Which part of a journal is wanted: from and to a revision or a moment, and below a path.
+//! The part of a journal that is wanted: from and to a revision or a time, and below a path.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use crate::read::source::time_of;
 pub enum Point {
     /// A revision.
     Revision(Revision),
-    /// A moment, by the persister's clock.
+    /// A time, by the persister's clock.
     Time(Timestamp),
 }
 
@@ -30,7 +30,7 @@ impl FromStr for Point {
     }
 }
 
-/// Which part of a journal is wanted. Ends are inclusive.
+/// The part of a journal that is wanted. Both ends are inclusive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Nothing before this.
@@ -48,7 +48,7 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Where reading may begin.
+    /// The revision at which reading may begin.
     #[must_use]
     pub fn begin(&self) -> Option<Revision> {
         match self.from {
@@ -65,7 +65,7 @@ impl Filter {
             .any(|point| matches!(point, Some(Point::Time(_))))
     }
 
-    /// What is wanted of a record; `None`: nothing.
+    /// The wanted part of a record; `None`: nothing of it.
     ///
     /// A change counts by the revision that it is printed with, its own.
     #[must_use]

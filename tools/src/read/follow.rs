@@ -1,4 +1,5 @@
-//! The live tail of a journal: prints what there is, then what is written, until nobody reads it.
+//! The live tail of a journal: prints its records, then those that are appended, until the output
+//! is closed.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -11,14 +12,14 @@ use crate::read::dump::{DumpError, Seen, dump};
 use crate::read::filter::Filter;
 use crate::read::source::SourceRecords;
 
-/// How long after a record was written it is printed, at most: short for people, and ten looks at
-/// a directory a second cost nothing that can be measured.
+/// The longest time from writing a record to printing it: short for people, and reading a directory
+/// ten times a second costs nothing measurable.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Prints without end. Returns when the reader of `out` has gone away, also if nothing is written
 /// then, or when the journal cannot be read further.
 ///
-/// An incomplete end is a write under way here, and waited for.
+/// Takes an incomplete end for a write under way, and waits for it.
 pub fn follow(
     records: &mut SourceRecords,
     form: Form,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::forms::text::escaped_path;
 
-/// Keeps the highest of all that is offered. Of equals the one whose path comes first, so that the same
-/// journal always gives the same answer.
+/// Keeps the paths of the highest weights. Of equal weights the path that sorts first wins, so that
+/// a journal always gives one answer.
 #[derive(Debug)]
 pub(crate) struct Ranking<T> {
     most: usize,
@@ -27,7 +27,7 @@ pub(crate) struct Ranked<T> {
     /// Escaped as in the text form.
     pub(crate) path: String,
     pub(crate) weight: u64,
-    /// What was offered with it.
+    /// The note that was offered with it.
     pub(crate) note: T,
 }
 
@@ -40,7 +40,7 @@ impl<T: Ord> Ranking<T> {
         }
     }
 
-    /// Takes in one path, of which `note` is to be known afterwards.
+    /// Takes in one path with its weight, and a note to be returned with it.
     pub(crate) fn offer(&mut self, path: &[u8], weight: u64, note: T) {
         if self.kept.len() >= self.most {
             match self.kept.peek() {
@@ -56,7 +56,7 @@ impl<T: Ord> Ranking<T> {
             .push(Reverse(Weighed(weight, Reverse(path), note)));
     }
 
-    /// What was kept, the highest first.
+    /// The paths that were kept, the highest first.
     pub(crate) fn highest_first(self) -> impl Iterator<Item = Ranked<T>> {
         let sorted = self.kept.into_sorted_vec().into_iter();
         sorted.map(|Reverse(Weighed(weight, Reverse(path), note))| Ranked {

@@ -1,8 +1,9 @@
-//! What a path holds: a journal, one of its segments or checkpoints, or the journal of another program.
-//! Whichever of the journals it is, reading it yields records, so that everything above need not know.
+//! The journal at a path: a directory, one of its segments or checkpoints, or the journal of
+//! another program. All of them but the checkpoint read as records, so that callers need not know
+//! which it is.
 //!
-//! Reading takes no lock and writes nothing. Retention may go past a slow reader: that ends the records with
-//! an error, behind which [`SourceRecords::resume`] goes on with what is still there.
+//! Reading takes no lock and writes nothing. Retention may go past a slow reader: that ends the
+//! records with an error, behind which [`SourceRecords::resume`] goes on with what is still there.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ const SEGMENT_MAGIC: &[u8; 8] = b"CAIRNSEG";
 /// With what a checkpoint begins.
 const CHECKPOINT_MAGIC: &[u8; 8] = b"CAIRNCKP";
 
-/// What a path holds.
+/// The journal at a path.
 #[derive(Debug)]
 pub enum Source {
     /// A journal: its directory.
@@ -40,7 +41,7 @@ pub enum SourceError {
     /// The journal is damaged, or the disk failed.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),
-    /// The same of another program's.
+    /// The journal of another program is damaged, or cannot be read.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
     /// The path cannot be looked at.
@@ -66,7 +67,7 @@ impl SourceError {
 }
 
 impl Source {
-    /// Looks at what `path` is.
+    /// Opens the journal at `path`.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let unusable = |detail: String| SourceError::Unusable {
             path: path.to_owned(),
@@ -168,8 +169,8 @@ pub struct Skipped {
 }
 
 impl SourceRecords {
-    /// Goes on behind an error, if it says no more than that retention has removed what was to be read
-    /// next: a checkpoint holds what came of it.
+    /// Goes on behind an error that says that retention has removed the next records: their result
+    /// is in a checkpoint. `None` for any other error.
     pub fn resume(&mut self, error: &SourceError) -> Option<Skipped> {
         let (Self::Journal { reader, records }, SourceError::Journal(error)) = (self, error) else {
             return None;
@@ -184,7 +185,7 @@ impl SourceRecords {
         })
     }
 
-    /// The same as [`Iterator::next`], without a copy where that can be.
+    /// The next record, without a copy where possible.
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, SourceError>> {
         if let Self::Journal { records, .. } = self {
@@ -202,7 +203,7 @@ impl SourceRecords {
         }
     }
 
-    /// What is behind the last record.
+    /// The end: what follows the last record.
     #[must_use]
     pub fn end_state(&self) -> EndState {
         match self {
@@ -261,7 +262,7 @@ impl Iterator for SourceRecords {
     }
 }
 
-/// The time of records for which nobody wrote one down.
+/// The time of a record that was written without one.
 pub const UNKNOWN_TIME: Timestamp = Timestamp(0);
 
 /// When a record was observed; `None`: a seal, or unknown.

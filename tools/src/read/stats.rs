@@ -14,7 +14,7 @@ use crate::read::filter::Filter;
 use crate::read::ranking::{Ranking, write_rows};
 use crate::read::source::{Source, SourceError, time_of};
 
-/// What was counted.
+/// The numbers of a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Records of every kind.
@@ -53,7 +53,8 @@ pub struct Stats {
     pub checkpoints: u64,
     /// The revision of the newest.
     pub newest_checkpoint: Option<i64>,
-    /// Where retention has removed history: the newest revision that was covered before what is left of it.
+    /// Where retention has removed history: the newest revision that was covered before what is
+    /// left of it.
     pub history_after: Option<i64>,
     /// The paths that changed most often, the first the most.
     pub hottest: Vec<Hot>,
@@ -64,7 +65,7 @@ pub struct Stats {
 pub struct Hot {
     /// The path, escaped as in the text form.
     pub path: String,
-    /// How often it was set or deleted.
+    /// Sets and deletes of it.
     pub changes: u64,
     /// Bytes of all its values.
     pub value_bytes: u64,
@@ -75,7 +76,7 @@ pub struct Hot {
 pub struct Counter {
     stats: Stats,
     paths: HashMap<Bytes, PathCount>,
-    /// The state that retention has left of what it removed, until it was taken in.
+    /// The checkpoint that stands for the history that retention removed, until it is taken in.
     base: Option<Checkpoint>,
     file: Option<std::sync::Arc<std::path::PathBuf>>,
 }
@@ -141,7 +142,7 @@ impl Counter {
         Ok(())
     }
 
-    /// From here on what exists is what the checkpoint says, and what happened since.
+    /// Replaces the keys by those of the checkpoint.
     fn take_base(&mut self, filter: &Filter) -> Result<(), SourceError> {
         // With a later beginning only what happened since then counts.
         let Some(base) = self.base.take().filter(|_| filter.from.is_none()) else {

@@ -1,4 +1,4 @@
-//! The state that a journal holds: every file at a revision or a moment, in the order of the paths.
+//! The state that a journal holds: every file at a revision or a time, by path.
 
 use std::io::Write;
 

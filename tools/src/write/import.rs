@@ -5,14 +5,14 @@ use cairn_journal::{EndState, Journal, Timestamp};
 use crate::forms::foreign::file::{DamagedPart, ForeignError, ForeignFile};
 use crate::write::writer::{Limits, LoadError, Loaded, Place, Writer};
 
-/// What was imported, and what was not.
+/// The result of an import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// What was written.
+    /// The changes and records that were written.
     pub loaded: Loaded,
-    /// What lies behind the last entry.
+    /// The end of the file: what follows the last entry.
     pub end: EndState,
-    /// What was passed over.
+    /// Damaged parts that were left out.
     pub skipped: u64,
 }
 
@@ -41,7 +41,8 @@ impl ImportError {
 
 /// Reads `file` to its end and stores its changes, observed `now`: these formats have no times.
 ///
-/// `skip_damaged`: pass over what is damaged, telling `on_skip`, instead of ending there.
+/// `skip_damaged`: leave damaged parts out and call `on_skip` for each, instead of ending at the
+/// first.
 pub fn import(
     journal: &Journal,
     limits: Limits,
@@ -52,7 +53,7 @@ pub fn import(
 ) -> Result<Imported, ImportError> {
     let mut writer = Writer::new(journal, limits);
     let read = read_entries(&mut writer, file, skip_damaged, now, on_skip);
-    // Also after damage: what came before it is promised to be on disk.
+    // Also after damage: everything before it is promised to be on disk.
     let loaded = writer.finish();
     let (end, skipped) = read?;
     Ok(Imported {

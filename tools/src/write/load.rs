@@ -11,7 +11,7 @@ use crate::forms::json;
 use crate::forms::text::parse_line;
 use crate::write::writer::{Limits, LoadError, Loaded, Place, Writer};
 
-/// What a line holds.
+/// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
     /// A change in the text form.
@@ -47,7 +47,7 @@ pub fn load(
 ) -> Result<Loaded, LoadError> {
     let mut writer = Writer::new(journal, limits);
     let read = read_lines(&mut writer, lines, lines.max_bytes(limits), input, now);
-    // Also after a bad line: what came before it is promised to be on disk.
+    // Also after a bad line: everything before it is promised to be on disk.
     let written = writer.finish();
     read.and(written)
 }

@@ -1,7 +1,8 @@
-//! Changes to records: groups what belongs together, and keeps the disk busy while the rest is read.
+//! Changes to records: groups what belongs together, and keeps the disk busy while the rest is
+//! read.
 //!
-//! Whatever the order of the revisions, a dump of what was written gives the same changes in the
-//! same order.
+//! In whichever order revisions come, a dump of the new journal gives the changes that were pushed,
+//! in their order.
 
 use std::fmt;
 use std::io;
@@ -19,14 +20,14 @@ pub struct Limits {
     pub max_payload_bytes: usize,
 }
 
-/// How much is appended before it is asked to be durable: keeps the disk busy while more is
-/// parsed, at a cost of one sync per so many bytes.
+/// Bytes that are appended before they are committed: keeps the disk busy while more is parsed, at
+/// a cost of one sync per so many bytes.
 const COMMIT_BYTES: usize = 8 << 20;
 
 /// An upper bound of what the journal's encoding adds to the bytes of one change.
 const CHANGE_OVERHEAD_BYTES: usize = 64;
 
-/// What was written.
+/// Counts of a load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     /// Changes that were read.
@@ -59,7 +60,7 @@ impl fmt::Display for Place {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// What stands there is not in the form that it should have.
+    /// The input is malformed.
     #[error("{place}: {detail}")]
     Bad {
         /// Where.
@@ -137,7 +138,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Takes one change. Those of the same revision, one after another, become one record.
+    /// Takes one change. Consecutive changes of one revision become one record.
     pub fn push(&mut self, place: Place, line: Line, at: Timestamp) -> Result<(), LoadError> {
         let bytes = size_of(&line.path, &line.op);
         let falling = line.revision < self.newest;
@@ -162,8 +163,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Takes one record as it stands in another journal. What only that journal's own files are
-    /// about (seals, the marker of an orderly end) is left out.
+    /// Takes one record of another journal. Leaves out the records that only concern that journal's
+    /// files: seals, and the marker of an orderly end.
     pub fn push_record(
         &mut self,
         place: Place,
@@ -186,7 +187,7 @@ impl<'a> Writer<'a> {
                 }
                 return Ok(());
             }
-            // What is known within a loss comes behind it, as the events that it is.
+            // The changes that are known within a loss follow it, as events.
             Entry::Lost {
                 ref mut changes,
                 observed_at,
@@ -215,8 +216,8 @@ impl<'a> Writer<'a> {
         self.commit_if_due()
     }
 
-    /// The record to be written for an entry of another journal, unless it is left out. Takes note of
-    /// gaps, and counts.
+    /// The record to be written for an entry of another journal, unless it is left out. Takes note
+    /// of gaps, and counts.
     fn record_of(&mut self, revision: Revision, entry: Entry) -> Option<NewRecord> {
         Some(match entry {
             // A part of a gap's difference.
@@ -271,7 +272,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// What the journal covers once this record is in it, too.
+    /// The newest revision that the journal covers once it has this record.
     fn newest_after(&self, record: &NewRecord) -> Revision {
         match record.entry() {
             // Where revisions may begin anew.

@@ -123,7 +123,7 @@ Exit codes:
   64  wrong command line, or a point in history that the journal does not have (any more)";
 
 impl Args {
-    /// How records are printed.
+    /// The form in which records are printed.
     #[must_use]
     pub fn form(&self) -> Form {
         match (self.json, self.raw) {
@@ -133,7 +133,7 @@ impl Args {
         }
     }
 
-    /// What is printed.
+    /// The part of the journal that is printed.
     #[must_use]
     pub fn filter(&self) -> Filter {
         Filter {
@@ -143,14 +143,14 @@ impl Args {
         }
     }
 
-    /// Of when the state is printed.
+    /// The point at which the state is printed.
     #[must_use]
     pub fn at(&self) -> Option<Point> {
         let revision = self.at_revision.map(|at| Point::Revision(Revision(at)));
         revision.or(self.at_time.map(Point::Time))
     }
 
-    /// Why this cannot be asked of that source.
+    /// Why the options do not fit the source; `None`: they fit.
     #[must_use]
     pub fn misfit(&self, source: &Source) -> Option<String> {
         let path = self.path.display();

@@ -1,4 +1,5 @@
-//! The `dumpjournal` command: messages and exit codes around [`crate::read::dump`] and its siblings.
+//! The `dumpjournal` command: messages and exit codes around [`crate::read::dump`] and its
+//! siblings.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -25,7 +26,7 @@ pub fn run(args: &Args) -> ExitCode {
     ExitCode::from(code(args))
 }
 
-/// Why it ends with another code than 0.
+/// The command ends with another code than 0.
 enum DumpFailure {
     Dump(DumpError),
     Tree(TreeError),
@@ -111,7 +112,7 @@ fn look(args: &Args) -> Result<u8, DumpFailure> {
     Ok(exit::OK)
 }
 
-/// What was counted up to damage is printed before the damage is told.
+/// Prints the counts up to the damage before it reports the damage.
 fn count(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
     let filter = args.filter();
     let mut records = source.records(filter.begin())?;
@@ -231,7 +232,7 @@ fn verdict(summary: &Summary) -> u8 {
     code
 }
 
-/// Says where history begins, if retention has shortened it.
+/// Reports where history begins, if retention has shortened it.
 fn tell_beginning(reader: &Reader) {
     // Damage is told where it is met.
     let (Ok(beginning), Ok(checkpoints)) = (reader.beginning(), reader.checkpoints()) else {

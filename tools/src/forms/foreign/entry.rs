@@ -1,4 +1,4 @@
-//! One entry of another program's journal, or why there is none.
+//! An entry of another program's journal, or the reason why there is none.
 
 use crate::forms::text::Line;
 
@@ -9,7 +9,7 @@ pub struct ForeignEntry {
     pub offset: u64,
     /// Its bytes, with everything that frames it.
     pub length: u64,
-    /// What it says.
+    /// The change.
     pub line: Line,
     /// Its SHA-1, where the format has one.
     pub checksum: Option<[u8; 20]>,

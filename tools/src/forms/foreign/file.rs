@@ -1,9 +1,8 @@
 //! Journals that other programs wrote, read as changes with the place where each stands.
 //!
-//! Reads one file as it was when it was opened, in memory that does not grow with it. An incomplete
-//! end is a torn tail: these programs append without a sync that could be proved. Anything that does
-//! not fit and has a sound entry behind it is damage, named by its offset, and never passed over
-//! unless that was asked for.
+//! Reads a file as it was when it was opened, in memory that does not grow with it. An incomplete
+//! end is a torn tail: these programs append without a sync that could be proved. An invalid part
+//! with a sound entry behind it is damage: it is named by its offset, and left out only on request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What people call it.
+    /// The name that messages use.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,7 +92,7 @@ impl std::fmt::Display for Resumes {
     }
 }
 
-/// A part of the file that was passed over because that was asked for.
+/// A damaged part of the file that was left out on request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DamagedPart {
     /// Where it begins.
@@ -123,7 +122,8 @@ impl ForeignFile {
         }
     }
 
-    /// Opens a file, and tells the format by its first entry. An empty file is an empty journal.
+    /// Opens a file, and detects the format from its first entry. An empty file is an empty
+    /// journal.
     pub fn detect(path: &Path) -> Result<Self, ForeignError> {
         let failed = |source| ForeignError::Io {
             path: path.to_owned(),
@@ -161,8 +161,8 @@ impl ForeignFile {
         &self.path
     }
 
-    /// Its entries, in the order of the file. `skip_damaged`: pass over what is damaged, and keep a
-    /// note of it, instead of ending there.
+    /// Its entries, in the order of the file. `skip_damaged`: leave damaged parts out and note
+    /// them, instead of ending at the first.
     pub fn entries(&self, skip_damaged: bool) -> Result<ForeignEntries, ForeignError> {
         let window = Window::open(&self.path).map_err(|source| ForeignError::Io {
             path: self.path.to_path_buf(),
@@ -197,13 +197,13 @@ pub struct ForeignEntries {
 }
 
 impl ForeignEntries {
-    /// What is behind the last entry, once the iteration has ended.
+    /// The end of the file: what follows the last entry, once the iteration has ended.
     #[must_use]
     pub fn end_state(&self) -> EndState {
         self.end.clone()
     }
 
-    /// What has been passed over since the last call.
+    /// Damaged parts that were left out since the last call.
     pub fn take_skipped(&mut self) -> Vec<DamagedPart> {
         std::mem::take(&mut self.skipped)
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-/// What is read at once: large enough to stream.
+/// Bytes that are read at once: large enough to stream.
 const WINDOW_BYTES: usize = 256 << 10;
 
 /// The bytes of a file, up to the length that it had when it was opened.
