@@ -1,4 +1,4 @@
-//! What a server's answers mean, as types.
+//! A server's answers as types.
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ pub struct File {
     pub value: Bytes,
 }
 
-/// What STAT knows about a path.
+/// The answer of STAT about a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stat {
     /// There is nothing at this path.
@@ -29,7 +29,7 @@ pub enum Stat {
     },
     /// A directory.
     Directory {
-        /// How many names it holds.
+        /// Names in it.
         entries: i32,
     },
 }
@@ -43,11 +43,11 @@ pub struct Event {
     pub path: String,
     /// The body that was set; empty for the other kinds.
     pub value: Bytes,
-    /// What happened.
+    /// The kind of the change.
     pub kind: EventKind,
 }
 
-/// What an [`Event`] did.
+/// The kind of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// The path was set.

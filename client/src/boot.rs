@@ -1,4 +1,4 @@
-//! Where the nodes of a cluster are, when all that is known is the cluster's name.
+//! Finds the nodes of a cluster by the cluster's name.
 //!
 //! A boot cluster lists them: each file `/ctl/ns/NAME/*` there holds the address of a node.
 
@@ -56,8 +56,8 @@ async fn addresses(uri: &Uri, options: &Options) -> Result<Vec<String>> {
     Ok(addresses)
 }
 
-/// What the boot cluster says under a name. A boot cluster is found by its addresses alone, or the
-/// look-up would have no end.
+/// The addresses that the boot cluster has under a name. A boot cluster itself is found by
+/// addresses alone, or the look-up would have no end.
 async fn look_up(boot: Uri, name: &str, options: Options) -> Result<Vec<String>> {
     let shared = session::open(boot.addresses, None, boot.secret, options).await?;
     let nodes = Walk::new(Caller::new(shared), &format!("/ctl/ns/{name}/*"), None);

@@ -1,7 +1,7 @@
-//! Calls on a session: what the client's methods and its streams have in common.
+//! Calls on a session, for the client's methods and its streams.
 //!
-//! Puts requests into the session's queue, waits for their outcomes, and makes errors of those that
-//! are none.
+//! Puts requests into the session's queue, waits for their outcomes, and turns failures into
+//! errors.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::session::Shared;
 use crate::status::Status;
 use crate::wire::{Request, Response, Verb};
 
-/// What a tag and its field need at most, on top of a request without one.
+/// The most bytes that a tag and its field add to a request.
 const TAG_LEN: usize = 6;
 
 /// A handle of a session. Cheap to clone; the session ends with the last one.
@@ -133,7 +133,7 @@ impl Caller {
         }
     }
 
-    /// What became of a request that was not answered in time.
+    /// The error of a request that was not answered in time.
     fn overdue(&self, verb: Verb, path: &str, after: Duration, cancelled: Cancelled) -> Error {
         if cancelled == Cancelled::Unsent
             && let Status::Disconnected { attempts, .. } = &*self.shared().status.borrow()
@@ -150,7 +150,7 @@ impl Caller {
         }
     }
 
-    /// Makes an error of an outcome that is one.
+    /// Turns a failure into an error.
     pub(crate) fn understand(
         &self,
         verb: Verb,

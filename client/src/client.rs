@@ -27,7 +27,8 @@ use crate::wire::{Request, Verb};
 ///
 /// - Requests go onto the wire in the order in which the futures of these methods are first
 ///   polled. A server may still work on them side by side: to order two writes, await the first.
-/// - A future that is dropped cancels its request. What was sent already may still happen.
+/// - A future that is dropped cancels its request. A request that was sent already may still
+///   happen.
 /// - When the connection breaks, another is made, to another node if there is one. Requests that
 ///   were not sent, and reads, carry on there, within their deadline. A write of which it is not
 ///   known whether it happened is never sent again: its error says so
@@ -63,19 +64,19 @@ impl Client {
     /// Connects to a cluster.
     ///
     /// # Errors
-    /// [`Error::Connect`] says of each address why it failed; [`Error::Uri`] that there is none to be tried;
-    /// [`Error::Server`] that a secret was refused.
+    /// [`Error::Connect`] says of each address why it failed; [`Error::Uri`] that there is none to
+    /// be tried; [`Error::Server`] that a secret was refused.
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
         let caller = boot::connect(uri, options).await?;
         Ok(Self { caller })
     }
 
-    /// The same client, of which no request is sent after `by`, however long the process is stopped
-    /// meanwhile: for writes that rest on something which was true for certain until shortly before.
+    /// A handle of this client that sends no request after `by`, however long the process is
+    /// stopped meanwhile: for writes whose precondition is only certain until then.
     ///
-    /// What has been handed to the operating system by then counts as sent. Of the rest, what waits fails with
-    /// [`Error::Stale`]; what has a place in the stream of bytes already can only be taken out of it with
-    /// all that follows, so that the connection ends.
+    /// Bytes that were handed to the operating system by then count as sent. A request that still
+    /// waits fails with [`Error::Stale`]. A request that is already encoded can only be taken back
+    /// together with all that follow it, so the connection ends.
     #[must_use]
     pub fn sending_by(&self, by: Instant) -> Self {
         Self {
@@ -102,8 +103,8 @@ impl Client {
     /// revision, and waits for it, without a deadline, if it is yet to come.
     ///
     /// # Errors
-    /// Whatever can befall a read, see [`Error`]; [`Error::is_too_late`] if the cluster has forgotten what was
-    /// at that revision. A read that failed has changed nothing.
+    /// Any error of a read, see [`Error`]; [`Error::is_too_late`] if the cluster has discarded that
+    /// revision. A read that failed has changed nothing.
     pub async fn get(&self, path: &str, at: Option<Revision>) -> Result<Option<File>> {
         let request = Request {
             path: Some(path.to_owned()),
@@ -119,8 +120,8 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::is_rev_mismatch`] if the file is newer than `rev`; [`Error::InvalidPath`] and
-    /// [`Error::TooLarge`] before anything is sent. Of any other [`Error::may_have_happened`] says whether the
-    /// file may have been written all the same.
+    /// [`Error::TooLarge`] before anything is sent. Of any other [`Error::may_have_happened`] says
+    /// whether the file may have been written all the same.
     pub async fn set(
         &self,
         path: &str,
@@ -156,7 +157,7 @@ impl Client {
     /// The newest revision that the node knows.
     ///
     /// # Errors
-    /// Whatever can befall a read, see [`Error`].
+    /// Any error of a read, see [`Error`].
     pub async fn rev(&self) -> Result<Revision> {
         self.caller.rev().await
     }
@@ -175,13 +176,13 @@ impl Client {
     /// The name of the node that the client is connected to.
     ///
     /// # Errors
-    /// Whatever can befall a read, see [`Error`].
+    /// Any error of a read, see [`Error`].
     pub async fn self_name(&self) -> Result<Bytes> {
         let response = self.caller.prompt(Verb::Self_, Request::default()).await?;
         Ok(response.value.unwrap_or_default())
     }
 
-    /// What is at a path, now or at a revision, which is waited for as in [`Client::get`].
+    /// Tells what is at a path, now or at a revision, which is waited for as in [`Client::get`].
     ///
     /// # Errors
     /// As [`Client::get`].
@@ -202,8 +203,8 @@ impl Client {
     /// is thrown away. For more than one event use [`Client::watch`].
     ///
     /// # Errors
-    /// [`Error::InvalidGlob`] before anything is sent; [`Error::is_too_late`] if the cluster has forgotten what
-    /// happened at `from`.
+    /// [`Error::InvalidGlob`] before anything is sent; [`Error::is_too_late`] if the cluster has
+    /// forgotten what happened at `from`.
     pub async fn wait(&self, glob: &str, from: Revision) -> Result<Event> {
         glob.parse::<Glob>()?;
         let outcome = self.caller.submit_wait(glob, from)?.await;

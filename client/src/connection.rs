@@ -1,9 +1,9 @@
 //! One connection: requests go out as they come, answers come in as they are ready.
 //!
-//! One task owns the socket. It encodes whatever waits in the queue into one buffer and writes
-//! that at once, so many small requests share a write; it reads what is there and hands out every
-//! complete answer, so they share a read. Anything that a correct server would not send ends the
-//! connection: what else it says could not be trusted.
+//! One task owns the socket. It encodes the waiting requests into one buffer and writes that at
+//! once, so many small requests share a write; it reads what is there and hands out every complete
+//! answer, so they share a read. Anything that a correct server would not send ends the connection:
+//! what else it says could not be trusted.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,18 +27,18 @@ use crate::wire::{ErrCode, Request, Response, Verb};
 /// what is encoded cannot be taken back to be sent elsewhere.
 const WRITE_AHEAD: usize = 64 << 10;
 
-/// Room that is made for each read.
+/// Bytes reserved for each read.
 const READ_AHEAD: usize = 64 << 10;
 
-/// A buffer that has grown beyond this is given back when it is empty.
+/// A buffer that has grown beyond this is freed when it is empty.
 const KEPT_BUFFER: usize = 1 << 20;
 
-/// What a connection runs on.
+/// The stream of bytes under a connection.
 pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
-/// What an outstanding tag stands for.
+/// The meaning of an outstanding tag.
 enum Pending {
     Probe,
     Request {
@@ -135,8 +135,8 @@ impl Connection {
         }
     }
 
-    /// Serves the queue until there is a reason to leave. Whatever is unanswered then goes back
-    /// into the queue if that is harmless, and fails otherwise.
+    /// Serves the queue until there is a reason to leave. An unanswered request then goes back into
+    /// the queue if that is harmless, and fails otherwise.
     pub(crate) async fn serve(mut self, queue: &Queue, options: &Options, nodes: usize) -> Ended {
         let reason = match self.run(queue, options, nodes).await {
             Ok(reason) => reason,
@@ -229,7 +229,8 @@ impl Connection {
                 tracing::warn!(
                     max_waits = options.max_waits,
                     address = self.address,
-                    "as many requests as allowed wait in the server: further ones wait for their turn"
+                    "as many requests as allowed wait in the server: further ones wait for their \
+                     turn"
                 );
             }
             let ends_at = self.written + self.outbox.len() as u64;
@@ -366,8 +367,8 @@ impl Connection {
         Poll::Ready(Ok(Moved::In))
     }
 
-    /// The last thing before bytes leave us: whether each of them still may. Between this and the system call
-    /// there is nothing that waits.
+    /// Checks, last thing before the system call, that every encoded request may still be sent.
+    /// Nothing waits in between.
     fn refuse_if_stale(&mut self) -> io::Result<()> {
         while let Some(&(ends_at, _)) = self.send_by.front()
             && ends_at <= self.written
@@ -413,7 +414,7 @@ impl Connection {
     }
 }
 
-/// A decision to leave: nothing is sent any more, but answers that somebody wants are waited for.
+/// A decision to leave: sends nothing more, and waits for the answers that somebody wants.
 struct Leaving {
     reason: Reason,
     by: Instant,
@@ -428,8 +429,8 @@ impl Leaving {
     }
 }
 
-/// Whether answers that nobody wants hold half of all the places there are. The protocol has no
-/// way to cancel a request other than to close the connection.
+/// Whether answers that nobody wants hold more than half of the places in flight. The protocol has
+/// no way to cancel a request other than to close the connection.
 fn is_clogged(queue: &Queue, options: &Options) -> bool {
     let clogged = |class, limit: usize| queue.abandoned_count(class) > limit / 2;
     clogged(Class::Prompt, options.max_in_flight) || clogged(Class::Blocking, options.max_waits)

@@ -40,7 +40,11 @@ pub enum Error {
         sent: bool,
     },
     /// The connection ended before the answer came.
-    #[error("{}: connection to {address} lost: {cause}{}", request(*verb, path), happened(*verb, *sent))]
+    #[error(
+        "{}: connection to {address} lost: {cause}{}",
+        request(*verb, path),
+        happened(*verb, *sent)
+    )]
     ConnectionLost {
         /// What was asked.
         verb: Verb,
@@ -53,7 +57,8 @@ pub enum Error {
         /// Whether the request may have reached the server.
         sent: bool,
     },
-    /// It could not be sent by the time that the caller had set ([`Client::sending_by`](crate::Client::sending_by)).
+    /// It could not be sent by the time that the caller had set
+    /// ([`Client::sending_by`](crate::Client::sending_by)).
     #[error("{}: it was not sent in time, and not done", request(*verb, path))]
     Stale {
         /// What was asked.
@@ -77,9 +82,12 @@ pub enum Error {
         /// What is wrong with the answer.
         detail: String,
     },
-    /// The nodes that can be reached are not those of the cluster that this client was bound to
-    /// with [`Client::require`](crate::Client::require). Every later call fails in the same way.
-    #[error("this is another cluster: {path} should be {expected:?} and is {}", found.as_ref().map_or("missing".to_owned(), |found| format!("{found:?}")))]
+    /// The reachable nodes belong to another cluster than the one that this client was bound to
+    /// with [`Client::require`](crate::Client::require). Every later call fails with this error.
+    #[error(
+        "this is another cluster: {path} should be {expected:?} and is {}",
+        or_missing(found)
+    )]
     ClusterChanged {
         /// The file that tells.
         path: String,
@@ -196,6 +204,12 @@ fn request(verb: Verb, path: &str) -> String {
     } else {
         format!("{verb} {path}")
     }
+}
+
+fn or_missing(found: &Option<String>) -> String {
+    found
+        .as_ref()
+        .map_or("missing".to_owned(), |found| format!("{found:?}"))
 }
 
 fn after_colon(detail: &str) -> String {

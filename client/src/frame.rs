@@ -35,7 +35,7 @@ pub const HEADER_LEN: usize = 4;
 /// embedded server takes, and as much again for the path and the other fields.
 pub const MAX_FRAME: usize = 2 << 20;
 
-/// How much room is made at a time for a frame that is still arriving.
+/// Bytes reserved at a time for a frame that is still arriving.
 const READ_AHEAD: usize = 64 << 10;
 
 /// Why a frame could not be written or read.
@@ -142,8 +142,8 @@ pub fn encode<M: prost::Message>(
 /// Takes one frame from the front of `buffer`; `None` means that more bytes are needed.
 ///
 /// # Errors
-/// A frame that is larger than `max_frame` bytes, or is no message of this kind: what follows it cannot be
-/// told from noise.
+/// A frame that is larger than `max_frame` bytes, or is no message of this kind: what follows it
+/// cannot be told from noise.
 pub fn decode<M: prost::Message + Default>(
     max_frame: usize,
     buffer: &mut BytesMut,

@@ -48,7 +48,7 @@ pub struct Glob {
     source: String,
     /// Bytes of `source` before the first wildcard.
     literal_len: usize,
-    /// What follows the literal prefix.
+    /// The rest, after the literal prefix.
     tokens: Vec<Token>,
 }
 
@@ -88,7 +88,7 @@ impl Glob {
         &self.source
     }
 
-    /// What every matching path starts with: the glob up to its first wildcard.
+    /// The start of every matching path: the glob up to its first wildcard.
     #[must_use]
     pub fn literal_prefix(&self) -> &str {
         &self.source[..self.literal_len]

@@ -17,7 +17,7 @@ pub(crate) struct Keepalive {
     probed: Option<Instant>,
 }
 
-/// What to do now.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Nothing before this time.

@@ -27,7 +27,7 @@
 //! # }
 //! ```
 //!
-//! How the parts lie on top of each other, from the wire upwards:
+//! The modules, from the wire upwards:
 //!
 //! | module | promise |
 //! |---|---|
@@ -44,8 +44,8 @@
 //!
 //! With the feature `tls`, `Options::tls` encrypts all connections.
 //!
-//! What is not here: waiting until a change is on disk, which the sync client adds on top, and any
-//! notion of what the files mean.
+//! Not here: waiting until a change is on disk, which the sync client adds on top, and the meaning
+//! of the files.
 
 pub mod frame;
 pub mod glob;

@@ -1,4 +1,4 @@
-//! Listings: streams of all entries that there are at one revision.
+//! Listings: streams of all entries at one revision.
 //!
 //! The protocol lists one entry a request, by its offset, so a listing is pinned to a revision,
 //! where offsets stand still, and asks for a window of offsets at once. The window doubles from a
@@ -24,7 +24,7 @@ use crate::queue::{Call, Class};
 use crate::revision::Revision;
 use crate::wire::{Request, Response, Verb};
 
-/// How many entries are asked for at first.
+/// Entries that are asked for at first.
 const FIRST_WINDOW: usize = 4;
 
 /// So many pins in a row may be discarded before they yield a single entry. A server whose
@@ -76,10 +76,10 @@ macro_rules! delegate_stream {
 delegate_stream!(Walk, Event);
 delegate_stream!(Listing, String);
 
-/// What a listing consists of.
+/// An entry of a listing.
 trait ListingEntry: Sized + Send + 'static {
     fn from_response(path: &str, response: Response) -> Result<Self>;
-    /// What entries are ordered by.
+    /// The text by which entries are ordered.
     fn key(&self) -> &str;
 }
 

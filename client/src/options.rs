@@ -19,19 +19,20 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The largest frame to send or accept, in bytes. Default: [`MAX_FRAME`].
     pub max_frame: usize,
-    /// After this long without a byte from the server it is asked for a sign of life; without
-    /// one within [`Options::request_timeout`] the connection counts as lost. Default: 5 s.
+    /// A server that is silent for this long is probed; if it stays silent for another
+    /// [`Options::request_timeout`], the connection counts as lost. Default: 5 s.
     pub keepalive: Duration,
-    /// How many WAITs a [`Watch`](crate::Watch) keeps in flight, and so also how many events it
-    /// may hold in memory. Default: 64.
+    /// The WAITs that a [`Watch`](crate::Watch) keeps in flight, and so the most events that it
+    /// holds in memory. Default: 64.
     pub watch_window: usize,
-    /// How many entries a listing asks for ahead. Default: 64.
+    /// The entries that a listing asks for ahead. Default: 64.
     pub list_window: usize,
-    /// How many requests with a deadline are unanswered on the connection before further ones
-    /// wait for their turn: bounds the memory of both ends. Default: 1,024.
+    /// The most requests with a deadline that may be unanswered on the connection; further ones
+    /// wait for their turn. Bounds the memory of both ends. Default: 1,024.
     pub max_in_flight: usize,
-    /// The same for requests that may block in the server. They are counted apart, since waiting
-    /// for events must not hold up other requests. Default: 16,384.
+    /// The most requests without a deadline that may be unanswered: those that may block in the
+    /// server. They are counted apart, since waiting for events must not hold up other requests.
+    /// Default: 16,384.
     pub max_waits: usize,
     /// The pause before trying all addresses again, after every one of them failed; it doubles
     /// up to [`Options::backoff_max`], and each is cut at random by up to half so that many
@@ -39,12 +40,12 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest such pause. Default: 5 s.
     pub backoff_max: Duration,
-    /// Whether a connection that ended is replaced by another. Without, the first one is the only
-    /// one: when it ends, so do all calls and streams, for callers who have to look whom they
-    /// are talking to before they go on. Default: true.
+    /// Whether a connection that ended is replaced by another. If not, all calls and streams end
+    /// with the first connection: for callers that must check the cluster before they go on.
+    /// Default: true.
     pub reconnect: bool,
-    /// Which of the addresses is tried first, counted from 0, and around beyond the last. For callers who
-    /// replace a client by another, and want another node. Default: 0.
+    /// The address that is tried first, counted from 0, modulo their number. For callers that
+    /// replace a client and want another node. Default: 0.
     pub first_address: usize,
     /// Where the name of a cluster is looked up, if the URI has one. Default: none, which means
     /// the environment variable `DOOZER_BOOT_URI`.
@@ -54,11 +55,11 @@ pub struct Options {
     pub tls: Option<Tls>,
 }
 
-/// What a time comes to that is longer: added to any other, it is still one that a clock can show.
+/// The longest duration: added to any time, it is still a time that a clock can show.
 const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 impl Options {
-    /// The same, for whoever means "for ever" and says [`Duration::MAX`].
+    /// Shortens durations such as [`Duration::MAX`] to the longest that a clock can show.
     pub(crate) fn bounded(mut self) -> Self {
         for time in [
             &mut self.request_timeout,

@@ -1,5 +1,5 @@
-//! What a path may look like: `/`, or one or more of `/NAME` where a name is made of ASCII
-//! letters, digits, `.` and `-`.
+//! The rules for paths: `/`, or one or more of `/NAME` where a name is made of ASCII letters,
+//! digits, `.` and `-`.
 //!
 //! `.` and `..` are ordinary names. There is no escaping: a name with any other character cannot
 //! be written at all.
@@ -86,7 +86,7 @@ impl Prefix {
     }
 }
 
-/// What is wrong, without the text: kept small, because most checks pass or only ask whether.
+/// The fault, without the text: kept small, because most checks pass or only ask whether.
 pub(crate) enum Fault {
     NotAbsolute,
     EmptyName(usize),

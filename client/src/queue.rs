@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     Stale,
 }
 
-/// What a required file was found to hold instead.
+/// A required file that holds another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
     pub(crate) path: String,
@@ -56,7 +56,7 @@ pub(crate) struct Entry {
     pub(crate) class: Class,
     pub(crate) verb: Verb,
     pub(crate) request: Request,
-    /// How many nodes have said that they do not take writes.
+    /// Nodes that have refused it because they do not take writes.
     pub(crate) refusals: usize,
     /// After this it must not be sent any more.
     pub(crate) send_by: Option<Instant>,
@@ -91,7 +91,7 @@ impl Waiting {
     }
 }
 
-/// How many more requests of each class the connection may have unanswered.
+/// The requests of each class that the connection may still take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
     pub(crate) prompt: usize,
@@ -198,14 +198,14 @@ impl Queue {
         }
     }
 
-    /// Hands an outcome to whoever waits for it.
+    /// Hands an outcome to the future that waits for it.
     pub(crate) fn answer(&self, entry: Entry, outcome: Outcome) {
         if entry.reply.send(outcome).is_err() {
             self.abandoned(entry.class).fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Ends the queue: whatever waits and whatever comes fails.
+    /// Ends the queue: all waiting and all later requests fail.
     pub(crate) fn end(&self, failure: &Failure) {
         let mut waiting = self.lock();
         waiting.end.get_or_insert_with(|| failure.clone());
@@ -254,7 +254,7 @@ pub(crate) struct Call {
     outcome: Option<oneshot::Receiver<Outcome>>,
 }
 
-/// How far a cancelled request had come.
+/// Whether a cancelled request had been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancelled {
     /// It was never sent and will not be.

@@ -5,14 +5,14 @@ use std::fmt;
 /// A revision: the cluster's counter. Every change of the cluster gets exactly one, in order,
 /// starting at 1.
 ///
-/// The same wire field also carries a few values that are not counters; they have names here.
+/// The wire field also carries a few values that are not counters; they have names here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
 impl Revision {
     /// In an answer: there is no such file. In a write: the file must not exist.
     pub const MISSING: Self = Self(0);
-    /// In a write: whatever the file's revision is.
+    /// In a write: any revision of the file will do.
     pub const ANY: Self = Self(-1);
     /// In the answer of STAT: the path is a directory.
     pub const DIRECTORY: Self = Self(-2);

@@ -1,4 +1,4 @@
-//! Which addresses to try next, in which order, and when.
+//! The order in which addresses are tried, and the pauses between rounds.
 //!
 //! Pure: it decides, others connect and sleep. All addresses are tried without a pause; after a
 //! round in which all of them have failed there is one, which grows with every such round.
@@ -30,13 +30,13 @@ impl Route {
         }
     }
 
-    /// The same, with the first round starting at this address, counted from 0 and around.
+    /// Starts the first round at this address, counted from 0, modulo their number.
     pub(crate) fn starting_at(mut self, first: usize) -> Self {
         self.next = first.checked_rem(self.addresses.len()).unwrap_or(0);
         self
     }
 
-    /// How many addresses there are.
+    /// The number of addresses.
     pub(crate) fn len(&self) -> usize {
         self.addresses.len()
     }

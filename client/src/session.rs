@@ -23,7 +23,7 @@ use crate::status::Status;
 use crate::uri::Secret;
 use crate::wire::{Request, Response, Verb};
 
-/// What the session's task and the client's handles share.
+/// The state that the session's task shares with the client's handles.
 pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     pub(crate) options: Options,
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     entry: Mutex<EntryTerms>,
 }
 
-/// What happens on a new connection before any request is sent on it.
+/// The steps on a new connection before any request is sent on it.
 #[derive(Clone, Debug, Default)]
 struct EntryTerms {
     /// Presented, in this order.
@@ -63,11 +63,11 @@ impl Shared {
     }
 }
 
-/// Finds the nodes of a cluster that is known by its name: they may be others by now.
+/// Finds the nodes of a cluster that is known by its name; they may have changed.
 pub(crate) type LookUp = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<String>>> + Send + Sync>;
 
-/// Connects to the first node that lets us in, and starts the task that keeps it so. `look_up`:
-/// asked before all addresses are tried again.
+/// Connects to the first node that accepts us, and starts the task that replaces the connection
+/// when it ends. `look_up`: asked before all addresses are tried again.
 pub(crate) async fn open(
     addresses: Vec<String>,
     look_up: Option<LookUp>,

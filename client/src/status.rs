@@ -1,4 +1,4 @@
-//! What a client tells about its connection.
+//! The state of a client's connection.
 
 use crate::revision::Revision;
 
@@ -9,7 +9,7 @@ pub enum Status {
     Connected {
         /// The node's address.
         address: String,
-        /// How many connections this client has made, this one included.
+        /// The number of connections that this client has made, this one included.
         generation: u64,
         /// The node's newest revision when the connection was made. If it is lower than one that
         /// was seen before, the node lags behind, or the cluster is not the one it was.
@@ -17,7 +17,7 @@ pub enum Status {
     },
     /// No node takes the client's requests; it goes on trying.
     Disconnected {
-        /// How many connections this client has made.
+        /// The number of connections that this client has made.
         generation: u64,
         /// The latest address that was tried, and its failure, last; older ones before.
         attempts: Vec<(String, String)>,
@@ -25,8 +25,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// How many connections the client has made: what it sent and what it learned under one
-    /// generation came over one connection.
+    /// The number of connections that the client has made. All traffic of one generation went over
+    /// one connection.
     #[must_use]
     pub fn generation(&self) -> u64 {
         match self {

@@ -1,7 +1,7 @@
-//! Which tag belongs to which unanswered request.
+//! Tags of unanswered requests.
 //!
-//! A tag is never given out again while its answer is outstanding, whoever has lost interest in
-//! it meanwhile. Tags count upwards, so that a second answer to an old request meets a tag that
+//! A tag is never given out again while its answer is outstanding, even if nobody waits for that
+//! answer any more. Tags count upwards, so that a second answer to an old request meets a tag that
 //! nobody has, instead of a later request that happens to have got the same one.
 
 use std::collections::HashMap;

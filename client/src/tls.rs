@@ -27,7 +27,7 @@ pub enum TlsError {
     NoRoots,
 }
 
-/// How to speak TLS with the nodes of a cluster, for [`Options::tls`](crate::Options::tls).
+/// The TLS configuration for a cluster's nodes, for [`Options::tls`](crate::Options::tls).
 #[derive(Clone)]
 pub struct Tls(Arc<ClientConfig>);
 
@@ -49,7 +49,7 @@ impl Tls {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Does as a configuration says, for instance with a certificate of the client's own.
+    /// Takes a ready configuration, for instance with a certificate of the client's own.
     #[must_use]
     pub fn from_config(config: Arc<ClientConfig>) -> Self {
         Self(config)

@@ -1,4 +1,4 @@
-//! A stream of events: ordered, without gaps or repetitions, whatever happens to connections.
+//! A stream of events: ordered, without gaps or repetitions, across lost connections.
 //!
 //! WAIT(glob, n) answers the first matching event at or after n. A watch asks for a window of
 //! consecutive revisions at once, and takes the answers in that order. If every revision matches,
@@ -22,7 +22,8 @@ use crate::queue::Call;
 use crate::revision::Revision;
 use crate::wire::Verb;
 
-/// All events at or after a revision whose path matches, from [`Client::watch`](crate::Client::watch).
+/// All events at or after a revision whose path matches, from
+/// [`Client::watch`](crate::Client::watch).
 ///
 /// It waits as long as it takes for the next one, also while there is no connection, and ends
 /// only after an error: with [`Error::is_too_late`], the server has discarded events that were

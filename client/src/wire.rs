@@ -19,7 +19,7 @@ pub struct Request {
     /// Chosen by the client; the response carries the same.
     #[prost(int32, optional, tag = "1")]
     pub tag: Option<i32>,
-    /// What to do: a [`Verb`], kept as a number because a peer may send one we do not know.
+    /// The verb: a [`Verb`], kept as a number because a peer may send one we do not know.
     #[prost(int32, optional, tag = "2")]
     pub verb: Option<i32>,
     /// A path or a glob, by verb.
@@ -31,7 +31,7 @@ pub struct Request {
     /// Unused by every verb that servers still answer.
     #[prost(int32, optional, tag = "6")]
     pub other_tag: Option<i32>,
-    /// Which entry of a listing, from 0.
+    /// The entry of a listing, counted from 0.
     #[prost(int32, optional, tag = "7")]
     pub offset: Option<i32>,
     /// The revision to compare with, to read at, or to wait from, by verb.
@@ -86,7 +86,7 @@ pub const FLAG_SET: i32 = 4;
 /// [`Response::flags`]: the event deleted the path.
 pub const FLAG_DELETE: i32 = 8;
 
-/// What a request asks for.
+/// The verbs of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, prost::Enumeration)]
 #[repr(i32)]
 pub enum Verb {

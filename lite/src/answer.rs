@@ -8,7 +8,7 @@ use cairn_client::wire::{ErrCode, FLAG_SET, Response};
 use crate::store::Refusal;
 use crate::store::event::Event;
 
-/// What a real node says to whoever lacks the right secret.
+/// A real node's answer to a wrong or missing secret.
 const DENIED: &str = "permission denied";
 
 pub(crate) fn done(tag: Option<i32>) -> Response {
@@ -62,7 +62,7 @@ pub(crate) fn name(tag: Option<i32>, name: &str) -> Response {
     }
 }
 
-/// What a WAIT waited for.
+/// The answer of WAIT.
 pub(crate) fn event(tag: Option<i32>, event: &Event) -> Response {
     Response {
         flags: Some(event.kind.flags()),

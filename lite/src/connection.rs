@@ -1,5 +1,5 @@
-//! One connection: reads what there is, does all of it under one lock, and sends all answers in
-//! one write.
+//! One connection: reads all that has arrived, does it under one lock, and sends all answers in one
+//! write.
 //!
 //! Requests are applied in the order in which they arrive. Nothing here waits for the peer with
 //! work in its hands: while more than `max_unsent` bytes are unsent, no request is read and no
@@ -32,7 +32,7 @@ use crate::store::tree::{Dir, Node};
 use crate::store::walk::{Step, Walk};
 use crate::verbs::{ListJob, Reply, Session};
 
-/// Room made for a read. What a client sends at a time rarely is more.
+/// Bytes reserved for a read. A client rarely sends more at a time.
 const READ_SIZE: usize = 64 << 10;
 
 /// Requests done under one lock: enough to make the lock cheap, few enough that other
@@ -45,7 +45,7 @@ const LIST_BUDGET: usize = 10_000;
 /// Room in a frame for everything but the value.
 const FRAME_OVERHEAD: usize = 64 << 10;
 
-/// What a connection needs of its node.
+/// The node, as its connections see it.
 #[derive(Debug)]
 pub(crate) struct NodeHandle {
     pub(crate) hub: Arc<SharedHub>,
@@ -94,7 +94,7 @@ impl Connection {
         }
     }
 
-    /// Serves until the peer is gone or the node has had enough of it.
+    /// Serves until the peer is gone or the node closes the connection.
     pub(crate) async fn serve(mut self) -> io::Result<()> {
         loop {
             let mode = self.node.mode.borrow_and_update().clone();
@@ -174,7 +174,7 @@ impl Connection {
         let room = self.node.options.max_unsent;
         let hub = Arc::clone(&self.node.hub);
         hub.with(|hub| {
-            // What has become due goes first, so that a peer that never stops asking gets it.
+            // Due answers go first, so that a peer that never stops asking gets them.
             let mut taken = self.collect_due(hub, 0);
             let mut batch = 0;
             while taken < room
@@ -188,7 +188,7 @@ impl Connection {
                 batch += 1;
                 self.replies.push_back(reply);
             }
-            // What these requests have made due on this very connection.
+            // The answers that these requests have made due on this connection.
             self.collect_due(hub, taken);
         });
     }
@@ -284,7 +284,7 @@ fn far_away() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(3_600)
 }
 
-/// What a reply will take when it is encoded, about.
+/// The bytes that a reply takes when encoded, about.
 fn size(reply: &Reply) -> usize {
     match reply {
         Reply::Now(response) => response.encoded_len(),

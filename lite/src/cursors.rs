@@ -14,7 +14,7 @@ use cairn_client::Revision;
 /// asks for offsets in falling order, gets its entries counted from the start.
 const MAX_CURSORS: usize = 8;
 
-/// What is listed, at which revision.
+/// The listing: verb, path or glob, and revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
     pub(crate) revision: Revision,
@@ -23,7 +23,7 @@ pub(crate) struct Listing {
     pub(crate) what: Arc<str>,
 }
 
-/// Which listing it is.
+/// The listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListVerb {
     Walk,

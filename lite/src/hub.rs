@@ -1,9 +1,9 @@
-//! What all connections share: the store, the waiters, and for each connection the answers that
-//! have become due. One lock guards it all.
+//! The state that all connections share: the store, the waiters, and for each connection the
+//! answers that have become due. One lock guards it all.
 //!
-//! An answer that becomes due is kept as a revision, not as a message: 40 bytes, whatever the
-//! value's size, for a client that does not read. The event is looked up when there is room to
-//! send it, and if it has been discarded by then, the answer is that it is too late.
+//! An answer that becomes due is kept as a revision, not as a message: 40 bytes for a client that
+//! does not read, however large the value is. The event is looked up when there is room to send it,
+//! and if it has been discarded by then, the answer is that it is too late.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use crate::waiters::{Handle, Waiters};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SessionId(u64);
 
-/// What a waiting request gets when its event comes.
+/// The kind of answer that a waiting request gets.
 #[derive(Debug)]
 pub(crate) enum Want {
     /// The event itself: WAIT.
@@ -81,7 +81,8 @@ impl SharedHub {
         }))
     }
 
-    /// Does something under the lock, and afterwards, without it, wakes whom it concerns.
+    /// Runs `act` under the lock; afterwards, without the lock, wakes the connections that have
+    /// answers due.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Hub) -> R) -> R {
         let (result, to_wake) = {
             let mut hub = self
@@ -144,7 +145,7 @@ impl Hub {
             .add(pattern, from, Ticket { session, tag, want })
     }
 
-    /// Tells those who wait for it that an event has happened.
+    /// Makes the answers due that wait for this event.
     pub(crate) fn announce(&mut self, event: &Event) {
         let Self {
             waiters,

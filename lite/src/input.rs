@@ -1,8 +1,8 @@
 //! Requests out of a stream of bytes.
 //!
-//! A length is checked before anything is reserved for it. What cannot be read ends the
-//! connection, but not without an answer: the tag comes first in a request, so it is usually
-//! known even of a frame that is too long or damaged.
+//! A length is checked before anything is reserved for it. A malformed frame ends the connection,
+//! but not without an answer: the tag comes first in a request, so it is usually known even of a
+//! frame that is too long or damaged.
 
 use bytes::{Buf, Bytes, BytesMut};
 use cairn_client::frame::HEADER_LEN;
@@ -14,7 +14,7 @@ use prost::Message as _;
 pub(crate) struct BadFrame {
     /// Its tag, if that much could be read.
     pub(crate) tag: Option<i32>,
-    /// What is wrong, for the peer and for the log.
+    /// The fault, for the peer and for the log.
     pub(crate) detail: String,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn next_request(
     request.map(Some)
 }
 
-/// How many bytes the frame at the front of `buffer` still lacks, if that is known.
+/// The bytes that the frame at the front of `buffer` still lacks, if that is known.
 pub(crate) fn missing(buffer: &[u8]) -> Option<usize> {
     let header = buffer.first_chunk::<HEADER_LEN>()?;
     let length = usize::try_from(u32::from_be_bytes(*header)).ok()?;
@@ -140,8 +140,8 @@ mod tests {
         );
     }
 
-    /// Whatever arrives is a request, an error or not enough, and never more than the limit is
-    /// taken for it. `LITE_FUZZ_FRAMES` sets how many frames are tried.
+    /// Any bytes are a request, an error or an incomplete frame, and never take more memory than
+    /// the limit. `LITE_FUZZ_FRAMES` sets how many frames are tried.
     #[test]
     fn no_bytes_make_it_panic_or_take_more_than_they_are() {
         let frames: u64 =

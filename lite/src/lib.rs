@@ -30,7 +30,7 @@
 //! # anyhow::Ok(())
 //! ```
 //!
-//! What differs from a real node:
+//! Differences from a real node:
 //!
 //! * There is one node. Writes of one connection are applied in the order in which they arrive; a
 //!   real node may apply them in another.
@@ -43,7 +43,7 @@
 //!   loses the file above.
 
 //!
-//! What it costs, where n is the number of names in a directory, or of events in history:
+//! Costs, where n is the number of names in a directory, or of events in history:
 //!
 //! * A write: O(log n) per directory of its path, and what it wakes. Waiters on other paths add
 //!   nothing; see the waiters' module for the one exception, distinct wildcards at the same place.

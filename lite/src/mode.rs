@@ -1,4 +1,4 @@
-//! How a running node behaves right now, and the handle that changes it.
+//! The present behaviour of a running node, and the handle that changes it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::hub::SharedHub;
 
-/// Looked at by every connection before it does anything with what it has read.
+/// Every connection reads it before it applies a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mode {
     pub(crate) paused: bool,
@@ -20,10 +20,10 @@ pub(crate) struct Mode {
     pub(crate) generation: u64,
 }
 
-/// Makes a node misbehave, for tests of those who talk to it. Cheap to clone; works from any
-/// thread, before, while and after the node runs.
+/// Makes a node misbehave, for tests of its clients. Cheap to clone; works from any thread, before,
+/// while and after the node runs.
 ///
-/// Each change holds for every request that is sent after the method has returned.
+/// A change applies to every request that is sent after the method has returned.
 #[derive(Clone, Debug)]
 pub struct Control {
     mode: Arc<watch::Sender<Mode>>,
@@ -46,7 +46,8 @@ impl Control {
         self.mode.send_modify(|mode| mode.paused = false);
     }
 
-    /// Does what is asked, but throws the answers away: to whoever asked, it may have happened.
+    /// Applies requests, but throws the answers away: clients cannot tell whether their writes
+    /// happened.
     pub fn stop_answering(&self) {
         self.mode.send_modify(|mode| mode.silent = true);
     }

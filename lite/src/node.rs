@@ -1,4 +1,5 @@
-//! What a fresh node of one writes about itself before it takes requests: revisions 1 to 58.
+//! The files that a fresh node of one writes about itself before it takes requests: revisions 1 to
+//! 58.
 //!
 //! | revisions | |
 //! |---|---|
@@ -19,7 +20,7 @@ use crate::store::Store;
 /// The cluster's name, unless someone sets another.
 const CLUSTER: &str = "local";
 
-/// How far ahead of its newest revision a real cluster decides.
+/// The revisions that a real cluster decides ahead of its newest.
 const LOOKAHEAD: usize = 50;
 
 /// Fills a new store: the same for the same name and address.

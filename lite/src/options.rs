@@ -1,16 +1,16 @@
-//! What a node can be told, with the reason of each default; checked before anything starts.
+//! The options of a node, with the reason of each default; checked before anything starts.
 
 use std::fmt;
 
-/// How a node behaves.
+/// The options of a node.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Revisions that can be asked for, the newest included; at least 1. What is kept for each is
-    /// its event, so this bounds memory together with the size of the values.
+    /// Revisions that can be asked for, the newest included; at least 1. The event of each is kept,
+    /// so this bounds memory together with the size of the values.
     pub history: u64,
-    /// Who presents this secret may read and write. Without it, everyone may.
+    /// Clients that present this secret may read and write. Without it, everyone may.
     pub secret_rw: Option<String>,
-    /// Who presents this secret may read. Without it, everyone may.
+    /// Clients that present this secret may read. Without it, everyone may.
     pub secret_ro: Option<String>,
     /// Connections served at a time; one more is told so and closed. 10,000 idle ones take
     /// about 40 MiB, both ends.
@@ -63,7 +63,7 @@ pub enum OptionsError {
     /// There is no newest revision to keep.
     #[error("history must keep at least 1 revision")]
     NoHistory,
-    /// Whoever gives no secret would get in with the empty read-write secret.
+    /// A client without a secret would get in with the empty read-write secret.
     #[error(
         "a read-only secret without a read-write secret would let everyone read and write: \
          set a read-write secret too"
@@ -83,7 +83,7 @@ pub enum OptionsError {
 }
 
 impl Options {
-    /// Says what is wrong, if anything.
+    /// Checks the options.
     ///
     /// # Errors
     /// For the first option that makes no sense.

@@ -1,4 +1,4 @@
-//! Tells a client that there is no room for it.
+//! Tells a client that the node serves as many connections as it may.
 //!
 //! An answer needs a request's tag, so the first request is read for it: otherwise the client
 //! would only see a connection that closes, and try again at once.
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::answer;
 use crate::input::next_request;
 
-/// How long to wait for a request to answer.
+/// The longest wait for a request that can be answered.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest first request that is read for its tag.

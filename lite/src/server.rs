@@ -22,10 +22,10 @@ use crate::options::{Options, OptionsError};
 use crate::refusal::refuse;
 use crate::store::Store;
 
-/// How long to wait before accepting again when the system has no room for a connection.
+/// The pause before accepting again, when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections over the limit that are being told so at a time; more are closed in silence.
+/// The most connections over the limit that are told so at a time; more are closed in silence.
 const MAX_REFUSALS: usize = 64;
 
 /// A node that is ready to run. Clones are handles of the same node.
@@ -71,8 +71,8 @@ impl Server {
     /// Serves until `shutdown` is ready, then closes all connections. The state is gone then.
     ///
     /// # Errors
-    /// If the listener is of no use, or if a bug ends a connection's task: its state can no
-    /// longer be trusted.
+    /// If the listener fails, or if a bug ends a connection's task: the state can no longer be
+    /// trusted.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -113,7 +113,9 @@ impl Server {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                Some(ended) = connections.join_next() => ended.context("a bug: a connection's task panicked")?,
+                Some(ended) = connections.join_next() => {
+                    ended.context("a bug: a connection's task panicked")?;
+                }
                 Some(_) = refusals.join_next() => {}
                 () = &mut shutdown => break,
             }
@@ -125,12 +127,12 @@ impl Server {
     }
 
     /// Puts files into a node that runs, but that nobody has written to or waits at: each as if it
-    /// had been set at its own revision, and the node at revision `at` (or its next one, if that has
-    /// passed) with everything before it discarded. So a state is back at once that would otherwise take
-    /// a write for every revision.
+    /// had been set at its own revision, and the node at revision `at` (or its next one, if that
+    /// has passed) with everything before it discarded. So a state is back at once that would
+    /// otherwise take a write for every revision.
     ///
     /// # Errors
-    /// The first file that cannot be there, and why. The node is of no use then.
+    /// The first file that cannot be there, and why. The node must not be used then.
     pub fn load(
         &self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,

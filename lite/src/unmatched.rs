@@ -1,4 +1,4 @@
-//! What looks into the past have shown about a glob.
+//! Revisions that are known not to match a glob.
 
 use cairn_client::Revision;
 

@@ -1,5 +1,5 @@
-//! What each verb does. In the order of a real node's checks: secret, membership, arguments,
-//! then the state.
+//! The verbs. Checks come in the order of a real node: secret, membership, arguments, then the
+//! state.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::unmatched::Unmatched;
 use crate::waiters::Handle;
 use crate::writes;
 
-/// What one connection is allowed and what it waits for.
+/// The rights of one connection, and the requests that wait on it.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -30,11 +30,11 @@ pub(crate) struct Session {
     waiting: HashMap<Option<i32>, Handle>,
     /// The glob parsed last: a client that follows or lists repeats it.
     pattern: Option<Arc<Pattern>>,
-    /// What the last looks into the past have shown about that glob.
+    /// Revisions that are known not to match that glob.
     unmatched: Unmatched,
 }
 
-/// What comes of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// An answer.
@@ -71,7 +71,7 @@ impl Session {
         session
     }
 
-    /// What the session still waits for.
+    /// The requests that still wait.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &Handle> {
         self.waiting.values()
     }

@@ -113,7 +113,7 @@ impl<T> Default for Waiters<T> {
 }
 
 impl<T> Waiters<T> {
-    /// How many there are.
+    /// The number of waiters.
     pub(crate) fn len(&self) -> usize {
         self.count
     }

@@ -1,5 +1,5 @@
-//! The verbs that consume a revision. What they did is announced to those who wait for it before
-//! the answer is made.
+//! The verbs that consume a revision. The event is announced to its waiters before the answer is
+//! made.
 
 use cairn_client::Revision;
 use cairn_client::wire::{ErrCode, Request, Response};

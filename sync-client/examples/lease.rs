@@ -1,9 +1,9 @@
 //! A lock that is a lease: one leader at a time, and another one soon after it has died.
 //!
 //! The leader renews a file; whoever sees it not renewed for long enough takes it over, by
-//! compare-and-set. Time is measured on one's own clock between two looks, so clocks need not agree.
-//! The file is durable, so the total loss of the cluster and its restore do not bring forth a
-//! second leader: the lease comes back at the revision it had.
+//! compare-and-set. Time is measured on one's own clock between two looks, so clocks need not
+//! agree. The file is durable, so the total loss of the cluster and its restore do not bring forth
+//! a second leader: the lease comes back at the revision it had.
 //!
 //! What is guarded must be guarded by the lease's revision too (a fencing token), since a leader
 //! may be halted for longer than its lease without knowing it.

@@ -325,8 +325,8 @@ async fn a_cluster_that_was_reset_confirms_nothing_by_its_past() {
     unconfirmed(client.del("/a", Revision::ANY).await);
     let revision = hand.rev().await.unwrap().next();
     publish(hand, 1, revision).await;
-    // The story: a set ended unconfirmed, the cluster was restored from before it, others wrote past
-    // its revision, and waiting for that number then said that it was durable.
+    // The story: a set ended unconfirmed, the cluster was restored from before it, others wrote
+    // past its revision, and waiting for that number then said that it was durable.
     unconfirmed(client.wait_durable(Revision(60)).await);
     let anew = Client::connect(&uri(&address.to_string())).await.unwrap();
     anew.wait_durable(Revision(60)).await.unwrap();

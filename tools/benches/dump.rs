@@ -1,9 +1,9 @@
-//! How fast `dumpjournal` prints a journal, beside `cat` printing the same text: to a file, to a pipe
-//! and to nowhere.
+//! How fast `dumpjournal` prints a journal, beside `cat` printing the same text: to a file, to a
+//! pipe and to nowhere.
 //!
-//! `cargo bench -p cairn-tools --bench dump`; `CAIRN_DUMP_MIB` says how much text (1024), `CAIRN_DUMP_VALUES`
-//! of which values in bytes ("200,1024,4096"), `CAIRN_BENCH_DIR` on which disk. Everything is in the page
-//! cache; of three runs the fastest counts.
+//! `cargo bench -p cairn-tools --bench dump`; `CAIRN_DUMP_MIB` says how much text (1024),
+//! `CAIRN_DUMP_VALUES` of which values in bytes ("200,1024,4096"), `CAIRN_BENCH_DIR` on which disk.
+//! Everything is in the page cache; of three runs the fastest counts.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 

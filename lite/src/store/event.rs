@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_client::wire::{FLAG_DELETE, FLAG_SET};
 
-/// What happened at one revision.
+/// The change of one revision.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     /// The revision that the event consumed.
@@ -21,7 +21,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// What an event did to its path.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
     /// The path has the event's value now.

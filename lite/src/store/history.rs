@@ -17,21 +17,22 @@ use crate::store::index::{Index, Place, ROOT};
 use crate::store::pattern::{Part, Pattern, Tail};
 use crate::store::tree::{Dir, Node};
 
-/// Events between two kept states. Smaller costs memory, and time for each write: the first write to a place
-/// after a state was kept copies what it changes. Where there are many more keys than this, that is nearly every
-/// write, and half of its time. Larger costs time for each read of the past: 512 is at most about 0.2 ms
-/// (2 ms among a million keys), and 0 for a state that is remembered.
+/// Events between two kept states. Smaller costs memory, and time for each write: the first write
+/// to a place after a state was kept copies what it changes. Where there are many more keys than
+/// this, that is nearly every write, and half of its time. Larger costs time for each read of the
+/// past: 512 is at most about 0.2 ms (2 ms among a million keys), and 0 for a state that is
+/// remembered.
 const CHECKPOINT_INTERVAL: i64 = 512;
 
 /// Remembered states between checkpoints: listings are pinned to one revision, and this many can
 /// be under way at once without making a state twice.
 const REMEMBERED_STATES: usize = 16;
 
-/// Events that are tried in order before names are looked through: who follows a glob that is not
-/// rare finds the next event among them.
+/// Events that are tried in order before names are searched: a client that follows a frequent glob
+/// finds its next event among them.
 const TRIED_FIRST: i64 = 32;
 
-/// What a look into the past found.
+/// The result of a search of the past.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Found {
     /// This event is the first one.

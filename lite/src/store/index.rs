@@ -1,6 +1,7 @@
-//! Which revisions changed a path, or anything below a directory.
+//! The revisions that changed a path, or anything below a directory.
 //!
-//! Cost: an event adds eight bytes per component of its path, and is removed without a look-up by name.
+//! Cost: an event adds eight bytes per component of its path, and is removed without a look-up by
+//! name.
 
 use std::collections::{HashMap, VecDeque};
 

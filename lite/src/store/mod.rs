@@ -1,8 +1,8 @@
-//! What a node knows: the tree, its history, and the rules by which a write becomes an event.
+//! The state of a node: the tree, its history, and the rules by which a write becomes an event.
 //!
 //! Pure: no I/O, no clock, no waiting. Every write consumes exactly one revision, whether it
-//! succeeds or not; a write that is refused becomes a set of [`ERROR_PATH`] to the reason, so
-//! that whoever follows the revisions sees no hole.
+//! succeeds or not; a write that is refused becomes a set of [`ERROR_PATH`] to the reason, so that
+//! followers see no hole in the revisions.
 
 pub(crate) mod event;
 pub(crate) mod history;
@@ -58,7 +58,7 @@ pub enum Refusal {
 /// A write: the event it became, and the reason if that is not the event the writer asked for.
 #[derive(Debug)]
 pub struct Written {
-    /// What followers see.
+    /// The event that followers see.
     pub event: Arc<Event>,
     /// Why the write itself did not happen.
     pub refused: Option<Refusal>,
@@ -202,12 +202,12 @@ impl Store {
         self.nop();
     }
 
-    /// Puts files in their places, each as if set at its own revision, and jumps to revision `at`, or
-    /// the next one if that has passed; everything before it is discarded.
+    /// Puts files in their places, each as if set at its own revision, and jumps to revision `at`,
+    /// or the next one if that has passed; everything before it is discarded.
     ///
     /// # Errors
-    /// The first path that cannot be one, is taken, or lies below or above a file. The store is of no
-    /// use then.
+    /// The first path that cannot be one, is taken, or lies below or above a file. The store is of
+    /// no use then.
     pub fn load(
         &mut self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,
@@ -235,7 +235,7 @@ impl Store {
         self.revision = at - 1;
         self.history = History::new(limit.max(1), self.revision(), self.tree.clone());
         match last {
-            // Whoever asks for the newest event is told what it was.
+            // The newest event must still be told.
             Some(event) => {
                 self.revision = at;
                 self.history.push(event, &self.tree);

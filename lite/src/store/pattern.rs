@@ -1,8 +1,8 @@
 //! A glob, taken apart by path component, so that listings and waiters can be looked up name by
 //! name instead of trying every path.
 //!
-//! What a glob means is decided by [`Glob`] alone; the parts here are only a faster way to the
-//! same answer, and a test holds the two together.
+//! [`Glob`] alone decides the meaning of a glob. The parts here are a faster way to that answer,
+//! and a test holds the two together.
 
 use cairn_client::glob::{Glob, GlobError};
 
@@ -16,7 +16,7 @@ pub struct Pattern {
     directory: usize,
 }
 
-/// What one component of a path has to be.
+/// The condition on one component of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Exactly this name.
@@ -25,7 +25,7 @@ pub enum Part {
     Wild(Box<str>),
 }
 
-/// What follows the parts.
+/// The condition on the components after the parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     /// Nothing: the path has as many components as there are parts.
@@ -114,13 +114,13 @@ impl Pattern {
         }
     }
 
-    /// What the first components have to be.
+    /// The conditions on the first components.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
     }
 
-    /// What comes after the parts.
+    /// The condition on the components after the parts.
     #[must_use]
     pub fn tail(&self) -> Tail {
         self.tail

@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 
 use crate::store::event::Event;
 
-/// What stands at a name in a directory.
+/// An entry of a directory.
 #[derive(Clone, Debug)]
 pub enum Node {
     /// A file: the event that set it, which carries its revision and its body.
@@ -27,14 +27,14 @@ pub enum Node {
 /// A directory, and thereby everything below it.
 #[derive(Clone, Debug, Default)]
 pub struct Dir {
-    /// By name. Short names lie in the tree itself: copying a leaf then touches no other memory for them, and
-    /// among a million keys that is what a write's time goes into.
+    /// By name. Short names lie in the tree itself: copying a leaf then touches no other memory for
+    /// them, and among a million keys that is what a write's time goes into.
     entries: OrdMap<SmolStr, Node>,
     /// Files at any depth below, so that a listing can step over a whole directory.
     files: usize,
 }
 
-/// What is at a path.
+/// The content of a path, as a write sees it.
 pub(super) enum Spot<'a> {
     /// Nothing.
     Free,
@@ -53,7 +53,7 @@ pub(super) fn components(path: &str) -> impl Iterator<Item = &str> {
 }
 
 impl Dir {
-    /// How many names are in this directory.
+    /// The number of names in this directory.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -65,7 +65,7 @@ impl Dir {
         self.entries.is_empty()
     }
 
-    /// How many files are below this directory, at any depth.
+    /// The number of files below this directory, at any depth.
     #[must_use]
     pub fn files(&self) -> usize {
         self.files
@@ -90,7 +90,7 @@ impl Dir {
             .range::<_, str>((Bound::Excluded(name), Bound::Unbounded))
     }
 
-    /// What stands at `path`; `None` for `/`, which is `self`.
+    /// The entry at `path`; `None` for `/`, which is `self`.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Node> {
         match self.look(path) {
@@ -99,7 +99,7 @@ impl Dir {
         }
     }
 
-    /// What a write to `path` would meet.
+    /// Looks up `path` for a write.
     pub(super) fn look(&self, path: &str) -> Spot<'_> {
         let mut dir = self;
         let mut names = components(path).peekable();

@@ -21,7 +21,7 @@ pub struct Walk<'a> {
 
 type Entries<'a> = Box<dyn Iterator<Item = (&'a SmolStr, &'a Node)> + Send + 'a>;
 
-/// How a bounded step of a walk ended.
+/// The end of a bounded step of a walk.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// The file was reached.

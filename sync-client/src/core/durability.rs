@@ -168,12 +168,14 @@ pub enum DurabilityError {
     Zero,
     /// Nothing would be waited for.
     #[error(
-        "0 persisters are required, so nothing would be durable: require at least 1, or use the regular client"
+        "0 persisters are required, so nothing would be durable: require at least 1, or use the \
+         regular client"
     )]
     NoneRequired,
     /// It could never be fulfilled.
     #[error(
-        "{required} persisters are required, but only {named} are named: no write could ever be confirmed"
+        "{required} persisters are required, but only {named} are named: no write could ever be \
+         confirmed"
     )]
     TooFew {
         /// How many are required.

@@ -1,7 +1,7 @@
 //! What makes a write durable, decided without an engine: no I/O, no socket, no engine's type.
 //!
-//! An engine's client (`doozer`) reads keys and watches, tells [`persister::Persister`] what it saw,
-//! and asks [`quorum`] whether a write is on enough disks.
+//! An engine's client (`doozer`) reads keys and watches, tells [`persister::Persister`] what it
+//! saw, and asks [`quorum`] whether a write is on enough disks.
 
 pub(crate) mod durability;
 pub(crate) mod liveness;

@@ -1,9 +1,9 @@
 //! Deletes that return when they are on disk.
 //!
-//! A delete waits for its own revision, which is searched in a range of revisions. If the connection
-//! is replaced after the delete was answered, the delete is done and only its revision is missing:
-//! the search then goes on over the new connection, once it is certain that the same cluster is
-//! behind it.
+//! A delete waits for its own revision, which is searched in a range of revisions. If the
+//! connection is replaced after the delete was answered, the delete is done and only its revision
+//! is missing: the search then goes on over the new connection, once it is certain that the same
+//! cluster is behind it.
 
 use bytes::Bytes;
 use cairn_client::{Result, Revision, Status};

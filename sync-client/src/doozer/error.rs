@@ -255,7 +255,8 @@ impl fmt::Display for Error {
                 let at = if *exact { "at" } else { "after" };
                 write!(
                     f,
-                    "applied {at} revision {revision}, but not confirmed durable within {waited:.1?}: "
+                    "applied {at} revision {revision}, but not confirmed durable within \
+                     {waited:.1?}: "
                 )?;
                 match confirmed_by[..] {
                     [] => write!(f, "on no persister's disk")?,
@@ -267,7 +268,8 @@ impl fmt::Display for Error {
                 behind.iter().try_for_each(|one| write!(f, "; {one}"))?;
                 write!(
                     f,
-                    ". Unless that cluster is gone, the write is in effect and may yet become durable"
+                    ". Unless that cluster is gone, the write is in effect and may yet become \
+                     durable"
                 )
             }
             Self::Durability(error) => write!(f, "durability: {error}"),

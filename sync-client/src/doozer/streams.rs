@@ -17,7 +17,10 @@ macro_rules! stream_of {
         impl Stream for $name {
             type Item = Result<$item>;
 
-            fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            fn poll_next(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Option<Self::Item>> {
                 self.0.poll_next_unpin(cx).map(|item| item.map(|item| item.map_err(Into::into)))
             }
         }

@@ -1,5 +1,5 @@
-//! A server in this process, and persisters that are played by hand: by the keys that they write, which
-//! is all that a client sees of them.
+//! A server in this process, and persisters that are played by hand: by the keys that they write,
+//! which is all that a client sees of them.
 
 use std::time::Duration;
 

@@ -21,13 +21,12 @@ use crate::read::tree::TreeError;
     name = "diffjournal",
     version,
     about = "Prints where two journals of the same cluster differ",
-    long_about = "Prints where two journals of the same cluster differ. A line that begins with '<' is \
-        a change that only A has; one that begins with '>' is a change that only B has. Changes \
-        that both have are not printed.\n\n\
-        Compares the revisions that both journals saw. Revisions that one of them could not see \
-        (before its beginning, after its end, within a gap) are reported on standard error and left \
-        out; --state compares their result. Times, and the grouping of changes on disk, are not \
-        compared.",
+    long_about = "Prints where two journals of the same cluster differ. A line that begins with \
+        '<' is a change that only A has; one that begins with '>' is a change that only B has. \
+        Changes that both have are not printed.\n\nCompares the revisions that both journals saw. \
+        Revisions that one of them could not see (before its beginning, after its end, within a \
+        gap) are reported on standard error and left out; --state compares their result. Times, \
+        and the grouping of changes on disk, are not compared.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {

@@ -19,10 +19,10 @@ use crate::write::writer::Limits;
     name = "writejournal",
     version,
     about = "Makes a journal from what dumpjournal prints, or from another program's journal",
-    long_about = "Makes a new journal from standard input or from another program's journal. Standard \
-        input has one change a line (REV:PATH=BODY for a set, REV:PATH for a delete, escapes as \
-        dumpjournal writes them), or with --json one record a line. Once it exits with 0, \
-        everything is on disk.",
+    long_about = "Makes a new journal from standard input or from another program's journal. \
+        Standard input has one change a line (REV:PATH=BODY for a set, REV:PATH for a delete, \
+        escapes as dumpjournal writes them), or with --json one record a line. Once it exits with \
+        0, everything is on disk.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {
@@ -150,8 +150,8 @@ fn write_foreign(
     })?;
     if let EndState::TornTail { offset, bytes, .. } = imported.end {
         tell(format_args!(
-            "{path}: torn tail: the {bytes} bytes from offset {offset} on are no whole entry and were \
-             left out; everything before them is on disk"
+            "{path}: torn tail: the {bytes} bytes from offset {offset} on are no whole entry and \
+             were left out; everything before them is on disk"
         ));
     }
     tell(format_args!(

@@ -140,16 +140,36 @@ pub enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Bench {
     /// Write over this many connections
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
     pub clients: u32,
     /// Keep this many writes in flight on each
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=1_000)
+    )]
     pub in_flight: u32,
     /// Make this many writes in all
-    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(
+        long,
+        default_value_t = 10_000,
+        value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000)
+    )]
     pub count: u64,
     /// Write this many bytes each time
-    #[arg(long, default_value_t = 100, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(
+        long,
+        default_value_t = 100,
+        value_name = "BYTES",
+        value_parser = clap::value_parser!(u32).range(0..=1_000_000)
+    )]
     pub size: u32,
 }
 

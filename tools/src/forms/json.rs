@@ -163,7 +163,7 @@ pub fn write_object(out: &mut Vec<u8>, object: &impl Serialize) {
 /// made anew by the next.
 pub fn parse_record(line: &[u8]) -> Result<(Revision, Entry), String> {
     let record: JsonRecord<'_> =
-        serde_json::from_slice(line).map_err(|error| format!("not a record in JSON: {error}"))?;
+        serde_json::from_slice(line).map_err(|error| format!("no record in JSON: {error}"))?;
     Ok((Revision(record.revision), entry_from_json(record.entry)?))
 }
 

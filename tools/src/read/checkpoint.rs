@@ -149,9 +149,9 @@ pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: boo
     });
     let result = writeln!(
         line,
-        "# checkpoint of revision {}, journal {}, salt {:016x}, up to sequence {} (segment {}, salt \
-         {:016x}{repaired}), observed {}, created {}, timeline {}{damaged}: {} keys of {} bytes in {} \
-         blocks, {} bytes, digest {:08x}",
+        "# checkpoint of revision {}, journal {}, salt {:016x}, up to sequence {} (segment {}, \
+         salt {:016x}{repaired}), observed {}, created {}, timeline {}{damaged}: {} keys of {} \
+         bytes in {} blocks, {} bytes, digest {:08x}",
         facts.revision,
         facts.uuid,
         facts.salt,

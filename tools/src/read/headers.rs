@@ -1,9 +1,10 @@
-//! Where every record lies, in which file, and what frames it: offsets, sequences, sizes, checksums.
+//! Where every record lies, in which file, and what frames it: offsets, sequences, sizes,
+//! checksums.
 //!
 //! Segments are read one by one, so that damage in one does not hide the next: the frames before it
-//! are printed, the damage is told, and the next segment follows. Of a journal's checkpoints only what
-//! their headers and footers say is printed; one that is given by itself is printed block by block
-//! ([`crate::read::checkpoint::headers`]).
+//! are printed, the damage is told, and the next segment follows. Of a journal's checkpoints only
+//! what their headers and footers say is printed; one that is given by itself is printed block by
+//! block ([`crate::read::checkpoint::headers`]).
 
 use std::io::Write;
 
@@ -168,8 +169,9 @@ impl<W: Write> Printer<'_, W> {
             });
         }
         self.text(format_args!(
-            "# segment {}, journal {}, salt {:016x}, after sequence {} (digest {:08x}), after revision \
-             {}, created {}{}\n{:>10} {:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} {:>9} {:>8} {:>8}\n",
+            "# segment {}, journal {}, salt {:016x}, after sequence {} (digest {:08x}), after \
+             revision {}, created {}{}\n{:>10} {:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} \
+             {:>9} {:>8} {:>8}\n",
             facts.first,
             facts.uuid,
             facts.salt,

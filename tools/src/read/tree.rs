@@ -90,7 +90,8 @@ pub(crate) fn require_point(checkpoint: &Checkpoint, at: Option<Point>) -> Resul
         return Ok(());
     }
     Err(TreeError::Unknown(format!(
-        "this checkpoint holds the state at revision {revision} and no other. Give the journal's directory"
+        "this checkpoint holds the state at revision {revision} and no other. Give the journal's \
+         directory"
     )))
 }
 
@@ -101,7 +102,7 @@ fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
     }
     Err(TreeError::Unknown(format!(
         "the segment begins with sequence {}, after revision {}: the state before it is in the \
-         segments before it. Give the journal's directory",
+         segments before it. Give the directory",
         facts.first, facts.covered
     )))
 }

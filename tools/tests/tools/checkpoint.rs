@@ -339,8 +339,8 @@ fn snapshot(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// On a file system that is full, then read-only: every view prints what it always prints, and changes
-/// nothing.
+/// On a file system that is full, then read-only: every view prints what it always prints, and
+/// changes nothing.
 #[test]
 fn every_view_works_where_nothing_can_be_written() {
     let sample = Sample::new();

@@ -1,5 +1,5 @@
-//! Journals of other programs: golden files, built byte by byte from the description of each format,
-//! dump and import exactly; torn and damaged ones are told apart.
+//! Journals of other programs: golden files, built byte by byte from the description of each
+//! format, dump and import exactly; torn and damaged ones are told apart.
 
 use std::fs;
 use std::path::{Path, PathBuf};

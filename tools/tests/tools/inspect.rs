@@ -1,4 +1,5 @@
-//! Looking into a journal: JSON and back, parts of it, its state, its frames, its numbers, its tail.
+//! Looking into a journal: JSON and back, parts of it, its state, its frames, its numbers, its
+//! tail.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

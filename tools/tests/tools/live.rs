@@ -1,5 +1,5 @@
-//! Looking into a journal while another process writes it, makes checkpoints and retires history: no
-//! view ever fails, nothing is printed twice or out of order, and what is left out is told.
+//! Looking into a journal while another process writes it, makes checkpoints and retires history:
+//! no view ever fails, nothing is printed twice or out of order, and what is left out is told.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -136,7 +136,8 @@ fn a_reader_that_is_overtaken_goes_on_and_says_so() {
             .spawn()
             .unwrap();
         let mut out = child.stdout.take().unwrap();
-        // It has begun, and cannot go on before we read: the pipe and two chunks hold less than all.
+        // It has begun, and cannot go on before we read: the pipe and two chunks hold less than
+        // all.
         let mut begin = [0; 1];
         out.read_exact(&mut begin).unwrap();
         journal.checkpoint().unwrap();

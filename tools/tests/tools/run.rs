@@ -47,8 +47,8 @@ pub(crate) fn run(mut command: Command, input: &[u8]) -> Output {
 
 /// Opens a journal, also one that was open a moment ago.
 ///
-/// The story: now and then it was still locked. A process that another test has just forked has all files
-/// that were open here, the lock among them, until its program runs.
+/// The story: now and then it was still locked. A process that another test has just forked has all
+/// files that were open here, the lock among them, until its program runs.
 pub(crate) fn open(dir: &Path, options: Options) -> Journal {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

@@ -15,11 +15,10 @@ use crate::read::source::Source;
     name = "dumpjournal",
     version,
     about = "Prints a journal as text, one change a line",
-    long_about = "Prints a journal as text, one change a line: REV:PATH=BODY for a set, REV:PATH for \
-        a delete.\n\n\
-        Takes no lock and writes nothing, so it reads a journal whose persister runs, a damaged \
-        journal, and one on a full disk. Prints everything that is valid before it reports what is \
-        wrong.",
+    long_about = "Prints a journal as text, one change a line: REV:PATH=BODY for a set, REV:PATH \
+        for a delete.\n\nTakes no lock and writes nothing, so it reads a journal whose persister \
+        runs, a damaged journal, and one on a full disk. Prints everything that is valid before \
+        it reports what is wrong.",
     after_long_help = LONG_HELP
 )]
 pub struct Args {
@@ -62,7 +61,10 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
     /// Print no changes; verify everything, and tell the result by the exit code
-    #[arg(long, conflicts_with_all = ["json", "raw", "headers", "state", "stats", "from", "to", "prefix"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["json", "raw", "headers", "state", "stats", "from", "to", "prefix"]
+    )]
     pub check: bool,
     /// At the end, wait for more records and print them, until the output is closed
     #[arg(long, conflicts_with_all = ["headers", "state", "stats", "check"])]
@@ -158,8 +160,8 @@ impl Args {
             Source::Journal(_) => None,
             Source::Checkpoint(_) if self.filter().needs_times() || self.at_time.is_some() => {
                 Some(format!(
-                    "{path}: a checkpoint has no times of its keys: give revisions, or the journal's \
-                     directory"
+                    "{path}: a checkpoint has no times of its keys: give revisions, or the \
+                     journal's directory"
                 ))
             }
             _ if self.follow => Some(format!(

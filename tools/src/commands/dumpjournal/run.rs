@@ -242,8 +242,9 @@ fn tell_beginning(reader: &Reader) {
         && beginning.is_retired()
     {
         tell(format_args!(
-            "history begins after revision {}, with sequence {}: retention has removed older records. \
-             Their result is in the state: --state --at-revision takes revisions from {} on",
+            "history begins after revision {}, with sequence {}: retention has removed older \
+             records. Their result is in the state, which can be told from revision {} on \
+             (--state --at-revision)",
             beginning.covered,
             beginning.sequence,
             oldest.revision()
@@ -280,8 +281,8 @@ fn tell_end(end: &EndState) {
     } = end
     {
         tell(format_args!(
-            "{}: torn tail: {bytes} bytes from offset {offset} on are no whole record: a crash left \
-             them, or a write is under way. Nothing acknowledged is missing",
+            "{}: torn tail: {bytes} bytes from offset {offset} on are no whole record: a crash \
+             left them, or a write is under way. Nothing acknowledged is missing",
             file.display()
         ));
     }

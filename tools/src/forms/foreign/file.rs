@@ -41,9 +41,10 @@ impl Format {
 pub enum ForeignError {
     /// Neither of the formats, as far as the beginning of the file tells.
     #[error(
-        "{path}: no journal of a known format: offset 0 begins neither a segment, nor a block of the \
-         original Go program ({blocks}), nor an entry of doozer-journal's text log ({text_log}). If \
-         only its beginning is damaged, writejournal reads the rest with --format and --skip-damaged",
+        "{path}: no journal of a known format: offset 0 begins neither a segment, nor a block of \
+         the original Go program ({blocks}), nor an entry of doozer-journal's text log \
+         ({text_log}). If only its beginning is damaged, writejournal reads the rest with \
+         --format and --skip-damaged",
         path = path.display()
     )]
     Unknown {

@@ -1,8 +1,8 @@
 //! The text log of SoundCloud's doozer-journal: entries one after another.
 //!
 //! Eight decimal digits of payload length, a space, the payload, a newline; the payload is
-//! `REV|set|PATH|VALUE` or `REV|del|PATH|`. The value may hold anything, newlines and `|` too. There
-//! is no checksum: an altered value cannot be told from a true one.
+//! `REV|set|PATH|VALUE` or `REV|del|PATH|`. The value may hold anything, newlines and `|` too.
+//! There is no checksum: an altered value cannot be told from a true one.
 
 use std::io;
 
