@@ -203,7 +203,7 @@ fn list_headers(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
 fn failed(error: &SourceError) -> u8 {
     if let SourceError::Journal(Error::NotInHistory { .. }) = error {
         tell(format_args!(
-            "{error}. Leave --from out to print everything that is there"
+            "{error}. Without --from, everything that is there is printed"
         ));
         return exit::USAGE;
     }

@@ -25,7 +25,7 @@ impl Window {
             // A pipe would look like an empty file.
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "it is no regular file, and must be readable at any offset: save it to a file first",
+                "it is no regular file, and must be readable at any offset: save it to one first",
             ));
         }
         let length = metadata.len();
