@@ -93,6 +93,12 @@ pub enum Error {
         /// What is wrong with it.
         detail: &'static str,
     },
+    /// A state whose keys do not ascend.
+    #[error("key {key} does not come after the one before it: a state is taken in order of keys")]
+    UnsortedKeys {
+        /// The key that was refused, with bytes that cannot be printed escaped.
+        key: String,
+    },
     /// The options of a writer contradict the format.
     #[error("{option}: {detail}")]
     Options {

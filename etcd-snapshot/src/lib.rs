@@ -68,6 +68,7 @@ mod history;
 mod live;
 mod read;
 mod record;
+mod revert;
 mod window;
 mod write;
 
@@ -81,6 +82,7 @@ pub use read::{
     snapshot::{Meta, ReadOptions, Snapshot},
 };
 pub use record::{Change, Lease, Position, Put, Record};
+pub use revert::revert;
 pub use window::Window;
 pub use write::{
     encoder::{Encoder, Summary, WriteOptions},

@@ -6,7 +6,7 @@
 mod common;
 
 use cairn_etcd_snapshot::{
-    Error, Lease, Put, Record, Window, WriteOptions, Writer, hash_kv, history,
+    Change, Error, Lease, Put, Record, Window, WriteOptions, Writer, hash_kv, history, revert,
 };
 use common::{Store, encode, number, open, seed};
 use fastrand::Rng;
@@ -219,4 +219,76 @@ fn a_file_is_there_whole_or_not_at_all() {
     let nowhere = Writer::create(dir.path().join("no/file"), WriteOptions::default());
     let said = nowhere.err().unwrap().to_string();
     assert!(said.contains("cannot create"), "{said}");
+}
+
+#[test]
+fn an_older_state_comes_back_as_revisions_that_are_not_too_large() {
+    let mut rng = Rng::with_seed(seed());
+    for case in 0..40 {
+        let mut store = Store::random(&mut rng, 200);
+        let (older, newest) = (rng.i64(1..=store.revision()), store.revision());
+        let puts = |revision| store.state_at(revision).into_values().map(|(put, _)| put);
+        let records: Vec<Record> = revert(puts(older), puts(newest), newest + 1, 10_000)
+            .map(Result::unwrap)
+            .collect();
+        let (before, wanted) = (store.state_at(newest), store.state_at(older));
+        for record in &records {
+            let existed = before.get(record.key());
+            if let Change::Put(put) = &record.change {
+                let create = existed.map_or(record.at.revision, |(put, _)| put.create_revision);
+                let version = existed.map_or(1, |(put, _)| put.version + 1);
+                assert_eq!(
+                    (put.create_revision, put.version),
+                    (create, version),
+                    "case {case}"
+                );
+            }
+        }
+        let sizes = |revision| -> Vec<usize> {
+            let of_it = records
+                .iter()
+                .filter(|record| record.at.revision == revision);
+            of_it
+                .map(|record| match &record.change {
+                    Change::Put(put) => put.key.len() + put.value.len(),
+                    _ => record.key().len(),
+                })
+                .collect()
+        };
+        let last = records.last().map_or(newest, |last| last.at.revision);
+        for revision in newest + 1..=last {
+            let sizes = sizes(revision);
+            assert!(sizes.len() == 1 || sizes.iter().sum::<usize>() <= 10_000);
+        }
+        // They follow the history, which a writer takes only without a hole, and end in that state.
+        store.records.extend(records);
+        let whole = Window {
+            compacted: 0,
+            revision: store.revision(),
+        };
+        open(store.snapshot(whole, 4096).0).unwrap();
+        let after = store.state_at(store.revision());
+        let plain = |state: common::State| -> Vec<_> {
+            let puts = state.into_values().map(|(put, _)| put);
+            puts.map(|put| (put.key, put.value, put.lease)).collect()
+        };
+        assert_eq!(
+            plain(after),
+            plain(wanted),
+            "case {case}, {older} of {newest}"
+        );
+    }
+}
+
+#[test]
+fn a_state_out_of_order_is_refused() {
+    let (a, b) = (put("a", 2, 1), put("b", 2, 1));
+    for (older, newest) in [
+        (vec![b.clone(), a.clone()], vec![]),
+        (vec![], vec![b, a.clone(), a]),
+    ] {
+        let all: Vec<_> = revert(older, newest, 9, 1000).collect();
+        assert_eq!(all.len(), 2, "nothing follows the error");
+        assert!(matches!(all[1], Err(Error::UnsortedKeys { .. })));
+    }
 }

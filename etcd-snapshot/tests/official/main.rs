@@ -16,7 +16,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use cairn_etcd_snapshot::{
-    Lease, ReadOptions, Record, Snapshot, Window, WriteOptions, Writer, hash_kv, history,
+    Lease, ReadOptions, Record, Snapshot, Window, WriteOptions, Writer, hash_kv, history, revert,
 };
 use common::{Store, number, seed};
 use fastrand::Rng;
@@ -144,6 +144,19 @@ fn a_member_that_is_restored_from_a_written_file_is_the_lost_one() -> Result<()>
                 store.remove_all();
                 window.revision = store.revision();
                 window.compacted = window.revision - rng.i64(1..20);
+            }
+            3 => {
+                // An older state is given back: whoever watches from R + 1 receives the way there.
+                let newest = store.revision();
+                let older = rng.i64(1..newest);
+                let puts = |at| store.state_at(at).into_values().map(|(put, _)| put);
+                let back = revert(puts(older), puts(newest), newest + 1, 1 << 20);
+                let back: Vec<Record> = back.collect::<Result<_, _>>()?;
+                store.records.extend(back);
+                window = Window {
+                    compacted: rng.i64(0..newest),
+                    revision: store.revision(),
+                };
             }
             _ => {}
         }
