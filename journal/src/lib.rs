@@ -59,7 +59,7 @@ mod options;
 mod read;
 mod recovery;
 mod repair;
-mod replay;
+pub mod replay;
 mod segment;
 mod stop;
 pub mod storage;

@@ -13,22 +13,19 @@ use crate::{
     error::Result,
     maintain::runs::{Runs, Workshop},
     model::{
-        entry::{Change, Entry, GapPhase, Op, Record},
+        entry::{Change, Entry, Op, Record},
         ids::{Revision, Sequence},
         time::Timestamp,
     },
     read::reader::Reader,
-    replay::{timeline_switch, tracker::Tracker},
+    replay::machine::{Effect, Replay},
 };
 
 /// A point in history.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Point {
     pub(crate) sequence: Sequence,
-    pub(crate) tracker: Tracker,
-    /// The newest record with which counting began anew, and the first revision that can be told from there.
-    pub(crate) counting_from: Sequence,
-    pub(crate) counting_at: Revision,
+    pub(crate) replay: Replay,
     pub(crate) observed_at: Timestamp,
     /// The segment of the last record; `None`: there was none since the checkpoint.
     pub(crate) segment: Option<Arc<PathBuf>>,
@@ -36,43 +33,23 @@ pub(crate) struct Point {
 
 impl Point {
     /// Where a checkpoint was made.
-    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+    fn of(checkpoint: &Checkpoint) -> Self {
         let h = &checkpoint.header;
         Self {
             sequence: h.sequence,
-            tracker: Tracker {
-                covered: h.revision,
-                timeline: h.timeline.clone(),
-                open_gap: h.open_gap,
-                ..Tracker::default()
-            },
-            counting_from: h.counting_from,
-            counting_at: h.counting_at,
+            replay: Replay::at_checkpoint(h),
             observed_at: h.observed_at,
             segment: None,
         }
     }
 
-    fn pass(&mut self, record: &Record) {
+    fn pass(&mut self, record: &Record) -> Effect {
         self.sequence = record.sequence;
-        let covered = self.tracker.covered;
-        self.tracker.apply(record.revision, &record.entry);
-        match &record.entry {
-            Entry::Timeline(t) if timeline_switch::counts_anew(t, record.revision, covered) => {
-                self.counting_from = record.sequence;
-                self.counting_at = timeline_switch::first_told(record.revision, covered);
-            }
-            // A timeline that took revisions back is among what is lost.
-            Entry::Lost { .. } if record.revision < covered => {
-                self.counting_from = record.sequence;
-                self.counting_at = record.revision.next();
-            }
-            _ => {}
-        }
         if let Some(at) = observed_at(&record.entry) {
             self.observed_at = at;
         }
         self.segment = Some(record.location.file.clone());
+        self.replay.record(record).effect
     }
 }
 
@@ -114,54 +91,36 @@ pub(crate) fn collect(
         if record.sequence > upto {
             break;
         }
-        if is_opened(&record) && !at.tracker.in_difference() {
-            settled = Some(at.clone());
-        }
-        at.pass(&record);
-        match &record.entry {
-            // A difference that was not completed is begun anew.
-            Entry::Gap {
-                phase: GapPhase::Opened,
-                ..
-            } => held = Runs::new(workshop.clone()),
-            // If only markers were lost, the difference goes on.
-            Entry::Lost { .. } if at.tracker.in_difference() => {}
-            // If a part of the difference was lost, what there is of it is better than nothing.
-            Entry::Gap { .. } | Entry::Lost { .. } => {
-                // Older than any part of the difference, which tells how things were after the gap.
-                for change in record.entry.changes() {
-                    runs.push(item(record.revision, change))?;
-                }
+        // Copied at gaps only, which are few.
+        let before = matches!(record.entry, Entry::Gap { .. }).then(|| at.clone());
+        let effect = at.pass(&record);
+        match effect {
+            Effect::Apply => push(&mut runs, &record)?,
+            Effect::Hold => push(&mut held, &record)?,
+            Effect::Discard => {
+                held = Runs::new(workshop.clone());
+                settled = before
+                    .filter(|before| !before.replay.in_snapshot_diff())
+                    .or(settled);
+            }
+            Effect::Resync => {
+                push(&mut runs, &record)?;
                 runs.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
             }
-            Entry::Changes { changes, .. } => {
-                let into = if at.tracker.in_difference() {
-                    &mut held
-                } else {
-                    &mut runs
-                };
-                for change in changes {
-                    into.push(item(record.revision, change))?;
-                }
-            }
-            _ => {}
         }
     }
     let point = match settled {
-        Some(before) if at.tracker.in_difference() => before,
+        Some(before) if at.replay.in_snapshot_diff() => before,
         _ => at,
     };
     Ok(Collected { runs, point })
 }
 
-fn is_opened(record: &Record) -> bool {
-    matches!(
-        record.entry,
-        Entry::Gap {
-            phase: GapPhase::Opened,
-            ..
-        }
-    )
+fn push(into: &mut Runs, record: &Record) -> Result<()> {
+    for change in record.entry.changes() {
+        into.push(item(record.revision, change))?;
+    }
+    Ok(())
 }
 
 /// A copy: what is sorted in memory must not keep the segments that it was read from.

@@ -216,13 +216,13 @@ impl Job<'_> {
             return Ok(self.report(CheckpointOutcome::NothingSettled, None, base));
         };
         // The name is 20 digits.
-        if point.tracker.covered < Revision::NONE {
+        if point.replay.covered() < Revision::NONE {
             return Ok(self.report(CheckpointOutcome::NothingSettled, base, base));
         }
         let path = self
             .workshop
             .dir
-            .join(checkpoint_name(point.tracker.covered));
+            .join(checkpoint_name(point.replay.covered()));
         if self.is_taken(&path, &point)? {
             return Ok(self.report(CheckpointOutcome::NameTaken, base, base));
         }
@@ -261,7 +261,7 @@ impl Job<'_> {
     /// Whether a sound checkpoint of another timeline has the name.
     fn is_taken(&self, path: &Path, point: &Point) -> Result<bool> {
         match Checkpoint::open_on(self.storage(), path) {
-            Ok(other) => Ok(other.header.counting_from != point.counting_from),
+            Ok(other) => Ok(other.header.counting_from != point.replay.counted_from()),
             Err(Error::CheckpointDamaged { .. }) => Ok(false),
             Err(error) if error.is_gone() => Ok(false),
             Err(other) => Err(other),
@@ -280,16 +280,16 @@ impl Job<'_> {
             uuid: segment.uuid,
             salt: new_salt(self.storage()),
             sequence: point.sequence,
-            revision: point.tracker.covered,
+            revision: point.replay.covered(),
             observed_at: point.observed_at,
             created_at: self.storage().now(),
             segment_first: segment.first,
             segment_salt: segment.salt,
             segment_repaired: segment.context.repaired.is_some(),
-            counting_from: point.counting_from,
-            counting_at: point.counting_at,
-            timeline: point.tracker.timeline.clone(),
-            open_gap: point.tracker.open_gap,
+            counting_from: point.replay.counted_from(),
+            counting_at: point.replay.first_told(),
+            timeline: point.replay.timeline().cloned(),
+            open_gap: point.replay.open_gap(),
         })
     }
 

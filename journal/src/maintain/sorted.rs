@@ -197,7 +197,7 @@ fn settled(
     };
     Ok(SettledState {
         sequence: point.sequence,
-        revision: point.tracker.covered,
+        revision: point.replay.covered(),
         entries: SortedEntries::of(input, runs)?,
     })
 }

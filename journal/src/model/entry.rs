@@ -193,6 +193,15 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// What it says, if it is not [`Entry::Changes`].
+    #[must_use]
+    pub fn marker(&self) -> Option<&Self> {
+        match self {
+            Self::Changes { .. } => None,
+            marker => Some(marker),
+        }
+    }
+
     /// The changes that it tells, if it tells any.
     #[must_use]
     pub fn changes(&self) -> &[Change] {

@@ -3,13 +3,9 @@
 use crate::{
     checkpoint::file::Checkpoint,
     error::{Error, Result},
-    model::{
-        entry::{Entry, GapPhase},
-        ids::Revision,
-        time::Timestamp,
-    },
+    model::{entry::Entry, ids::Revision, time::Timestamp},
     read::reader::Reader,
-    replay::{timeline_switch, tracker::Tracker},
+    replay::machine::{Effect, Replay},
 };
 
 impl Reader {
@@ -31,43 +27,35 @@ impl Reader {
         };
         let base = base.filter(|base| base.observed_at() <= time);
         let mut found = base.as_ref().map(Checkpoint::revision);
-        let mut tracker = Tracker {
-            covered: found.unwrap_or_default(),
-            ..Tracker::default()
-        };
+        let mut replay = base
+            .as_ref()
+            .map_or_else(Replay::default, |base| Replay::at_checkpoint(&base.header));
         let refuse = |detail: String| Error::MomentNotInHistory { time, detail };
-        let (mut over, mut in_difference) = (false, false);
+        let mut over = false;
         records.try_for_each(|record| {
-        let record = record?;
-        let is_later = observed(&record.entry).is_some_and(|observed| observed > time);
-        // That nothing had changed until later does not end the search.
-        over |= is_later && !matches!(record.entry, Entry::Watermark { .. });
-        if let Entry::Gap { phase, .. } = &record.entry {
-            in_difference = *phase == GapPhase::Opened;
-        }
-        let covered = tracker.covered;
-        tracker.apply(record.revision, &record.entry);
-        match &record.entry {
-            Entry::Changes { .. } if in_difference => {}
-            Entry::Timeline(timeline)
-                if over && timeline_switch::counts_anew(timeline, record.revision, covered) =>
-            {
+            let record = record?;
+            let observed = observed(&record.entry);
+            let is_later = observed.is_some_and(|observed| observed > time);
+            // That nothing had changed until later does not end the search.
+            over |= is_later && !matches!(record.entry, Entry::Watermark { .. });
+            let step = replay.record(&record);
+            if over && step.switch.is_some() {
                 return Err(refuse(format!(
                     "another cluster was followed then, at its revision {}; revisions began anew at {}. Its \
                      history is still there (dumpjournal --to), its state cannot be asked for",
                     found.unwrap_or_default(),
-                    timeline.observed_at.show(),
+                    observed.unwrap_or_default().show(),
                 )));
             }
-            Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Gap { .. }
-                if !over && !is_later =>
-            {
+            let covers = matches!(
+                record.entry,
+                Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Gap { .. }
+            );
+            if covers && step.effect != Effect::Hold && !over && !is_later {
                 found = Some(record.revision);
             }
-            _ => {}
-        }
-        Ok(())
-    })?;
+            Ok(())
+        })?;
         found.ok_or_else(|| refuse("the journal begins later".to_owned()))
     }
 }

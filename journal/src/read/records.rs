@@ -15,10 +15,7 @@ use crate::{
         ids::{Revision, Sequence},
         view::RecordRef,
     },
-    replay::{
-        last_segment::{read_last, tracker_before},
-        timeline_switch,
-    },
+    replay::{last_segment::read_last, machine::Replay, timeline_switch},
     segment::{
         chain::{self, check_extent},
         ending::{self, Tail},
@@ -436,7 +433,7 @@ impl Records {
                     let segment = Segment::open(self.directory.storage(), p, *f)?;
                     // Within a difference nothing more is covered than before its gap: reading begins
                     // with the opening, or the rest would be taken for events.
-                    let inside = tracker_before(&segment.header).in_difference();
+                    let inside = Replay::before_segment(&segment.header).in_snapshot_diff();
                     if *f <= turn || segment.header.covered < from && !inside {
                         break;
                     }

@@ -11,11 +11,11 @@ use crate::{
     checkpoint::{file::Checkpoint, history::History},
     error::{Error, Result},
     model::{
-        entry::{Change, Entry, Gap, GapPhase, GapReason, Op, Record, Timeline},
+        entry::{Change, Entry, Gap, Op, Record, Timeline},
         ids::{Revision, Sequence},
     },
     read::{reader::Reader, records::Records},
-    replay::{timeline_switch, tracker::Tracker},
+    replay::machine::{Effect, Replay, Step, Unseen},
 };
 
 /// Every path that exists at a revision.
@@ -112,7 +112,7 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
                 return Err(error);
             }
             let read = Known::read(reader, newest)?;
-            if read.from > known.from {
+            if read.from() > known.from() {
                 known = read;
                 continue;
             }
@@ -120,7 +120,7 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
             read.check(at, &bases)?;
             return Err(read.not_in_history(at, &bases));
         };
-        match build(reader, bases[begin], at.map(|at| (at, known.from))) {
+        match build(reader, bases[begin], at.map(|at| (at, known.from()))) {
             Ok((state, now)) => {
                 known = now;
                 if let Some(state) = state {
@@ -155,90 +155,70 @@ fn build(
         if told.is_none()
             && let Some((at, from)) = wanted
             && record.sequence > from
-            && growing.is_beyond(&record, at)
+            && is_beyond(&known.replay, &record, at)
         {
-            growing.apply_upto(&record, at);
-            told = Some(std::mem::take(&mut growing).finish(at));
+            growing.apply_upto(&known.replay, &record, at);
+            told = Some(std::mem::take(&mut growing).finish(&known.replay, at));
         }
-        if known.see(&record) && told.is_some() {
+        let step = known.see(&record);
+        if step.switch.is_some() && told.is_some() {
             return Ok((None, known));
         }
         if told.is_none() {
-            growing.take(record);
+            growing.take(record, step.effect);
         }
     }
     let state = told.unwrap_or_else(|| {
-        let revision = wanted.map_or(growing.settled().covered, |(at, _)| at);
-        growing.finish(revision)
+        let revision = wanted.map_or(known.replay.consistent().covered, |(at, _)| at);
+        growing.finish(&known.replay, revision)
     });
     Ok((Some(state), known))
+}
+
+/// Whether this record, which comes next, says something of a time after `at`.
+fn is_beyond(replay: &Replay, record: &Record, at: Revision) -> bool {
+    match record.entry {
+        Entry::Changes { .. } => !replay.in_snapshot_diff() && record.revision > at,
+        Entry::Gap { last, .. } => last > at,
+        Entry::Lost { first, last, .. } => first <= last && first > at,
+        _ => false,
+    }
 }
 
 /// A state that follows the records.
 #[derive(Default)]
 struct Growing {
     state: State,
-    tracker: Tracker,
-    /// Within a difference: what was known before it, which is what the state is of until it is complete.
-    before: Tracker,
-    difference: Vec<Record>,
+    /// Of a snapshot diff that is not complete.
+    held: Vec<Record>,
 }
 
 impl Growing {
     fn at(base: Option<&Checkpoint>) -> Result<Self> {
-        let mut state = State::default();
+        let mut growing = Self::default();
         if let Some(base) = base {
             for entry in base.entries()? {
                 let entry = entry?;
-                state
+                growing
+                    .state
                     .files
                     .insert(entry.path, (entry.revision, entry.value));
             }
         }
-        let tracker = tracker_at(base);
-        Ok(Self {
-            state,
-            before: tracker.clone(),
-            tracker,
-            difference: Vec::new(),
-        })
+        Ok(growing)
     }
 
-    /// What is known of the state as it is.
-    fn settled(&self) -> &Tracker {
-        if self.tracker.in_difference() {
-            &self.before
-        } else {
-            &self.tracker
-        }
-    }
-
-    fn take(&mut self, record: Record) {
-        // Only a gap begins a difference.
-        if matches!(record.entry, Entry::Gap { .. }) && !self.tracker.in_difference() {
-            self.before = self.tracker.clone();
-        }
-        self.tracker.apply(record.revision, &record.entry);
-        let in_difference = self.tracker.in_difference();
-        match record.entry {
-            // If only markers were lost, the difference goes on.
-            Entry::Lost { .. } if in_difference => {}
-            // If a part of the difference was lost, what there is of it is better than nothing.
-            Entry::Lost { .. }
-            | Entry::Gap {
-                phase: GapPhase::Closed,
-                ..
-            } => {
-                // Older than any part of the difference, which tells how things were after the gap.
+    fn take(&mut self, record: Record, effect: Effect) {
+        match effect {
+            Effect::Apply => self.apply(&record),
+            Effect::Hold => self.held.push(record),
+            Effect::Discard => self.held.clear(),
+            Effect::Resync => {
                 self.apply(&record);
-                for record in std::mem::take(&mut self.difference) {
+                for record in std::mem::take(&mut self.held) {
                     self.apply(&record);
                 }
             }
-            // A difference that was not completed is begun anew.
-            Entry::Gap { .. } => self.difference.clear(),
-            Entry::Changes { .. } if in_difference => self.difference.push(record),
-            _ => self.apply(&record),
         }
     }
 
@@ -248,20 +228,10 @@ impl Growing {
         }
     }
 
-    /// Whether this record says something of a time after `at`.
-    fn is_beyond(&self, record: &Record, at: Revision) -> bool {
-        match record.entry {
-            Entry::Changes { .. } => !self.tracker.in_difference() && record.revision > at,
-            Entry::Gap { last, .. } => last > at,
-            Entry::Lost { first, last, .. } => first <= last && first > at,
-            _ => false,
-        }
-    }
-
     /// Of a record in which a repair put several revisions: those up to `at`.
-    fn apply_upto(&mut self, record: &Record, at: Revision) {
+    fn apply_upto(&mut self, replay: &Replay, record: &Record, at: Revision) {
         if let Entry::Changes { changes, .. } = &record.entry
-            && !self.tracker.in_difference()
+            && !replay.in_snapshot_diff()
         {
             let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
             for change in changes.iter().filter(earlier) {
@@ -271,21 +241,12 @@ impl Growing {
     }
 
     /// It is the state of this revision.
-    fn finish(mut self, revision: Revision) -> State {
-        self.state.timeline = self.settled().timeline.clone();
-        self.state.open_gap = self.tracker.open_gap;
+    fn finish(mut self, replay: &Replay, revision: Revision) -> State {
+        self.state.timeline = replay.consistent().timeline.clone();
+        self.state.open_gap = replay.open_gap();
         self.state.revision = revision;
         self.state
     }
-}
-
-fn tracker_at(base: Option<&Checkpoint>) -> Tracker {
-    base.map_or_else(Tracker::default, |b| Tracker {
-        covered: b.header.revision,
-        timeline: b.header.timeline.clone(),
-        open_gap: b.header.open_gap,
-        ..Tracker::default()
-    })
 }
 
 fn records_after(reader: &Reader, base: Option<&Checkpoint>) -> Records {
@@ -298,12 +259,9 @@ fn records_after(reader: &Reader, base: Option<&Checkpoint>) -> Records {
 /// Which revisions the state can be told at.
 #[derive(Default)]
 struct Known {
-    /// The record from which on revisions mean what they mean in the newest timeline.
-    from: Sequence,
-    oldest: Revision,
+    replay: Replay,
     /// Revisions whose state is not known, both ends included.
     unknown: Vec<Gap>,
-    tracker: Tracker,
 }
 
 impl Known {
@@ -312,13 +270,10 @@ impl Known {
         let Some(base) = base else {
             return Self::default();
         };
-        let header = &base.header;
         Self {
-            from: header.counting_from,
-            oldest: header.counting_at,
+            replay: Replay::at_checkpoint(&base.header),
             // Of what was lost before, only what is not made good can reach beyond the checkpoint.
-            unknown: header.open_gap.into_iter().collect(),
-            tracker: tracker_at(Some(base)),
+            unknown: base.header.open_gap.into_iter().collect(),
         }
     }
 
@@ -331,79 +286,60 @@ impl Known {
         Ok(known)
     }
 
-    /// Takes in the next record. Returns whether revisions begin anew with it.
-    fn see(&mut self, record: &Record) -> bool {
-        let covered = self.tracker.covered;
-        self.tracker.apply(record.revision, &record.entry);
-        match &record.entry {
-            Entry::Timeline(t) if timeline_switch::counts_anew(t, record.revision, covered) => {
-                self.turn(
-                    record,
-                    timeline_switch::first_told(record.revision, covered),
-                );
-                return true;
-            }
-            Entry::Gap {
-                first,
-                last,
-                reason,
-                phase: GapPhase::Closed,
-                ..
-            } => self.unknown.push(Gap {
-                first: *first,
-                // The difference gives the state at the last one.
-                last: last.previous(),
-                reason: *reason,
-            }),
-            Entry::Lost { first, last, .. } => {
-                // If so, a timeline that took revisions back is among what is lost.
-                let is_turn = record.revision < covered;
-                if is_turn {
-                    self.turn(record, record.revision.next());
-                }
-                self.unknown.push(Gap {
-                    first: *first,
-                    last: *last,
-                    reason: GapReason::Damage,
-                });
-                return is_turn;
-            }
-            _ => {}
+    /// Takes in the next record.
+    fn see(&mut self, record: &Record) -> Step {
+        let step = self.replay.record(record);
+        if step.switch.is_some() {
+            self.unknown.clear();
         }
-        false
+        match step.unseen {
+            // The diff gives the state at the last one.
+            Some(Unseen::Bridged(gap)) => self.unknown.push(Gap {
+                last: gap.last.previous(),
+                ..gap
+            }),
+            Some(Unseen::Lost(gap)) => self.unknown.push(gap),
+            Some(Unseen::Opened(_)) | None => {}
+        }
+        step
     }
 
-    fn turn(&mut self, record: &Record, oldest: Revision) {
-        self.from = record.sequence;
-        self.oldest = oldest;
-        self.unknown.clear();
+    /// The record from which on revisions mean what they mean in the newest timeline.
+    fn from(&self) -> Sequence {
+        self.replay.counted_from()
     }
 
     /// Whether the state at `at` can be reached from this checkpoint.
     fn begins_early_enough(&self, base: &Checkpoint, at: Revision) -> bool {
-        base.sequence() < self.from || base.revision() <= at
+        base.sequence() < self.from() || base.revision() <= at
     }
 
     /// The oldest revision that can be reached from any of these.
     fn oldest_from(&self, bases: &[Option<&Checkpoint>]) -> Revision {
         let reach = |base: &Option<&Checkpoint>| match base {
-            Some(base) if base.sequence() >= self.from => base.revision().max(self.oldest),
-            _ => self.oldest,
+            Some(base) if base.sequence() >= self.from() => {
+                base.revision().max(self.replay.first_told())
+            }
+            _ => self.replay.first_told(),
         };
-        bases.iter().map(reach).min().unwrap_or(self.oldest)
+        bases
+            .iter()
+            .map(reach)
+            .min()
+            .unwrap_or(self.replay.first_told())
     }
 
     fn not_in_history(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Error {
         Error::NotInHistory {
             revision: at,
             oldest: self.oldest_from(bases),
-            newest: self.tracker.covered,
+            newest: self.replay.covered(),
         }
     }
 
     fn check(&self, at: Revision, bases: &[Option<&Checkpoint>]) -> Result<()> {
         let oldest = self.oldest_from(bases);
-        let is_within = |at: Revision| oldest <= at && at <= self.tracker.covered;
+        let is_within = |at: Revision| oldest <= at && at <= self.replay.covered();
         let Some(gap) = self.gap_at(at) else {
             let is_told = is_within(at);
             return is_told.then_some(()).ok_or(self.not_in_history(at, bases));

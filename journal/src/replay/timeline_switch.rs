@@ -17,22 +17,6 @@ use crate::{
     storage::traits::Storage,
 };
 
-/// Whether a record of `timeline`, which takes a journal that covered `covered` to `revision`, begins
-/// to count anew: what was counted before cannot be told by its revision any more.
-pub(crate) fn counts_anew(timeline: &Timeline, revision: Revision, covered: Revision) -> bool {
-    !timeline.kept || revision < covered
-}
-
-/// The first revision that can be told behind such a record. Where revisions were taken back, what was
-/// changed beyond is still in the state at `revision` itself: the difference that removes it follows.
-pub(crate) fn first_told(revision: Revision, covered: Revision) -> Revision {
-    if revision < covered {
-        revision.next()
-    } else {
-        revision
-    }
-}
-
 /// The record behind which `from` is counted in the newest line of history: that of a timeline, or
 /// the opening of the gap that it lies in. [`Sequence::NONE`]: there is none.
 ///

@@ -69,14 +69,17 @@ impl Tracker {
         self.reached = self.reached.max(self.covered).max(told);
     }
 
+    /// Takes in the next record, which is of changes or has none to tell.
+    pub(crate) fn pass_changes(&mut self, revision: Revision) {
+        if !self.in_difference() {
+            self.covered = self.covered.max(revision);
+        }
+    }
+
     /// Takes in the next record.
     pub(crate) fn apply(&mut self, revision: Revision, entry: &Entry) {
         match entry {
-            Entry::Changes { .. } | Entry::Watermark { .. } => {
-                if !self.in_difference() {
-                    self.covered = self.covered.max(revision);
-                }
-            }
+            Entry::Changes { .. } | Entry::Watermark { .. } => self.pass_changes(revision),
             Entry::Gap {
                 first,
                 last,
