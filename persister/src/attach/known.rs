@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cairn_journal::{Entry, Journal, Reader, Revision, Timeline, Uuid};
+use cairn_journal::{Entry, Journal, Reader, Revision, Timeline, Uuid, replay::Replay};
 
 use crate::cluster::control::ControlKey;
 use crate::cluster::session::Session;
@@ -96,29 +96,30 @@ pub(super) fn changes_beyond(
         changes: 0,
         or_more: false,
     };
-    let mut newest = Revision::NONE;
+    let mut replay = Replay::default();
     let mut records = reader.records_from_revision(common.next());
     while let Some(record) = records.next() {
         let record = match record {
             Err(
                 cairn_journal::Error::NotInHistory { .. } | cairn_journal::Error::Retired { .. },
             ) if !beyond.or_more => {
-                beyond.or_more = true;
+                beyond = Beyond {
+                    changes: 0,
+                    or_more: true,
+                };
+                replay = Replay::default();
                 records = reader.records();
                 continue;
             }
             other => other?,
         };
-        let before = std::mem::replace(&mut newest, record.revision);
-        match record.entry {
+        let step = replay.record(&record);
+        if step.switch.is_some() {
             // What was counted belongs to an older life; only the newest is compared.
-            Entry::Timeline(timeline) if !timeline.kept || record.revision < before => {
-                beyond.changes = 0;
-            }
-            Entry::Changes { changes, .. } if record.revision > common => {
-                beyond.changes += changes.len() as u64;
-            }
-            _ => {}
+            beyond.changes = 0;
+        }
+        if record.revision > common {
+            beyond.changes += record.entry.changes().len() as u64;
         }
     }
     Ok(beyond)

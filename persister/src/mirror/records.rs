@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use cairn_journal::{
-    Change, Entry, Error, GapPhase, GapReason, Reader, Record, Records, Revision, Sequence,
+    Change, Error, Reader, Record, Records, Revision, Sequence,
+    replay::{Effect, Replay},
 };
 
 use crate::mirror::ops::{Kind, Op};
@@ -73,9 +74,7 @@ pub(super) struct Source {
     records: Records,
     /// The last record that was read.
     pub(super) place: Place,
-    /// Within the difference of a gap that is not closed yet. It is told as a whole or, if it was
-    /// begun anew, not at all.
-    in_difference: bool,
+    replay: Replay,
 }
 
 impl Source {
@@ -84,7 +83,7 @@ impl Source {
         Self {
             records,
             place,
-            in_difference: false,
+            replay: Replay::default(),
         }
     }
 
@@ -99,61 +98,41 @@ impl Source {
             return Ok(None);
         };
         self.place = (record.sequence, record.revision);
-        Ok(Some(self.told(record)))
+        Ok(Some(self.told(&record)))
     }
 
-    fn told(&mut self, record: Record) -> Told {
-        match record.entry {
-            Entry::Changes { changes, .. } if !self.in_difference => {
-                Told::Ops(ops(record.revision, changes))
-            }
-            Entry::Gap {
-                phase: GapPhase::Opened,
-                reason,
-                ..
-            } => {
-                self.in_difference = reason != GapReason::Damage;
-                Told::Ops(Vec::new())
-            }
-            // If only markers were lost, the difference goes on.
-            Entry::Lost { first, last, .. } if self.in_difference && first > last => {
-                Told::Ops(Vec::new())
-            }
-            // If a part of the difference was lost, what there is of it is better than nothing.
-            Entry::Gap { .. } | Entry::Lost { .. } if self.in_difference => {
-                self.in_difference = false;
-                Told::State
-            }
-            // What is known within a loss.
-            Entry::Lost { changes, .. } => Told::Ops(ops(record.revision, changes)),
-            _ => Told::Ops(Vec::new()),
+    fn told(&mut self, record: &Record) -> Told {
+        match self.replay.record(record).effect {
+            Effect::Apply => Told::Ops(ops(record.revision, record.entry.changes())),
+            Effect::Hold | Effect::Discard => Told::Ops(Vec::new()),
+            Effect::Resync => Told::State,
         }
     }
 
     /// The place up to which all is told; `None` within a difference.
     pub(super) fn settled(&self) -> Option<Place> {
-        (!self.in_difference).then_some(self.place)
+        (!self.replay.in_snapshot_diff()).then_some(self.place)
     }
 }
 
 /// The mirror operations that the changes of `revision` ask for.
-fn ops(revision: Revision, changes: Vec<Change>) -> Vec<Op> {
-    let op = |change: Change| Op {
+fn ops(revision: Revision, changes: &[Change]) -> Vec<Op> {
+    let op = |change: &Change| Op {
         // A copy: it may wait for long, and would hold the whole record, its values included.
         path: Bytes::copy_from_slice(&change.path),
         revision: change.revision.unwrap_or(revision),
-        kind: match change.op {
+        kind: match &change.op {
             cairn_journal::Op::Set(_) => Kind::Set,
             cairn_journal::Op::Delete => Kind::Delete,
         },
     };
-    changes.into_iter().map(op).collect()
+    changes.iter().map(op).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cairn_journal::{Journal, Location, Options, Timestamp};
+    use cairn_journal::{Entry, GapPhase, GapReason, Journal, Location, Options, Timestamp};
 
     #[test]
     fn a_difference_goes_on_where_only_markers_were_lost() {
@@ -163,7 +142,7 @@ mod tests {
         let mut source = Source::after(records, (Sequence::NONE, Revision::NONE));
         let at = Timestamp(0);
         let mut tell = |revision, entry| {
-            let told = source.told(Record {
+            let told = source.told(&Record {
                 sequence: Sequence(1),
                 revision: Revision(revision),
                 entry,

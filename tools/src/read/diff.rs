@@ -8,7 +8,10 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use cairn_journal::{Change, Entry, GapPhase, GapReason, Revision, Sequence, Timeline};
+use cairn_journal::{
+    Change, Entry, Revision, Sequence, Timeline,
+    replay::{Effect, Replay},
+};
 use itertools::{EitherOrBoth, Itertools as _};
 
 use crate::read::filter::{Filter, Point};
@@ -63,25 +66,26 @@ impl History {
             }
             Source::Segment(_) | Source::Foreign(_) => {}
         }
+        let mut replay = Replay::default();
         for record in source.records(None)? {
             let record = record?;
-            match &record.entry {
-                Entry::Timeline(timeline) => {
-                    if !timeline.kept {
-                        history = Self {
-                            after: record.revision,
-                            newest: record.revision,
-                            begin: record.sequence,
-                            ..Self::default()
-                        };
-                    }
-                    history.timeline = Some(timeline.clone());
-                }
-                Entry::Gap { first, last, .. } | Entry::Lost { first, last, .. } => {
-                    history.miss(*first, *last);
+            let step = replay.record(&record);
+            if step.switch.is_some_and(|switch| !switch.kept) {
+                history = Self {
+                    after: record.revision,
+                    newest: record.revision,
+                    begin: record.sequence,
+                    ..Self::default()
+                };
+            }
+            match (&record.entry, step.unseen) {
+                (Entry::Timeline(timeline), _) => history.timeline = Some(timeline.clone()),
+                (_, Some(unseen)) => {
+                    let gap = unseen.gap();
+                    history.miss(gap.first, gap.last);
                     history.newest = history.newest.max(record.revision);
                 }
-                Entry::Changes { .. } | Entry::Watermark { .. } => {
+                (Entry::Changes { .. } | Entry::Watermark { .. }, None) => {
                     if record.revision < history.newest {
                         history.miss(record.revision, history.newest);
                     }
@@ -227,7 +231,7 @@ struct Events<'a, S> {
     begin: Sequence,
     seen: &'a S,
     filter: &'a Filter,
-    in_gap: bool,
+    replay: Replay,
     newest: Revision,
     ahead: VecDeque<Event>,
     /// The rest of the record that was read last.
@@ -246,7 +250,7 @@ impl<'a, S: Fn(Revision) -> bool> Events<'a, S> {
             begin,
             seen,
             filter,
-            in_gap: false,
+            replay: Replay::default(),
             newest: Revision::NONE,
             ahead: VecDeque::new(),
             shared: VecDeque::new(),
@@ -281,13 +285,11 @@ impl<'a, S: Fn(Revision) -> bool> Events<'a, S> {
         }
         for record in self.records.by_ref() {
             let record = record?;
+            let step = self.replay.record(&record);
             match record.entry {
-                Entry::Gap { phase, reason, .. } => {
-                    self.in_gap = phase == GapPhase::Opened && reason != GapReason::Damage;
-                }
                 Entry::Changes { changes, .. }
                     if record.sequence > self.begin
-                        && !self.in_gap
+                        && step.effect == Effect::Apply
                         && record.revision >= self.newest =>
                 {
                     self.newest = record.revision;

@@ -2,7 +2,11 @@
 
 use std::io::Write;
 
-use cairn_journal::{Checkpoint, Entry, GapPhase, Record, Sequence, State, inspect::SegmentFile};
+use cairn_journal::{
+    Checkpoint, Record, Sequence, State,
+    inspect::SegmentFile,
+    replay::{Effect, Replay},
+};
 
 use crate::forms::form::Form;
 use crate::read::checkpoint::state_of;
@@ -110,8 +114,8 @@ fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
 /// Applies all records up to a point, by their revisions or times.
 fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
     let mut state = State::default();
-    let mut difference: Vec<Record> = Vec::new();
-    let mut in_gap = false;
+    let mut held: Vec<Record> = Vec::new();
+    let mut replay = Replay::default();
     for record in source.records(None)? {
         let record = record?;
         let is_beyond = match at {
@@ -123,17 +127,14 @@ fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
             continue;
         }
         state.revision = state.revision.max(record.revision);
-        match &record.entry {
-            Entry::Gap { phase, reason, .. } => {
-                in_gap = *phase == GapPhase::Opened && *reason != cairn_journal::GapReason::Damage;
-                for record in difference.drain(..) {
-                    if *phase == GapPhase::Closed {
-                        apply(&mut state, &record);
-                    }
-                }
+        match replay.record(&record).effect {
+            Effect::Apply => apply(&mut state, &record),
+            Effect::Hold => held.push(record),
+            Effect::Discard => held.clear(),
+            Effect::Resync => {
+                apply(&mut state, &record);
+                held.drain(..).for_each(|record| apply(&mut state, &record));
             }
-            Entry::Changes { .. } if in_gap => difference.push(record),
-            _ => apply(&mut state, &record),
         }
     }
     if let Some(Point::Revision(at)) = at {

@@ -9,6 +9,7 @@ use std::io;
 
 use cairn_journal::{
     Change, Entry, GapPhase, GapReason, Journal, NewRecord, Op, Revision, Sequence, Timestamp,
+    replay::{Effect, Replay},
 };
 
 use crate::forms::text::Line;
@@ -111,7 +112,8 @@ pub struct Writer<'a> {
     /// Whether the changes of `pending` are older than `newest`: part of a gap's difference.
     falling: bool,
     /// Whether a gap that the input spoke of is open.
-    in_gap: bool,
+    /// What was read so far means, in the journal that it comes from.
+    replay: Replay,
     pending: Vec<Change>,
     pending_bytes: usize,
     pending_at: Timestamp,
@@ -129,7 +131,7 @@ impl<'a> Writer<'a> {
             loaded: Loaded::default(),
             newest: Revision::NONE,
             falling: false,
-            in_gap: false,
+            replay: Replay::default(),
             pending: Vec::new(),
             pending_bytes: 0,
             pending_at: Timestamp(0),
@@ -171,12 +173,13 @@ impl<'a> Writer<'a> {
         revision: Revision,
         mut entry: Entry,
     ) -> Result<(), LoadError> {
+        let step = self.replay.take(Sequence::NONE, revision, entry.marker());
         let mut known = (Vec::new(), Timestamp(0));
         let record = match entry {
             Entry::Changes {
                 changes,
                 observed_at,
-            } if !self.in_gap => {
+            } if step.effect == Effect::Apply => {
                 for change in changes {
                     let line = Line {
                         revision: change.revision.unwrap_or(revision),
@@ -216,8 +219,7 @@ impl<'a> Writer<'a> {
         self.commit_if_due()
     }
 
-    /// The record to be written for an entry of another journal, unless it is left out. Takes note
-    /// of gaps, and counts.
+    /// The record to be written for an entry of another journal, unless it is left out. Counts.
     fn record_of(&mut self, revision: Revision, entry: Entry) -> Option<NewRecord> {
         Some(match entry {
             // A part of a gap's difference.
@@ -239,21 +241,14 @@ impl<'a> Writer<'a> {
                 phase: GapPhase::Opened,
                 reason,
                 observed_at,
-            } => {
-                // Damage is no difference: what follows it are ordinary events.
-                self.in_gap = reason != GapReason::Damage;
-                NewRecord::gap_opened(first, last, reason, observed_at)
-            }
+            } => NewRecord::gap_opened(first, last, reason, observed_at),
             Entry::Gap {
                 first,
                 last,
                 phase: GapPhase::Closed,
                 reason,
                 observed_at,
-            } => {
-                self.in_gap = false;
-                NewRecord::gap_closed(first, last, reason, observed_at)
-            }
+            } => NewRecord::gap_closed(first, last, reason, observed_at),
             Entry::Lost {
                 first,
                 last,
