@@ -14,11 +14,11 @@ use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use crate::attach::known::theirs;
+use crate::attach::sides::remote_cluster;
 use crate::cluster::budget::bytes_of;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::{Cluster, Session};
-use crate::config::{Config, Target};
+use crate::config::{Config, Endpoint};
 use crate::error::Error;
 use crate::identity::lineage::Outcome;
 
@@ -42,7 +42,7 @@ pub fn repair<C: Cluster>(config: &Config, cluster: &C) -> Result<(), Error> {
         donors.push(Box::new(JournalDonor::new(dir)));
     }
     // An embedded cluster has just begun: it remembers nothing.
-    if matches!(config.target, Target::Remote(_)) {
+    if matches!(config.endpoint, Endpoint::Remote(_)) {
         donors.push(Box::new(ClusterDonor::new(cluster.clone())));
     }
     let report = cairn_journal::repair_from(&config.journal, &mut donors)?;
@@ -102,9 +102,9 @@ impl<C: Cluster> ClusterDonor<C> {
 
     async fn look(&self) -> Result<Reached<C::Session>, Error> {
         let session = self.cluster.open().await?;
-        let (theirs, newest) = theirs(&session).await?;
+        let (remote, newest) = remote_cluster(&session).await?;
         let restoring = |outcome: &Outcome| matches!(outcome, Outcome::Restoring { .. });
-        Ok(match theirs.identity {
+        Ok(match remote.identity {
             // While a restore is under way its revisions do not say yet what they are going to say.
             Some(identity)
                 if !identity

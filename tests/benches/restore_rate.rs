@@ -22,7 +22,7 @@ use cairn_client::{Client, Revision};
 use cairn_journal::{Change, Journal, NewRecord, Options, Timestamp};
 use cairn_persister::cluster::Cluster;
 use cairn_persister::cluster::doozer::Doozer;
-use cairn_persister::restore::{Restored, Source, Wish, restore};
+use cairn_persister::restore::{RestoreOptions, Restored, Source, restore};
 use cairn_tests::Lite;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::Semaphore;
@@ -37,7 +37,7 @@ const ROUNDS: usize = 5;
 /// How many requests a restore has in flight where there are NOPs among them.
 const WITH_NOPS: usize = 512;
 
-/// The first revision that a fresh cluster gives a restore: 58 are its own, and one is the mark's.
+/// The first revision that a fresh cluster gives a restore: 58 are its own, and one is the claim's.
 const FIRST: i64 = 60;
 
 /// How long one measurement may take: far longer than it should.
@@ -109,12 +109,12 @@ impl History {
     async fn restored(self, source: &Source, in_flight: usize) -> Result<(Duration, Duration)> {
         let lite = Lite::start()?;
         let session = Doozer::new(lite.uri.clone(), 1).open().await?;
-        let wish = Wish {
+        let options = RestoreOptions {
             in_flight: Some(in_flight),
-            ..Wish::default()
+            ..RestoreOptions::default()
         };
         let begun = Instant::now();
-        match restore(&session, source, &wish).await? {
+        match restore(&session, source, &options).await? {
             Restored::Done(summary) => {
                 ensure!(summary.shifted.is_empty(), "{:?}", summary.shifted.first());
                 ensure!(summary.surprise.is_none(), "{:?}", summary.surprise);

@@ -5,15 +5,15 @@ use std::path::Path;
 use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
 use futures::Stream;
 
-use crate::attach::difference;
-use crate::attach::known::{changes_beyond, identified, ours};
+use crate::attach::sides::{changes_beyond, identified, local_history};
+use crate::attach::snapshot_diff;
 use crate::cluster::control::ControlKey;
 use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::followed::Followed;
 use crate::cluster::session::{Cluster, Session};
 use crate::cluster::write::Expect;
 use crate::error::Error;
-use crate::identity::decision::{Attach, Ours, Refusal, Theirs, decide};
+use crate::identity::decision::{Attach, LocalHistory, Refusal, RemoteCluster, decide};
 use crate::identity::lineage::{Identity, Outcome};
 
 /// A stream of everything that happens in a cluster.
@@ -50,8 +50,8 @@ pub(super) enum Tried<S> {
 pub(super) struct Attempt<'a, S> {
     session: S,
     journal: &'a Journal,
-    ours: Ours,
-    theirs: Theirs,
+    local: LocalHistory,
+    remote: RemoteCluster,
     identified_at: Revision,
     /// Asks the taking of a state to end.
     stop: &'a Stop,
@@ -63,13 +63,13 @@ impl<'a, S: Session> Attempt<'a, S> {
         journal: &'a Journal,
         stop: &'a Stop,
     ) -> Result<Self, Error> {
-        let (session, theirs, identified_at) = identified(&cluster.open().await?).await?;
-        let ours = tokio::task::block_in_place(|| ours(journal))?;
+        let (session, remote, identified_at) = identified(&cluster.open().await?).await?;
+        let local = tokio::task::block_in_place(|| local_history(journal))?;
         Ok(Self {
             session,
             journal,
-            ours,
-            theirs,
+            local,
+            remote,
             identified_at,
             stop,
         })
@@ -81,19 +81,19 @@ impl<'a, S: Session> Attempt<'a, S> {
         take_state: Option<GapReason>,
         accept_loss: bool,
     ) -> Result<Tried<S>, Error> {
-        match decide(&self.ours, &self.theirs) {
+        match decide(&self.local, &self.remote) {
             Attach::Refuse(refusal) => self.refuse(refusal),
             Attach::RolledBack { common } => {
                 let refusal = Refusal::RolledBack {
-                    ours: self.ours.bound_to.clone().unwrap_or_default(),
-                    newest: self.ours.newest,
+                    local: self.local.bound_to.clone().unwrap_or_default(),
+                    newest: self.local.newest,
                     common,
                 };
                 self.refuse(refusal)
             }
             Attach::Behind => Ok(Tried::Wait(format!(
                 "this node is at revision {}, the journal at {}: the node lags",
-                self.theirs.newest, self.ours.newest
+                self.remote.newest, self.local.newest
             ))),
             Attach::Unfinished(identity) => Ok(Tried::Wait(format!(
                 "the cluster is being restored ({identity}); if that restore was interrupted: {}",
@@ -110,12 +110,12 @@ impl<'a, S: Session> Attempt<'a, S> {
             }
             Attach::Continue(identity) => {
                 tracing::info!(cluster = %identity, "the cluster was restored with its revisions: going on");
-                commit(self.journal, binding(&identity, self.ours.newest))?;
+                commit(self.journal, binding(&identity, self.local.newest))?;
                 self.go_on(identity, take_state).await
             }
             Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
             Attach::Resume => {
-                let identity = self.theirs.identity.clone();
+                let identity = self.remote.identity.clone();
                 let lost = || ClusterError::Refused("the cluster lost its identity".to_owned());
                 self.go_on(identity.ok_or_else(lost)?, take_state).await
             }
@@ -128,7 +128,7 @@ impl<'a, S: Session> Attempt<'a, S> {
             refusal: Box::new(refusal),
             journal: Path::to_owned(self.journal.dir()),
         };
-        if nameless && self.theirs.newest < self.ours.newest {
+        if nameless && self.remote.newest < self.local.newest {
             return Ok(Tried::Nameless(refused));
         }
         Err(refused)
@@ -156,7 +156,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         common: Revision,
         accept_loss: bool,
     ) -> Result<Tried<S>, Error> {
-        let newest = self.ours.newest;
+        let newest = self.local.newest;
         let beyond = tokio::task::block_in_place(|| changes_beyond(self.journal, common))?;
         if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
             return Err(Error::WouldLose(format!(
@@ -168,7 +168,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         let first = first_unknown(&identity, newest, common);
         let marker = |revision| Some(binding(&identity, revision));
         let reason = GapReason::HistoryDiscarded;
-        let taken = difference::take(
+        let taken = snapshot_diff::take(
             &self.session,
             self.journal,
             first,
@@ -201,7 +201,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         if let Some((first, reason)) = lacking {
             let (session, stop) = (&self.session, self.stop);
             let taken =
-                difference::take(session, self.journal, first, reason, |_| None, stop).await?;
+                snapshot_diff::take(session, self.journal, first, reason, |_| None, stop).await?;
             return after(self.session, identity, taken).await;
         }
         let stream: Changes = Box::new(self.session.follow(next));
@@ -238,7 +238,7 @@ fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Rev
 async fn after<S: Session>(
     session: S,
     identity: Identity,
-    taken: difference::Taken,
+    taken: snapshot_diff::Taken,
 ) -> Result<Tried<S>, Error> {
     let (session, now, identified_at) = identified(&session).await?;
     if now.identity.is_none_or(|now| now.id != identity.id) {

@@ -5,8 +5,8 @@
 //! been published by then.
 
 pub mod attempt;
-pub mod difference;
-pub mod known;
+pub mod sides;
+pub mod snapshot_diff;
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::attempt::{Attached, Attempt, Tried};
-use crate::cluster::backoff::Patience;
+use crate::cluster::backoff::Backoff;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::Cluster;
 use crate::error::Error;
@@ -37,7 +37,7 @@ pub async fn attach<C: Cluster>(
     accept_loss: bool,
     cancel: &CancellationToken,
 ) -> Result<Option<Attached<C::Session>>, Error> {
-    let mut patience = Patience::new();
+    let mut backoff = Backoff::new();
     let mut nameless = Nameless::default();
     let stop = StopWith::new(cancel);
     loop {
@@ -65,7 +65,7 @@ pub async fn attach<C: Cluster>(
             Err(error @ Error::Cluster(ClusterError::HistoryDiscarded)) => error.to_string(),
             Err(error) => return Err(error),
         };
-        let pause = patience.pause();
+        let pause = backoff.pause();
         tracing::warn!(reason = why, "not attached; trying again in {pause:?}");
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),

@@ -7,11 +7,11 @@
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
-use crate::cluster::budget::Room;
+use crate::cluster::budget::ByteBudget;
 use crate::cluster::error::Result as ClusterResult;
 use crate::cluster::followed::Followed;
 
-/// How many revisions are read ahead, and with the bytes that [`Room`] has. With more, reading stops,
+/// How many revisions are read ahead, and with the bytes that [`ByteBudget`] has. With more, reading stops,
 /// and if the cluster then forgets them, there is a gap.
 const READ_AHEAD_REVISIONS: usize = 65_536;
 
@@ -21,7 +21,7 @@ pub fn read_ahead(
 ) -> impl Stream<Item = ClusterResult<Followed>> + Send + Unpin {
     let (to, mut from) = mpsc::channel(READ_AHEAD_REVISIONS);
     tokio::spawn(async move {
-        let room = Room::new();
+        let budget = ByteBudget::new();
         loop {
             let item = tokio::select! {
                 item = stream.next() => item,
@@ -29,7 +29,7 @@ pub fn read_ahead(
             };
             let Some(item) = item else { break };
             let changes = item.as_ref().map_or(&[][..], |followed| &followed.changes);
-            let held = room.take(changes).await;
+            let held = budget.take(changes).await;
             if to.send((item, held)).await.is_err() {
                 break;
             }

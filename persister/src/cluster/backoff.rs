@@ -9,11 +9,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Doubling pauses with jitter.
 #[derive(Debug)]
-pub struct Patience {
+pub struct Backoff {
     bound: Duration,
 }
 
-impl Patience {
+impl Backoff {
     /// Starts with a short pause.
     #[must_use]
     pub fn new() -> Self {
@@ -30,7 +30,7 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for Backoff {
     fn default() -> Self {
         Self::new()
     }

@@ -9,30 +9,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// of the greatest size.
 pub const IN_FLIGHT_BYTES: usize = 64 << 20;
 
-/// Room for the bytes of changes that are on their way: [`IN_FLIGHT_BYTES`].
+/// Bounds the bytes of changes that are on their way: [`IN_FLIGHT_BYTES`].
 #[derive(Debug)]
-pub struct Room(Arc<Semaphore>);
+pub struct ByteBudget(Arc<Semaphore>);
 
-impl Room {
+impl ByteBudget {
     /// All of it is free.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Semaphore::new(IN_FLIGHT_BYTES)))
     }
 
-    /// Waits until there is room for `changes`, and takes it until the permit is dropped.
+    /// Waits until `changes` fit into it; they count until the permit is dropped.
     pub async fn take(&self, changes: &[Change]) -> OwnedSemaphorePermit {
         let bytes: usize = changes.iter().map(bytes_of).sum();
-        // What is larger than all the room there is goes alone.
+        // A change that is larger than the whole budget goes alone.
         let permits = u32::try_from(bytes.clamp(1, IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
         Arc::clone(&self.0)
             .acquire_many_owned(permits)
             .await
-            .expect("the room is never closed")
+            .expect("the budget is never closed")
     }
 }
 
-impl Default for Room {
+impl Default for ByteBudget {
     fn default() -> Self {
         Self::new()
     }

@@ -16,7 +16,7 @@ use crate::cluster::control::Id;
 use crate::maintenance::policy::Policy;
 use crate::mirror::MirrorMode;
 use crate::restore::command::Request;
-use crate::restore::options::{At, Wish};
+use crate::restore::options::{At, RestoreOptions};
 
 /// How far behind the journal may be while `/readyz` still says yes.
 const DEFAULT_READY_LAG: Duration = Duration::from_secs(10);
@@ -41,17 +41,17 @@ pub struct Config {
     /// The number of this persister.
     pub id: Id,
     /// Where the cluster is.
-    pub target: Target,
+    pub endpoint: Endpoint,
     /// Where the journal is.
     pub journal: PathBuf,
     /// How the journal is written.
     pub options: cairn_journal::Options,
     /// When checkpoints are made, and what is kept of history.
-    pub upkeep: Policy,
+    pub maintenance: Policy,
     /// Whether to restore an empty cluster first.
     pub restore: bool,
     /// How to restore.
-    pub wish: Wish,
+    pub restore_options: RestoreOptions,
     /// Whether to repair a damaged journal first.
     pub repair: bool,
     /// Journals of other persisters that may still have what was lost.
@@ -70,7 +70,7 @@ pub struct Config {
 
 /// Where the cluster is.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub enum Endpoint {
     /// Somewhere else.
     Remote(Address),
     /// In this process, listening here.
@@ -169,15 +169,15 @@ impl Config {
         } = line;
         let settings = line.settings.or(file);
         let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
-        let target = if embedded {
+        let endpoint = if embedded {
             let default = DEFAULT_SOCKET.parse().expect("the default address is one");
-            Target::Embedded(settings.embedded_listen.unwrap_or(default))
+            Endpoint::Embedded(settings.embedded_listen.unwrap_or(default))
         } else {
-            Target::Remote(cluster(&settings))
+            Endpoint::Remote(cluster(&settings))
         };
-        let wish = Wish {
+        let restore_options = RestoreOptions {
             accept_loss,
-            ..wish(&settings)?
+            ..restore_options(&settings)?
         };
         let mut options = cairn_journal::Options::default();
         options.idle_watermark = Some(IDLE_WATERMARK);
@@ -187,16 +187,16 @@ impl Config {
         options.validate()?;
         Ok(Self {
             id,
-            target,
+            endpoint,
             journal: settings
                 .journal
                 .clone()
                 .unwrap_or_else(|| PathBuf::from(format!("journal-{id}"))),
             options,
-            upkeep: upkeep(&settings),
+            maintenance: maintenance(&settings),
             // An embedded cluster is empty at every start: its durable state is the journal.
             restore: restore || embedded,
-            wish,
+            restore_options,
             repair,
             repair_from,
             accept_loss,
@@ -208,7 +208,7 @@ impl Config {
     }
 }
 
-fn upkeep(settings: &Settings) -> Policy {
+fn maintenance(settings: &Settings) -> Policy {
     let bytes = settings.retain_bytes.map(|bytes| bytes.as_u64());
     let (age, bytes) = match settings.retain {
         Some(Retain::All) => (None, None),
@@ -248,7 +248,7 @@ pub fn restore_request(
     }
     let settings = line.settings.clone().or(file);
     let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));
-    let wish = wish(&settings)?;
+    let restore_options = restore_options(&settings)?;
     let cluster = cluster(&settings);
     for prefix in &args.prefix {
         let checked = cluster.rules().check_prefix(prefix);
@@ -263,32 +263,32 @@ pub fn restore_request(
             .or_else(named)
             .ok_or(ConfigError::NoJournal)?,
         dry_run: args.dry_run,
-        wish: Wish {
+        options: RestoreOptions {
             at: match (args.at_revision, args.at_time) {
                 (Some(revision), _) => At::Revision(Revision(revision)),
-                (None, Some(time)) => At::Moment(time),
+                (None, Some(time)) => At::Time(time),
                 (None, None) => At::Newest,
             },
             prefixes: args.prefix.clone(),
             merge: args.merge,
             accept_loss: line.accept_loss,
-            ..wish
+            ..restore_options
         },
     })
 }
 
 /// How to restore, as far as it is a setting.
-fn wish(settings: &Settings) -> Result<Wish, ConfigError> {
+fn restore_options(settings: &Settings) -> Result<RestoreOptions, ConfigError> {
     let wait = settings.restore_wait.unwrap_or(DEFAULT_RESTORE_WAIT);
     if wait > LONGEST_RESTORE_WAIT {
         return Err(ConfigError::WaitTooLong(LONGEST_RESTORE_WAIT));
     }
     let bytes = settings.max_value_bytes.map(|size| size.as_u64());
-    Ok(Wish {
+    Ok(RestoreOptions {
         in_flight: settings.in_flight.map(usize::from),
         max_value_bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
         wait_for_others: wait,
-        ..Wish::default()
+        ..RestoreOptions::default()
     })
 }
 
@@ -318,7 +318,7 @@ mod tests {
         let config = config(&["persister", "--id", "3", "--embedded"], "").expect("valid");
         assert!(config.restore);
         assert_eq!(config.journal, PathBuf::from("journal-3"));
-        assert!(matches!(config.target, Target::Embedded(_)));
+        assert!(matches!(config.endpoint, Endpoint::Embedded(_)));
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(config.ready_lag, Duration::from_secs(3));
         assert_eq!(config.options.segment_bytes, 32 << 20);
         assert!(!config.wait_for_room);
-        let Target::Remote(address) = config.target else {
+        let Endpoint::Remote(address) = config.endpoint else {
             panic!("not embedded");
         };
         assert_eq!(address.to_string(), "doozer:?ca=10.0.0.1:8046");
@@ -357,7 +357,7 @@ mod tests {
             let line = [&["persister", "--id", "1"], args].concat();
             let config = config(&line, file).expect("valid");
             let expected = Retention { age, bytes };
-            assert_eq!(config.upkeep.retention, expected, "{args:?} {file}");
+            assert_eq!(config.maintenance.retention, expected, "{args:?} {file}");
         }
         assert!(toml::from_str::<Settings>("retain = \"some\"").is_err());
     }

@@ -9,7 +9,7 @@ use crate::identity::lineage::{ANCESTORS, Ancestor, Choice, Identity, Origin, Ou
 
 /// What the journal knows when it attaches.
 #[derive(Clone, Debug, Default)]
-pub struct Ours {
+pub struct LocalHistory {
     /// The identity of the cluster it followed; `None` if it never followed one.
     pub bound_to: Option<String>,
     /// The newest revision that it covers; 0 in an empty journal.
@@ -18,7 +18,7 @@ pub struct Ours {
     pub ancestors: Vec<Ancestor>,
 }
 
-impl Ours {
+impl LocalHistory {
     /// A new identity for a cluster in which `by` restores the state at `at` from a journal that
     /// knows this.
     #[must_use]
@@ -43,7 +43,7 @@ impl Ours {
 
 /// What the cluster says when we attach.
 #[derive(Clone, Debug)]
-pub struct Theirs {
+pub struct RemoteCluster {
     /// Its identity; `None` if no persister ever attached.
     pub identity: Option<Identity>,
     /// The newest revision of the node we reached.
@@ -94,24 +94,24 @@ pub enum Attach {
 pub enum Refusal {
     /// The cluster has no identity, ours had: it was reset.
     #[error(
-        "this journal holds the history of cluster {ours} up to revision {newest}, but the cluster \
+        "this journal holds the history of cluster {local} up to revision {newest}, but the cluster \
          has no identity: it was reset, or it is another one"
     )]
     Reset {
         /// The identity that the journal is bound to.
-        ours: String,
+        local: String,
         /// The newest revision in the journal.
         newest: Revision,
     },
     /// The cluster is ours, and is at an older revision than it was.
     #[error(
-        "this journal holds the history of cluster {ours} up to revision {newest}, but that cluster is back at \
+        "this journal holds the history of cluster {local} up to revision {newest}, but that cluster is back at \
          revision {common}: it was restored from a backup of its own, or lost what it had acknowledged. What it \
          writes from now on has the revisions of what this journal holds"
     )]
     RolledBack {
         /// The identity of both.
-        ours: String,
+        local: String,
         /// The newest revision in the journal.
         newest: Revision,
         /// The newest revision of the cluster.
@@ -119,43 +119,43 @@ pub enum Refusal {
     },
     /// The cluster has another identity, and ours is not its parent.
     #[error(
-        "this journal holds the history of cluster {ours} up to revision {newest}, but this is \
-         cluster {theirs}"
+        "this journal holds the history of cluster {local} up to revision {newest}, but this is \
+         cluster {remote}"
     )]
     Foreign {
         /// The identity that the journal is bound to.
-        ours: String,
+        local: String,
         /// The newest revision in the journal.
         newest: Revision,
         /// The identity of the cluster.
-        theirs: Identity,
+        remote: Identity,
     },
 }
 
-/// What a journal that knows `ours` does with a cluster that says `theirs`.
+/// What a journal that knows `local` does with a cluster that says `remote`.
 #[must_use]
-pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
-    let Some(bound_to) = &ours.bound_to else {
-        return match &theirs.identity {
+pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
+    let Some(bound_to) = &local.bound_to else {
+        return match &remote.identity {
             None => Attach::Name,
             Some(identity) if is_unfinished(identity) => Attach::Unfinished(identity.clone()),
             Some(identity) => Attach::Bind(identity.clone()),
         };
     };
-    let Some(identity) = &theirs.identity else {
+    let Some(identity) = &remote.identity else {
         return Attach::Refuse(Refusal::Reset {
-            ours: bound_to.clone(),
-            newest: ours.newest,
+            local: bound_to.clone(),
+            newest: local.newest,
         });
     };
     if identity.id == *bound_to {
         return if is_unfinished(identity) {
             Attach::Unfinished(identity.clone())
-        } else if theirs.newest < ours.newest && theirs.may_roll_back {
+        } else if remote.newest < local.newest && remote.may_roll_back {
             Attach::RolledBack {
-                common: theirs.newest,
+                common: remote.newest,
             }
-        } else if theirs.newest < ours.newest {
+        } else if remote.newest < local.newest {
             Attach::Behind
         } else {
             Attach::Resume
@@ -163,9 +163,9 @@ pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
     }
     let Some(common) = identity.descends_from(bound_to) else {
         return Attach::Refuse(Refusal::Foreign {
-            ours: bound_to.clone(),
-            newest: ours.newest,
-            theirs: identity.clone(),
+            local: bound_to.clone(),
+            newest: local.newest,
+            remote: identity.clone(),
         });
     };
     let identity = identity.clone();
@@ -173,7 +173,7 @@ pub fn decide(ours: &Ours, theirs: &Theirs) -> Attach {
     match &identity.origin {
         _ if is_unfinished(&identity) => Attach::Unfinished(identity),
         Some(origin)
-            if is_parent(origin) && origin.outcome == Outcome::Kept && ours.newest == common =>
+            if is_parent(origin) && origin.outcome == Outcome::Kept && local.newest == common =>
         {
             Attach::Continue(identity)
         }
@@ -193,16 +193,16 @@ mod tests {
     use super::*;
     use cairn_journal::Timestamp;
 
-    fn ours(bound_to: Option<&str>, newest: i64) -> Ours {
-        Ours {
+    fn local(bound_to: Option<&str>, newest: i64) -> LocalHistory {
+        LocalHistory {
             bound_to: bound_to.map(str::to_owned),
             newest: Revision(newest),
             ancestors: Vec::new(),
         }
     }
 
-    fn theirs(identity: Option<&str>, newest: i64) -> Theirs {
-        Theirs {
+    fn remote(identity: Option<&str>, newest: i64) -> RemoteCluster {
+        RemoteCluster {
             identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
             newest: Revision(newest),
             may_roll_back: false,
@@ -211,8 +211,8 @@ mod tests {
 
     #[test]
     fn a_first_attach_names_or_binds() {
-        assert_eq!(decide(&ours(None, 0), &theirs(None, 58)), Attach::Name);
-        let Attach::Bind(identity) = decide(&ours(None, 0), &theirs(Some("a"), 58)) else {
+        assert_eq!(decide(&local(None, 0), &remote(None, 58)), Attach::Name);
+        let Attach::Bind(identity) = decide(&local(None, 0), &remote(Some("a"), 58)) else {
             panic!("an empty journal binds itself to a named cluster");
         };
         assert_eq!(identity.id, "a");
@@ -220,35 +220,35 @@ mod tests {
 
     #[test]
     fn our_own_cluster_is_resumed_and_a_lagging_node_waited_for() {
-        let us = ours(Some("a"), 100);
-        assert_eq!(decide(&us, &theirs(Some("a"), 100)), Attach::Resume);
-        assert_eq!(decide(&us, &theirs(Some("a"), 200)), Attach::Resume);
-        assert_eq!(decide(&us, &theirs(Some("a"), 99)), Attach::Behind);
+        let us = local(Some("a"), 100);
+        assert_eq!(decide(&us, &remote(Some("a"), 100)), Attach::Resume);
+        assert_eq!(decide(&us, &remote(Some("a"), 200)), Attach::Resume);
+        assert_eq!(decide(&us, &remote(Some("a"), 99)), Attach::Behind);
     }
 
     #[test]
     fn a_cluster_that_can_go_back_and_has_is_not_waited_for() {
-        let theirs = |newest| Theirs {
+        let remote = |newest| RemoteCluster {
             may_roll_back: true,
-            ..theirs(Some("a"), newest)
+            ..remote(Some("a"), newest)
         };
-        let us = ours(Some("a"), 100);
-        assert_eq!(decide(&us, &theirs(100)), Attach::Resume);
+        let us = local(Some("a"), 100);
+        assert_eq!(decide(&us, &remote(100)), Attach::Resume);
         let common = Revision(99);
-        assert_eq!(decide(&us, &theirs(99)), Attach::RolledBack { common });
+        assert_eq!(decide(&us, &remote(99)), Attach::RolledBack { common });
     }
 
     #[test]
     fn a_reset_or_foreign_cluster_is_refused_even_when_its_revisions_are_newer() {
-        let us = ours(Some("a"), 100);
+        let us = local(Some("a"), 100);
         for newest in [1, 100, 1_000_000] {
             assert!(matches!(
-                decide(&us, &theirs(None, newest)),
+                decide(&us, &remote(None, newest)),
                 Attach::Refuse(Refusal::Reset { .. })
             ));
             for other in ["b", "c from b at 100 kept"] {
                 assert!(matches!(
-                    decide(&us, &theirs(Some(other), newest)),
+                    decide(&us, &remote(Some(other), newest)),
                     Attach::Refuse(Refusal::Foreign { .. })
                 ));
             }
@@ -257,30 +257,30 @@ mod tests {
 
     #[test]
     fn a_restored_cluster_is_followed_by_its_lineage() {
-        let kept = theirs(Some("b from a at 100 kept"), 200);
+        let kept = remote(Some("b from a at 100 kept"), 200);
         assert!(matches!(
-            decide(&ours(Some("a"), 100), &kept),
+            decide(&local(Some("a"), 100), &kept),
             Attach::Continue(_)
         ));
         // We hold something that the restore did not have, or lack deletes that it had.
         for newest in [99, 101] {
             assert!(matches!(
-                decide(&ours(Some("a"), newest), &kept),
+                decide(&local(Some("a"), newest), &kept),
                 Attach::Rebase { .. }
             ));
         }
-        let shifted = theirs(Some("b from a at 100 shifted"), 200);
+        let shifted = remote(Some("b from a at 100 shifted"), 200);
         assert!(matches!(
-            decide(&ours(Some("a"), 60), &shifted),
+            decide(&local(Some("a"), 60), &shifted),
             Attach::Rebase { .. }
         ));
-        let restoring = theirs(Some("b from a at 100 restoring j"), 80);
+        let restoring = remote(Some("b from a at 100 restoring j"), 80);
         assert!(matches!(
-            decide(&ours(Some("a"), 60), &restoring),
+            decide(&local(Some("a"), 60), &restoring),
             Attach::Unfinished(_)
         ));
         assert!(matches!(
-            decide(&ours(None, 0), &restoring),
+            decide(&local(None, 0), &restoring),
             Attach::Unfinished(_)
         ));
     }
@@ -290,8 +290,8 @@ mod tests {
     fn a_part_has_nothing_in_common_with_any_journal() {
         let part = Identity::parse(b"b from a at 100 part").expect("a valid form");
         for newest in [60, 100, 140] {
-            let theirs = theirs(Some("b from a at 100 part"), 200);
-            let Attach::Rebase { common, .. } = decide(&ours(Some("a"), newest), &theirs) else {
+            let remote = remote(Some("b from a at 100 part"), 200);
+            let Attach::Rebase { common, .. } = decide(&local(Some("a"), newest), &remote) else {
                 panic!("it is a descendant");
             };
             assert_eq!(common, Revision::NONE);
@@ -305,9 +305,9 @@ mod tests {
     /// already bound to it: then it is simply their own.
     #[test]
     fn a_journal_already_bound_to_the_restored_cluster_resumes() {
-        let us = ours(Some("b"), 150);
+        let us = local(Some("b"), 150);
         assert_eq!(
-            decide(&us, &theirs(Some("b from a at 100 kept"), 200)),
+            decide(&us, &remote(Some("b from a at 100 kept"), 200)),
             Attach::Resume
         );
     }
@@ -315,21 +315,21 @@ mod tests {
     /// A standby that was away for two restores has not become a stranger.
     #[test]
     fn a_descendant_of_any_generation_is_recognised() {
-        let grandchild = theirs(Some("c from b at 200 kept after a@100 z@50"), 300);
+        let grandchild = remote(Some("c from b at 200 kept after a@100 z@50"), 300);
         for (bound_to, known) in [("b", 200), ("a", 100), ("z", 50)] {
-            let Attach::Rebase { common, .. } = decide(&ours(Some(bound_to), 250), &grandchild)
+            let Attach::Rebase { common, .. } = decide(&local(Some(bound_to), 250), &grandchild)
             else {
                 panic!("{bound_to} is an ancestor");
             };
             assert_eq!(common, Revision(known));
         }
         assert!(matches!(
-            decide(&ours(Some("y"), 250), &grandchild),
+            decide(&local(Some("y"), 250), &grandchild),
             Attach::Refuse(Refusal::Foreign { .. })
         ));
         // Even at the very revision: what happened in between is not known.
         assert!(matches!(
-            decide(&ours(Some("a"), 100), &grandchild),
+            decide(&local(Some("a"), 100), &grandchild),
             Attach::Rebase { .. }
         ));
     }
@@ -339,12 +339,12 @@ mod tests {
         let identity = Identity::parse(b"c from b at 200 kept after a@100").expect("a valid form");
         let timeline = identity.timeline(Timestamp(0));
         let ancestors = Ancestor::parse_all(&timeline.parent.expect("it has a parent"));
-        let ours = Ours {
+        let local = LocalHistory {
             bound_to: Some(timeline.id),
             newest: Revision(300),
             ancestors,
         };
-        let next = ours.restoring(ours.newest, "j".to_owned(), Vec::new(), Choice::Newest);
+        let next = local.restoring(local.newest, "j".to_owned(), Vec::new(), Choice::Newest);
         let (_, lineage) = next
             .to_string()
             .split_once(' ')

@@ -17,6 +17,6 @@ pub mod holder;
 pub mod lineage;
 pub mod written;
 
-pub use decision::{Attach, Ours, Refusal, Theirs, decide};
+pub use decision::{Attach, LocalHistory, Refusal, RemoteCluster, decide};
 pub use lineage::{ANCESTORS, Ancestor, Choice, Identity, Origin, Outcome};
 pub use written::ParseError;

@@ -7,7 +7,7 @@
 //! * Records go only behind a checkpoint that was read in full (the journal sees to that). So
 //!   *whoever needs what was before the oldest record begins with a checkpoint*:
 //!   [`attach`](crate::attach) for whether there is anything in the journal and what it holds beyond a
-//!   restore, [`difference`](crate::attach::difference) and the restore for the state, and the
+//!   restore, the [snapshot diff](crate::attach::snapshot_diff) and the restore for the state, and the
 //!   [mirror](crate::mirror::backlog), whose place may be among what has gone.
 //! * What fails here is said loudly, counted, and tried again; it does not end a persister whose
 //!   journal still takes records.
@@ -29,13 +29,13 @@ use crate::observe::vitals::Vitals;
 
 /// The thread that does it.
 #[derive(Debug)]
-pub struct Upkeep {
+pub struct Maintenance {
     bell: Arc<Bell>,
     stop: Stop,
     thread: JoinHandle<()>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Starts for a journal that was just opened.
     ///
     /// # Errors

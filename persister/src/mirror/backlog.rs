@@ -84,19 +84,19 @@ impl Progress {
     }
 }
 
-/// What the mirror is owed.
+/// What the mirror still has to be told.
 #[derive(Debug)]
-pub struct Owed {
+pub struct Backlog {
     /// What is behind the place where the mirror has to be taken up.
     source: Source,
     /// First with the state, and then with what is behind the place once more: somebody may wait for a delete of
     /// which the state shows nothing.
-    begins_with_state: bool,
+    begins_with_resync: bool,
     /// How far the mirror is complete as it is.
     pub progress: Progress,
 }
 
-impl Owed {
+impl Backlog {
     /// Reads the progress from the cluster; where there is none that helps, begins with the state
     /// and says so.
     ///
@@ -112,7 +112,7 @@ impl Owed {
         let (sequence, revision) = source.place;
         if let Some(progress) = known.filter(|known| known.place() == source.place) {
             return Ok(Self {
-                begins_with_state: progress.incomplete,
+                begins_with_resync: progress.incomplete,
                 source,
                 progress,
             });
@@ -133,7 +133,7 @@ impl Owed {
             .write(&key, Expect::Any, progress.to_string().into())
             .await?;
         Ok(Self {
-            begins_with_state: true,
+            begins_with_resync: true,
             source,
             progress,
         })
@@ -159,16 +159,16 @@ fn source(journal: &Journal, known: Option<Progress>) -> Result<Source, cairn_jo
     Ok(Source::after(reader.records_from(place.0.next()), place))
 }
 
-/// Reads what the mirror is owed, for as long as a session lasts. Blocks.
+/// Reads the backlog, and what becomes durable, for as long as a session lasts. Blocks.
 #[derive(Debug)]
-pub struct Reading<S> {
+pub struct BacklogReader<S> {
     /// The session that the mirror is written to.
     pub session: S,
     /// Whose mirror.
     pub id: Id,
     /// Told the newest durable sequence.
     pub durable: watch::Receiver<Sequence>,
-    /// Takes what is owed.
+    /// Takes the operations.
     pub to: mpsc::Sender<Batch>,
     /// Ends reading early, wherever it is.
     pub ending: Ending,
@@ -192,29 +192,29 @@ impl Ending {
 /// Whether there is anybody left to hand on to.
 type Go = std::ops::ControlFlow<()>;
 
-impl<S: Session> Reading<S> {
-    /// Hands on what is owed and what comes to be, until nobody is there to tell of more or to take
+impl<S: Session> BacklogReader<S> {
+    /// Hands on the backlog and what becomes durable, until nobody is there to tell of more or to take
     /// it.
     ///
     /// # Errors
     /// The journal's, or the cluster's.
-    pub fn run(mut self, journal: &Journal, owed: Owed) -> Result<(), Error> {
-        match self.hand_on(journal, owed) {
+    pub fn run(mut self, journal: &Journal, backlog: Backlog) -> Result<(), Error> {
+        match self.hand_on(journal, backlog) {
             Err(Error::Journal(cairn_journal::Error::Stopped)) => Ok(()),
             other => other,
         }
     }
 
-    fn hand_on(&mut self, journal: &Journal, owed: Owed) -> Result<(), Error> {
+    fn hand_on(&mut self, journal: &Journal, backlog: Backlog) -> Result<(), Error> {
         let reader = journal.reader()?;
         let mut pending = Pending {
-            progress: owed.progress,
+            progress: backlog.progress,
             ops: Vec::new(),
             dirty: false,
             to: self.to.clone(),
         };
-        let mut source = owed.source;
-        if owed.begins_with_state
+        let mut source = backlog.source;
+        if backlog.begins_with_resync
             && (self.whole(journal, &mut pending)?.is_none()
                 || pending.send(Some(source.place)).is_break())
         {
@@ -291,7 +291,7 @@ impl<S: Session> Reading<S> {
         }
         let stop = &self.ending.busy;
         stop.check()?;
-        let place = resync::lead_to_state(journal, shown, stop, |op| {
+        let place = resync::resync(journal, shown, stop, |op| {
             pending.ops.push(op);
             !pending.is_full() || pending.send(None).is_continue()
         })?;

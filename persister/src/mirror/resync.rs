@@ -29,7 +29,7 @@ use crate::mirror::records::Place;
 ///
 /// # Errors
 /// The journal's; [`cairn_journal::Error::Stopped`].
-pub(super) fn lead_to_state(
+pub(super) fn resync(
     journal: &Journal,
     shown: Sorter,
     stop: &Stop,
@@ -141,7 +141,7 @@ mod tests {
             shown.push(entry)?;
         }
         let mut ops = Vec::new();
-        let place = lead_to_state(&journal, shown, &Stop::new(), |op| {
+        let place = resync(&journal, shown, &Stop::new(), |op| {
             ops.push((op.kind, op.path, op.revision.0));
             true
         })?;
@@ -170,7 +170,7 @@ mod tests {
         stop.ask();
         let change = vec![Change::set("/a", "x")];
         journal.append_and_commit(NewRecord::changes(Revision(1), change, Timestamp::now()))?;
-        let ended = lead_to_state(&journal, journal.sorter()?, &stop, |_| true);
+        let ended = resync(&journal, journal.sorter()?, &stop, |_| true);
         assert!(matches!(ended, Err(cairn_journal::Error::Stopped)));
         Ok(())
     }

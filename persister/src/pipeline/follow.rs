@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::budget::Room;
+use crate::cluster::budget::ByteBudget;
 use crate::cluster::capabilities::Liveness;
 use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::followed::{Followed, Touched};
@@ -77,7 +77,7 @@ impl<S: Session> Follower<'_, S> {
         to: mpsc::Sender<Seen>,
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
-        let room = Room::new();
+        let budget = ByteBudget::new();
         let mut goal: Option<Revision> = None;
         let mut deadline = Instant::now();
         loop {
@@ -125,18 +125,23 @@ impl<S: Session> Follower<'_, S> {
                 .seen(followed.revision, !followed.changes.is_empty());
             if followed.changes.is_empty() {
                 self.note_position(&to, POSITION_EVERY).await;
-            } else if !self.hand_on(&room, &to, followed).await {
+            } else if !self.hand_on(&budget, &to, followed).await {
                 return Ok(Ended::JournalGone);
             }
         }
     }
 
     /// Hands one revision to the journal; `false` if the journal is gone.
-    async fn hand_on(&mut self, room: &Room, to: &mpsc::Sender<Seen>, followed: Followed) -> bool {
+    async fn hand_on(
+        &mut self,
+        budget: &ByteBudget,
+        to: &mpsc::Sender<Seen>,
+        followed: Followed,
+    ) -> bool {
         let Followed {
             revision, changes, ..
         } = followed;
-        let permit = room.take(&changes).await;
+        let permit = budget.take(&changes).await;
         self.journaled = revision;
         let record = NewRecord::changes(revision, changes, Timestamp::now());
         to.send(Seen::Record(record, permit)).await.is_ok()

@@ -4,7 +4,7 @@
 //! ```text
 //!  session ──▶ follow ──Seen──▶ journal ──durable──▶ announce ──▶ session   (watermark)
 //!              (task)           (thread)    │        (task)
-//!                                 disk ─────┴──▶ owed ──Batch──▶ mirror ──▶ session   (paths)
+//!                                 disk ─────┴──▶ backlog ──Batch──▶ mirror ──▶ session   (paths)
 //!                                              (thread)         (task)
 //! ```
 //!
@@ -48,7 +48,7 @@ use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::holder::Holder;
 use crate::mirror::MirrorMode;
-use crate::mirror::backlog::{Ending, Owed, Progress, Reading};
+use crate::mirror::backlog::{Backlog, BacklogReader, Ending, Progress};
 use crate::mirror::write::Mirror;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::announce::{MIRRORED_EVERY, announce};
@@ -241,10 +241,10 @@ impl Publishers {
         durable: watch::Receiver<Sequence>,
         vitals: &Arc<Vitals>,
     ) -> Result<(), Error> {
-        let owed = Owed::read(session, id, journal).await?;
-        let (complete, completions) = watch::channel(owed.progress);
+        let backlog = Backlog::read(session, id, journal).await?;
+        let (complete, completions) = watch::channel(backlog.progress);
         let (to, batches) = mpsc::channel(MIRROR_BATCHES);
-        let reading = Reading {
+        let reading = BacklogReader {
             session: session.clone(),
             id,
             durable,
@@ -253,7 +253,7 @@ impl Publishers {
         };
         let journal = Arc::clone(journal);
         self.tasks
-            .spawn_blocking(move || reading.run(&journal, owed));
+            .spawn_blocking(move || reading.run(&journal, backlog));
         self.tasks
             .spawn(async move { Ok(mirror.run(batches, complete).await?) });
         self.tasks.spawn({

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::address::Address;
-use crate::cluster::backoff::Patience;
+use crate::cluster::backoff::Backoff;
 use crate::cluster::connect::{Task, connect};
 use crate::cluster::control::Id;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::{Cluster, Session};
 use crate::error::Error;
+use crate::restore::dry_run::{DryRun, dry_run};
 use crate::restore::election::{self, Ended};
-use crate::restore::forecast::{Forecast, forecast};
 use crate::restore::job::restore;
-use crate::restore::options::Wish;
+use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::Restored;
 use crate::restore::plan::Reason;
 use crate::restore::report::Report;
@@ -34,7 +34,7 @@ pub struct Request {
     /// The journal's directory.
     pub journal: PathBuf,
     /// What to restore.
-    pub wish: Wish,
+    pub options: RestoreOptions,
     /// Only say what would be done.
     pub dry_run: bool,
 }
@@ -72,15 +72,15 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
         tracing::info!("the journal is in use, or read-only: restoring what is in it now");
     }
     // What is wanted is found out once: a moment takes reading the journal.
-    let wish = tokio::task::block_in_place(|| source.settled(&request.wish))?;
+    let options = tokio::task::block_in_place(|| source.settled(&request.options))?;
     // A cluster that is not there to begin with is not waited for: somebody is waiting for us.
     let mut session = cluster.open().await?;
     if request.dry_run {
-        return Ok(Report::forecast(forecast(&session, &source, &wish).await?));
+        return Ok(Report::dry_run(dry_run(&session, &source, &options).await?));
     }
-    let mut patience = Patience::new();
+    let mut backoff = Backoff::new();
     loop {
-        let why = match attempt(&session, &source, &wish).await {
+        let why = match attempt(&session, &source, &options).await {
             Ok(Some(report)) => return Ok(report),
             Ok(None) => "another restore went first".to_owned(),
             Err(Error::Cluster(
@@ -88,14 +88,14 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
             )) => error.to_string(),
             Err(other) => return Err(other),
         };
-        if wish.merge {
+        if options.merge {
             tracing::warn!(
                 "what a merge had written by now counts as there already: what it overwrote is listed above, not in the report"
             );
         }
         let away = Instant::now();
         loop {
-            let pause = patience.pause();
+            let pause = backoff.pause();
             tracing::warn!(why, "not restored yet; trying again in {pause:?}");
             tokio::time::sleep(pause).await;
             match cluster.open().await {
@@ -115,9 +115,9 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
 async fn attempt<S: Session>(
     session: &S,
     source: &Source,
-    wish: &Wish,
+    options: &RestoreOptions,
 ) -> Result<Option<Report>, Error> {
-    let identity = match restore(session, source, wish).await? {
+    let identity = match restore(session, source, options).await? {
         Restored::Wait(identity) => identity,
         restored => return Ok(Some(Report::restored(restored))),
     };
@@ -126,7 +126,7 @@ async fn attempt<S: Session>(
         Ended::Otherwise => None,
         Ended::Dead => {
             let reason = Reason::OthersRestore(identity);
-            Some(Report::forecast(Forecast::Nothing(reason)))
+            Some(Report::dry_run(DryRun::Nothing(reason)))
         }
     })
 }

@@ -10,11 +10,11 @@ use futures::StreamExt;
 use crate::cluster::session::Session;
 use crate::cluster::write::Expect;
 use crate::error::Error;
-use crate::restore::bar::Progress;
+use crate::restore::apply::Item;
+use crate::restore::claim::RestoreClaim;
 use crate::restore::digest::Digest;
-use crate::restore::fill::Item;
-use crate::restore::mark::Mark;
 use crate::restore::outcome::Shifted;
+use crate::restore::progress_bar::Bar;
 use crate::restore::source::Files;
 
 /// How many keys are named.
@@ -40,19 +40,19 @@ pub(super) struct Found {
 
 /// Looks at all keys of the cluster, and takes those out of `files` that are there already.
 /// `before`: what overruled restores were bringing back.
-/// `mark`: the one that is kept alive meanwhile.
+/// `claim`: the one that is kept alive meanwhile.
 pub(super) async fn look<S: Session>(
     session: &S,
     files: &mut Files,
     before: &Before,
-    mut mark: Option<&mut Mark<'_, S>>,
+    mut claim: Option<&mut RestoreClaim<'_, S>>,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
     let mut live = session.snapshot(session.revision().await?);
     while let Some(live) = live.next().await {
         let live = live?;
-        if let Some(mark) = &mut mark {
-            mark.refresh().await?;
+        if let Some(claim) = &mut claim {
+            claim.refresh().await?;
         }
         let is_left_over = || before.contains(&(live.path.clone(), live.value.clone()));
         match files.get(&live.path) {
@@ -96,19 +96,19 @@ impl Found {
     }
 }
 
-/// The digest of all keys of the cluster, while the mark is kept alive.
+/// The digest of all keys of the cluster, while the claim is kept alive.
 pub(super) async fn digest<S: Session>(
     session: &S,
-    mark: &mut Mark<'_, S>,
+    claim: &mut RestoreClaim<'_, S>,
     expected: &Digest,
 ) -> Result<Digest, Error> {
-    let mut progress = Progress::new("comparing", expected.keys);
+    let mut progress = Bar::new("comparing", expected.keys);
     let mut digest = Digest::default();
     let mut live = session.snapshot(session.revision().await?);
     while let Some(live) = live.next().await {
         let live = live?;
         digest.add(&live.path, &live.value);
-        mark.refresh().await?;
+        claim.refresh().await?;
         progress.one();
     }
     progress.done();

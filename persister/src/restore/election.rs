@@ -1,6 +1,6 @@
 //! Which of several restores goes on: the one whose journal has the highest revision.
 //!
-//! There is no vote and no list of members. A mark in the cluster is a bid ([`mark`](crate::restore::mark)): whoever has
+//! There is no vote and no list of members. A claim in the cluster is a bid ([`claim`](crate::restore::claim)): whoever has
 //! more overwrites it, at any time until the restore is finished ([`plan`](crate::restore::plan::plan)), and whoever has less
 //! waits. Bids cost a revision each, and a lonely restorer makes one. It then stands for a moment
 //! before the first key is written, so that persisters which start together do not take each other's work
@@ -23,21 +23,21 @@ use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
 
-use crate::restore::mark::SENT_WITHIN;
+use crate::restore::claim::SENT_WITHIN;
 
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
 /// restoring: about ten a second. A restore writes hundreds a second.
 const CHATTER: u64 = 10 * STALE_AFTER.as_secs();
 
 /// How long a restore that was overruled must have written nothing. What it sends, it sends within
-/// [`SENT_WITHIN`] of a moment at which its mark still stood; the rest is the way to the server.
+/// [`SENT_WITHIN`] of a moment at which its claim still held; the rest is the way to the server.
 const QUIET: Duration = SENT_WITHIN.saturating_add(Duration::from_secs(1));
 
 /// How long that may take.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 
 /// Whether somebody is at work on the restore that was found when the cluster was at `at`: creates keys,
-/// writes the mark again, or consumes revisions by the hundred. Looks for as long as a living restore
+/// writes the claim again, or consumes revisions by the hundred. Looks for as long as a living restore
 /// would not pause.
 pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
     let until = Instant::now() + STALE_AFTER;
@@ -61,18 +61,18 @@ pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bo
 /// How a restore that went first ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The identity is another one: it has finished, was taken over, or has taken its mark back.
+    /// The identity is another one: it has finished, was taken over, or has taken its claim back.
     Otherwise,
     /// Nobody has gone on with it for longer than a living restore would pause.
     Dead,
 }
 
-/// Waits for the end of the restore whose mark is `mark`, as long as it takes.
-pub(super) async fn end_of<S: Session>(session: &S, mark: &Identity) -> Result<Ended, Error> {
-    let mark = mark.to_string();
+/// Waits for the end of the restore whose claim is `claim`, as long as it takes.
+pub(super) async fn end_of<S: Session>(session: &S, claim: &Identity) -> Result<Ended, Error> {
+    let claim = claim.to_string();
     // What happens before the stream begins is seen by reading, what happens later by the stream.
     let mut stream = session.follow(session.revision().await?.next());
-    let still = |value: Option<&[u8]>| value == Some(mark.as_bytes());
+    let still = |value: Option<&[u8]>| value == Some(claim.as_bytes());
     let now = session.read(&ControlKey::Identity).await?;
     if !still(now.as_ref().map(|control| &control.value[..])) {
         return Ok(Ended::Otherwise);

@@ -4,23 +4,23 @@ use std::time::Instant;
 
 use cairn_journal::Revision;
 
-use crate::attach::known::theirs;
+use crate::attach::sides::remote_cluster;
 use crate::cluster::error::{Conflict, Error as ClusterError};
 use crate::cluster::session::Session;
 use crate::error::Error;
-use crate::identity::decision::Theirs;
+use crate::identity::decision::RemoteCluster;
 use crate::identity::lineage::{Choice, Identity, Outcome};
+use crate::restore::apply::Work;
+use crate::restore::claim::RestoreClaim;
 use crate::restore::digest::Digest;
-use crate::restore::fill::Work;
-use crate::restore::mark::Mark;
-use crate::restore::options::Wish;
+use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::{Restored, Summary};
-use crate::restore::plan::{Permission, Plan, Reason, Stance, overruled, plan};
+use crate::restore::plan::{Permission, Plan, Reason, Takeover, overruled, plan};
 use crate::restore::prepare::{
     explained, first_keys, max_value_bytes, merge_of, refuse_if_lacking,
 };
-use crate::restore::source::{Intent, Source, Wanted};
-use crate::restore::{compare, election, fill, fit, load, merge};
+use crate::restore::source::{Source, Target, TargetState};
+use crate::restore::{apply, compare, election, load, merge, validate};
 
 /// How many keys are in flight, unless told otherwise, where the order of writes is kept.
 const IN_FLIGHT: usize = 64;
@@ -31,7 +31,7 @@ const MERGE_IN_FLIGHT: usize = 8;
 /// How often keys that a restore which we overruled wrote at the last moment are put right.
 const ROUNDS: usize = 3;
 
-/// Restores what `wish` says from `source`, if that is called for.
+/// Restores what `options` says from `source`, if that is called for.
 ///
 /// # Errors
 /// The cluster's, the journal's; [`ClusterError::Conflict`] if somebody else was faster, and it
@@ -41,64 +41,68 @@ const ROUNDS: usize = 3;
 pub async fn restore<S: Session>(
     session: &S,
     source: &Source,
-    wish: &Wish,
+    options: &RestoreOptions,
 ) -> Result<Restored, Error> {
-    let (theirs, at_start) = theirs(session).await?;
-    let intent = tokio::task::block_in_place(|| source.intent(wish))?;
+    let (remote, at_start) = remote_cluster(session).await?;
+    let target = tokio::task::block_in_place(|| source.target(options))?;
     let may = Permission {
-        merge: wish.merge,
-        accept_loss: wish.accept_loss,
+        merge: options.merge,
+        accept_loss: options.accept_loss,
     };
-    let (mut identity, stance) = match plan(source.ours(), &intent, &theirs, source.by(), may) {
+    let (mut identity, takeover) = match plan(source.local(), &target, &remote, source.by(), may) {
         Plan::Nothing(reason) => return Ok(Restored::Nothing(reason)),
         Plan::Wait(identity) => return Ok(Restored::Wait(identity)),
-        Plan::Merge => return merge(session, source, &intent, wish).await,
+        Plan::Merge => return merge(session, source, &target, options).await,
         Plan::Begin => {
             let keys = first_keys(session, at_start).await?;
             if !keys.is_empty() {
-                if wish.merge {
-                    return merge(session, source, &intent, wish).await;
+                if options.merge {
+                    return merge(session, source, &target, options).await;
                 }
                 return Ok(Restored::Nothing(Reason::NotEmpty(keys)));
             }
             (None, None)
         }
-        Plan::TakeUp(identity, stance) => (Some(identity), Some(stance)),
+        Plan::TakeUp(identity, takeover) => (Some(identity), Some(takeover)),
     };
-    if let Some(Stance::Same | Stance::Lesser) = stance {
+    if let Some(Takeover::Same | Takeover::Lesser) = takeover {
         tracing::info!("another persister restores this cluster; looking whether it is at work");
         if election::is_alive(session, at_start).await? {
             return Err(ClusterError::Conflict(Conflict::Key).into());
         }
         tracing::warn!("it has not written for long: taking its work up");
     }
-    refuse_if_lacking(source, &intent, wish)?;
+    refuse_if_lacking(source, &target, options)?;
     let rules = session.rules();
-    let wanted = tokio::task::block_in_place(|| source.wanted(&rules, &intent))?;
-    fit::each_part_is_there(&rules, &wanted.files, &intent)?;
-    fit::check(&rules, &wanted.files, max_value_bytes(session, wish).await?)?;
-    tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %intent.at, "restoring");
+    let wanted = tokio::task::block_in_place(|| source.target_state(&rules, &target))?;
+    validate::each_part_is_there(&rules, &wanted.files, &target)?;
+    validate::validate(
+        &rules,
+        &wanted.files,
+        max_value_bytes(session, options).await?,
+    )?;
+    tracing::info!(keys = wanted.digest.keys, hash = %wanted.digest, at = %target.at, "restoring");
 
     let begun = identity.take().unwrap_or_else(Identity::generate);
-    let over = match (&begun.origin, stance) {
-        (Some(origin), Some(stance)) => overruled(source.ours(), origin, stance),
+    let over = match (&begun.origin, takeover) {
+        (Some(origin), Some(takeover)) => overruled(source.local(), origin, takeover),
         _ => Vec::new(),
     };
     let mine = Identity {
         id: begun.id,
-        ..source.ours().restoring(
-            intent.at,
+        ..source.local().restoring(
+            target.at,
             source.by().to_owned(),
             over.clone(),
-            intent.choice.clone(),
+            target.choice.clone(),
         )
     };
-    if session.capabilities().loads && stance.is_none() && theirs.identity.is_none() {
+    if session.capabilities().loads && takeover.is_none() && remote.identity.is_none() {
         return Ok(Restored::Done(
             load::load(session, source, wanted, mine).await?,
         ));
     }
-    if let Some(Stance::Overrule | Stance::Lesser) = stance {
+    if let Some(Takeover::Overrule | Takeover::Lesser) = takeover {
         // Nothing is touched that others may have written.
         let before = tokio::task::block_in_place(|| explained(source, &over))?;
         let mut files = wanted.files.clone();
@@ -113,11 +117,11 @@ pub async fn restore<S: Session>(
     let job = Job {
         session,
         source,
-        intent: &intent,
-        wish,
-        theirs: &theirs,
+        target: &target,
+        options,
+        remote: &remote,
         overruled: over,
-        stance,
+        takeover,
     };
     job.run(mine, wanted).await
 }
@@ -126,32 +130,32 @@ pub async fn restore<S: Session>(
 struct Job<'a, S> {
     session: &'a S,
     source: &'a Source,
-    intent: &'a Intent,
-    wish: &'a Wish,
-    theirs: &'a Theirs,
-    stance: Option<Stance>,
+    target: &'a Target,
+    options: &'a RestoreOptions,
+    remote: &'a RemoteCluster,
+    takeover: Option<Takeover>,
     /// The states of the restores that were taken over, by us or by whoever began this one.
     overruled: Vec<Revision>,
 }
 
 impl<S: Session> Job<'_, S> {
-    async fn run(self, mine: Identity, wanted: Wanted) -> Result<Restored, Error> {
-        let mut mark = Mark::set(self.session, self.theirs, &mine).await?;
-        let is_bid = matches!(self.stance, None | Some(Stance::Overrule));
+    async fn run(self, mine: Identity, wanted: TargetState) -> Result<Restored, Error> {
+        let mut claim = RestoreClaim::set(self.session, self.remote, &mine).await?;
+        let is_bid = matches!(self.takeover, None | Some(Takeover::Overrule));
         let alone = self.session.capabilities().loads;
-        if is_bid && !alone && self.intent.choice == Choice::Newest {
-            mark.stand(self.wish.wait_for_others).await?;
+        if is_bid && !alone && self.target.choice == Choice::Newest {
+            claim.hold(self.options.wait_for_others).await?;
         }
         // Also if it was overruled in an earlier attempt of ours: that may be a moment ago.
-        let takes_over = self.stance == Some(Stance::Overrule) || !self.overruled.is_empty();
+        let takes_over = self.takeover == Some(Takeover::Overrule) || !self.overruled.is_empty();
         if takes_over && !election::is_quiet_at_last(self.session).await? {
             return Err(ClusterError::Conflict(Conflict::Key).into());
         }
         let before = tokio::task::block_in_place(|| explained(self.source, &self.overruled))?;
-        let newest = self.source.ours().newest;
+        let newest = self.source.local().newest;
         let mut summary = Summary {
             digest: wanted.digest,
-            at: self.intent.at,
+            at: self.target.at,
             newest,
             ..Summary::default()
         };
@@ -164,15 +168,15 @@ impl<S: Session> Job<'_, S> {
                 Some(files) => files,
                 None => {
                     tokio::task::block_in_place(|| {
-                        self.source.wanted(&self.session.rules(), self.intent)
+                        self.source.target_state(&self.session.rules(), self.target)
                     })?
                     .files
                 }
             };
-            let found = compare::look(self.session, &mut wanted, &before, Some(&mut mark)).await?;
+            let found = compare::look(self.session, &mut wanted, &before, Some(&mut claim)).await?;
             if !found.foreign.is_empty() {
-                if self.stance.is_none() {
-                    mark.withdraw().await?;
+                if self.takeover.is_none() {
+                    claim.withdraw().await?;
                     return Ok(Restored::Nothing(Reason::NotEmpty(found.foreign)));
                 }
                 return Err(self.differs(&summary.digest, None).await);
@@ -186,13 +190,13 @@ impl<S: Session> Job<'_, S> {
                 items,
                 deletes: found.deletes,
                 upto: newest,
-                in_flight: self.wish.in_flight.unwrap_or(in_order),
+                in_flight: self.options.in_flight.unwrap_or(in_order),
             };
-            let filled = fill::fill(self.session, &mut mark, work).await?;
-            summary.shifted.extend(filled.shifted);
-            summary.surprise = summary.surprise.or(filled.surprise);
+            let applied = apply::apply(self.session, &mut claim, work).await?;
+            summary.shifted.extend(applied.shifted);
+            summary.surprise = summary.surprise.or(applied.surprise);
             summary.took = begun.elapsed();
-            let there = compare::digest(self.session, &mut mark, &summary.digest).await?;
+            let there = compare::digest(self.session, &mut claim, &summary.digest).await?;
             if there == summary.digest {
                 break;
             }
@@ -202,19 +206,20 @@ impl<S: Session> Job<'_, S> {
             tracing::warn!("the restore that was taken over has written again: putting that right");
         }
         tracing::info!(keys = summary.digest.keys, hash = %summary.digest, "the cluster equals the journal");
-        summary.identity = mine.finished(match self.intent.choice {
+        summary.identity = mine.finished(match self.target.choice {
             Choice::Only(_) => Outcome::Part,
             _ if summary.shifted.is_empty() => Outcome::Kept,
             _ => Outcome::Shifted,
         });
-        summary.counter = mark.finish(&summary.identity).await?;
+        summary.counter = claim.finish(&summary.identity).await?;
         tracing::info!(cluster = %summary.identity, revision = %summary.counter, "restored");
         Ok(Restored::Done(summary))
     }
 
     async fn differs(&self, expected: &Digest, found: Option<Digest>) -> Error {
-        let wanted =
-            tokio::task::block_in_place(|| self.source.wanted(&self.session.rules(), self.intent));
+        let wanted = tokio::task::block_in_place(|| {
+            self.source.target_state(&self.session.rules(), self.target)
+        });
         let files = match wanted {
             Ok(wanted) => wanted.files,
             Err(error) => return error.into(),
@@ -234,17 +239,17 @@ impl<S: Session> Job<'_, S> {
 async fn merge<S: Session>(
     session: &S,
     source: &Source,
-    intent: &Intent,
-    wish: &Wish,
+    target: &Target,
+    options: &RestoreOptions,
 ) -> Result<Restored, Error> {
-    let (wanted, merge) = merge_of(session, source, intent, wish).await?;
+    let (wanted, merge) = merge_of(session, source, target, options).await?;
     let begun = Instant::now();
-    let newest = source.ours().newest;
-    let in_flight = wish.in_flight.unwrap_or(MERGE_IN_FLIGHT).max(1);
+    let newest = source.local().newest;
+    let in_flight = options.in_flight.unwrap_or(MERGE_IN_FLIGHT).max(1);
     let merge = merge::apply(session, &wanted.files, newest, in_flight, merge).await?;
     let summary = Summary {
         digest: wanted.digest,
-        at: intent.at,
+        at: target.at,
         newest,
         counter: merge.counter,
         written: (merge.created.len() + merge.overwritten.len()) as u64,

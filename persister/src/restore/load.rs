@@ -12,16 +12,16 @@ use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::lineage::{Identity, Outcome};
 use crate::restore::outcome::Summary;
-use crate::restore::source::{Files, Source, Wanted};
+use crate::restore::source::{Files, Source, TargetState};
 
 /// Loads the whole newest state into a fresh node that nobody else talks to.
 pub(super) async fn load<S: Session>(
     session: &S,
     source: &Source,
-    wanted: Wanted,
+    wanted: TargetState,
     identity: Identity,
 ) -> Result<Summary, Error> {
-    let newest = source.ours().newest;
+    let newest = source.local().newest;
     let (digest, files) = (wanted.digest, wanted.files);
     tokio::task::block_in_place(|| session.load(live(files), newest))?;
     let identity = identity.finished(Outcome::Kept);

@@ -24,8 +24,8 @@ use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::Expect;
 use crate::error::Error;
-use crate::restore::bar::Progress;
 use crate::restore::digest::Digest;
+use crate::restore::progress_bar::Bar;
 use crate::restore::source::Files;
 
 /// How many no-operations are in flight.
@@ -140,7 +140,7 @@ pub(super) async fn apply<S: Session>(
     mut merge: Merge,
 ) -> Result<Merge, Error> {
     let missing = u64::try_from(newest.0 - merge.counter.0).unwrap_or(0);
-    let mut progress = Progress::new("going past the journal's newest revision", missing);
+    let mut progress = Bar::new("going past the journal's newest revision", missing);
     let nops = stream::iter(0..missing).map(|_| session.advance());
     let mut nops = nops.buffer_unordered(NOPS);
     while nops.try_next().await?.is_some() {
@@ -169,7 +169,7 @@ pub(super) async fn apply<S: Session>(
         let value = value(&key.path).unwrap_or_default();
         work.push((key.path.clone(), Expect::At(key.revision), value));
     }
-    let mut progress = Progress::new("merging keys", work.len() as u64);
+    let mut progress = Bar::new("merging keys", work.len() as u64);
     let mut writes = stream::iter(work)
         .map(|(path, expect, value)| async move {
             let written = session.put(&path, expect, value).await;

@@ -18,40 +18,40 @@
 //! |---|---|
 //! | `source` | what the journal has to give |
 //! | `plan` | whether to restore at all (pure) |
-//! | `mark`, `election` | who restores, and whether another one is alive |
-//! | `fit` | whether the cluster can take it |
-//! | `fill` | in which order keys are written, and how many at once |
+//! | `claim`, `election` | who restores, and whether another one is alive |
+//! | `validate` | whether the cluster can take it |
+//! | `apply` | in which order keys are written, and how many at once |
 //! | `compare` | what is there, and whether it is right |
 //! | `merge` | writing into a cluster that has keys |
-//! | `forecast` | what would be done |
+//! | `dry_run` | what would be done |
 //! | `load` | the short way into the cluster in our own process |
 //! | `prepare` | what both find out before the first write |
 //! | `command`, `report` | `persister restore`, and what it prints |
 
-mod bar;
+mod apply;
+mod claim;
 pub mod command;
 mod compare;
 pub mod digest;
+mod dry_run;
 mod election;
-mod fill;
-mod fit;
-mod forecast;
 pub mod job;
 mod load;
-mod mark;
 mod merge;
 pub mod options;
 pub mod outcome;
 mod plan;
 mod prepare;
+mod progress_bar;
 mod report;
 pub mod source;
+mod validate;
 
 pub use command::{Request, run};
-pub use forecast::{Forecast, Outlook, forecast};
+pub use dry_run::{DryRun, Outlook, dry_run};
 pub use job::restore;
 pub use merge::{Merge, Overwritten};
-pub use options::{At, Wish};
+pub use options::{At, RestoreOptions};
 pub use outcome::{Restored, Shifted, Summary};
 pub use plan::Reason;
 pub use report::Report;

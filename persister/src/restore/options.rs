@@ -13,12 +13,12 @@ pub enum At {
     /// The one right after this revision.
     Revision(Revision),
     /// The one before the first change that was observed later than this.
-    Moment(Timestamp),
+    Time(Timestamp),
 }
 
 /// What is to be restored, and how.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct RestoreOptions {
     /// Which state.
     pub at: At,
     /// Only the keys that these prefixes select, as the engine reads a prefix; none: all keys.

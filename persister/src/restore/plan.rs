@@ -13,9 +13,9 @@
 use bytes::Bytes;
 use cairn_journal::Revision;
 
-use crate::identity::decision::{Ours, Theirs};
+use crate::identity::decision::{LocalHistory, RemoteCluster};
 use crate::identity::lineage::{Choice, Identity, Origin, Outcome};
-use crate::restore::source::Intent;
+use crate::restore::source::Target;
 
 /// Why there was nothing to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub(super) enum Plan {
     /// Begin: the identity key is as expected. Emptiness is looked at afterwards.
     Begin,
     /// Go on with what was begun under this identity.
-    TakeUp(Identity, Stance),
+    TakeUp(Identity, Takeover),
     /// Another restore goes first.
     Wait(Identity),
     /// Write into a cluster that has keys.
@@ -105,7 +105,7 @@ pub(super) enum Plan {
 
 /// By what right a restore is taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stance {
+pub(super) enum Takeover {
     /// It is our own: whoever began it had the lock that we have.
     Own,
     /// It is of the same state, by somebody else: only if that one is dead.
@@ -124,16 +124,16 @@ pub(super) struct Permission {
 }
 
 pub(super) fn plan(
-    ours: &Ours,
-    intent: &Intent,
-    theirs: &Theirs,
+    local: &LocalHistory,
+    target: &Target,
+    remote: &RemoteCluster,
     by: &str,
     permission: Permission,
 ) -> Plan {
-    let Some(bound_to) = &ours.bound_to else {
+    let Some(bound_to) = &local.bound_to else {
         return Plan::Nothing(Reason::EmptyJournal);
     };
-    let Some(identity) = &theirs.identity else {
+    let Some(identity) = &remote.identity else {
         return Plan::Begin;
     };
     if let Some(origin) = &identity.origin
@@ -141,26 +141,30 @@ pub(super) fn plan(
             by: who, choice, ..
         } = &origin.outcome
     {
-        let stance =
-            if origin.parent == *bound_to && origin.at == intent.at && *choice == intent.choice {
-                Some(if who == by { Stance::Own } else { Stance::Same })
-            } else if *choice != Choice::Newest || intent.choice != Choice::Newest {
+        let takeover =
+            if origin.parent == *bound_to && origin.at == target.at && *choice == target.choice {
+                Some(if who == by {
+                    Takeover::Own
+                } else {
+                    Takeover::Same
+                })
+            } else if *choice != Choice::Newest || target.choice != Choice::Newest {
                 // Somebody has chosen: who has more is not the question.
                 None
-            } else if outranks(ours, origin) {
-                Some(Stance::Overrule)
+            } else if outranks(local, origin) {
+                Some(Takeover::Overrule)
             } else if origin.parent == *bound_to && permission.accept_loss {
-                Some(Stance::Lesser)
+                Some(Takeover::Lesser)
             } else {
                 None
             };
-        return match stance {
-            Some(stance) => Plan::TakeUp(identity.clone(), stance),
+        return match takeover {
+            Some(takeover) => Plan::TakeUp(identity.clone(), takeover),
             None => Plan::Wait(identity.clone()),
         };
     }
     if identity.id == *bound_to {
-        return match (&intent.choice, permission.merge) {
+        return match (&target.choice, permission.merge) {
             // It has this state, or a newer one: nothing of it is to be brought back.
             (Choice::Newest, _) => Plan::Nothing(Reason::Alive),
             (_, false) => Plan::Nothing(Reason::AliveOtherwise),
@@ -169,7 +173,7 @@ pub(super) fn plan(
     }
     if identity.descends_from(bound_to).is_some() {
         return match &identity.origin {
-            Some(origin) if is_this(origin, bound_to, intent) => {
+            Some(origin) if is_this(origin, bound_to, target) => {
                 Plan::Nothing(Reason::AlreadyRestored(identity.clone()))
             }
             _ if permission.merge => Plan::Merge,
@@ -184,35 +188,39 @@ pub(super) fn plan(
 }
 
 /// Whether this finished restore brought back what is intended.
-fn is_this(origin: &Origin, bound_to: &str, intent: &Intent) -> bool {
+fn is_this(origin: &Origin, bound_to: &str, target: &Target) -> bool {
     let is_whole = matches!(origin.outcome, Outcome::Kept | Outcome::Shifted);
-    let is_whole_wanted = !matches!(intent.choice, Choice::Only(_));
-    origin.parent == bound_to && origin.at == intent.at && is_whole && is_whole_wanted
+    let is_whole_wanted = !matches!(target.choice, Choice::Only(_));
+    origin.parent == bound_to && origin.at == target.at && is_whole && is_whole_wanted
 }
 
 /// Whether a journal has more than the one that `origin` is restored from: a higher revision of the
 /// same life of the cluster, or any of a later life.
-fn outranks(ours: &Ours, origin: &Origin) -> bool {
-    if ours.bound_to.as_ref() == Some(&origin.parent) {
-        return ours.newest > origin.at;
+fn outranks(local: &LocalHistory, origin: &Origin) -> bool {
+    if local.bound_to.as_ref() == Some(&origin.parent) {
+        return local.newest > origin.at;
     }
-    ours.ancestors.iter().any(|a| a.id == origin.parent)
+    local.ancestors.iter().any(|a| a.id == origin.parent)
 }
 
 /// The revisions of the states that overruled restores have brought back in part, if a restore takes up
 /// what `origin` says: those whose work can be told from what others wrote, as they are of the same life
 /// as ours. Lowest first.
-pub(super) fn overruled(ours: &Ours, origin: &Origin, stance: Stance) -> Vec<Revision> {
+pub(super) fn overruled(
+    local: &LocalHistory,
+    origin: &Origin,
+    takeover: Takeover,
+) -> Vec<Revision> {
     let Outcome::Restoring { over, .. } = &origin.outcome else {
         return Vec::new();
     };
-    if ours.bound_to.as_ref() != Some(&origin.parent) {
+    if local.bound_to.as_ref() != Some(&origin.parent) {
         return Vec::new();
     }
     // Whoever overruled them may have died before their work was put right.
-    let last = (stance == Stance::Overrule).then_some(origin.at);
+    let last = (takeover == Takeover::Overrule).then_some(origin.at);
     let mut all: Vec<Revision> = over.iter().copied().chain(last).collect();
-    all.retain(|at| *at < ours.newest);
+    all.retain(|at| *at < local.newest);
     all.sort_unstable();
     all.dedup();
     all
@@ -228,8 +236,8 @@ mod tests {
         accept_loss: false,
     };
 
-    fn ours(bound_to: Option<&str>, newest: i64) -> Ours {
-        Ours {
+    fn local(bound_to: Option<&str>, newest: i64) -> LocalHistory {
+        LocalHistory {
             bound_to: bound_to.map(str::to_owned),
             newest: Revision(newest),
             ancestors: vec![Ancestor {
@@ -240,26 +248,26 @@ mod tests {
     }
 
     fn decided(
-        ours: &Ours,
+        local: &LocalHistory,
         at: i64,
         choice: Choice,
         identity: Option<&str>,
         may: Permission,
     ) -> Plan {
-        let theirs = Theirs {
+        let remote = RemoteCluster {
             identity: identity.map(|text| Identity::parse(text.as_bytes()).expect("a test value")),
             newest: Revision(58),
             may_roll_back: false,
         };
-        let intent = Intent {
+        let target = Target {
             at: Revision(at),
             choice,
         };
-        plan(ours, &intent, &theirs, "mine", may)
+        plan(local, &target, &remote, "mine", may)
     }
 
     fn newest(bound_to: Option<&str>, at: i64, identity: Option<&str>) -> Plan {
-        decided(&ours(bound_to, at), at, Choice::Newest, identity, NO)
+        decided(&local(bound_to, at), at, Choice::Newest, identity, NO)
     }
 
     #[test]
@@ -298,23 +306,23 @@ mod tests {
     /// "another state".
     #[test]
     fn a_second_part_is_added_only_by_a_merge() {
-        let us = ours(Some("a"), 9);
+        let us = local(Some("a"), 9);
         let only = || Choice::Only(vec!["/lib".to_owned()]);
-        let mark = Some("b from a at 9 part");
+        let claim = Some("b from a at 9 part");
         for choice in [only(), Choice::Newest] {
-            let Plan::Nothing(reason) = decided(&us, 9, choice, mark, NO) else {
+            let Plan::Nothing(reason) = decided(&us, 9, choice, claim, NO) else {
                 panic!("it has keys");
             };
             assert!(matches!(reason, Reason::RestoredInPart(_)) && !reason.is_as_wanted());
         }
         let merge = Permission { merge: true, ..NO };
-        assert_eq!(decided(&us, 9, only(), mark, merge), Plan::Merge);
+        assert_eq!(decided(&us, 9, only(), claim, merge), Plan::Merge);
     }
 
     #[test]
     fn an_older_state_is_never_taken_for_the_living_one() {
         let only = || Choice::Only(vec!["/app".to_owned()]);
-        let us = ours(Some("a"), 9);
+        let us = local(Some("a"), 9);
         for choice in [Choice::Revision, only()] {
             assert_eq!(
                 decided(&us, 7, choice, Some("a"), NO),
@@ -336,32 +344,32 @@ mod tests {
 
     #[test]
     fn the_highest_revision_wins_and_the_rest_wait() {
-        let mark = "b from a at 9 restoring another";
-        let stance = |bound_to, at| match newest(Some(bound_to), at, Some(mark)) {
-            Plan::TakeUp(_, stance) => Some(stance),
+        let claim = "b from a at 9 restoring another";
+        let takeover = |bound_to, at| match newest(Some(bound_to), at, Some(claim)) {
+            Plan::TakeUp(_, takeover) => Some(takeover),
             Plan::Wait(_) => None,
             other => panic!("{other:?}"),
         };
-        assert_eq!(stance("a", 9), Some(Stance::Same));
-        assert_eq!(stance("a", 10), Some(Stance::Overrule));
-        assert_eq!(stance("a", 8), None);
-        assert_eq!(stance("x", 100), None, "nothing can be compared");
+        assert_eq!(takeover("a", 9), Some(Takeover::Same));
+        assert_eq!(takeover("a", 10), Some(Takeover::Overrule));
+        assert_eq!(takeover("a", 8), None);
+        assert_eq!(takeover("x", 100), None, "nothing can be compared");
         // A journal of a later life of the cluster, though its revisions began anew.
-        let us = ours(Some("b"), 3);
-        let mark = Some("c from older at 9 restoring another");
+        let us = local(Some("b"), 3);
+        let claim = Some("c from older at 9 restoring another");
         assert!(matches!(
-            decided(&us, 3, Choice::Newest, mark, NO),
-            Plan::TakeUp(_, Stance::Overrule)
+            decided(&us, 3, Choice::Newest, claim, NO),
+            Plan::TakeUp(_, Takeover::Overrule)
         ));
     }
 
     #[test]
     fn our_own_restore_is_taken_up_and_one_with_more_only_with_permission() {
-        let us = ours(Some("a"), 9);
-        let at = |mark, may| decided(&us, 9, Choice::Newest, Some(mark), may);
+        let us = local(Some("a"), 9);
+        let at = |claim, may| decided(&us, 9, Choice::Newest, Some(claim), may);
         assert!(matches!(
             at("b from a at 9 restoring mine", NO),
-            Plan::TakeUp(_, Stance::Own)
+            Plan::TakeUp(_, Takeover::Own)
         ));
         let accept_loss = Permission {
             accept_loss: true,
@@ -369,48 +377,48 @@ mod tests {
         };
         assert!(matches!(
             at("b from a at 12 restoring another", accept_loss),
-            Plan::TakeUp(_, Stance::Lesser)
+            Plan::TakeUp(_, Takeover::Lesser)
         ));
     }
 
     #[test]
     fn whoever_takes_up_a_restore_inherits_what_it_had_overruled() {
-        let us = ours(Some("a"), 9);
-        let over = |mark: &str, stance| {
-            let identity = Identity::parse(mark.as_bytes()).expect("a test value");
+        let us = local(Some("a"), 9);
+        let over = |claim: &str, takeover| {
+            let identity = Identity::parse(claim.as_bytes()).expect("a test value");
             let origin = identity.origin.expect("a test value");
-            let over = overruled(&us, &origin, stance);
+            let over = overruled(&us, &origin, takeover);
             over.iter().map(|at| at.0).collect::<Vec<_>>()
         };
-        let mark = "b from a at 8 restoring another";
-        assert_eq!(over(mark, Stance::Overrule), [8]);
-        let mark = "b from a at 8 restoring another over 5,7";
-        assert_eq!(over(mark, Stance::Overrule), [5, 7, 8]);
-        let mark = "b from a at 9 restoring another over 5,7";
-        assert_eq!(over(mark, Stance::Own), [5, 7]);
-        assert_eq!(over(mark, Stance::Same), [5, 7]);
-        let mark = "b from older at 8 restoring another over 5,7";
-        assert!(over(mark, Stance::Overrule).is_empty(), "another life");
+        let claim = "b from a at 8 restoring another";
+        assert_eq!(over(claim, Takeover::Overrule), [8]);
+        let claim = "b from a at 8 restoring another over 5,7";
+        assert_eq!(over(claim, Takeover::Overrule), [5, 7, 8]);
+        let claim = "b from a at 9 restoring another over 5,7";
+        assert_eq!(over(claim, Takeover::Own), [5, 7]);
+        assert_eq!(over(claim, Takeover::Same), [5, 7]);
+        let claim = "b from older at 8 restoring another over 5,7";
+        assert!(over(claim, Takeover::Overrule).is_empty(), "another life");
     }
 
     #[test]
     fn what_somebody_has_chosen_is_not_overruled() {
-        let us = ours(Some("a"), 9);
-        for mark in [
+        let us = local(Some("a"), 9);
+        for claim in [
             "b from a at 7 restoring another chosen",
             "b from a at 7 restoring another only /app",
         ] {
-            let plan = decided(&us, 9, Choice::Newest, Some(mark), NO);
-            assert!(matches!(plan, Plan::Wait(_)), "{mark}");
+            let plan = decided(&us, 9, Choice::Newest, Some(claim), NO);
+            assert!(matches!(plan, Plan::Wait(_)), "{claim}");
         }
-        let mark = Some("b from a at 7 restoring another chosen");
+        let claim = Some("b from a at 7 restoring another chosen");
         assert!(matches!(
-            decided(&us, 7, Choice::Revision, mark, NO),
-            Plan::TakeUp(_, Stance::Same)
+            decided(&us, 7, Choice::Revision, claim, NO),
+            Plan::TakeUp(_, Takeover::Same)
         ));
-        let mark = Some("b from a at 7 restoring another");
+        let claim = Some("b from a at 7 restoring another");
         assert!(matches!(
-            decided(&us, 5, Choice::Revision, mark, NO),
+            decided(&us, 5, Choice::Revision, claim, NO),
             Plan::Wait(_)
         ));
     }

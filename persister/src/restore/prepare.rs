@@ -7,10 +7,10 @@ use futures::{StreamExt, TryStreamExt};
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::restore::compare::Before;
-use crate::restore::fit;
 use crate::restore::merge::{self, Merge};
-use crate::restore::options::Wish;
-use crate::restore::source::{Intent, Source, Wanted};
+use crate::restore::options::RestoreOptions;
+use crate::restore::source::{Source, Target, TargetState};
+use crate::restore::validate;
 
 /// What the restores of the states at `over` bring back, where our journal knows it.
 pub(super) fn explained(
@@ -37,21 +37,24 @@ pub(super) fn explained(
 /// [`Error::WouldLose`] if the journal lacks something of this state, and that is not accepted.
 pub(super) fn refuse_if_lacking(
     source: &Source,
-    intent: &Intent,
-    wish: &Wish,
+    target: &Target,
+    options: &RestoreOptions,
 ) -> Result<(), Error> {
-    let Some(lacks) = source.lacks(intent.at) else {
+    let Some(lacks) = source.lacks(target.at) else {
         return Ok(());
     };
-    if !wish.accept_loss {
+    if !options.accept_loss {
         return Err(Error::WouldLose(lacks));
     }
     tracing::error!("{lacks}. Restoring what there is, as you asked for");
     Ok(())
 }
 
-pub(super) async fn max_value_bytes<S: Session>(session: &S, wish: &Wish) -> Result<usize, Error> {
-    match wish.max_value_bytes {
+pub(super) async fn max_value_bytes<S: Session>(
+    session: &S,
+    options: &RestoreOptions,
+) -> Result<usize, Error> {
+    match options.max_value_bytes {
         Some(bytes) => Ok(bytes),
         None => Ok(session.limits().await?.value_bytes),
     }
@@ -67,14 +70,18 @@ pub(super) async fn first_keys<S: Session>(session: &S, at: Revision) -> Result<
 pub(super) async fn merge_of<S: Session>(
     session: &S,
     source: &Source,
-    intent: &Intent,
-    wish: &Wish,
-) -> Result<(Wanted, Merge), Error> {
-    refuse_if_lacking(source, intent, wish)?;
+    target: &Target,
+    options: &RestoreOptions,
+) -> Result<(TargetState, Merge), Error> {
+    refuse_if_lacking(source, target, options)?;
     let rules = session.rules();
-    let wanted = tokio::task::block_in_place(|| source.wanted(&rules, intent))?;
-    fit::each_part_is_there(&rules, &wanted.files, intent)?;
-    fit::check(&rules, &wanted.files, max_value_bytes(session, wish).await?)?;
+    let wanted = tokio::task::block_in_place(|| source.target_state(&rules, target))?;
+    validate::each_part_is_there(&rules, &wanted.files, target)?;
+    validate::validate(
+        &rules,
+        &wanted.files,
+        max_value_bytes(session, options).await?,
+    )?;
     let merge = merge::look(session, &wanted.files).await?;
     Ok((wanted, merge))
 }

@@ -8,7 +8,7 @@ use cairn_journal::Revision;
 use serde::Serialize;
 
 use crate::restore::digest::Digest;
-use crate::restore::forecast::{Forecast, NAMED, Outlook};
+use crate::restore::dry_run::{DryRun, NAMED, Outlook};
 use crate::restore::merge::{Merge, Overwritten};
 use crate::restore::outcome::{Restored, Shifted, Summary};
 use crate::restore::plan::Reason;
@@ -206,17 +206,17 @@ impl Report {
 
     /// Of what would be done.
     #[must_use]
-    pub fn forecast(forecast: Forecast) -> Self {
-        match forecast {
-            Forecast::Nothing(reason) => Self::nothing(&reason),
-            Forecast::Wait(identity) => Self {
+    pub fn dry_run(dry_run: DryRun) -> Self {
+        match dry_run {
+            DryRun::Nothing(reason) => Self::nothing(&reason),
+            DryRun::Wait(identity) => Self {
                 outcome: "would-wait",
                 status: NOT_RESTORED,
                 reason: Some(format!("another restore goes first ({identity})")),
                 ..Self::default()
             },
-            Forecast::Restore(outlook) => Self::outlook("would-restore", &outlook, None),
-            Forecast::Merge(merge, outlook) => Self::outlook("would-merge", &outlook, Some(&merge)),
+            DryRun::Restore(outlook) => Self::outlook("would-restore", &outlook, None),
+            DryRun::Merge(merge, outlook) => Self::outlook("would-merge", &outlook, Some(&merge)),
         }
     }
 

@@ -10,13 +10,13 @@ use std::path::Path;
 use bytes::Bytes;
 use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
-use crate::attach::known;
+use crate::attach::sides;
 use crate::cluster::rules::{KeyPrefix, KeyRules};
-use crate::identity::decision::Ours;
+use crate::identity::decision::LocalHistory;
 use crate::identity::holder::place;
 use crate::identity::lineage::Choice;
 use crate::restore::digest::Digest;
-use crate::restore::options::{At, Wish};
+use crate::restore::options::{At, RestoreOptions};
 
 /// Keys with their revisions and values.
 pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
@@ -25,7 +25,7 @@ pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
 #[derive(Debug)]
 pub struct Source {
     reader: Reader,
-    ours: Ours,
+    local: LocalHistory,
     open_gap: Option<Gap>,
     by: String,
     _lock: Option<DirectoryLock>,
@@ -33,7 +33,7 @@ pub struct Source {
 
 /// What is to be brought back, once it is known where the journal ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Intent {
+pub(super) struct Target {
     /// The revision of the state.
     pub(super) at: Revision,
     pub(super) choice: Choice,
@@ -41,7 +41,7 @@ pub(super) struct Intent {
 
 /// The keys to bring back.
 #[derive(Debug)]
-pub(super) struct Wanted {
+pub(super) struct TargetState {
     pub(super) files: Files,
     pub(super) digest: Digest,
 }
@@ -54,7 +54,7 @@ impl Source {
     pub fn of(journal: &Journal) -> Result<Self, cairn_journal::Error> {
         Ok(Self {
             reader: journal.reader()?,
-            ours: known::ours(journal)?,
+            local: sides::local_history(journal)?,
             open_gap: journal.end().open_gap,
             by: holder(journal.uuid(), journal.dir()),
             _lock: None,
@@ -87,7 +87,7 @@ impl Source {
             ..
         } = reader.state(None)?;
         Ok(Self {
-            ours: known::known(&reader, journal, timeline, revision)?,
+            local: sides::history_of(&reader, journal, timeline, revision)?,
             reader,
             open_gap,
             by,
@@ -101,39 +101,45 @@ impl Source {
         self._lock.is_some()
     }
 
-    pub(super) fn ours(&self) -> &Ours {
-        &self.ours
+    pub(super) fn local(&self) -> &LocalHistory {
+        &self.local
     }
 
     pub(super) fn by(&self) -> &str {
         &self.by
     }
 
-    /// Finds out what `wish` comes to. May read the whole journal, for a moment.
-    pub(super) fn intent(&self, wish: &Wish) -> Result<Intent, cairn_journal::Error> {
-        let newest = self.ours.newest;
-        let at = match wish.at {
+    /// Finds out what `options` comes to. May read the whole journal, for a time.
+    pub(super) fn target(&self, options: &RestoreOptions) -> Result<Target, cairn_journal::Error> {
+        let newest = self.local.newest;
+        let at = match options.at {
             At::Newest => newest,
             At::Revision(at) => at,
-            At::Moment(time) => self.reader.revision_at(time)?.min(newest),
+            At::Time(time) => self.reader.revision_at(time)?.min(newest),
         };
-        let choice = if !wish.prefixes.is_empty() {
-            Choice::Only(wish.prefixes.clone())
+        let choice = if !options.prefixes.is_empty() {
+            Choice::Only(options.prefixes.clone())
         } else if at == newest {
             Choice::Newest
         } else {
             Choice::Revision
         };
-        Ok(Intent { at, choice })
+        Ok(Target { at, choice })
     }
 
-    /// The same wish, of a revision instead of a moment. May read the whole journal.
-    pub(super) fn settled(&self, wish: &Wish) -> Result<Wish, cairn_journal::Error> {
-        let at = match wish.at {
-            At::Moment(_) => At::Revision(self.intent(wish)?.at),
+    /// `options` with the revision that its time stands for. May read the whole journal.
+    pub(super) fn settled(
+        &self,
+        options: &RestoreOptions,
+    ) -> Result<RestoreOptions, cairn_journal::Error> {
+        let at = match options.at {
+            At::Time(_) => At::Revision(self.target(options)?.at),
             known => known,
         };
-        Ok(Wish { at, ..wish.clone() })
+        Ok(RestoreOptions {
+            at,
+            ..options.clone()
+        })
     }
 
     /// Why the state at `at` may lack something, if so.
@@ -147,13 +153,13 @@ impl Source {
     }
 
     /// Reads the keys to bring back: all in memory, once.
-    pub(super) fn wanted(
+    pub(super) fn target_state(
         &self,
         rules: &KeyRules,
-        intent: &Intent,
-    ) -> Result<Wanted, cairn_journal::Error> {
-        let mut files = self.state(intent.at)?;
-        if let Choice::Only(prefixes) = &intent.choice {
+        target: &Target,
+    ) -> Result<TargetState, cairn_journal::Error> {
+        let mut files = self.state(target.at)?;
+        if let Choice::Only(prefixes) = &target.choice {
             let prefixes: Vec<KeyPrefix> = prefixes.iter().map(|text| rules.prefix(text)).collect();
             files.retain(|path, _| prefixes.iter().any(|prefix| prefix.contains(path)));
         }
@@ -166,17 +172,17 @@ impl Source {
             );
         }
         let digest = Digest::of(files.iter().map(|(path, (_, value))| (&**path, &**value)));
-        Ok(Wanted { files, digest })
+        Ok(TargetState { files, digest })
     }
 
     /// The state at a revision of the newest life.
     pub(super) fn state(&self, at: Revision) -> Result<Files, cairn_journal::Error> {
-        let at = (at != self.ours.newest).then_some(at);
+        let at = (at != self.local.newest).then_some(at);
         Ok(self.reader.state(at)?.files)
     }
 }
 
-/// Who restores, as the mark says it. A copy of a journal has the same UUID and another lock, so the
+/// Who restores, as the claim says it. A copy of a journal has the same UUID and another lock, so the
 /// place counts.
 fn holder(journal: Uuid, dir: &Path) -> String {
     format!("{journal}@{}", place(dir))

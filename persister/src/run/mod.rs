@@ -13,15 +13,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::backoff::Patience;
+use crate::cluster::backoff::Backoff;
 use crate::cluster::connect::{Task, connect};
 use crate::cluster::embedded::EmbeddedNode;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::Cluster;
-use crate::config::{Config, Target};
+use crate::config::{Config, Endpoint};
 use crate::error::Error;
 use crate::identity::holder::Holder;
-use crate::maintenance::Upkeep;
+use crate::maintenance::Maintenance;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::follow::Ended;
 use crate::restore::job::restore;
@@ -44,8 +44,8 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     // Ends what tells about the persister after the persister itself.
     let telling = CancellationToken::new();
     let told = tell(&config, &vitals, &telling).await?;
-    let result = match &config.target {
-        Target::Remote(address) => {
+    let result = match &config.endpoint {
+        Endpoint::Remote(address) => {
             let persist = Persist {
                 config: &config,
                 restored: CancellationToken::new(),
@@ -54,7 +54,7 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
             };
             connect(address, config.id, persist).await
         }
-        Target::Embedded(address) => {
+        Endpoint::Embedded(address) => {
             let node = EmbeddedNode::start(*address)
                 .await
                 .map_err(Error::Embedded)?;
@@ -139,7 +139,7 @@ impl<C: Cluster> Incarnation<'_, C> {
     /// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
     /// room.
     async fn persist(&self) -> Result<(), Error> {
-        let mut patience = Patience::new();
+        let mut backoff = Backoff::new();
         let mut repair = self.persist.config.repair;
         loop {
             let before = self.persist.vitals.status().durable_revision;
@@ -149,9 +149,9 @@ impl<C: Cluster> Incarnation<'_, C> {
             };
             repair = false;
             if self.persist.vitals.status().durable_revision > before {
-                patience = Patience::new();
+                backoff = Backoff::new();
             }
-            let pause = patience.pause();
+            let pause = backoff.pause();
             tracing::error!(error = %full, "no room on the disk: nothing is published until there is. Trying again in {pause:?}");
             if !self.rest(pause).await {
                 return Err(full);
@@ -168,10 +168,10 @@ impl<C: Cluster> Incarnation<'_, C> {
         })?;
         let journal = Arc::new(journal);
         let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.persist.vitals));
-        let upkeep = Upkeep::start(own, self.persist.config.upkeep, vitals)
+        let maintenance = Maintenance::start(own, self.persist.config.maintenance, vitals)
             .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
-        let result = self.follow(&journal, &upkeep).await;
-        tokio::task::block_in_place(|| upkeep.end());
+        let result = self.follow(&journal, &maintenance).await;
+        tokio::task::block_in_place(|| maintenance.end());
         // The last record says that everything before it is durable. After an error the journal may
         // have latched; what it then says is the error that is returned anyway.
         let closed = match Arc::try_unwrap(journal) {
@@ -184,7 +184,7 @@ impl<C: Cluster> Incarnation<'_, C> {
     }
 
     /// Restores if asked to, then attaches and follows, again and again.
-    async fn follow(&self, journal: &Arc<Journal>, upkeep: &Upkeep) -> Result<(), Error> {
+    async fn follow(&self, journal: &Arc<Journal>, maintenance: &Maintenance) -> Result<(), Error> {
         let Config {
             id,
             mirror,
@@ -198,7 +198,7 @@ impl<C: Cluster> Incarnation<'_, C> {
         self.persist.restored.cancel();
         let me = Holder::new(journal.uuid(), journal.dir());
         let mut take_state = None;
-        let mut patience = Patience::new();
+        let mut backoff = Backoff::new();
         loop {
             let attached = attach::attach(
                 &self.cluster,
@@ -211,7 +211,7 @@ impl<C: Cluster> Incarnation<'_, C> {
                 return Ok(());
             };
             if attached.state_taken {
-                upkeep.checkpoint_soon();
+                maintenance.checkpoint_soon();
             }
             let before = journal.end().revision;
             let lived = pipeline::run(
@@ -234,9 +234,9 @@ impl<C: Cluster> Incarnation<'_, C> {
                 }
             };
             if journal.end().revision > before {
-                patience = Patience::new();
+                backoff = Backoff::new();
             }
-            if !self.rest(patience.pause()).await {
+            if !self.rest(backoff.pause()).await {
                 return Ok(());
             }
         }
@@ -246,11 +246,11 @@ impl<C: Cluster> Incarnation<'_, C> {
     /// cancelled.
     async fn restore_first(&self, journal: &Arc<Journal>) -> Result<bool, Error> {
         let source = tokio::task::block_in_place(|| Source::of(journal))?;
-        let mut patience = Patience::new();
+        let mut backoff = Backoff::new();
         loop {
             let tried = async {
                 let session = self.cluster.open().await?;
-                restore(&session, &source, &self.persist.config.wish).await
+                restore(&session, &source, &self.persist.config.restore_options).await
             };
             let tried = tokio::select! {
                 biased;
@@ -278,7 +278,7 @@ impl<C: Cluster> Incarnation<'_, C> {
                 ) => error.to_string(),
                 Err(error) => return Err(error),
             };
-            let pause = patience.pause();
+            let pause = backoff.pause();
             tracing::warn!(why, "cannot restore yet; trying again in {pause:?}");
             if !self.rest(pause).await {
                 return Ok(false);

@@ -23,7 +23,7 @@ pub(super) fn open(config: &Config) -> Result<Journal, Error> {
 
 /// Removes history that need not be retained; gives `full` back if that makes no room.
 fn make_room(config: &Config, full: Error) -> Result<(), Error> {
-    let retention = &config.upkeep.retention;
+    let retention = &config.maintenance.retention;
     if *retention == Retention::default() {
         return Err(full);
     }

@@ -172,9 +172,9 @@ async fn the_winner_is_killed_and_comes_back() -> Result<()> {
         let third = three.start(&lite, 2, &[])?;
         let slow = ["--in-flight", "1"];
         let mut winner = three.start(&lite, 1, &slow)?;
-        let mark = format!(" at {} restoring", three.best());
+        let claim = format!(" at {} restoring", three.best());
         eventually("the winner bids", || async {
-            Ok(identity(&client).await?.contains(&mark).then_some(()))
+            Ok(identity(&client).await?.contains(&claim).then_some(()))
         })
         .await
         .with_context(|| winner.log())?;
@@ -184,7 +184,7 @@ async fn the_winner_is_killed_and_comes_back() -> Result<()> {
             .with_context(|| winner.log())?;
         winner.kill()?;
         let left = identity(&client).await?;
-        midway += u32::from(left.contains(&mark));
+        midway += u32::from(left.contains(&claim));
         let winner = three.start(&lite, 1, &[])?;
         three
             .check(&client, &[&first, &winner, &third], true)
@@ -225,7 +225,7 @@ async fn a_winner_that_never_comes_back_is_replaced_by_its_equal() -> Result<()>
         .await
 }
 
-/// The story: the best journal comes when another one has half filled the cluster. What is there is
+/// The story: the best journal comes when another one has half applied the cluster. What is there is
 /// made right: values that changed later, keys that were deleted later, files that became directories.
 /// The other one was held up, and wakes up at once or when all is over: it must not write any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,7 +279,7 @@ async fn a_better_journal_takes_over_midway() -> Result<()> {
     Ok(())
 }
 
-/// The story: one journal has half filled the cluster, a better one takes over and dies before it has put
+/// The story: one journal has half applied the cluster, a better one takes over and dies before it has put
 /// that right, and so does a still better one. Whoever comes back completes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_took_over_is_killed_and_comes_back() -> Result<()> {
@@ -299,9 +299,9 @@ async fn whoever_took_over_is_killed_and_comes_back() -> Result<()> {
         let mut last = 0;
         for n in [1, 2].into_iter().skip(2 - takeovers) {
             let mut better = three.start(&lite, n, &["--restore-wait", "10s"])?;
-            let mark = format!(" at {} restoring", three.ends[n]);
+            let claim = format!(" at {} restoring", three.ends[n]);
             eventually("it is taken over", || async {
-                Ok(identity(&client).await?.contains(&mark).then_some(()))
+                Ok(identity(&client).await?.contains(&claim).then_some(()))
             })
             .await
             .with_context(|| better.log())?;

@@ -8,7 +8,7 @@ use cairn_lite::{Options, Server};
 use cairn_persister::cluster::Cluster;
 use cairn_persister::cluster::doozer::Doozer;
 use cairn_persister::identity::Outcome;
-use cairn_persister::restore::{At, Restored, Source, Wish, restore};
+use cairn_persister::restore::{At, RestoreOptions, Restored, Source, restore};
 use cairn_tests::{seeded, setting, tree};
 use tokio::net::TcpListener;
 
@@ -25,13 +25,13 @@ async fn restored_at(
     let server = Server::new(Options::default())?;
     tokio::spawn(server.run(listener, std::future::pending()));
     let session = Doozer::new(uri.clone(), 1).open().await?;
-    let wish = Wish {
+    let options = RestoreOptions {
         at: At::Revision(cairn_journal::Revision(revision)),
         in_flight: Some(in_flight),
         wait_for_others: Duration::ZERO,
-        ..Wish::default()
+        ..RestoreOptions::default()
     };
-    let restored = restore(&session, source, &wish).await?;
+    let restored = restore(&session, source, &options).await?;
     Ok((restored, Client::connect(&uri).await?))
 }
 

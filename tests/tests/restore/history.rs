@@ -10,7 +10,7 @@ use cairn_tests::Tree;
 /// The cluster that all test journals have followed.
 pub(crate) const OLD: &str = "old-cluster";
 
-/// The revision before the first change: a fresh node, its identity, and a mark are older.
+/// The revision before the first change: a fresh node, its identity, and a claim are older.
 const BEGIN: i64 = 61;
 
 /// How long after the change before it each change is observed, in milliseconds.

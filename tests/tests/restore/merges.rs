@@ -15,7 +15,7 @@ use cairn_lite::{Options, Server};
 use cairn_persister::cluster::Cluster;
 use cairn_persister::cluster::doozer::Doozer;
 use cairn_persister::error::Error;
-use cairn_persister::restore::{At, Merge, Restored, Source, Wish, restore};
+use cairn_persister::restore::{At, Merge, RestoreOptions, Restored, Source, restore};
 use cairn_sync_client::keys;
 use cairn_tests::{Tree, seeded, setting, tree};
 use tokio::net::TcpListener;
@@ -80,17 +80,22 @@ fn exclude(a: &str, b: &str) -> bool {
     a.starts_with(&format!("{b}/")) || b.starts_with(&format!("{a}/"))
 }
 
-async fn merge(node: &Node, source: &Source, wish: &Wish) -> Result<Restored, Error> {
+async fn merge(node: &Node, source: &Source, options: &RestoreOptions) -> Result<Restored, Error> {
     let session = Doozer::new(node.uri.clone(), 0).open().await?;
-    restore(&session, source, wish).await
+    restore(&session, source, options).await
 }
 
 /// Merges until the cluster has come to revision `upto`, and drops everything then.
-async fn merge_a_part(node: &Node, source: &Source, wish: &Wish, upto: i64) -> Result<()> {
+async fn merge_a_part(
+    node: &Node,
+    source: &Source,
+    options: &RestoreOptions,
+    upto: i64,
+) -> Result<()> {
     tokio::select! {
         biased;
         reached = node.client.wait("/**", Revision(upto)) => drop(reached?),
-        merged = merge(node, source, wish) => drop(merged?),
+        merged = merge(node, source, options) => drop(merged?),
     }
     Ok(())
 }
@@ -216,16 +221,16 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
         state: &state,
         newest: history.newest(),
     };
-    let wish = Wish {
+    let options = RestoreOptions {
         at: At::Revision(cairn_journal::Revision(at)),
         merge: true,
         in_flight: [None, Some(1), Some(64)][random.usize(..3)],
-        ..Wish::default()
+        ..RestoreOptions::default()
     };
     let is_foreign = |path: &&String| !state.contains_key(*path);
     let mut foreign = before.keys().filter(is_foreign);
     if foreign.any(|path| state.keys().any(|key| exclude(path, key))) {
-        match merge(&node, &source, &wish).await {
+        match merge(&node, &source, &options).await {
             Err(Error::Clashes { .. }) => {}
             other => bail!("a file would be a directory: {other:?}"),
         }
@@ -243,14 +248,20 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
         // Where keys are written, more often than in the NOPs before.
         let from = if random.bool() { start } else { end - writes };
         for _ in 0..random.usize(1..3) {
-            merge_a_part(&node, &source, &wish, random.i64(from..=end).max(start + 1)).await?;
+            merge_a_part(
+                &node,
+                &source,
+                &options,
+                random.i64(from..=end).max(start + 1),
+            )
+            .await?;
             let found = tree(&node.client).await?;
             model.check(&found, false)?;
             counts.interrupted_before_the_end += u32::from(model.check(&found, true).is_err());
         }
     }
     for round in 0..2 {
-        let Restored::Merged(report, summary) = merge(&node, &source, &wish).await? else {
+        let Restored::Merged(report, summary) = merge(&node, &source, &options).await? else {
             bail!("it has keys, and a merge was asked for");
         };
         model.check(&tree(&node.client).await?, true)?;

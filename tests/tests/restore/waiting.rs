@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use cairn_client::{Client, Revision, Uri};
 use cairn_lite::{Options, Server};
-use cairn_persister::restore::{Request, Wish, run};
+use cairn_persister::restore::{Request, RestoreOptions, run};
 use cairn_sync_client::keys;
 use cairn_tests::{DEADLINE, eventually, seeded};
 use tokio::net::TcpListener;
@@ -25,12 +25,12 @@ async fn whoever_waits_outlives_a_lost_connection() -> Result<()> {
     let serving = tokio::spawn(server.run(listener, std::future::pending()));
     let client = Client::connect(&uri).await?;
     let at = history.newest();
-    let mark = format!("b from {OLD} at {at} restoring another chosen");
-    let marked = client.set(keys::IDENTITY, Revision::MISSING, mark).await?;
+    let claim = format!("b from {OLD} at {at} restoring another chosen");
+    let marked = client.set(keys::IDENTITY, Revision::MISSING, claim).await?;
     let request = Request {
         cluster: uri.clone().into(),
         journal: scratch.path().to_owned(),
-        wish: Wish::default(),
+        options: RestoreOptions::default(),
         dry_run: false,
     };
     let restoring = tokio::spawn(async move { run(&request, &CancellationToken::new()).await });

@@ -13,7 +13,7 @@ const WORTH_SHOWING: u64 = 10_000;
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// How far a piece of work has come.
-pub(super) struct Progress {
+pub(super) struct Bar {
     bar: ProgressBar,
     what: &'static str,
     total: u64,
@@ -23,7 +23,7 @@ pub(super) struct Progress {
     log_at: Option<Instant>,
 }
 
-impl Progress {
+impl Bar {
     /// For `total` steps.
     #[must_use]
     pub(super) fn new(what: &'static str, total: u64) -> Self {

@@ -7,37 +7,37 @@ use cairn_journal::{Entry, Journal, Reader, Revision, Timeline, Uuid, replay::Re
 use crate::cluster::control::ControlKey;
 use crate::cluster::session::Session;
 use crate::error::Error;
-use crate::identity::decision::{Ours, Theirs};
+use crate::identity::decision::{LocalHistory, RemoteCluster};
 use crate::identity::lineage::{Ancestor, Identity};
 
 /// What the journal knows of the cluster that it follows.
 ///
 /// # Errors
 /// The journal's.
-pub fn ours(journal: &Journal) -> Result<Ours, cairn_journal::Error> {
+pub fn local_history(journal: &Journal) -> Result<LocalHistory, cairn_journal::Error> {
     let end = journal.end();
     let reader = journal.reader()?;
-    known(&reader, journal.uuid(), end.timeline, end.revision)
+    history_of(&reader, journal.uuid(), end.timeline, end.revision)
 }
 
 /// The same of a journal that nobody need have open: its identity, timeline, and newest revision.
 ///
 /// # Errors
 /// The journal's.
-pub fn known(
+pub fn history_of(
     reader: &Reader,
     journal: Uuid,
     timeline: Option<Timeline>,
     newest: Revision,
-) -> Result<Ours, cairn_journal::Error> {
+) -> Result<LocalHistory, cairn_journal::Error> {
     if !has_content(reader)? {
         // Whatever it was bound to, it has nothing of it: it may follow any cluster.
-        return Ok(Ours::default());
+        return Ok(LocalHistory::default());
     }
     let lineage = timeline
         .as_ref()
         .and_then(|timeline| timeline.parent.as_deref());
-    Ok(Ours {
+    Ok(LocalHistory {
         ancestors: Ancestor::parse_all(lineage.unwrap_or_default()),
         bound_to: Some(match timeline {
             Some(timeline) => timeline.id,
@@ -129,17 +129,19 @@ pub(super) fn changes_beyond(
 ///
 /// # Errors
 /// The cluster's; an identity that cannot be read.
-pub async fn theirs<S: Session>(session: &S) -> Result<(Theirs, Revision), Error> {
-    let (_, theirs, newest) = identified(session).await?;
-    Ok((theirs, newest))
+pub async fn remote_cluster<S: Session>(session: &S) -> Result<(RemoteCluster, Revision), Error> {
+    let (_, remote, newest) = identified(session).await?;
+    Ok((remote, newest))
 }
 
 /// The session fenced with the identity that the cluster has, if it has one; and the rest as
-/// [`theirs`] says it.
+/// [`remote_cluster`] says it.
 ///
 /// # Errors
 /// The cluster's; an identity that cannot be read.
-pub(super) async fn identified<S: Session>(session: &S) -> Result<(S, Theirs, Revision), Error> {
+pub(super) async fn identified<S: Session>(
+    session: &S,
+) -> Result<(S, RemoteCluster, Revision), Error> {
     // In this order: an identity written after `newest` will be followed as an event.
     let newest = session.revision().await?;
     let (session, identity) = match session.read(&ControlKey::Identity).await? {
@@ -149,12 +151,12 @@ pub(super) async fn identified<S: Session>(session: &S) -> Result<(S, Theirs, Re
         ),
         None => (session.clone(), None),
     };
-    let theirs = Theirs {
+    let remote = RemoteCluster {
         identity,
         newest,
         may_roll_back: session.capabilities().may_roll_back,
     };
-    Ok((session, theirs, newest))
+    Ok((session, remote, newest))
 }
 
 #[cfg(test)]

@@ -26,9 +26,9 @@ use crate::cluster::error::Result as ClusterResult;
 use crate::cluster::session::Session;
 use crate::cluster::write::Expect;
 use crate::error::Error;
-use crate::restore::bar::Progress;
-use crate::restore::mark::Mark;
+use crate::restore::claim::RestoreClaim;
 use crate::restore::outcome::Shifted;
+use crate::restore::progress_bar::Bar;
 
 /// How many no-operations are in flight at most: as many as keep a connection busy.
 const NOPS: usize = 512;
@@ -66,7 +66,7 @@ pub(super) struct Work {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(super) struct Filled {
+pub(super) struct Applied {
     pub(super) shifted: Vec<Shifted>,
     /// The first answer that was not the one that was meant: keys went one at a time from there.
     pub(super) surprise: Option<Revision>,
@@ -80,24 +80,24 @@ struct Sent<'a> {
     flight: Either<Flight<'a>, Ready<ClusterResult<Option<Revision>>>>,
 }
 
-struct Filler<'a, 'm, S> {
+struct Writer<'a, 'm, S> {
     session: &'a S,
-    mark: &'a mut Mark<'m, S>,
+    claim: &'a mut RestoreClaim<'m, S>,
     sent: VecDeque<Sent<'a>>,
     keys_in_flight: usize,
-    filled: Filled,
-    progress: Progress,
+    applied: Applied,
+    progress: Bar,
 }
 
 /// Writes everything. Holds nothing but what it was given.
 ///
 /// # Errors
 /// The cluster's; [`ClusterError::Conflict`] if somebody has taken over or writes the same keys.
-pub(super) async fn fill<S: Session>(
+pub(super) async fn apply<S: Session>(
     session: &S,
-    mark: &mut Mark<'_, S>,
+    claim: &mut RestoreClaim<'_, S>,
     mut work: Work,
-) -> Result<Filled, Error> {
+) -> Result<Applied, Error> {
     work.items.sort_unstable_by_key(|item| item.revision);
     let current = session.revision().await?;
     let way = u64::try_from(work.upto.0.saturating_sub(current.0)).unwrap_or(0);
@@ -107,24 +107,24 @@ pub(super) async fn fill<S: Session>(
         upto,
         in_flight,
     } = work;
-    let mut filler = Filler {
+    let mut writer = Writer {
         session,
-        mark,
+        claim,
         sent: VecDeque::new(),
         keys_in_flight: 0,
-        filled: Filled::default(),
-        progress: Progress::new("restoring revisions", way.max(items.len() as u64)),
+        applied: Applied::default(),
+        progress: Bar::new("restoring revisions", way.max(items.len() as u64)),
     };
     let mut rest = &items[..];
     if in_flight > 1 && deletes.is_empty() {
-        rest = filler.together(rest, current, upto, in_flight).await?;
+        rest = writer.together(rest, current, upto, in_flight).await?;
     }
-    filler.one_by_one(rest, deletes.into(), upto).await?;
-    filler.progress.done();
-    Ok(std::mem::take(&mut filler.filled))
+    writer.one_by_one(rest, deletes.into(), upto).await?;
+    writer.progress.done();
+    Ok(std::mem::take(&mut writer.applied))
 }
 
-impl<'a, S: Session> Filler<'a, '_, S> {
+impl<'a, S: Session> Writer<'a, '_, S> {
     /// Keys and no-operations in one stream, as long as each gets the revision that it should.
     /// Returns the keys that were not sent.
     async fn together(
@@ -136,7 +136,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
     ) -> Result<&'a [Item], Error> {
         let mut rest = items;
         while let Some((item, others)) = rest.split_first() {
-            while current.next() < item.revision && self.filled.surprise.is_none() {
+            while current.next() < item.revision && self.applied.surprise.is_none() {
                 self.send_nop().await?;
                 current = current.next();
             }
@@ -144,7 +144,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
                 let oldest_key = self.sent.iter().position(|sent| sent.key.is_some());
                 self.settle(oldest_key.unwrap_or(0)).await?;
             }
-            if self.filled.surprise.is_some() {
+            if self.applied.surprise.is_some() {
                 break;
             }
             current = current.next();
@@ -152,7 +152,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
             self.send(Some((item, current))).await?;
             rest = others;
         }
-        while current < upto && self.filled.surprise.is_none() {
+        while current < upto && self.applied.surprise.is_none() {
             self.send_nop().await?;
             current = current.next();
         }
@@ -169,7 +169,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
     ) -> Result<(), Error> {
         let mut current = self.session.revision().await?;
         // What made keys go one by one may be that somebody has taken over.
-        self.mark.check().await?;
+        self.claim.check().await?;
         let rules = self.session.rules();
         for item in items {
             // A file has to go before another one can come below it.
@@ -185,14 +185,14 @@ impl<'a, S: Session> Filler<'a, '_, S> {
                 current = self.delete(Some(delete), current).await?;
             }
             current = self.advance(current, item.revision.previous()).await?;
-            let session = self.mark.session().await?;
+            let session = self.claim.session().await?;
             let put = session.put(&item.path, item.expect, item.value.clone());
             let at = put.await?;
             self.progress.one();
             self.wrote(item, current.next(), at);
             if at != current.next() {
                 // Whoever wrote in between may have taken over.
-                self.mark.check().await?;
+                self.claim.check().await?;
             }
             current = at;
         }
@@ -209,7 +209,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
         current: Revision,
     ) -> Result<Revision, Error> {
         if let Some((path, at)) = delete {
-            let session = self.mark.session().await?;
+            let session = self.claim.session().await?;
             let removed = session.remove(&path, Expect::At(at)).await?;
             return Ok(removed.unwrap_or(current.next()));
         }
@@ -244,7 +244,7 @@ impl<'a, S: Session> Filler<'a, '_, S> {
         if self.sent.len() >= NOPS {
             self.settle(NOPS / 8).await?;
         }
-        let session = self.mark.session().await?;
+        let session = self.claim.session().await?;
         let mut flight: Flight<'a> = match key {
             Some((item, _)) => Box::pin(async move {
                 let put = session.put(&item.path, item.expect, item.value.clone());
@@ -302,18 +302,18 @@ impl<'a, S: Session> Filler<'a, '_, S> {
 
     fn wrote(&mut self, item: &Item, meant: Revision, at: Revision) {
         if at != item.revision {
-            self.filled.shifted.push(Shifted {
+            self.applied.shifted.push(Shifted {
                 path: item.path.clone(),
                 before: item.revision,
                 now: at,
             });
         }
-        if at != meant && self.filled.surprise.is_none() {
+        if at != meant && self.applied.surprise.is_none() {
             tracing::warn!(
                 expected = %meant, found = %at,
                 "somebody else writes to this cluster, or it does not keep the order of writes: going on key by key"
             );
-            self.filled.surprise = Some(at);
+            self.applied.surprise = Some(at);
         }
     }
 }

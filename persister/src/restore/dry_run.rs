@@ -3,27 +3,27 @@
 use bytes::Bytes;
 use cairn_journal::Revision;
 
-use crate::attach::known::theirs;
+use crate::attach::sides::remote_cluster;
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
 use crate::restore::digest::Digest;
 use crate::restore::merge::Merge;
-use crate::restore::options::Wish;
+use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::Shifted;
 use crate::restore::plan::{Permission, Plan, Reason, overruled, plan};
 use crate::restore::prepare::{
     explained, first_keys, max_value_bytes, merge_of, refuse_if_lacking,
 };
-use crate::restore::source::{Intent, Source, Wanted};
-use crate::restore::{compare, fit};
+use crate::restore::source::{Source, Target, TargetState};
+use crate::restore::{compare, validate};
 
-/// How many keys a forecast names.
+/// How many keys a dry run names.
 pub(super) const NAMED: usize = 10;
 
 /// What a restore would do.
 #[derive(Debug)]
-pub enum Forecast {
+pub enum DryRun {
     /// Nothing, for this reason.
     Nothing(Reason),
     /// Wait for another restore.
@@ -55,51 +55,51 @@ pub struct Outlook {
 
 /// # Errors
 /// As [`restore`](crate::restore::job::restore).
-pub async fn forecast<S: Session>(
+pub async fn dry_run<S: Session>(
     session: &S,
     source: &Source,
-    wish: &Wish,
-) -> Result<Forecast, Error> {
-    let (theirs, at_start) = theirs(session).await?;
-    let intent = tokio::task::block_in_place(|| source.intent(wish))?;
+    options: &RestoreOptions,
+) -> Result<DryRun, Error> {
+    let (remote, at_start) = remote_cluster(session).await?;
+    let target = tokio::task::block_in_place(|| source.target(options))?;
     let may = Permission {
-        merge: wish.merge,
-        accept_loss: wish.accept_loss,
+        merge: options.merge,
+        accept_loss: options.accept_loss,
     };
     let mut before = compare::Before::new();
-    match plan(source.ours(), &intent, &theirs, source.by(), may) {
-        Plan::Nothing(reason) => return Ok(Forecast::Nothing(reason)),
-        Plan::Wait(identity) => return Ok(Forecast::Wait(identity)),
-        Plan::TakeUp(identity, stance) => {
+    match plan(source.local(), &target, &remote, source.by(), may) {
+        Plan::Nothing(reason) => return Ok(DryRun::Nothing(reason)),
+        Plan::Wait(identity) => return Ok(DryRun::Wait(identity)),
+        Plan::TakeUp(identity, takeover) => {
             let origin = identity.origin.as_ref();
-            let over = origin.map(|origin| overruled(source.ours(), origin, stance));
+            let over = origin.map(|origin| overruled(source.local(), origin, takeover));
             before = tokio::task::block_in_place(|| explained(source, &over.unwrap_or_default()))?;
         }
         Plan::Begin => {
             let keys = first_keys(session, at_start).await?;
-            if !keys.is_empty() && !wish.merge {
-                return Ok(Forecast::Nothing(Reason::NotEmpty(keys)));
+            if !keys.is_empty() && !options.merge {
+                return Ok(DryRun::Nothing(Reason::NotEmpty(keys)));
             }
             if !keys.is_empty() {
-                return look_merge(session, source, &intent, wish).await;
+                return look_merge(session, source, &target, options).await;
             }
         }
-        Plan::Merge => return look_merge(session, source, &intent, wish).await,
+        Plan::Merge => return look_merge(session, source, &target, options).await,
     }
-    refuse_if_lacking(source, &intent, wish)?;
+    refuse_if_lacking(source, &target, options)?;
     let rules = session.rules();
-    let Wanted { mut files, digest } =
-        tokio::task::block_in_place(|| source.wanted(&rules, &intent))?;
-    fit::each_part_is_there(&rules, &files, &intent)?;
-    fit::check(&rules, &files, max_value_bytes(session, wish).await?)?;
+    let TargetState { mut files, digest } =
+        tokio::task::block_in_place(|| source.target_state(&rules, &target))?;
+    validate::each_part_is_there(&rules, &files, &target)?;
+    validate::validate(&rules, &files, max_value_bytes(session, options).await?)?;
     let found = compare::look(session, &mut files, &before, None).await?;
     if !found.foreign.is_empty() {
-        return Ok(Forecast::Nothing(Reason::NotEmpty(found.foreign)));
+        return Ok(DryRun::Nothing(Reason::NotEmpty(found.foreign)));
     }
     let mut order: Vec<(&Bytes, Revision)> =
         files.iter().map(|(path, file)| (path, file.0)).collect();
     order.sort_unstable_by_key(|(_, revision)| *revision);
-    // The mark takes the next revision.
+    // The claim takes the next revision.
     let (mut next, mut shifted) = (at_start.next().next(), found.shifted);
     for (path, revision) in &order {
         if *revision >= next {
@@ -112,10 +112,10 @@ pub async fn forecast<S: Session>(
         });
         next = next.next();
     }
-    Ok(Forecast::Restore(Outlook {
+    Ok(DryRun::Restore(Outlook {
         digest,
-        at: intent.at,
-        newest: source.ours().newest,
+        at: target.at,
+        newest: source.local().newest,
         counter: at_start,
         there: found.there,
         first: order
@@ -130,18 +130,18 @@ pub async fn forecast<S: Session>(
 async fn look_merge<S: Session>(
     session: &S,
     source: &Source,
-    intent: &Intent,
-    wish: &Wish,
-) -> Result<Forecast, Error> {
-    let (wanted, merge) = merge_of(session, source, intent, wish).await?;
+    target: &Target,
+    options: &RestoreOptions,
+) -> Result<DryRun, Error> {
+    let (wanted, merge) = merge_of(session, source, target, options).await?;
     let outlook = Outlook {
         digest: wanted.digest,
-        at: intent.at,
-        newest: source.ours().newest,
+        at: target.at,
+        newest: source.local().newest,
         counter: merge.counter,
         there: merge.same,
         first: merge.created.iter().take(NAMED).cloned().collect(),
         shifted: Vec::new(),
     };
-    Ok(Forecast::Merge(merge, outlook))
+    Ok(DryRun::Merge(merge, outlook))
 }

@@ -1,11 +1,11 @@
-//! The mark in the cluster's identity that says who restores what: at once bid, lock and sign of life.
+//! The claim in the cluster's identity that says who restores what: at once bid, lock and sign of life.
 //!
-//! Promise: no restore finishes unless its mark has stood from its first write to its last. Whoever
-//! takes over writes the mark by compare-and-set; the one that was replaced notices by the revision that
+//! Promise: no restore finishes unless its claim has held from its first write to its last. Whoever
+//! takes over writes the claim by compare-and-set; the one that was replaced notices by the revision that
 //! this costs, or within a second, before it writes anything more, and at the latest when it wants to
 //! finish.
 //!
-//! And nothing leaves a restore later than [`SENT_WITHIN`] after its mark was last known to stand: every
+//! And nothing leaves a restore later than [`SENT_WITHIN`] after its claim was last known to hold: every
 //! write carries that time with it, and the client looks at the clock right before it hands bytes
 //! to the operating system. A process that was stopped after it had looked, however far the write had come,
 //! throws away what it had not sent. Whoever takes over waits for longer than that before it
@@ -22,21 +22,21 @@ use crate::cluster::error::{Conflict, Error as ClusterError};
 use crate::cluster::session::Session;
 use crate::cluster::write::Expect;
 use crate::error::Error;
-use crate::identity::decision::Theirs;
+use crate::identity::decision::RemoteCluster;
 use crate::identity::lineage::Identity;
 
-/// How old the knowledge that the mark stands may be when a write is begun.
+/// How old the knowledge that the claim holds may be when a write is begun.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// How long after the mark was last known to stand a write may leave the process. The rest, beyond [`BELIEVED`],
+/// How long after the claim was last known to hold a write may leave the process. The rest, beyond [`BELIEVED`],
 /// is for what waits until the server reads. Below the time for which others, who have overruled us, wait.
 pub(super) const SENT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often others are looked out for while there is nothing to write yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Our mark.
-pub(super) struct Mark<'a, S> {
+/// Our claim.
+pub(super) struct RestoreClaim<'a, S> {
     session: &'a S,
     /// What it says.
     value: Bytes,
@@ -44,24 +44,24 @@ pub(super) struct Mark<'a, S> {
     at: Revision,
     /// What was there before, to be put back.
     before: Option<Bytes>,
-    /// When it was last known to stand: when that was asked, not when it was answered.
+    /// When it was last known to hold: when that was asked, not when it was answered.
     seen: Instant,
     /// When it was written.
     written: Instant,
 }
 
-impl<'a, S: Session> Mark<'a, S> {
+impl<'a, S: Session> RestoreClaim<'a, S> {
     /// Writes it, if the cluster's identity is still what it was when it was looked at.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if it is not.
     pub(super) async fn set(
         session: &'a S,
-        theirs: &Theirs,
+        remote: &RemoteCluster,
         identity: &Identity,
     ) -> Result<Self, Error> {
         let value: Bytes = identity.to_string().into();
-        let mut mark = Self {
+        let mut claim = Self {
             session,
             value,
             at: Revision::NONE,
@@ -70,23 +70,23 @@ impl<'a, S: Session> Mark<'a, S> {
             written: Instant::now(),
         };
         let asked = Instant::now();
-        let expect = match (&theirs.identity, session.read(&ControlKey::Identity).await?) {
+        let expect = match (&remote.identity, session.read(&ControlKey::Identity).await?) {
             (None, None) => Expect::Absent,
             (Some(seen), Some(Control { revision, value }))
                 if seen.to_string().as_bytes() == &value[..] =>
             {
-                if value == mark.value {
-                    mark.at = revision;
-                    mark.seen = asked;
-                    return Ok(mark);
+                if value == claim.value {
+                    claim.at = revision;
+                    claim.seen = asked;
+                    return Ok(claim);
                 }
-                mark.before = Some(value);
+                claim.before = Some(value);
                 Expect::At(revision)
             }
             _ => return Err(ClusterError::Conflict(Conflict::Key).into()),
         };
-        mark.write(expect, mark.value.clone()).await?;
-        Ok(mark)
+        claim.write(expect, claim.value.clone()).await?;
+        Ok(claim)
     }
 
     async fn write(&mut self, expect: Expect, value: Bytes) -> Result<(), Error> {
@@ -98,7 +98,7 @@ impl<'a, S: Session> Mark<'a, S> {
         Ok(())
     }
 
-    /// Looks whether it still stands.
+    /// Looks whether it still holds.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] if somebody has taken over.
@@ -113,11 +113,11 @@ impl<'a, S: Session> Mark<'a, S> {
         }
     }
 
-    /// A session for the next write: of one who has looked lately that the mark still stands, and whose calls
+    /// A session for the next write: of one who has looked lately that the claim still holds, and whose calls
     /// are not sent when that is long ago.
     ///
     /// # Errors
-    /// As [`Mark::check`].
+    /// As [`RestoreClaim::check`].
     pub(super) async fn session(&mut self) -> Result<S, Error> {
         if self.seen.elapsed() >= BELIEVED {
             self.check().await?;
@@ -129,7 +129,7 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Gives a sign of life now and then while there is nothing else to write.
     ///
     /// # Errors
-    /// As [`Mark::check`].
+    /// As [`RestoreClaim::check`].
     pub(super) async fn refresh(&mut self) -> Result<(), Error> {
         if self.written.elapsed() < HEARTBEAT {
             return Ok(());
@@ -140,8 +140,8 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Leaves others time to bid more.
     ///
     /// # Errors
-    /// As [`Mark::check`].
-    pub(super) async fn stand(&mut self, time: Duration) -> Result<(), Error> {
+    /// As [`RestoreClaim::check`].
+    pub(super) async fn hold(&mut self, time: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         while let Some(left) = time.checked_sub(begun.elapsed()).filter(|t| !t.is_zero()) {
             tokio::time::sleep(left.min(LOOK_EVERY)).await;
@@ -153,7 +153,7 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Takes it back: the cluster is as if nobody had come.
     ///
     /// # Errors
-    /// As [`Mark::check`].
+    /// As [`RestoreClaim::check`].
     pub(super) async fn withdraw(mut self) -> Result<(), Error> {
         match self.before.take() {
             Some(before) => self.write(Expect::At(self.at), before).await,
@@ -168,7 +168,7 @@ impl<'a, S: Session> Mark<'a, S> {
     /// Replaces it by the identity of a cluster that is restored. Returns the revision of that.
     ///
     /// # Errors
-    /// As [`Mark::check`].
+    /// As [`RestoreClaim::check`].
     pub(super) async fn finish(mut self, identity: &Identity) -> Result<Revision, Error> {
         self.write(Expect::At(self.at), identity.to_string().into())
             .await?;

@@ -4,14 +4,18 @@
 use crate::cluster::rules::KeyRules;
 use crate::error::Error;
 use crate::identity::lineage::Choice;
-use crate::restore::source::{Files, Intent};
+use crate::restore::source::{Files, Target};
 
 /// How many keys an error names.
 const NAMED: usize = 10;
 
 /// # Errors
 /// [`Error::DoesNotFit`], naming the keys.
-pub(super) fn check(rules: &KeyRules, files: &Files, max_value_bytes: usize) -> Result<(), Error> {
+pub(super) fn validate(
+    rules: &KeyRules,
+    files: &Files,
+    max_value_bytes: usize,
+) -> Result<(), Error> {
     let mut misfits = files.iter().filter_map(|(path, (_, value))| {
         let why = if let Some(why) = rules.why_not(path) {
             why.to_owned()
@@ -42,9 +46,9 @@ pub(super) fn check(rules: &KeyRules, files: &Files, max_value_bytes: usize) -> 
 pub(super) fn each_part_is_there(
     rules: &KeyRules,
     files: &Files,
-    intent: &Intent,
+    target: &Target,
 ) -> Result<(), Error> {
-    let Choice::Only(prefixes) = &intent.choice else {
+    let Choice::Only(prefixes) = &target.choice else {
         return Ok(());
     };
     for text in prefixes {
@@ -52,7 +56,7 @@ pub(super) fn each_part_is_there(
         if !files.keys().any(|path| prefix.contains(path)) {
             return Err(Error::NoSuchPart {
                 prefix: text.clone(),
-                at: intent.at,
+                at: target.at,
                 control: rules.control_area(),
             });
         }
@@ -77,8 +81,9 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_named() {
-        let check =
-            |keys: &[(&'static str, usize)]| check(&Address::default().rules(), &files(keys), 100);
+        let check = |keys: &[(&'static str, usize)]| {
+            validate(&Address::default().rules(), &files(keys), 100)
+        };
         assert!(check(&[("/a", 100), ("/a-b", 1), ("/b/c", 0)]).is_ok());
         for wrong in [
             &[("/a", 101)][..],
