@@ -134,7 +134,7 @@ impl Machines {
     /// The power goes: every process dies at the same moment. With a liar, so does every honest disk.
     pub(super) async fn cut_power(&self, liar: bool) -> Result<()> {
         let all: Vec<_> = self.servers().chain(&self.clients).cloned().collect();
-        World::together(&all, Command::Kill).await?;
+        World::cut_power(&all).await?;
         if liar {
             World::together(&self.persisters, Command::Wipe).await?;
         }

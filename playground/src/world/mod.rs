@@ -133,6 +133,25 @@ impl World {
         ends.into_iter().collect()
     }
 
+    /// The power goes: every process of these machines dies at the same moment. One that is down already is
+    /// as it should be.
+    ///
+    /// # Errors
+    /// As [`World::together`].
+    pub async fn cut_power(machines: &[Arc<Machine>]) -> Result<()> {
+        let kill = |machine: &Arc<Machine>| {
+            let machine = Arc::clone(machine);
+            async move {
+                match machine.run(Command::Kill).await {
+                    Err(Error::Refused { .. }) => Ok(()),
+                    done => done,
+                }
+            }
+        };
+        let ends = join_all(machines.iter().map(kill)).await;
+        ends.into_iter().collect()
+    }
+
     /// Ends everything that is up: SIGTERM, and SIGKILL where that fails.
     pub async fn end(self) {
         let up = self.machines.iter().filter(|machine| {

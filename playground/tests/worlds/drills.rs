@@ -80,6 +80,24 @@ fn what_is_kept_can_be_looked_at_afterwards() -> Result<()> {
     Ok(())
 }
 
+/// The story: an fsync in memory is nothing, and a drill there shows less than it seems to.
+#[test]
+fn disks_in_memory_are_said_to_be() -> Result<()> {
+    for (parent, in_memory) in [("/dev/shm", true), (env!("CARGO_TARGET_TMPDIR"), false)] {
+        let scratch = tempfile::tempdir_in(parent)?;
+        let output = Command::new(cairn())
+            .args(["drill", "run", "power-cut", "--rounds", "1"])
+            .env("XDG_CACHE_HOME", scratch.path())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(
+            said.contains("in memory, where an fsync is nothing") == in_memory,
+            "{parent}: {said}"
+        );
+    }
+    Ok(())
+}
+
 #[test]
 fn help_teaches() -> Result<()> {
     for (args, words) in [

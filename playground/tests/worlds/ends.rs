@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -137,6 +137,48 @@ fn an_interrupt_ends_everything_and_leaves_no_directory() -> Result<()> {
             .collect::<Result<_>>()?;
         ensure!(left == ["lock"], "{signal}: {left:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_program_left_is_removed_by_the_next_one() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let cache = scratch.path().canonicalize()?;
+    let drill = |rounds: &str| {
+        let mut command = Command::new(cairn());
+        command
+            .args(["drill", "run", "power-cut", "--rounds", rounds])
+            .env("XDG_CACHE_HOME", &cache)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    };
+    let runs = || -> Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(cache.join("cairn/playground"))?;
+        let paths = entries
+            .map(|entry| Ok(entry?.path()))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(paths.into_iter().filter(|path| path.is_dir()).collect())
+    };
+    let mut first = drill("1000").spawn()?;
+    eventually("it has children", || Ok(processes_in(&cache)?.len() >= 5))?;
+    first.kill()?;
+    first.wait()?;
+    eventually("nothing of it lives", || {
+        Ok(processes_in(&cache)?.is_empty())
+    })?;
+    ensure!(runs()?.len() == 1, "its directory is left: {:?}", runs()?);
+    let mut living = drill("1000").spawn()?;
+    eventually("it has children", || Ok(processes_in(&cache)?.len() >= 5))?;
+    ensure!(drill("1").status()?.success());
+    let left = runs()?;
+    let still = living.try_wait()?.is_none();
+    living.kill()?;
+    living.wait()?;
+    ensure!(
+        still && left.len() == 1,
+        "that of a living one is left alone: {left:?}"
+    );
     Ok(())
 }
 

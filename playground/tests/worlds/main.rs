@@ -3,6 +3,7 @@
 mod drills;
 mod ends;
 mod machines;
+mod probes;
 mod services;
 
 use std::path::{Path, PathBuf};
