@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use cairn_client::{Client, Uri};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use cairn_playground::world::services::http_body;
 
 use crate::process::Process;
 use crate::waits::eventually;
@@ -64,11 +64,8 @@ pub async fn served(process: &Process, path: &str) -> Result<String> {
         Ok(begin.and_then(|begin| Some(begin.split_once('/')?.0.to_owned())))
     })
     .await?;
-    let mut stream = tokio::net::TcpStream::connect(&address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    let (_, body) = answer.split_once("\r\n\r\n").context("an answer")?;
-    Ok(body.to_owned())
+    let body = eventually("it is served", || async {
+        Ok(http_body(&address, path).await)
+    });
+    body.await
 }

@@ -5,8 +5,8 @@
 //! sleeping for a while and hoping.
 
 mod cluster;
+mod files;
 mod found;
-mod load;
 mod needs;
 mod process;
 mod programs;
@@ -17,8 +17,8 @@ mod waits;
 mod writers;
 
 pub use cluster::{Lite, persister, served};
+pub use files::files_below;
 pub use found::{Tree, history, journaled, journaled_once, records, tree};
-pub use load::{Expectation, Ledger, files_below};
 pub use needs::needed;
 pub use process::{DEADLINE, Process};
 pub use programs::program;

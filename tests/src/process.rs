@@ -1,24 +1,25 @@
-//! One child process, its output, and its end.
+//! One child process of a test: the world's, with a deadline on every wait.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::io::{BufRead as _, BufReader};
+use std::process::{ChildStdout, Command, ExitStatus};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::NamedTempFile;
+use cairn_playground::world::{self, Launch};
+use rustix::process::Signal;
+use tempfile::TempDir;
 
 use crate::programs::program;
 
 /// How long anything may take before a test gives up on it: far more than it should.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A child process; killed when dropped.
+/// A child process; killed when dropped, and when the test's own process ends however it does.
 pub struct Process {
-    name: String,
-    child: Child,
+    inner: world::Process,
     stdout: BufReader<ChildStdout>,
-    log: NamedTempFile,
+    /// Of the log. Last, so that nobody writes there any more when it goes.
+    _directory: TempDir,
 }
 
 impl Process {
@@ -29,27 +30,22 @@ impl Process {
     ) -> Result<Self> {
         let mut command = Command::new(program(name)?);
         command.args(args);
-        Self::spawn(name, command)
+        Self::spawn(name, &command)
     }
 
-    /// Starts any command.
-    pub fn spawn(name: &str, mut command: Command) -> Result<Self> {
-        let log = NamedTempFile::new()?;
-        let mut child = command
-            // Whatever the developer has exported, a test talks to its own cluster.
-            .env_remove("DOOZER_URI")
-            .env_remove("DOOZER_BOOT_URI")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log.reopen()?)
-            .spawn()
-            .with_context(|| format!("cannot start {name}"))?;
-        let stdout = child.stdout.take().context("standard output is piped")?;
+    /// Starts any command: its program, arguments, variables and directory.
+    pub fn spawn(name: &str, command: &Command) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let launch = Launch {
+            pipe_stdout: true,
+            ..Launch::of(name, command, directory.path().join("log"))
+        };
+        let inner = world::Process::start(&launch, &program("cairn")?)?;
+        let stdout = inner.take_stdout().context("standard output is piped")?;
         Ok(Self {
-            name: name.to_owned(),
-            child,
+            inner,
             stdout: BufReader::new(stdout),
-            log,
+            _directory: directory,
         })
     }
 
@@ -57,30 +53,29 @@ impl Process {
     pub fn line_on_stdout(&mut self) -> Result<String> {
         let mut line = String::new();
         if self.stdout.read_line(&mut line)? == 0 {
-            bail!("{} said nothing and ended:\n{}", self.name, self.log());
+            bail!("{} said nothing and ended:\n{}", self.name(), self.log());
         }
         Ok(line)
     }
 
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
     /// Everything that it wrote to standard error.
     pub fn log(&self) -> String {
-        let mut text = String::new();
-        match File::open(self.log.path()).and_then(|mut file| file.read_to_string(&mut text)) {
-            Ok(_) => text,
-            Err(error) => format!("(its log cannot be read: {error})"),
-        }
+        self.inner.log()
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.inner.pid()
     }
 
     /// SIGKILL: no handler runs, no buffer is flushed.
     pub fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait()?;
-        Ok(())
+        self.inner.kill();
+        self.wait().map(drop)
     }
 
     /// SIGTERM, then waits for its end.
@@ -101,66 +96,41 @@ impl Process {
         ensure!(
             status.code() == Some(code),
             "{} ended with {status} rather than {code}:\n{log}",
-            self.name
+            self.name()
         );
         Ok(log)
     }
 
     /// SIGTERM, without waiting for its end.
     pub fn ask_to_end(&self) -> Result<()> {
-        self.signal("-TERM")
+        Ok(self.inner.signal(Signal::TERM)?)
     }
 
     /// SIGSTOP: it does nothing more, and its connections stay open.
     pub fn halt(&self) -> Result<()> {
-        self.signal("-STOP")
+        Ok(self.inner.signal(Signal::STOP)?)
     }
 
     /// SIGCONT: it goes on as if nothing had been.
     pub fn resume(&self) -> Result<()> {
-        self.signal("-CONT")
-    }
-
-    fn signal(&self, signal: &str) -> Result<()> {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status()?;
-        if !sent.success() {
-            bail!("cannot signal {}", self.name);
-        }
-        Ok(())
+        Ok(self.inner.signal(Signal::CONT)?)
     }
 
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        Ok(self.child.try_wait()?)
+        Ok(self.inner.ended()?)
     }
 
     /// Waits for its end.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                return Ok(status);
-            }
-            if start.elapsed() > DEADLINE {
-                bail!(
-                    "{} has not ended within {DEADLINE:?}:\n{}",
-                    self.name,
-                    self.log()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        Ok(self.inner.wait(DEADLINE)?)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only if it has ended already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- {} ---\n{}", self.name, self.log());
+            eprintln!("--- {} ---\n{}", self.name(), self.log());
         }
     }
 }

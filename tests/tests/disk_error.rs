@@ -29,7 +29,7 @@ async fn after_a_failed_fsync_nothing_more_is_claimed() -> Result<()> {
         ])
         .arg("-j")
         .arg(&journal);
-    let mut process = Process::spawn("persister", command)?;
+    let mut process = Process::spawn("persister", &command)?;
     attached(&client, 1).await.with_context(|| process.log())?;
 
     let mut last = Revision::MISSING;

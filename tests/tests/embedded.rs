@@ -1,12 +1,12 @@
 //! The cluster in the persister's own process: durable across kills and orderly ends alike, for
 //! clients that know nothing of either.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Revision, Uri};
+use cairn_playground::world::Ports;
 use cairn_tests::{Process, Writers, Writing, eventually, tree};
 
 fn start(journal: &Path, address: &str) -> Result<Process> {
@@ -15,11 +15,6 @@ fn start(journal: &Path, address: &str) -> Result<Process> {
         "persister",
         ["--id", "1", "--embedded", "-l", address, "-j", journal],
     )
-}
-
-/// A port that was free a moment ago. Unlike port 0 it stays the same across restarts.
-fn free_address() -> Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
 /// Writes its own keys, one after the other, and returns those that were acknowledged.
@@ -43,7 +38,8 @@ async fn write_plainly(client: Client, writer: usize, writing: Writing) -> Resul
 async fn an_orderly_end_loses_nothing_that_was_answered() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
-    let address = free_address()?;
+    let mut ports = Ports::default();
+    let address = ports.port()?.address();
     let uri = Uri::from_address(&address)?;
     let mut expected = Vec::new();
     for round in 0..5 {
@@ -84,7 +80,8 @@ async fn an_orderly_end_loses_nothing_that_was_answered() -> Result<()> {
 async fn clients_that_reconnect_do_not_get_in_before_the_state_is_back() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let journal = scratch.path().join("journal");
-    let address = free_address()?;
+    let mut ports = Ports::default();
+    let address = ports.port()?.address();
     let uri = Uri::from_address(&address)?;
     let mut process = start(&journal, &address)?;
     let client = eventually("the cluster answers", || async {

@@ -9,10 +9,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_client::Revision;
+use cairn_playground::engine;
+use cairn_playground::ledger::{Class, Outcome, Revisions};
+use cairn_playground::writers::Shared;
 use cairn_sync_client::{Client as SyncClient, Durability};
 use cairn_tests::{
-    Ledger, Lite, attached, durable, eventually, files_below, journaled, persister, restored,
-    seeded, tree,
+    Lite, attached, durable, eventually, files_below, journaled, persister, restored, seeded, tree,
 };
 
 const WRITERS: usize = 8;
@@ -32,35 +34,53 @@ fn policy(persisters: &[u32]) -> Durability {
     }
 }
 
+/// A client, its own paths, and the ledger of what it was told.
+struct Writer {
+    number: u32,
+    client: SyncClient,
+    paths: Vec<String>,
+    ledger: Shared,
+}
+
+impl Writer {
+    /// Writes a value, or deletes. What it was told is in the ledger then.
+    async fn write(&self, path: &str, rev: Revision, value: Option<Bytes>) -> Result<Outcome> {
+        let ticket = self
+            .ledger
+            .lock()
+            .begin(self.number, path, value.as_deref())?;
+        let told = match value {
+            Some(value) => self.client.set(path, rev, value).await.map(|at| Some(at.0)),
+            None => self.client.del(path, rev).await.map(|()| None),
+        };
+        let outcome = match told {
+            Ok(revision) => Outcome::Durable { revision },
+            Err(error) => engine::outcome(&error),
+        };
+        self.ledger.lock().end(ticket, outcome);
+        Ok(outcome)
+    }
+}
+
 /// Sets, changes and deletes its own paths, for ever, until the cluster dies under it.
 async fn write_until_killed(
-    client: SyncClient,
-    mut ledger: Ledger,
+    writer: Writer,
     mut random: fastrand::Rng,
     acknowledged: Arc<AtomicUsize>,
-) -> Ledger {
-    let paths: Vec<String> = ledger.paths.keys().cloned().collect();
+) -> Result<()> {
     loop {
-        let path = &paths[random.usize(..paths.len())];
-        let result = if random.u8(..4) == 0 {
-            ledger.begin(path, None);
-            client
-                .del(path, Revision::ANY)
-                .await
-                .map(|()| Revision::MISSING)
+        let path = &writer.paths[random.usize(..writer.paths.len())];
+        let outcome = if random.u8(..4) == 0 {
+            writer.write(path, Revision::ANY, None).await?
         } else {
             let length = random.usize(..2000);
-            let value: Bytes = (0..length).map(|_| random.u8(..)).collect();
-            ledger.begin(path, Some(value.clone()));
-            client.set(path, Revision::ANY, value).await
+            let value = (0..length).map(|_| random.u8(..)).collect();
+            writer.write(path, Revision::ANY, Some(value)).await?
         };
-        match result {
-            Ok(revision) => {
-                ledger.acknowledge(path, revision);
-                acknowledged.fetch_add(1, Ordering::Relaxed);
-            }
-            Err(_) => return ledger,
+        if outcome.class() != Class::Durable {
+            return Ok(());
         }
+        acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -85,18 +105,24 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
     attached(&lite.client().await?, 1).await?;
 
     // Phase one: every file, through the sync client, by concurrent writers.
+    let ledger = Shared::default();
     let mut writers = Vec::new();
-    for n in 0..WRITERS {
+    for (n, number) in (0..WRITERS).zip(1..) {
         let share: Vec<_> = files.iter().skip(n).step_by(WRITERS).cloned().collect();
-        let client = SyncClient::connect_durable(&lite.uri, policy(&[1])).await?;
+        let writer = Writer {
+            number,
+            client: SyncClient::connect_durable(&lite.uri, policy(&[1])).await?,
+            paths: share.iter().map(|(path, _)| path.clone()).collect(),
+            ledger: ledger.clone(),
+        };
         writers.push(tokio::spawn(async move {
-            let mut ledger = Ledger::default();
             for (path, content) in share {
-                ledger.begin(&path, Some(content.clone()));
-                let revision = client.set(&path, Revision::MISSING, content).await?;
-                ledger.acknowledge(&path, revision);
+                let outcome = writer
+                    .write(&path, Revision::MISSING, Some(content))
+                    .await?;
+                ensure!(outcome.class() == Class::Durable, "{path}: {outcome:?}");
             }
-            anyhow::Ok((client, ledger))
+            anyhow::Ok(writer)
         }));
     }
     let mut loaded = Vec::new();
@@ -107,11 +133,10 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
     // Phase two: change and delete, and kill all four in the middle of it.
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let mut writers = Vec::new();
-    for (client, ledger) in loaded {
+    for writer in loaded {
         let acknowledged = Arc::clone(&acknowledged);
         writers.push(tokio::spawn(write_until_killed(
-            client,
-            ledger,
+            writer,
             random.fork(),
             acknowledged,
         )));
@@ -129,9 +154,8 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
         process.kill()?;
     }
     lite.process.kill()?;
-    let mut ledger = Ledger::default();
     for writer in writers {
-        ledger.merge(writer.await?);
+        writer.await??;
     }
 
     // A fresh, empty cluster, and one restore.
@@ -140,11 +164,19 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
     let mut restorer = persister(1, &fresh.uri, &journal(1), &["-r"])?;
     restored(&client).await.with_context(|| restorer.log())?;
     let found = tree(&client).await?;
-    let (values, deletes) = ledger.check(&found, true)?;
+    let now = found
+        .iter()
+        .map(|(path, (at, value))| (path.clone(), (at.0, value.clone())));
+    let audit = ledger.lock().audit(&now.collect(), Revisions::Kept);
+    ensure!(audit.passed(), "{:#?}", audit.told);
     println!(
-        "{} acknowledged in phase two; {values} values and {deletes} deletes found as acknowledged, \
+        "{} acknowledged in phase two; {} of {} acknowledged writes are there, {} of {} open ones, \
          {} found in all, none invented",
         acknowledged.load(Ordering::Relaxed),
+        audit.durable.there,
+        audit.durable.writes,
+        audit.unknown.there,
+        audit.unknown.writes,
         found.len()
     );
 

@@ -47,11 +47,9 @@ pub use directory::{RunDirectory, default_parent};
 pub use error::{Error, Result};
 pub use feed::{Event, Feed, What};
 pub use machine::{Command, Machine};
-pub use ports::Port;
+pub use ports::{Port, Ports};
 pub use process::{Launch, Process, log_tail};
 pub use services::Service;
-
-use ports::Ports;
 
 /// Machines, their directory, their ports. All processes end when it is dropped.
 #[derive(Debug)]

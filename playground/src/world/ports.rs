@@ -45,16 +45,20 @@ impl Port {
     }
 }
 
-/// Hands out ports.
+/// Hands out ports. They are nobody else's for as long as this lives.
 #[derive(Debug, Default)]
-pub(super) struct Ports {
+pub struct Ports {
     /// The locks of the blocks that were taken.
     locks: Vec<TcpListener>,
     free: Vec<u16>,
 }
 
 impl Ports {
-    pub(super) fn port(&mut self) -> Result<Port> {
+    /// A port for a service.
+    ///
+    /// # Errors
+    /// [`Error::NoPorts`].
+    pub fn port(&mut self) -> Result<Port> {
         Ok(Port(Arc::new(AtomicU16::new(self.number()?))))
     }
 

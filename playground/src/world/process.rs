@@ -69,6 +69,16 @@ impl Launch {
         }
     }
 
+    /// What a command says: its program, arguments, variables and directory. Its output goes to `log`.
+    pub fn of(name: impl Into<String>, command: &Command, log: impl Into<PathBuf>) -> Self {
+        let set = |(name, value): (&OsStr, Option<&OsStr>)| Some((name.into(), value?.into()));
+        Self {
+            env: command.get_envs().filter_map(set).collect(),
+            directory: command.get_current_dir().map(Path::to_owned),
+            ..Self::new(name, command.get_program(), log).args(command.get_args())
+        }
+    }
+
     /// Further arguments.
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {

@@ -1,47 +1,34 @@
 //! A single etcd through its HTTP gateway, which is what it offers without gRPC.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use cairn_playground::world::services::{EtcdCluster, EtcdMember};
+use cairn_playground::world::{Command, RunDirectory, World, default_parent};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::{Peer, Row, VALUE, connect, free_port, peer};
+use crate::{Row, VALUE, connect};
 
 pub(crate) async fn measure(in_flight: usize, writes: usize) -> Result<Result<Row, String>> {
-    let program = match peer("etcd", "etcd-server") {
+    let program = match EtcdMember::installed() {
         Ok(program) => program,
-        Err(absent) => return Ok(Err(absent)),
+        Err(absent) => return Ok(Err(absent.to_string())),
     };
-    let data = tempfile::tempdir()?;
-    let port = free_port()?;
-    let clients = format!("http://127.0.0.1:{port}");
-    let peers = format!("http://127.0.0.1:{}", free_port()?);
-    let _server = Peer(
-        Command::new(program)
-            .args([
-                "--listen-client-urls",
-                &clients,
-                "--advertise-client-urls",
-                &clients,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peers,
-                "--initial-advertise-peer-urls",
-                &peers,
-            ])
-            .args([
-                "--initial-cluster",
-                &format!("default={peers}"),
-                "--data-dir",
-            ])
-            .arg(data.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?,
-    );
+    let directory = RunDirectory::create(&default_parent())?;
+    let mut world = World::new(cairn_tests::program("cairn")?, directory);
+    let (client, peer) = (world.port()?, world.port()?);
+    let port = client.get();
+    let member = EtcdMember {
+        program,
+        name: "alone".to_owned(),
+        cluster: EtcdCluster::new("alone", vec![("alone".to_owned(), peer.clone())]),
+        client,
+        peer,
+        args: Vec::new(),
+    };
+    let machine = world.machine("etcd", vec![Box::new(member)]);
+    machine.run(Command::Start).await?;
     // It listens before it has elected itself.
     cairn_tests::eventually("an etcd that takes writes", || async {
         let mut stream = BufReader::new(connect(port).await?);

@@ -109,33 +109,6 @@ async fn run() -> Result<()> {
     cluster::trace(count(1)?, &disk).await
 }
 
-/// Where a peer's program is; the words to say where it is not.
-fn peer(program: &str, package: &str) -> Result<std::path::PathBuf, String> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into()])
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| format!("{program}: not found on the PATH; apt-get install {package}"))
-}
-
-/// A port that was free a moment ago, for programs that cannot be told to choose one.
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok(listener.local_addr()?.port())
-}
-
-/// A peer's process, killed when dropped.
-struct Peer(std::process::Child);
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // Both fail only if it has ended already, which is what is wanted.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Connects to a peer that is starting.
 async fn connect(port: u16) -> Result<tokio::net::TcpStream> {
     cairn_tests::eventually("a peer that listens", || async {

@@ -1,37 +1,32 @@
 //! redis with `appendfsync always`: an fsync before the answers of each round of its loop.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
+use cairn_playground::world::Ports;
+use cairn_playground::world::services::Program;
+use cairn_tests::Process;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{Peer, Row, VALUE, connect, free_port, peer};
+use crate::{Row, VALUE, connect};
 
 pub(crate) async fn measure(in_flight: usize, writes: usize) -> Result<Result<Row, String>> {
-    let program = match peer("redis-server", "redis-server") {
+    let program = match Program::installed("redis-server", "apt install redis-server") {
         Ok(program) => program,
-        Err(absent) => return Ok(Err(absent)),
+        Err(absent) => return Ok(Err(absent.to_string())),
     };
     let data = tempfile::tempdir()?;
-    let port = free_port()?;
-    let _server = Peer(
-        Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--appendonly",
-                "yes",
-                "--appendfsync",
-                "always",
-                "--save",
-                "",
-            ])
-            .arg("--dir")
-            .arg(data.path())
-            .stdout(Stdio::null())
-            .spawn()?,
-    );
+    let mut ports = Ports::default();
+    let port = ports.port()?.get();
+    let mut command = Command::new(program.path);
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--appendonly", "yes", "--appendfsync", "always"])
+        .args(["--save", "", "--logfile", "redis.log", "--dir"])
+        .arg(data.path());
+    let _server = Process::spawn("redis", &command)?;
     let (answers, mut requests) = connect(port).await?.into_split();
     let free = std::sync::Arc::new(Semaphore::new(in_flight));
     let (sent, mut called) = mpsc::unbounded_channel();

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use cairn_client::{Client, Uri};
 use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timestamp};
+use cairn_playground::world::Ports;
 use cairn_sync_client::keys;
 use cairn_tests::{Lite, Process, eventually, journaled, persister, seeded, tree};
 
@@ -13,9 +14,7 @@ use crate::history::History;
 
 async fn start(journal: &Path) -> Result<(Process, Client)> {
     let journal = journal.to_str().context("a test directory is UTF-8")?;
-    let address = std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .to_string();
+    let address = Ports::default().port()?.address();
     let args = ["--id", "1", "--embedded", "-l", &address, "-j", journal];
     let process = Process::start("persister", args)?;
     let uri = Uri::from_address(&address)?;
