@@ -18,8 +18,11 @@ pub struct Options {
     /// Requests of one connection that may be waiting at a time. Each costs about 1.2 KiB, if it
     /// waits for a path of its own, until it is answered or its connection ends.
     pub max_waiting: usize,
-    /// Waiting requests of all connections together: at most about 300 MiB.
+    /// Waiting requests of all connections together: about 300 MiB, if each waits for a short path
+    /// of its own.
     pub max_waiting_total: usize,
+    /// Memory of all waiting requests together, in bytes, by estimate: long globs take more of it.
+    pub max_waiting_bytes: usize,
     /// The longest value that SET takes, in bytes. A real node's SET never returns for more than
     /// about 2,900 bytes; this one is meant for tests and for a machine of its own.
     pub max_value: usize,
@@ -46,6 +49,7 @@ impl Default for Options {
             max_connections: 10_000,
             max_waiting: 16_384,
             max_waiting_total: 250_000,
+            max_waiting_bytes: 384 << 20,
             max_value: 1 << 20,
             max_unsent: 256 << 10,
             readonly: false,
@@ -125,6 +129,7 @@ impl fmt::Debug for Options {
             .field("max_connections", &self.max_connections)
             .field("max_waiting", &self.max_waiting)
             .field("max_waiting_total", &self.max_waiting_total)
+            .field("max_waiting_bytes", &self.max_waiting_bytes)
             .field("max_value", &self.max_value)
             .field("max_unsent", &self.max_unsent)
             .field("readonly", &self.readonly)

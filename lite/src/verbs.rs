@@ -9,7 +9,7 @@ use cairn_client::{Revision, path};
 
 use crate::answer;
 use crate::cursors::{ListVerb, Listing};
-use crate::hub::{Due, Hub, SessionId, Want};
+use crate::hub::{Due, Hub, SessionId, Want, cost};
 use crate::options::Options;
 use crate::store::event::Event;
 use crate::store::history::Found;
@@ -180,7 +180,7 @@ impl Session {
         }
     }
 
-    fn read(&mut self, hub: &mut Hub, request: Request, options: &Options) -> Reply {
+    fn read(&mut self, hub: &mut Hub, mut request: Request, options: &Options) -> Reply {
         if let Err(response) = self.check_read(&request) {
             return Reply::Now(*response);
         }
@@ -197,6 +197,8 @@ impl Session {
             Err(NoState::NotYet) => {
                 let every = Pattern::parse("/**").expect("a glob");
                 let tag = request.tag;
+                // No read has a value; a request that waits must not hold one.
+                request.value = None;
                 self.defer(hub, tag, Want::Read(Box::new(request)), &every, at, options)
             }
         }
@@ -290,6 +292,17 @@ impl Session {
         }
         if hub.waiting() >= options.max_waiting_total {
             return refuse(options.max_waiting_total, "on this node");
+        }
+        let bytes = hub.waiting_bytes().saturating_add(cost(pattern, &want));
+        if bytes > options.max_waiting_bytes {
+            return Reply::Now(answer::other(
+                tag,
+                format!(
+                    "waiting requests take too much memory on this node (limit {} bytes): try again \
+                     later",
+                    options.max_waiting_bytes
+                ),
+            ));
         }
         let handle = hub.wait(self.id, tag, want, pattern, from);
         self.waiting.insert(tag, handle);
