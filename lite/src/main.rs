@@ -1,6 +1,6 @@
 //! `doozer-lite`: the embedded server as a program of its own.
 
-use std::io;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -77,14 +77,18 @@ Exit codes:
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // A log that cannot be written must not end a node that clients rely on.
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("doozer-lite: {error:#}");
+            // Nothing is left to be done about a closed standard error.
+            let _ = writeln!(io::stderr().lock(), "doozer-lite: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -102,15 +106,21 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let server = Server::new(options)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let listener = TcpListener::bind(&args.listen)
         .await
         .with_context(|| cannot_listen(&args.listen))?;
-    println!("listening on {}", listener.local_addr()?);
+    let address = listener.local_addr()?;
+    // A node that cannot say where it listens still serves those that know.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "listening on {address}").and_then(|()| out.flush());
+    drop(out);
     server
         .run(listener, async {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
         })
         .await

@@ -47,8 +47,8 @@ fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> (Running, Str
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_serves_and_ends_with_0_on_both_signals() {
-    for signal in ["TERM", "INT"] {
+async fn it_says_where_it_listens_serves_and_ends_with_0_on_each_signal() {
+    for signal in ["TERM", "INT", "HUP"] {
         let (mut running, address) = start(&["-l", "127.0.0.1:0", "--hist", "7"]);
         let mut peer = Peer::new(TcpStream::connect(address).await.unwrap());
         assert_eq!(peer.rev().await, 58);
@@ -101,4 +101,49 @@ async fn secrets_come_from_the_environment_and_are_not_shown() {
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("DOOZER_RWSECRET"));
     assert!(!help.contains("s3cret-value"));
+}
+
+/// A full disk under the log, and nobody who reads standard output, ended the node with its data.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nothing() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let full = || std::fs::File::create("/dev/full").unwrap();
+    let child = Command::new(PROGRAM)
+        .args(["-l", &address])
+        .env("RUST_LOG", "debug")
+        .stdout(full())
+        .stderr(full())
+        .spawn()
+        .unwrap();
+    let mut running = Running(child);
+    for expected in [59, 60, 61] {
+        let stream = loop {
+            assert!(running.0.try_wait().unwrap().is_none(), "it has ended");
+            match TcpStream::connect(&address).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        assert_eq!(Peer::new(stream).set("/a", b"").await, expected);
+    }
+}
+
+#[test]
+fn a_log_that_is_no_terminal_has_no_colours() {
+    let mut child = Command::new(PROGRAM)
+        .args(["-l", "127.0.0.1:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let read = BufReader::new(child.stderr.take().unwrap()).read_line(&mut line);
+    drop(Running(child));
+    read.unwrap();
+    assert!(
+        line.contains("serving") && !line.contains('\x1b'),
+        "{line:?}"
+    );
 }
