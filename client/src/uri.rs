@@ -212,7 +212,13 @@ fn not_our_scheme(text: &str) -> String {
 
 /// `HOST:PORT` of an address that may lack its port. IPv6 addresses stand in brackets.
 pub(crate) fn with_port(address: &str) -> Result<String, UriError> {
-    let bad = |why: &str| Err(UriError(format!("address {address:?} {why}")));
+    let bad = |why: &str| {
+        Err(UriError(if address.contains("sk=") {
+            format!("the address {why}")
+        } else {
+            format!("address {address:?} {why}")
+        }))
+    };
     let (host, port) = match address.rfind(':') {
         Some(colon) if !address.ends_with(']') => (&address[..colon], Some(&address[colon + 1..])),
         _ => (address, None),

@@ -1,8 +1,11 @@
 //! The command line of `doozer`.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use cairn_client::{Revision, Uri};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -21,13 +24,13 @@ pub struct Args {
         long = "address",
         value_name = "URI",
         global = true,
-        value_parser = uri,
+        value_parser = UriParser,
         help = "The cluster: doozer:?ca=HOST:PORT[&ca=...][&cn=NAME][&sk=SECRET], or HOST:PORT \
             [default: DOOZER_URI, else 127.0.0.1:8046]"
     )]
     pub uri: Option<Uri>,
     /// Look the cluster name (cn) of the URI up in this cluster [default: DOOZER_BOOT_URI]
-    #[arg(short = 'b', long, value_name = "URI", global = true, value_parser = uri)]
+    #[arg(short = 'b', long, value_name = "URI", global = true, value_parser = UriParser)]
     pub boot: Option<Uri>,
     /// Return from a write once these persisters have it on disk, such as 1 or 1,2,3 [default:
     /// persist= in the URI, else CAIRN_PERSIST, else do not wait]
@@ -204,6 +207,28 @@ Exit codes:
   1  revision mismatch: the file has changed since the given revision
   2  anything else, a wrong command line included";
 
+/// Parses a URI. Unlike clap's own, its error does not repeat the text, which may hold a secret.
+#[derive(Clone, Debug)]
+struct UriParser;
+
+impl TypedValueParser for UriParser {
+    type Value = Uri;
+
+    fn parse_ref(
+        &self,
+        cmd: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Uri, clap::Error> {
+        let text = value.to_str().ok_or_else(|| "not UTF-8".to_owned());
+        text.and_then(uri).map_err(|why| {
+            let option = arg.map_or_else(|| "URI".to_owned(), ToString::to_string);
+            let message = format!("invalid value for '{option}': {why}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(cmd)
+        })
+    }
+}
+
 fn uri(text: &str) -> Result<Uri, String> {
     let parsed = if text.starts_with("doozer:") {
         text.parse()
@@ -259,6 +284,25 @@ mod tests {
         ));
         assert_eq!(args.sync.as_deref(), Some("1,2"));
         assert_eq!(args.uri.unwrap().addresses, ["h:1"]);
+    }
+
+    #[test]
+    fn an_error_never_repeats_a_secret() {
+        for bad in [
+            "doozer:?ca=h:0&sk=hush",
+            "doozer:?ca=h:1&sk=hush&x=1",
+            "doozer:?sk=hush",
+            "doozer:?ca=&sk=hush",
+            "h:1&sk=hush",
+            "http://h?sk=hush",
+        ] {
+            let error = Args::try_parse_from(["doozer", "-a", bad, "rev"]).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains("--address") && !error.contains("hush"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
