@@ -149,7 +149,8 @@ impl<'a, S: Session> Attempt<'a, S> {
         }
     }
 
-    /// Takes the state of a restored cluster, which may lack what the journal holds beyond `common`.
+    /// Takes the state of a restored cluster, which may lack what the journal holds beyond
+    /// `common`.
     async fn rebase(
         self,
         identity: Identity,
@@ -190,8 +191,8 @@ impl<'a, S: Session> Attempt<'a, S> {
         let end = self.journal.end();
         let next = end.revision.next();
         let lacking = match end.open_gap {
-            // Damage, or a difference that was not completed. Damage is made good by a difference like
-            // any other, so the new gap is not called damage again.
+            // Damage, or a difference that was not completed. Damage is made good by a difference
+            // like any other, so the new gap is not called damage again.
             Some(gap) if gap.reason == GapReason::Damage => {
                 Some((gap.first, GapReason::HistoryDiscarded))
             }

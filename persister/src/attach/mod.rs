@@ -22,9 +22,9 @@ use crate::error::Error;
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored.
 ///
-/// `take_state` says why following from the journal's end is not enough. The cluster's state is then
-/// taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go of
-/// changes that the journal holds and a restored cluster does not.
+/// `take_state` says why following from the journal's end is not enough. The cluster's state is
+/// then taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go
+/// of changes that the journal holds and a restored cluster does not.
 ///
 /// `None` if cancelled.
 ///
@@ -54,7 +54,8 @@ pub async fn attach<C: Cluster>(
             Ok(Tried::Again) => continue,
             Ok(Tried::Wait(why)) => why,
             // Every node of our cluster has its name, except one that is so far behind that it has
-            // not heard it yet. A fresh cluster looks just the same, so this is not waited for long.
+            // not heard it yet. A fresh cluster looks just the same, so this is not waited for
+            // long.
             Ok(Tried::Nameless(refused)) if nameless.seen(Instant::now()) < NAMELESS_FOR => {
                 format!("{refused}, or this node lags far behind")
             }
@@ -93,8 +94,8 @@ const NAMELESS_FOR: Duration = Duration::from_secs(10);
 struct Nameless(Option<Instant>);
 
 impl Nameless {
-    /// Found again: for how long by now. Whatever else a look finds begins this anew, a cluster that is away among
-    /// it: in that time no node catches up.
+    /// Found again: for how long by now. Whatever else a look finds begins this anew, a cluster
+    /// that is away among it: in that time no node catches up.
     fn seen(&mut self, now: Instant) -> Duration {
         now.duration_since(*self.0.get_or_insert(now))
     }
@@ -128,8 +129,8 @@ impl Drop for StopWith {
 mod tests {
     use super::*;
 
-    /// A node without a name was seen, the cluster was away for long, and the first look after that was refused as
-    /// if the node had been given all that time.
+    /// A node without a name was seen, the cluster was away for long, and the first look after that
+    /// was refused as if the node had been given all that time.
     #[test]
     fn time_without_a_name_counts_only_while_every_look_finds_none() {
         let begun = Instant::now();

@@ -4,8 +4,8 @@
 //! is written, and the gap is closed. Until then the journal covers nothing beyond the gap's
 //! beginning, so a crash in the middle leads here again.
 //!
-//! Neither state is held in memory: the cluster's is sorted as it arrives (a cluster lists its keys in an
-//! order of its own), the journal's is a sorted stream, and the two are merged.
+//! Neither state is held in memory: the cluster's is sorted as it arrives (a cluster lists its keys
+//! in an order of its own), the journal's is a sorted stream, and the two are merged.
 //!
 //! Nothing is missed between the state and what is followed after it: following starts *first*,
 //! from the revision after the one at which the snapshot is pinned, and is buffered meanwhile.

@@ -1,8 +1,8 @@
 //! Reading ahead: a stream of changes is read on while something else has to happen first.
 //!
 //! A cluster forgets; what is not read in time is lost to history. So whoever has to wait between
-//! the beginning of a stream and its use reads it into memory meanwhile, up to a bound: nothing is dropped,
-//! reading only stops.
+//! the beginning of a stream and its use reads it into memory meanwhile, up to a bound: nothing is
+//! dropped, reading only stops.
 
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
@@ -11,8 +11,8 @@ use crate::cluster::budget::ByteBudget;
 use crate::cluster::error::Result as ClusterResult;
 use crate::cluster::followed::Followed;
 
-/// How many revisions are read ahead, and with the bytes that [`ByteBudget`] has. With more, reading stops,
-/// and if the cluster then forgets them, there is a gap.
+/// How many revisions are read ahead, and with the bytes that [`ByteBudget`] has. With more,
+/// reading stops, and if the cluster then forgets them, there is a gap.
 const READ_AHEAD_REVISIONS: usize = 65_536;
 
 /// Reads `stream` from now on, whether or not anybody takes what was read.

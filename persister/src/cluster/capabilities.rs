@@ -11,10 +11,10 @@ pub struct Capabilities {
     pub guard: Guard,
     /// How the holder of an id shows that it lives.
     pub liveness: Liveness,
-    /// Whether a cluster may come back with an older revision and its old identity: from a backup of
-    /// its own, or after a crash without fsync. Where it may, a session's
-    /// [`revision`](crate::cluster::session::Session::revision) is at least that of every write that
-    /// the cluster acknowledged, never that of a node that lags.
+    /// Whether a cluster may come back with an older revision and its old identity: from a backup
+    /// of its own, or after a crash without fsync. Where it may, a session's
+    /// [`revision`](crate::cluster::session::Session::revision) is at least that of every write
+    /// that the cluster acknowledged, never that of a node that lags.
     pub may_roll_back: bool,
     /// Whether a mirror of paths is worth its writes unless somebody asks for it.
     pub mirrors_paths: bool,

@@ -9,8 +9,8 @@ use crate::cluster::session::Cluster;
 
 /// Work that is done with a cluster, whichever engine it has.
 ///
-/// A trait rather than a closure because the work is generic: the compiler makes one version of it for
-/// each engine, so no call of a session goes through a table.
+/// A trait rather than a closure because the work is generic: the compiler makes one version of it
+/// for each engine, so no call of a session goes through a table.
 pub trait Task {
     /// What the work comes to.
     type Output;
@@ -19,8 +19,8 @@ pub trait Task {
     fn run<C: Cluster>(self, cluster: C) -> impl Future<Output = Self::Output> + Send;
 }
 
-/// Does `task` with the cluster at `address`. Its followers report the owner key of persister `id`; a
-/// task that follows nothing may give any.
+/// Does `task` with the cluster at `address`. Its followers report the owner key of persister `id`;
+/// a task that follows nothing may give any.
 pub async fn connect<T: Task>(address: &Address, id: Id, task: T) -> T::Output {
     match address.engine() {
         Engine::Doozer(uri) => task.run(Doozer::new(uri.clone(), id)).await,

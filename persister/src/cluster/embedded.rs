@@ -1,9 +1,9 @@
 //! The cluster that lives in this process, and when it may be talked to.
 //!
 //! Promise: the public address answers nobody before the journal's state is back, so that no client
-//! reads or writes a half-restored cluster; and nobody any more once the persister is asked to end, so
-//! that every write which was answered is followed and journaled before it does end. The persister
-//! itself talks to the node over an address of its own.
+//! reads or writes a half-restored cluster; and nobody any more once the persister is asked to end,
+//! so that every write which was answered is followed and journaled before it does end. The
+//! persister itself talks to the node over an address of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -24,8 +24,8 @@ pub enum Conflict {
     /// The key's own: somebody else wrote it.
     #[error("the key was written by somebody else in the meantime")]
     Key,
-    /// The fence: the identity of the cluster is not the one that the session was fenced with. Takes
-    /// precedence where both fail.
+    /// The fence: the identity of the cluster is not the one that the session was fenced with.
+    /// Takes precedence where both fail.
     #[error("the cluster was given another identity in the meantime")]
     Identity,
 }

@@ -39,9 +39,9 @@ pub struct Live {
     pub attributes: Attributes,
 }
 
-/// What an engine knows of a key besides path, revision and value: when it was created, how often it
-/// was written, under which lease it stands. Nobody above the engine interprets these bytes; they are
-/// kept so that a restore can give them back to the same engine.
+/// What an engine knows of a key besides path, revision and value: when it was created, how often
+/// it was written, under which lease it stands. Nobody above the engine interprets these bytes;
+/// they are kept so that a restore can give them back to the same engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attributes(Bytes);
 

@@ -12,8 +12,8 @@
 //! | [`embedded`] | a cluster in this process |
 //! | `conformance` | the properties that every engine must have, and an engine of tests that has more |
 //!
-//! A new engine is one folder here, one arm in [`connect`](mod@connect) and one in [`address`], and it
-//! must pass `conformance`.
+//! A new engine is one folder here, one arm in [`connect`](mod@connect) and one in [`address`], and
+//! it must pass `conformance`.
 
 pub mod address;
 pub mod ahead;

@@ -24,8 +24,8 @@ pub trait Cluster: Clone + Send + Sync + 'static {
     type Session: Session;
 
     /// Connects to a node that takes writes. Tries every node that is known, each at most once, and
-    /// begins with another one each time that it is called, so that a node which lets us in and takes
-    /// no writes is not come back to for ever.
+    /// begins with another one each time that it is called, so that a node which lets us in and
+    /// takes no writes is not come back to for ever.
     ///
     /// Must not return a session before the node has answered something.
     ///
@@ -37,20 +37,20 @@ pub trait Cluster: Clone + Send + Sync + 'static {
 /// One connection to one node of a cluster, reduced to what a persister needs.
 ///
 /// **It never reconnects.** When its connection has ended, every call fails with
-/// [`Error::Unavailable`], for ever, whatever answers at the same address by then. Were a session to
-/// reconnect, a watermark of a cluster that was lost could be written into the fresh one that took its
-/// address, where the same revision means something else. Clones share the connection.
+/// [`Error::Unavailable`], for ever, whatever answers at the same address by then. Were a session
+/// to reconnect, a watermark of a cluster that was lost could be written into the fresh one that
+/// took its address, where the same revision means something else. Clones share the connection.
 ///
-/// **It answers in time.** Every call has a deadline and fails with [`Error::Unavailable`] when that
-/// passes; a session that has failed so never succeeds again. Streams are exempt while nothing happens
-/// in the cluster, not while the node is silent to everything.
+/// **It answers in time.** Every call has a deadline and fails with [`Error::Unavailable`] when
+/// that passes; a session that has failed so never succeeds again. Streams are exempt while nothing
+/// happens in the cluster, not while the node is silent to everything.
 ///
-/// **A failed write may have happened** if it failed with [`Error::Unavailable`], and has not happened
-/// if it failed in any other way.
+/// **A failed write may have happened** if it failed with [`Error::Unavailable`], and has not
+/// happened if it failed in any other way.
 ///
 /// **Revisions** are positive, and each write that changes something takes the next one or a later
-/// one. Within one life of a cluster a revision never gets another meaning; what begins another life
-/// has another identity, unless the engine [may roll back](Capabilities::may_roll_back).
+/// one. Within one life of a cluster a revision never gets another meaning; what begins another
+/// life has another identity, unless the engine [may roll back](Capabilities::may_roll_back).
 pub trait Session: Clone + Send + Sync + 'static {
     /// What the engine can do.
     fn capabilities(&self) -> Capabilities;
@@ -64,8 +64,9 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// The cluster's.
     fn limits(&self) -> impl Future<Output = Result<Limits>> + Send;
 
-    /// The same connection, of which no call is sent after `by`, however long this process is stopped
-    /// meanwhile: the engine looks at the clock right before it hands bytes to the operating system.
+    /// The same connection, of which no call is sent after `by`, however long this process is
+    /// stopped meanwhile: the engine looks at the clock right before it hands bytes to the
+    /// operating system.
     #[must_use]
     fn sending_by(&self, by: Instant) -> Self;
 
@@ -78,33 +79,34 @@ pub trait Session: Clone + Send + Sync + 'static {
     fn fenced(&self, identity: &Bytes) -> Self;
 
     /// The newest revision of the node, and so a lower bound of the cluster's. Where the engine
-    /// [may roll back](Capabilities::may_roll_back), it must not return before a majority has confirmed
-    /// it: a revision lower than one that was acknowledged is then proof of a loss.
+    /// [may roll back](Capabilities::may_roll_back), it must not return before a majority has
+    /// confirmed it: a revision lower than one that was acknowledged is then proof of a loss.
     ///
     /// # Errors
     /// The cluster's.
     fn revision(&self) -> impl Future<Output = Result<Revision>> + Send;
 
-    /// Every revision from `from` on, in order, each exactly once and each whole: never an item before
-    /// all of its changes are known. `from` may be newer than the newest revision; then the stream
-    /// waits. Must not begin with a later revision if `from` is forgotten: the first item then is
-    /// [`Error::HistoryDiscarded`]. Ends after its first error.
+    /// Every revision from `from` on, in order, each exactly once and each whole: never an item
+    /// before all of its changes are known. `from` may be newer than the newest revision; then the
+    /// stream waits. Must not begin with a later revision if `from` is forgotten: the first item
+    /// then is [`Error::HistoryDiscarded`]. Ends after its first error.
     ///
-    /// An engine that has a faster way to many old revisions (a snapshot that holds history) takes it
-    /// without being told to.
+    /// An engine that has a faster way to many old revisions (a snapshot that holds history) takes
+    /// it without being told to.
     fn follow(
         &self,
         from: Revision,
     ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static;
 
-    /// Every live key outside the control area, each once, in no particular order. Each is as it was at
-    /// some revision at or after `at`, so following from the revision after `at` and applying every
-    /// change gives the exact state. Must not leave out a key that was live throughout. `at` is not
-    /// newer than what [`Session::revision`] has said.
+    /// Every live key outside the control area, each once, in no particular order. Each is as it
+    /// was at some revision at or after `at`, so following from the revision after `at` and
+    /// applying every change gives the exact state. Must not leave out a key that was live
+    /// throughout. `at` is not newer than what [`Session::revision`] has said.
     fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static;
 
-    /// Every entry of the mirror of paths of persister `id`, each once, in no particular order: the path,
-    /// and the revision that it says, if it says one. Each is as it was at some moment after the call.
+    /// Every entry of the mirror of paths of persister `id`, each once, in no particular order: the
+    /// path, and the revision that it says, if it says one. Each is as it was at some moment after
+    /// the call.
     fn mirrored(
         &self,
         id: Id,
@@ -116,24 +118,24 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// The cluster's.
     fn announcements(&self) -> impl Future<Output = Result<Announcements>> + Send;
 
-    /// Reads a control key; `None` where it does not exist. Must not answer from before the last write
-    /// of this session that was answered.
+    /// Reads a control key; `None` where it does not exist. Must not answer from before the last
+    /// write of this session that was answered.
     ///
     /// # Errors
     /// The cluster's.
     fn read(&self, key: &ControlKey) -> impl Future<Output = Result<Option<Control>>> + Send;
 
-    /// Applies all of `writes` in one revision if everything that they expect holds, and else nothing.
-    /// Each key occurs once. Returns the revision: always if a key was set; for deletes alone only
-    /// where the engine tells it and something was deleted. Deleting a key that does not exist
-    /// succeeds.
+    /// Applies all of `writes` in one revision if everything that they expect holds, and else
+    /// nothing. Each key occurs once. Returns the revision: always if a key was set; for deletes
+    /// alone only where the engine tells it and something was deleted. Deleting a key that does not
+    /// exist succeeds.
     ///
     /// Must not return before the writes are applied, nor try again what may have been applied.
     ///
     /// # Errors
-    /// [`Error::Conflict`], which says what did not hold; [`Error::Refused`] if these can be no single
-    /// revision of this engine (see [`Capabilities::writes_per_revision`]), or a key or value cannot
-    /// be.
+    /// [`Error::Conflict`], which says what did not hold; [`Error::Refused`] if these can be no
+    /// single revision of this engine (see [`Capabilities::writes_per_revision`]), or a key or
+    /// value cannot be.
     fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Option<Revision>>> + Send;
 
     /// Consumes one revision without changing anything.
@@ -142,8 +144,8 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// The cluster's.
     fn advance(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Puts a whole state into a cluster that nobody has written to, each key at its revision, and the
-    /// cluster at revision `at` or later. What it forgets, it says it has forgotten.
+    /// Puts a whole state into a cluster that nobody has written to, each key at its revision, and
+    /// the cluster at revision `at` or later. What it forgets, it says it has forgotten.
     ///
     /// # Errors
     /// [`Error::Refused`] if a key cannot be, or the engine [does not load](Capabilities::loads).

@@ -24,7 +24,8 @@ use crate::mirror::MirrorMode;
 ///   /ctl/persistence/ID/PATH            the revision of PATH that is on disk
 ///   /ctl/persistence/ID/ctl/watermark   the revision up to which everything is on disk
 ///
-/// where anybody can wait for it. Run as many as you like, each with an ID and a journal of its own.
+/// where anybody can wait for it. Run as many as you like, each with an ID and a journal of its
+/// own.
 #[derive(Debug, Parser)]
 #[command(
     name = "persister",
@@ -59,16 +60,16 @@ pub struct CommandLine {
 
     /// First repair the journal, if it is damaged
     ///
-    /// Keeps every record that verifies, before and after the damage, fetches from --from and from the
-    /// cluster what they still know of the rest, says what is lost, and keeps the damaged file beside
-    /// it as .bad.
+    /// Keeps every record that verifies, before and after the damage, fetches from --from and from
+    /// the cluster what they still know of the rest, says what is lost, and keeps the damaged file
+    /// beside it as .bad.
     #[arg(short = 'f', long, global = true)]
     pub repair: bool,
 
     /// Repair with what this journal of another persister of the cluster still has; may be repeated
     ///
-    /// It is only read, whatever state it is in, and its persister may be running. The cluster itself is
-    /// asked as well, if it is alive.
+    /// It is only read, whatever state it is in, and its persister may be running. The cluster
+    /// itself is asked as well, if it is alive.
     #[arg(
         id = "from",
         long = "from",
@@ -78,13 +79,15 @@ pub struct CommandLine {
     )]
     pub repair_from: Vec<PathBuf>,
 
-    /// Run a single-node cluster in this process too, and restore it from the journal at every start
+    /// Run a single-node cluster in this process too, and restore it from the journal at every
+    /// start
     #[arg(long, global = true)]
     pub embedded: bool,
 
     /// First restore the journal's state, if the cluster is empty
     ///
-    /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit file.
+    /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit
+    /// file.
     #[arg(short = 'r', long, global = true)]
     pub restore: bool,
 
@@ -124,8 +127,8 @@ impl CommandLine {
 pub enum Command {
     /// Restore a journal's state into a cluster, then end
     ///
-    /// Only into a cluster without keys (outside /ctl), unless --merge is given. Reads the journal, and
-    /// never writes to it; it may be in use. Prints what was done, and how to compare it.
+    /// Only into a cluster without keys (outside /ctl), unless --merge is given. Reads the journal,
+    /// and never writes to it; it may be in use. Prints what was done, and how to compare it.
     Restore(RestoreArgs),
     /// Tell who persists this cluster: alive or not, how far, how far behind
     ///
@@ -157,7 +160,8 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "PATH")]
     pub prefix: Vec<String>,
 
-    /// Write into a cluster that has keys: none is deleted, those that differ are overwritten and listed
+    /// Write into a cluster that has keys: none is deleted, those that differ are overwritten and
+    /// listed
     #[arg(long)]
     pub merge: bool,
 
@@ -185,7 +189,8 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "N", env = "CAIRN_ID", value_parser = clap::value_parser!(u32).range(1..))]
     pub id: Option<Id>,
 
-    /// The cluster: doozer:?ca=HOST:PORT, with &ca=HOST:PORT for each further node, and &sk=SECRET [default: doozer:?ca=127.0.0.1:8046]
+    /// The cluster: doozer:?ca=HOST:PORT, with &ca=HOST:PORT for each further node, and &sk=SECRET
+    /// [default: doozer:?ca=127.0.0.1:8046]
     #[arg(
         short = 'a',
         long,
@@ -219,7 +224,8 @@ pub struct Settings {
     #[arg(long, global = true, value_enum, env = "CAIRN_ON_DISK_FULL")]
     pub on_disk_full: Option<OnDiskFullArg>,
 
-    /// Serve /metrics, /livez, /readyz and /status here, for instance 127.0.0.1:9346 [default: nowhere]
+    /// Serve /metrics, /livez, /readyz and /status here, for instance 127.0.0.1:9346 [default:
+    /// nowhere]
     #[arg(long, global = true, value_name = "HOST:PORT", env = "CAIRN_LISTEN")]
     pub listen: Option<SocketAddr>,
 
@@ -253,7 +259,8 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_RETAIN_BYTES")]
     pub retain_bytes: Option<ByteSize>,
 
-    /// How many keys a restore has in flight [default: 64 where the cluster keeps their order, else 1]
+    /// How many keys a restore has in flight [default: 64 where the cluster keeps their order, else
+    /// 1]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub in_flight: Option<u16>,
 

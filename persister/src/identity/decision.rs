@@ -1,7 +1,7 @@
 //! May a journal follow this cluster? What each says of itself, and the answer.
 //!
-//! The promise: [`decide`] never answers "follow" unless the cluster's identity is the journal's own or
-//! descends from it by a restore that is complete.
+//! The promise: [`decide`] never answers "follow" unless the cluster's identity is the journal's
+//! own or descends from it by a restore that is complete.
 
 use cairn_journal::Revision;
 
@@ -64,13 +64,15 @@ pub enum Attach {
     Resume,
     /// Our cluster, but this node is behind what we have on disk: wait for it, or take another.
     Behind,
-    /// Our cluster, but it has gone back: an operator restored a backup of it, or it lost writes that it
-    /// had acknowledged. Its revisions beyond `common`, at the latest, will mean something else than ours.
+    /// Our cluster, but it has gone back: an operator restored a backup of it, or it lost writes
+    /// that it had acknowledged. Its revisions beyond `common`, at the latest, will mean something
+    /// else than ours.
     RolledBack {
         /// The newest revision that it can have in common with the journal.
         common: Revision,
     },
-    /// A restore of our cluster that kept all revisions and holds exactly what we have: bind, follow.
+    /// A restore of our cluster that kept all revisions and holds exactly what we have: bind,
+    /// follow.
     Continue(Identity),
     /// A restore of our cluster whose state may differ from ours: bind, then take its state.
     ///
@@ -80,7 +82,8 @@ pub enum Attach {
     Rebase {
         /// The restored cluster's.
         identity: Identity,
-        /// Our revision up to which its state is ours. What we hold beyond it is not in the cluster.
+        /// Our revision up to which its state is ours. What we hold beyond it is not in the
+        /// cluster.
         common: Revision,
     },
     /// A restore of our cluster that is not complete yet: wait for it.

@@ -2,7 +2,8 @@
 
 use cairn_journal::{Revision, Timeline, Timestamp};
 
-/// A cluster's identity: the value of one key in it, written by the first persister or by a restore.
+/// A cluster's identity: the value of one key in it, written by the first persister or by a
+/// restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Names one life of one cluster.
@@ -58,8 +59,9 @@ pub enum Outcome {
     Restoring {
         /// Who restores it: the UUID of the journal, and where the lock is that is held meanwhile.
         by: String,
-        /// The revisions of the states that restores which were overruled have brought back in part, lowest
-        /// first. It bears no more of them than there are journals: each was outbid by a higher one.
+        /// The revisions of the states that restores which were overruled have brought back in
+        /// part, lowest first. It bears no more of them than there are journals: each was outbid by
+        /// a higher one.
         over: Vec<Revision>,
         /// What is restored.
         choice: Choice,
@@ -157,7 +159,8 @@ impl Identity {
 mod tests {
     use super::*;
 
-    /// The story: `-r` was advised where nothing but the same command could complete what was chosen.
+    /// The story: `-r` was advised where nothing but the same command could complete what was
+    /// chosen.
     #[test]
     fn a_choice_is_completed_by_choosing_it_again() {
         for (mark, by) in [

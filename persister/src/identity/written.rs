@@ -8,8 +8,8 @@
 //! ```
 //!
 //! No ID, PARENT, BY or PREFIX has a space in it. The promise: whatever [`fmt::Display`] writes,
-//! [`Identity::parse`] reads back as the same; and what an operator or a stranger wrote there is refused,
-//! not guessed at.
+//! [`Identity::parse`] reads back as the same; and what an operator or a stranger wrote there is
+//! refused, not guessed at.
 
 use std::fmt;
 

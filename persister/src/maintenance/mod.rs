@@ -2,16 +2,17 @@
 //!
 //! Promises:
 //!
-//! * The pipeline never waits for any of this. It has a thread of its own, reads files only, and takes
-//!   no lock that a commit needs.
+//! * The pipeline never waits for any of this. It has a thread of its own, reads files only, and
+//!   takes no lock that a commit needs.
 //! * Records go only behind a checkpoint that was read in full (the journal sees to that). So
 //!   *whoever needs what was before the oldest record begins with a checkpoint*:
-//!   [`attach`](crate::attach) for whether there is anything in the journal and what it holds beyond a
-//!   restore, the [snapshot diff](crate::attach::snapshot_diff) and the restore for the state, and the
-//!   [mirror](crate::mirror::backlog), whose place may be among what has gone.
+//!   [`attach`](crate::attach) for whether there is anything in the journal and what it holds
+//!   beyond a restore, the [snapshot diff](crate::attach::snapshot_diff) and the restore for the
+//!   state, and the [mirror](crate::mirror::backlog), whose place may be among what has gone.
 //! * What fails here is said loudly, counted, and tried again; it does not end a persister whose
 //!   journal still takes records.
-//! * A checkpoint does not take the journal's last room: it is put off while the disk has too little.
+//! * A checkpoint does not take the journal's last room: it is put off while the disk has too
+//!   little.
 
 mod bell;
 pub mod policy;

@@ -12,10 +12,11 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether a checkpoint is due `since` bytes of records after the last one, which has `newest` bytes.
+    /// Whether a checkpoint is due `since` bytes of records after the last one, which has `newest`
+    /// bytes.
     ///
-    /// A large state is not written out again before as much has happened: so checkpoints never write
-    /// more than the journal itself does.
+    /// A large state is not written out again before as much has happened: so checkpoints never
+    /// write more than the journal itself does.
     pub(super) fn is_due(&self, since: u64, newest: u64, wanted: bool) -> bool {
         since > 0 && (wanted || since >= self.every_bytes.max(newest))
     }

@@ -17,8 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// checkpoint lies in has got a successor. Reads headers only, unless there is something to remove.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
 
-/// How long to wait after a failure: long enough not to fill the log, short enough that an operator who
-/// makes room sees the effect.
+/// How long to wait after a failure: long enough not to fill the log, short enough that an operator
+/// who makes room sees the effect.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// What is known of the newest checkpoint.
@@ -109,7 +109,8 @@ impl Work {
         if matches!(made, Err(Error::Stopped)) {
             return made;
         }
-        // Also where no checkpoint can be made: what an older one covers may be what takes the room.
+        // Also where no checkpoint can be made: what an older one covers may be what takes the
+        // room.
         if self.policy.retires() && Instant::now() >= *retire_at {
             let retired = self.retire();
             *retire_at = Instant::now() + RETIRE_EVERY;
@@ -177,7 +178,8 @@ impl Work {
         Ok(true)
     }
 
-    /// An error while the disk has no room for a checkpoint and for what the journal takes meanwhile.
+    /// An error while the disk has no room for a checkpoint and for what the journal takes
+    /// meanwhile.
     fn leave_room(&self, since: u64) -> Result<(), Error> {
         let dir = self.journal.dir();
         let Ok(disk) = rustix::fs::statvfs(dir) else {
@@ -282,7 +284,8 @@ mod tests {
         assert!(oldest.revision > Revision(1), "{oldest:?}");
     }
 
-    /// The checkpoint that history is to begin with is read in full first: an end does not wait for that.
+    /// The checkpoint that history is to begin with is read in full first: an end does not wait for
+    /// that.
     #[test]
     fn retention_ends_when_asked_to() {
         let dir = tempfile::tempdir().expect("a directory");

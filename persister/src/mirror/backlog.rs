@@ -1,14 +1,15 @@
 //! What the per-path mirror still has to be told, read back from the journal.
 //!
 //! Promise: only what is durable is handed on; everything that is, in order. A part of the journal
-//! may be handed on again after a restart, but nothing is left out that the journal still has. Where it has
-//! been retired, or is the difference of a gap, the mirror is led to the state as a whole instead
-//! (`resync`).
+//! may be handed on again after a restart, but nothing is left out that the journal still has.
+//! Where it has been retired, or is the difference of a gap, the mirror is led to the state as a
+//! whole instead (`resync`).
 //!
 //! Places in the journal are named by sequences, never by revisions: after a restore a journal may
-//! hold the same revision twice, of two lives of its cluster. But a journal that has lost its end, to damage or to
-//! a disk that forgot what it had synced, gives the sequences of what is gone to other records. So a place is
-//! believed only if its record still is the one that was told (`records::behind`).
+//! hold the same revision twice, of two lives of its cluster. But a journal that has lost its end,
+//! to damage or to a disk that forgot what it had synced, gives the sequences of what is gone to
+//! other records. So a place is believed only if its record still is the one that was told
+//! (`records::behind`).
 
 use std::fmt;
 
@@ -54,8 +55,8 @@ pub struct Progress {
     pub incomplete: bool,
 }
 
-/// As it stands in the cluster. Only by `incomplete` can an interrupted first time be told from none:
-/// entries that it wrote may have been deleted since.
+/// As it stands in the cluster. Only by `incomplete` can an interrupted first time be told from
+/// none: entries that it wrote may have been deleted since.
 impl fmt::Display for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         MirrorProgress {
@@ -89,8 +90,8 @@ impl Progress {
 pub struct Backlog {
     /// What is behind the place where the mirror has to be taken up.
     source: Source,
-    /// First with the state, and then with what is behind the place once more: somebody may wait for a delete of
-    /// which the state shows nothing.
+    /// First with the state, and then with what is behind the place once more: somebody may wait
+    /// for a delete of which the state shows nothing.
     begins_with_resync: bool,
     /// How far the mirror is complete as it is.
     pub progress: Progress,
@@ -140,8 +141,8 @@ impl Backlog {
     }
 }
 
-/// All that the mirror has to be told of behind a place: the one that is known, if the journal still holds what
-/// was told there, else one before anything newer that it has, else its end.
+/// All that the mirror has to be told of behind a place: the one that is known, if the journal
+/// still holds what was told there, else one before anything newer that it has, else its end.
 fn source(journal: &Journal, known: Option<Progress>) -> Result<Source, cairn_journal::Error> {
     let (end, reader) = (journal.end(), journal.reader()?);
     let mut place = (end.durable, end.revision);
@@ -193,8 +194,8 @@ impl Ending {
 type Go = std::ops::ControlFlow<()>;
 
 impl<S: Session> BacklogReader<S> {
-    /// Hands on the backlog and what becomes durable, until nobody is there to tell of more or to take
-    /// it.
+    /// Hands on the backlog and what becomes durable, until nobody is there to tell of more or to
+    /// take it.
     ///
     /// # Errors
     /// The journal's, or the cluster's.
@@ -263,8 +264,8 @@ impl<S: Session> BacklogReader<S> {
         }
     }
 
-    /// Leads the mirror from what it shows to the state, which is all handed on then. The state's place;
-    /// `None` if nobody takes it any more.
+    /// Leads the mirror from what it shows to the state, which is all handed on then. The state's
+    /// place; `None` if nobody takes it any more.
     fn whole(&self, journal: &Journal, pending: &mut Pending) -> Result<Option<Place>, Error> {
         // What it shows can be looked at once nothing is on its way to it.
         if pending.land().is_break() {

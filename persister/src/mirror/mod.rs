@@ -1,8 +1,8 @@
 //! The mirror of paths: for every key in the cluster, an entry that says which revision of it is on
 //! disk.
 //!
-//! The journal is the queue: what the mirror still has to be told is read back from there, so a mirror
-//! that is slower than the disk delays nobody and takes no memory.
+//! The journal is the queue: what the mirror still has to be told is read back from there, so a
+//! mirror that is slower than the disk delays nobody and takes no memory.
 //!
 //! | module | what it decides |
 //! |---|---|

@@ -4,8 +4,8 @@
 //!
 //! * [`coalesce`] keeps the meaning of a batch for somebody who watches one path: consecutive sets
 //!   of a path collapse into the last, a delete never collapses away.
-//! * [`PathConflicts`] never lets two operations fly at once whose order matters: the same path, or a
-//!   path and one above it (a directory cannot become a file before its last entry is gone). A
+//! * [`PathConflicts`] never lets two operations fly at once whose order matters: the same path, or
+//!   a path and one above it (a directory cannot become a file before its last entry is gone). A
 //!   cluster may serve pipelined writes of one connection in any order.
 
 use std::collections::{HashMap, HashSet};

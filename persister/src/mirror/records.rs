@@ -11,8 +11,8 @@ use crate::mirror::ops::{Kind, Op};
 /// A record's sequence, and the revision covered with it.
 pub(super) type Place = (Sequence, Revision);
 
-/// The records behind this place, if its record still is the one that was told there. It has its revision then:
-/// whatever takes its place after a loss covers less, or more.
+/// The records behind this place, if its record still is the one that was told there. It has its
+/// revision then: whatever takes its place after a loss covers less, or more.
 pub(super) fn behind(
     reader: &Reader,
     (sequence, revision): Place,
@@ -39,8 +39,8 @@ pub(super) fn behind(
     }
 }
 
-/// The place before the first record that says of anything newer than `revision`, in the newest life of the
-/// cluster; `None`: there is none, or it is not in the journal any more.
+/// The place before the first record that says of anything newer than `revision`, in the newest
+/// life of the cluster; `None`: there is none, or it is not in the journal any more.
 pub(super) fn before(reader: &Reader, revision: Revision) -> Result<Option<Place>, Error> {
     let first = reader.records_from_revision(revision.next()).next();
     let sequence = match first.transpose() {

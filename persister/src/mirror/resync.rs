@@ -1,15 +1,16 @@
 //! From whatever the mirror shows to what the journal's state is, without reading history.
 //!
-//! Invariant: *once all of it is written, the mirror is the image of the state at the returned place*,
-//! whatever it showed before, and whichever records were retired. So it is the way
+//! Invariant: *once all of it is written, the mirror is the image of the state at the returned
+//! place*, whatever it showed before, and whichever records were retired. So it is the way
 //!
 //! * to a mirror that was never there, or that another journal has left behind,
-//! * past records that retention has removed before the mirror was told of them: a path whose delete
-//!   is not in the journal any more is one that the mirror shows and the state does not have,
+//! * past records that retention has removed before the mirror was told of them: a path whose
+//!   delete is not in the journal any more is one that the mirror shows and the state does not
+//!   have,
 //! * past the difference of a gap, which may hold every key.
 //!
-//! What it cannot do: tell of changes that left no trace in the state. Who waits for the delete of a
-//! path that the mirror never showed, and whose record is gone, waits in vain.
+//! What it cannot do: tell of changes that left no trace in the state. Who waits for the delete of
+//! a path that the mirror never showed, and whose record is gone, waits in vain.
 //!
 //! Memory is bounded: both sides are sorted streams (in files, where they are large).
 
@@ -21,9 +22,9 @@ use cairn_journal::{CheckpointEntry, Journal, Revision, Stop, maintain::Sorter};
 use crate::mirror::ops::{Kind, Op};
 use crate::mirror::records::Place;
 
-/// The operations that lead from `shown`, paths with the revisions that the mirror shows of them, to the
-/// journal's state, each given to `op` until that says `false`: deletes first, so that a directory
-/// may become a file, then sets in the order of their revisions.
+/// The operations that lead from `shown`, paths with the revisions that the mirror shows of them,
+/// to the journal's state, each given to `op` until that says `false`: deletes first, so that a
+/// directory may become a file, then sets in the order of their revisions.
 ///
 /// The place of the state; `None` if `op` said `false`.
 ///

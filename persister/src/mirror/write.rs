@@ -1,7 +1,7 @@
 //! Writes the mirror of paths: many entries in flight, and never ahead of the own follower.
 //!
-//! Promise: nothing is said that was not handed over as durable. What is not written when the session
-//! ends is written by the next one, which starts from the journal.
+//! Promise: nothing is said that was not handed over as durable. What is not written when the
+//! session ends is written by the next one, which starts from the journal.
 
 use bytes::Bytes;
 use cairn_journal::Revision;

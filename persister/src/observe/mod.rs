@@ -1,8 +1,8 @@
 //! What a persister tells about itself while it runs.
 //!
-//! [`Vitals`](vitals::Vitals) is written by the stages and read by everybody who asks: Prometheus, health checks,
-//! `/status`, the service manager. Writing costs an atomic store; nothing here can slow the pipeline
-//! down or fail.
+//! [`Vitals`](vitals::Vitals) is written by the stages and read by everybody who asks: Prometheus,
+//! health checks, `/status`, the service manager. Writing costs an atomic store; nothing here can
+//! slow the pipeline down or fail.
 
 pub mod http;
 mod metrics;

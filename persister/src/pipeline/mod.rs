@@ -9,17 +9,20 @@
 //! ```
 //!
 //! * [`follow`] proves that revisions are contiguous, and stops reading when the journal is behind:
-//!   [`IN_FLIGHT_BYTES`](crate::cluster::budget::IN_FLIGHT_BYTES) of values at most are on their way.
+//!   [`IN_FLIGHT_BYTES`](crate::cluster::budget::IN_FLIGHT_BYTES) of values at most are on their
+//!   way.
 //! * [`journal`] writes whatever has queued with one commit, and tells nothing before the fsync
 //!   has returned.
 //! * [`announce`] writes the watermark, once per commit at most, and beside it the per-path mirror.
-//!   What the mirror has to be told is read back from the journal ([`backlog`](crate::mirror::backlog)): the journal is the
-//!   queue. So a mirror that is slower than the disk delays nobody, takes no memory, and catches up
-//!   after a restart in the same way as ever.
+//!   What the mirror has to be told is read back from the journal
+//!   ([`backlog`](crate::mirror::backlog)): the journal is the queue. So a mirror that is slower
+//!   than the disk delays nobody, takes no memory, and catches up after a restart in the same way
+//!   as ever.
 //!
 //! A pipeline lives exactly as long as one [`Session`](crate::cluster::Session). When the
 //! connection ends the pipeline ends: what was followed is journaled, what was not published is
-//! left in the journal, and the next one resumes from there, just as after a restart of the process.
+//! left in the journal, and the next one resumes from there, just as after a restart of the
+//! process.
 //!
 //! Promise: when [`run`] returns, everything that was followed is journaled (or the journal's error
 //! is returned), and nothing of it is in memory any more. What was not published is found in the
@@ -58,8 +61,8 @@ use crate::pipeline::handover::{IN_FLIGHT_MESSAGES, Reached};
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
 
-/// A claim to the id that takes longer than this is contended, and may take as long as a holder has to
-/// show that it lives.
+/// A claim to the id that takes longer than this is contended, and may take as long as a holder has
+/// to show that it lives.
 const CONTENDED_AFTER: Duration = Duration::from_millis(200);
 
 /// How long an orderly end waits for what is durable to be published.
@@ -166,7 +169,8 @@ pub async fn run<S: Session>(
     ended
 }
 
-/// Takes the id. Where that takes a while, what happens meanwhile is read ahead. `None` if cancelled.
+/// Takes the id. Where that takes a while, what happens meanwhile is read ahead. `None` if
+/// cancelled.
 async fn claim<S: Session>(
     session: &S,
     id: Id,
@@ -304,8 +308,9 @@ impl Publishers {
     }
 }
 
-/// What an error of a publisher says of the session. A listing of the mirror may be overtaken by history; that is no
-/// gap in what is followed, and no reason to give up the changes of the meantime for the cluster's state.
+/// What an error of a publisher says of the session. A listing of the mirror may be overtaken by
+/// history; that is no gap in what is followed, and no reason to give up the changes of the
+/// meantime for the cluster's state.
 fn of_a_publisher(error: Error) -> Error {
     match error {
         Error::Cluster(ClusterError::HistoryDiscarded) => ClusterError::Unavailable(
@@ -329,8 +334,8 @@ async fn read_revision<S: Session>(
 mod tests {
     use super::*;
 
-    /// A mirror that could not be listed in time had the whole state taken, and a gap recorded, although not one
-    /// change had been missed.
+    /// A mirror that could not be listed in time had the whole state taken, and a gap recorded,
+    /// although not one change had been missed.
     #[test]
     fn a_listing_that_history_overtook_is_no_gap() {
         let error = of_a_publisher(ClusterError::HistoryDiscarded.into());

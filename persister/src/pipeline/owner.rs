@@ -7,8 +7,8 @@
 //!   dead: we hold the journal's lock. Take over at once, so that a restart costs no waiting. (The
 //!   directory counts, because a copy of a journal has the same UUID and a lock of its own.)
 //! * Otherwise: is the key refreshed while we look? Then its holder lives, and we are refused. A
-//!   key that stays as it is for three heartbeats is taken over. Where the engine deletes the key of a
-//!   holder that is gone ([`Liveness::Leased`]), that is waited for instead.
+//!   key that stays as it is for three heartbeats is taken over. Where the engine deletes the key
+//!   of a holder that is gone ([`Liveness::Leased`]), that is waited for instead.
 //!
 //! Time is only ever measured on our own clock, between two looks; clocks need not agree.
 
@@ -114,8 +114,8 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
     }
 }
 
-/// Refreshes the key for ever, if the engine wants that, calling `beat` with the revision of each time; returns only with an
-/// error.
+/// Refreshes the key for ever, if the engine wants that, calling `beat` with the revision of each
+/// time; returns only with an error.
 ///
 /// # Errors
 /// [`Error::Replaced`] if somebody else took the id; whatever the cluster answers otherwise.
@@ -160,9 +160,9 @@ pub async fn release<S: Session>(session: &S, id: Id, me: &Holder) -> Result<(),
     }
 }
 
-/// The error for a key of the id that somebody else has written: [`Error::Replaced`] if the id is somebody else's by
-/// now. Otherwise nobody has taken it (somebody wrote the key by hand), and the session is over: the next one claims the
-/// id, and writes its keys, anew.
+/// The error for a key of the id that somebody else has written: [`Error::Replaced`] if the id is
+/// somebody else's by now. Otherwise nobody has taken it (somebody wrote the key by hand), and the
+/// session is over: the next one claims the id, and writes its keys, anew.
 ///
 /// # Errors
 /// The cluster's, if it cannot say who has it.

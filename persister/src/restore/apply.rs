@@ -6,8 +6,9 @@
 //!   of writes that were in flight together (then, at most, by as many as were in flight). So a
 //!   compare-and-set with an old revision never succeeds where it would not have before.
 //! * Every answer's revision is compared with the one that was meant. At the first that differs
-//!   (somebody else writes, or the server does not keep the order) what is in flight is waited for, and
-//!   from then on keys go one at a time, each only when the cluster is at the revision before its own.
+//!   (somebody else writes, or the server does not keep the order) what is in flight is waited for,
+//!   and from then on keys go one at a time, each only when the cluster is at the revision before
+//!   its own.
 //! * The counter ends at `upto` or beyond.
 //!
 //! No-operations are interchangeable: they always fly together.
@@ -74,7 +75,8 @@ pub(super) struct Applied {
 
 type Flight<'a> = Pin<Box<dyn Future<Output = ClusterResult<Option<Revision>>> + Send + 'a>>;
 
-/// A write that was sent, and the key with the revision that it is meant to get; `None`: a no-operation.
+/// A write that was sent, and the key with the revision that it is meant to get; `None`: a
+/// no-operation.
 struct Sent<'a> {
     key: Option<(&'a Item, Revision)>,
     flight: Either<Flight<'a>, Ready<ClusterResult<Option<Revision>>>>,
@@ -268,9 +270,10 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         }
     }
 
-    /// Takes in the oldest answers, up to the one at `index` and what has come by then. It is that one which
-    /// is waited for: to be woken by each answer before it would take longer than the answers do. And
-    /// whoever sends as many again sends them together, not each in a packet of its own.
+    /// Takes in the oldest answers, up to the one at `index` and what has come by then. It is that
+    /// one which is waited for: to be woken by each answer before it would take longer than the
+    /// answers do. And whoever sends as many again sends them together, not each in a packet of its
+    /// own.
     async fn settle(&mut self, index: usize) -> Result<(), Error> {
         if let Some(Sent { flight, .. }) = self.sent.get_mut(index)
             && let Either::Left(waiting) = flight

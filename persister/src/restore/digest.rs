@@ -7,9 +7,10 @@ use sha2::{Digest as _, Sha256};
 /// Count and hash of a set of keys.
 ///
 /// Each key has a hash of its own: the first 8 bytes of the SHA-256 over the length of its path (8
-/// bytes, little-endian), its path, the length of its value, and its value. The sum of these (modulo 2^64)
-/// is the hash of the set, so that keys may come in any order and none has to be kept. Revisions are
-/// no part of it: a restore that had to shift them is still a restore of the same values.
+/// bytes, little-endian), its path, the length of its value, and its value. The sum of these
+/// (modulo 2^64) is the hash of the set, so that keys may come in any order and none has to be
+/// kept. Revisions are no part of it: a restore that had to shift them is still a restore of the
+/// same values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// How many keys there are.

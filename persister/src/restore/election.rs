@@ -1,13 +1,15 @@
 //! Which of several restores goes on: the one whose journal has the highest revision.
 //!
-//! There is no vote and no list of members. A claim in the cluster is a bid ([`claim`](crate::restore::claim)): whoever has
-//! more overwrites it, at any time until the restore is finished ([`plan`](crate::restore::plan::plan)), and whoever has less
-//! waits. Bids cost a revision each, and a lonely restorer makes one. It then stands for a moment
-//! before the first key is written, so that persisters which start together do not take each other's work
+//! There is no vote and no list of members. A claim in the cluster is a bid
+//! ([`claim`](crate::restore::claim)): whoever has more overwrites it, at any time until the
+//! restore is finished ([`plan`](crate::restore::plan::plan)), and whoever has less waits. Bids
+//! cost a revision each, and a lonely restorer makes one. It then stands for a moment before the
+//! first key is written, so that persisters which start together do not take each other's work
 //! over; that is a courtesy, and nothing rests on it.
 //!
 //! What rests on something: a restore that somebody else began is taken up only when that one is
-//! dead ([`is_alive`]), or overruled, and then only once it has stopped writing ([`is_quiet_at_last`]).
+//! dead ([`is_alive`]), or overruled, and then only once it has stopped writing
+//! ([`is_quiet_at_last`]).
 
 use std::time::Duration;
 
@@ -36,9 +38,9 @@ const QUIET: Duration = SENT_WITHIN.saturating_add(Duration::from_secs(1));
 /// How long that may take.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);
 
-/// Whether somebody is at work on the restore that was found when the cluster was at `at`: creates keys,
-/// writes the claim again, or consumes revisions by the hundred. Looks for as long as a living restore
-/// would not pause.
+/// Whether somebody is at work on the restore that was found when the cluster was at `at`: creates
+/// keys, writes the claim again, or consumes revisions by the hundred. Looks for as long as a
+/// living restore would not pause.
 pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
     let until = Instant::now() + STALE_AFTER;
     let mut stream = session.follow(at.next());

@@ -1,8 +1,8 @@
 //! The way into the cluster in our own process: all at once, instead of a write for every revision.
 //!
-//! Promise: the node is as a restore over the protocol would leave it: every key at its revision, the
-//! counter at the journal's newest, the identity after it. Even keys that are older than the node's
-//! own first revisions keep theirs; and the history before the newest revision is said to be
+//! Promise: the node is as a restore over the protocol would leave it: every key at its revision,
+//! the counter at the journal's newest, the identity after it. Even keys that are older than the
+//! node's own first revisions keep theirs; and the history before the newest revision is said to be
 //! discarded, which it is: the keys that were restored are not all that happened.
 
 use crate::cluster::control::ControlKey;

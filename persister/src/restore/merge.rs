@@ -1,15 +1,16 @@
-//! Writing a state into a cluster that has keys: an ordinary client's writes, and allowed explicitly.
+//! Writing a state into a cluster that has keys: an ordinary client's writes, and allowed
+//! explicitly.
 //!
 //! Promises:
 //!
 //! * Keys of the cluster that the state does not have stay as they are: nothing is ever deleted.
-//! * Every write is a compare-and-set against what was seen before: what somebody writes meanwhile is
-//!   not overwritten, but reported; as is what somebody overwrites or deletes right after.
+//! * Every write is a compare-and-set against what was seen before: what somebody writes meanwhile
+//!   is not overwritten, but reported; as is what somebody overwrites or deletes right after.
 //! * Every key that is overwritten is reported, with the revision that it had in the cluster.
 //! * Nothing is written unless everything can be.
-//! * The cluster keeps its identity: its persisters journal these writes like any others. But first it is
-//!   taken past the newest revision of the journal, so that a revision which a client of the old cluster
-//!   still holds does not pass for one of this cluster.
+//! * The cluster keeps its identity: its persisters journal these writes like any others. But first
+//!   it is taken past the newest revision of the journal, so that a revision which a client of the
+//!   old cluster still holds does not pass for one of this cluster.
 //!
 //! One that was interrupted is run again: what is there already is left alone.
 
@@ -198,8 +199,8 @@ pub(super) async fn apply<S: Session>(
     Ok(merge)
 }
 
-/// Compares all keys of the state but those in `left`. Returns those that somebody has written or deleted
-/// since the cluster was looked at, at revision `looked`: it lives, and that is its right.
+/// Compares all keys of the state but those in `left`. Returns those that somebody has written or
+/// deleted since the cluster was looked at, at revision `looked`: it lives, and that is its right.
 ///
 /// # Errors
 /// [`Error::RestoreDiffers`] if a key that nobody has written since differs.

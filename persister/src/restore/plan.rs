@@ -22,7 +22,8 @@ use crate::restore::source::Target;
 pub enum Reason {
     /// The journal is empty.
     EmptyJournal,
-    /// The cluster is the one that the journal follows, it lives, and the newest state was asked for.
+    /// The cluster is the one that the journal follows, it lives, and the newest state was asked
+    /// for.
     Alive,
     /// The same, but another state was asked for than it has.
     AliveOtherwise,
@@ -203,9 +204,9 @@ fn outranks(local: &LocalHistory, origin: &Origin) -> bool {
     local.ancestors.iter().any(|a| a.id == origin.parent)
 }
 
-/// The revisions of the states that overruled restores have brought back in part, if a restore takes up
-/// what `origin` says: those whose work can be told from what others wrote, as they are of the same life
-/// as ours. Lowest first.
+/// The revisions of the states that overruled restores have brought back in part, if a restore
+/// takes up what `origin` says: those whose work can be told from what others wrote, as they are of
+/// the same life as ours. Lowest first.
 pub(super) fn overruled(
     local: &LocalHistory,
     origin: &Origin,

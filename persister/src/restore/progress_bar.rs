@@ -1,5 +1,5 @@
-//! How far a piece of work has come, for people who wait for it: a bar on a terminal, elsewhere a line
-//! in the log now and then.
+//! How far a piece of work has come, for people who wait for it: a bar on a terminal, elsewhere a
+//! line in the log now and then.
 
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};

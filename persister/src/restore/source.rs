@@ -1,8 +1,9 @@
-//! What a journal has to give: its history's name and end, and its state at the point that is wanted.
+//! What a journal has to give: its history's name and end, and its state at the point that is
+//! wanted.
 //!
-//! Promise: nothing is written. A journal that somebody is writing to can be restored from as well (to
-//! try a restore out in a cluster of its own); only whoever holds the lock may conclude that another
-//! restore of the same journal is dead.
+//! Promise: nothing is written. A journal that somebody is writing to can be restored from as well
+//! (to try a restore out in a cluster of its own); only whoever holds the lock may conclude that
+//! another restore of the same journal is dead.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,8 +62,8 @@ impl Source {
         })
     }
 
-    /// The journal in `dir`, as it is now. `exclusive`: keep others from opening it, if nobody has it
-    /// open already.
+    /// The journal in `dir`, as it is now. `exclusive`: keep others from opening it, if nobody has
+    /// it open already.
     ///
     /// # Errors
     /// The journal's.
@@ -77,7 +78,8 @@ impl Source {
         let by = if lock.is_some() {
             holder(journal, dir)
         } else {
-            // Nobody can tell from the lock whether we live: no other restore must take us for its own.
+            // Nobody can tell from the lock whether we live: no other restore must take us for its
+            // own.
             format!("{journal}@{}", Uuid::new_v4())
         };
         let State {
@@ -182,8 +184,8 @@ impl Source {
     }
 }
 
-/// Who restores, as the claim says it. A copy of a journal has the same UUID and another lock, so the
-/// place counts.
+/// Who restores, as the claim says it. A copy of a journal has the same UUID and another lock, so
+/// the place counts.
 fn holder(journal: Uuid, dir: &Path) -> String {
     format!("{journal}@{}", place(dir))
 }

@@ -38,8 +38,8 @@ pub(super) fn validate(
     })
 }
 
-/// Whether there is anything of each part that was asked for: if not, somebody has mistyped it, and an
-/// empty cluster would pass for restored.
+/// Whether there is anything of each part that was asked for: if not, somebody has mistyped it, and
+/// an empty cluster would pass for restored.
 ///
 /// # Errors
 /// [`Error::NoSuchPart`].

@@ -242,8 +242,8 @@ impl<C: Cluster> Incarnation<'_, C> {
         }
     }
 
-    /// Restores, waiting for the cluster, and for others who restore it, as long as it takes. `false` if
-    /// cancelled.
+    /// Restores, waiting for the cluster, and for others who restore it, as long as it takes.
+    /// `false` if cancelled.
     async fn restore_first(&self, journal: &Arc<Journal>) -> Result<bool, Error> {
         let source = tokio::task::block_in_place(|| Source::of(journal))?;
         let mut backoff = Backoff::new();
@@ -271,7 +271,8 @@ impl<C: Cluster> Incarnation<'_, C> {
                     "another restore goes first ({identity}). If it was interrupted: {}",
                     identity.completed_by()
                 ),
-                // Unavailable, or somebody else was faster: another look tells what there is to do now.
+                // Unavailable, or somebody else was faster: another look tells what there is to do
+                // now.
                 Err(
                     error
                     @ Error::Cluster(ClusterError::Unavailable(_) | ClusterError::Conflict(_)),

@@ -5,8 +5,8 @@ use cairn_journal::{Journal, Recovery, Retention};
 use crate::config::Config;
 use crate::error::Error;
 
-/// Opens the journal. Where even that finds no room, what need not be retained goes first: once open it
-/// would go anyway, so a disk that is full must not keep it.
+/// Opens the journal. Where even that finds no room, what need not be retained goes first: once
+/// open it would go anyway, so a disk that is full must not keep it.
 pub(super) fn open(config: &Config) -> Result<Journal, Error> {
     let open = || Journal::open(&config.journal, config.options.clone());
     let opened = match open().map_err(Error::from) {

@@ -1,7 +1,7 @@
 //! The properties that every engine must have, as tests that any engine can be put to.
 //!
-//! An engine joins by implementing [`rig::Rig`] and instantiating [`suite::conforms`]. The
-//! suite asks an engine's [capabilities](crate::cluster::capabilities) what to expect of it, and then
+//! An engine joins by implementing [`rig::Rig`] and instantiating [`suite::conforms`]. The suite
+//! asks an engine's [capabilities](crate::cluster::capabilities) what to expect of it, and then
 //! expects just that: an engine that says that it changes one key a revision must refuse two.
 //!
 //! | module | what it has |

@@ -23,8 +23,8 @@ pub(crate) trait Rig: Sized + Send + Sync + 'static {
     /// Ends all connections. New ones are taken.
     fn cut(&self) -> impl Future<Output = anyhow::Result<()>> + Send;
 
-    /// Puts the cluster back to what it was at `to`, as its own operator could. Only for engines that
-    /// [may roll back](crate::cluster::capabilities::Capabilities::may_roll_back).
+    /// Puts the cluster back to what it was at `to`, as its own operator could. Only for engines
+    /// that [may roll back](crate::cluster::capabilities::Capabilities::may_roll_back).
     fn roll_back(&self, to: Revision) -> impl Future<Output = anyhow::Result<()>> + Send {
         let _ = to;
         async { anyhow::bail!("this engine cannot go back") }

@@ -129,8 +129,8 @@ impl Session for DoozerSession {
 
     fn snapshot(&self, _at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
         self.client
-            // Pinned by the client to the node's newest revision, which is not before `at`, and to a
-            // newer one whenever that is about to be forgotten.
+            // Pinned by the client to the node's newest revision, which is not before `at`, and to
+            // a newer one whenever that is about to be forgotten.
             .walk("/**", None)
             .err_into()
             .try_filter(|file| std::future::ready(!keys::is_internal(&file.path)))
