@@ -28,7 +28,7 @@ pub fn hash_kv(snapshot: &Snapshot, window: Window) -> Result<u32> {
 }
 
 fn hash_kv_in(snapshot: &Snapshot, window: Window, keys_in_memory: usize) -> Result<u32> {
-    window.check(snapshot)?;
+    window.check(snapshot.window())?;
     let Window {
         compacted,
         revision,

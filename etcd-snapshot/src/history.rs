@@ -19,7 +19,7 @@ use crate::{
 /// [`Error::Revision`](crate::Error::Revision) if the snapshot does not tell the window, and what
 /// reading can meet.
 pub fn history(snapshot: &Snapshot, window: Window) -> Result<History> {
-    window.check(snapshot)?;
+    window.check(snapshot.window())?;
     let compacted = window.compacted;
     Ok(History {
         live: live(snapshot, compacted, compacted, KEYS_IN_MEMORY)?,

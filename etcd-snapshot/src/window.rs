@@ -1,9 +1,6 @@
 //! The stretch of a history that is asked for.
 
-use crate::{
-    error::{Error, Result},
-    read::snapshot::Snapshot,
-};
+use crate::error::{Error, Result};
 
 /// The state at one revision, and every change from there to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +12,9 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether the snapshot tells all of it.
-    pub(crate) fn check(self, snapshot: &Snapshot) -> Result<()> {
-        let (oldest, newest) = (snapshot.compacted(), snapshot.revision());
+    /// Refuses a window that is not within the one that a snapshot tells.
+    pub(crate) fn check(self, told: Self) -> Result<()> {
+        let (oldest, newest) = (told.compacted, told.revision);
         let outside = |asked| {
             Err(Error::Revision {
                 asked,
