@@ -36,39 +36,28 @@ use arrows::Arrows;
 use sources::Sources;
 
 /// Crates whose circles are not cut yet.
-const UNFINISHED: &[&str] = &["cairn-journal"];
+const UNFINISHED: &[&str] = &["cairn-etcd-snapshot", "cairn-journal", "cairn-playground"];
 
 #[test]
 fn no_circle_and_no_import_through_a_re_export() {
     let mut failures = String::new();
     for package in manifest::packages() {
+        let mut report = String::new();
         for root in &package.roots {
-            let sources = Sources::read(root);
-            let arrows = Arrows::of(&sources);
+            let arrows = Arrows::of(&Sources::read(root));
             if std::env::var_os("CAIRN_ARROWS").is_some() {
-                println!("{} {}:\n{}", package.name, root.display(), arrows.order());
+                println!("{}, {}:\n{}", package.name, root.display(), arrows.order());
             }
-            let findings = arrows.findings();
-            let is_unfinished = UNFINISHED.contains(&&*package.name);
-            if findings.is_empty() {
-                assert!(
-                    !is_unfinished,
-                    "{} is in order: take it out of UNFINISHED",
-                    package.name
-                );
-                continue;
+            for finding in arrows.findings() {
+                writeln!(report, "{}: {finding}", package.name).unwrap();
             }
-            let report = format!(
-                "{}, {}:\n{}\n",
-                package.name,
-                root.display(),
-                findings.join("\n")
-            );
-            if is_unfinished {
-                println!("not enforced yet: {report}");
-            } else {
-                writeln!(failures, "{report}").unwrap();
-            }
+        }
+        if !UNFINISHED.contains(&&*package.name) {
+            failures += &report;
+        } else if report.is_empty() {
+            failures += &format!("{} is in order: take it out of UNFINISHED\n", package.name);
+        } else {
+            println!("not enforced yet:\n{report}");
         }
     }
     assert!(failures.is_empty(), "\n{failures}");

@@ -30,8 +30,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A crate that others run or test, and that nothing is built upon.
-const ABOVE_ALL: &[&str] = &["cairn-tests"];
+/// Crates that run and test the others, and may depend on any; nothing is built upon them.
+const ABOVE_ALL: &[&str] = &["cairn-playground", "cairn-tests"];
 
 /// One of the workspace's packages.
 pub(crate) struct Package {
