@@ -114,7 +114,7 @@ impl Following {
         match self.fault {
             Fault::SkipsRevisions if followed.changes.is_empty() => return,
             Fault::RepeatsRevisions if revision.0 % 10 == 0 => {
-                self.known.push_back(followed.clone())
+                self.known.push_back(followed.clone());
             }
             Fault::TellsOneTouched => followed.touched.truncate(1),
             Fault::SplitsRevisions => {
