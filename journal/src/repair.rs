@@ -48,7 +48,7 @@ use crate::{
     segment::{create, open::Segment},
     storage::{
         disk::Disk,
-        file_handle::Named,
+        file_handle::FileHandle,
         salt::new_salt,
         traits::{Access, Storage},
     },
@@ -234,7 +234,7 @@ impl Repair<'_> {
     fn begin(&mut self) -> Result<()> {
         if !self.begun {
             let path = self.dir.join(REPAIR);
-            let marker = Named::open(self.storage, &path, Access::CreateNew)?;
+            let marker = FileHandle::open(self.storage, &path, Access::CreateNew)?;
             marker.sync_all()?;
             create::sync_dir(self.storage, self.dir)?;
             self.begun = true;

@@ -19,7 +19,7 @@ use crate::{
         layout::{ALIGNMENT, Checksums, Digest, Seed, payload_matches},
     },
     model::ids::Revision,
-    storage::file_handle::Named,
+    storage::file_handle::FileHandle,
 };
 
 /// Length of the footer with its block header.
@@ -35,7 +35,7 @@ pub(crate) struct Item {
 
 /// Writes blocks.
 pub(crate) struct BlockWriter<'a> {
-    file: &'a Named,
+    file: &'a FileHandle,
     seed: Seed,
     offset: u64,
     /// Room for the block header, then entries.
@@ -47,7 +47,7 @@ pub(crate) struct BlockWriter<'a> {
 }
 
 impl<'a> BlockWriter<'a> {
-    pub(crate) fn new(file: &'a Named, seed: Seed, offset: u64, meter: &Arc<Meter>) -> Self {
+    pub(crate) fn new(file: &'a FileHandle, seed: Seed, offset: u64, meter: &Arc<Meter>) -> Self {
         Self {
             file,
             seed,
@@ -128,7 +128,7 @@ pub(crate) struct Frame {
 /// Reads blocks.
 #[derive(Debug)]
 pub(crate) struct BlockReader {
-    file: Arc<Named>,
+    file: Arc<FileHandle>,
     seed: Seed,
     /// Where the next block begins.
     offset: u64,
@@ -148,7 +148,7 @@ pub(crate) struct BlockReader {
 
 impl BlockReader {
     pub(crate) fn new(
-        file: Arc<Named>,
+        file: Arc<FileHandle>,
         seed: Seed,
         offset: u64,
         of: Revision,
@@ -274,7 +274,7 @@ impl BlockReader {
 
 /// Reads the footer where it has to be, at the end of the file: whether the file is complete, without
 /// reading it.
-pub(crate) fn read_footer(file: &Named, seed: &Seed, of: Revision) -> Result<(Footer, u64)> {
+pub(crate) fn read_footer(file: &FileHandle, seed: &Seed, of: Revision) -> Result<(Footer, u64)> {
     let length = file.len()?;
     let at = length.saturating_sub(FOOTER_BLOCK_BYTES);
     let bad = |detail: String| damaged(&file.path, at, of, format!("no footer: {detail}"));
@@ -305,7 +305,7 @@ impl Unreadable {
 type Block = ((BlockHeader, Checksums), Bytes);
 
 fn read_block(
-    file: &Named,
+    file: &FileHandle,
     seed: &Seed,
     offset: u64,
     length: u64,

@@ -31,7 +31,7 @@ use crate::{
     stop::Stop,
     storage::{
         disk::Disk,
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -52,7 +52,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    file: Arc<Named>,
+    file: Arc<FileHandle>,
     pub(crate) header: Header,
     pub(crate) footer: Footer,
     bytes: u64,
@@ -100,7 +100,7 @@ impl Checkpoint {
 
     pub(crate) fn open_on(storage: &dyn Storage, path: &Path) -> Result<Self> {
         let name = path.file_name().map(|n| n.to_string_lossy());
-        let file = Named::open(storage, path, Access::Read)?;
+        let file = FileHandle::open(storage, path, Access::Read)?;
         let named = match classify(name.as_deref().unwrap_or_default()) {
             Name::Checkpoint(revision) => revision,
             _ => named_within(&file)?,
@@ -109,7 +109,7 @@ impl Checkpoint {
     }
 
     /// The checkpoint in this file, whatever it is called now.
-    pub(crate) fn read(file: Named, named: Revision) -> Result<Self> {
+    pub(crate) fn read(file: FileHandle, named: Revision) -> Result<Self> {
         let mut block = vec![0; HEADER_BYTES];
         let n = file.read_at(&mut block, 0)?;
         let header = match Header::decode(&block[..n]) {
@@ -244,7 +244,7 @@ impl Checkpoint {
 }
 
 /// The revision that a file itself claims; 0 if it is no checkpoint, which is then found out.
-fn named_within(file: &Named) -> Result<Revision> {
+fn named_within(file: &FileHandle) -> Result<Revision> {
     let mut block = vec![0; HEADER_BYTES];
     let n = file.read_at(&mut block, 0)?;
     Ok(Header::decode(&block[..n]).map_or(Revision::NONE, |header| header.revision))

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     segment::{create, window::Source},
     storage::{
-        file_handle::{Named, is_media_error},
+        file_handle::{FileHandle, is_media_error},
         traits::{Access, Storage},
     },
 };
@@ -43,7 +43,7 @@ pub(crate) fn keep_bad(storage: &dyn Storage, dir: &Path, path: &Path) -> Result
 }
 
 fn open(storage: &dyn Storage, path: &Path) -> Result<Option<Source>> {
-    match Named::open(storage, path, Access::Read) {
+    match FileHandle::open(storage, path, Access::Read) {
         Ok(file) => Ok(Some(Source::patient(Arc::new(file)))),
         Err(Error::Io { source, .. }) if is_media_error(&source) => Ok(None),
         Err(other) => Err(other),

@@ -15,7 +15,7 @@ use crate::{
     model::ids::{Revision, Sequence},
     segment::{create, scan},
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -114,7 +114,7 @@ impl Listing {
     /// What is called [`NEXT`] is a segment if it has the header of one. If it has not, nothing in it
     /// was acknowledged: it was never used, or power failed during its first sync.
     fn look_into_next(&mut self, storage: &dyn Storage, dir: &Path, path: PathBuf) -> Result<()> {
-        let file = match Named::open(storage, &path, Access::Read) {
+        let file = match FileHandle::open(storage, &path, Access::Read) {
             Ok(file) => file,
             // A writer has given it its name in this very moment.
             Err(error) if error.is_not_found() => return Ok(()),
@@ -151,7 +151,7 @@ impl Listing {
         let Some(first) = self.unnamed else {
             return Ok(());
         };
-        let mut file = Named::open(storage, &dir.join(NEXT), Access::ReadWrite)?;
+        let mut file = FileHandle::open(storage, &dir.join(NEXT), Access::ReadWrite)?;
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
         let n = file.read_at(&mut block, 0)?;
         file.write_at(&block[..n], 0)?;
@@ -211,9 +211,9 @@ pub(crate) fn as_found(directory: &Directory, mut error: Error) -> Error {
     };
     let storage = directory.storage();
     let next = directory.path().join(NEXT);
-    let is_there = Named::open(storage, path, Access::Read).is_ok();
+    let is_there = FileHandle::open(storage, path, Access::Read).is_ok();
     let is_next = || {
-        let file = Named::open(storage, &next, Access::Read)?;
+        let file = FileHandle::open(storage, &next, Access::Read)?;
         scan::read_header(&file, first)
     };
     if !is_there && is_next().is_ok() {
@@ -223,7 +223,7 @@ pub(crate) fn as_found(directory: &Directory, mut error: Error) -> Error {
 }
 
 /// Whether a file that is no segment may be what is made ready to be one.
-fn begins_like_ours(file: &Named) -> Result<bool> {
+fn begins_like_ours(file: &FileHandle) -> Result<bool> {
     let mut begin = [0; MAGIC.len()];
     file.read_around(&mut begin, 0)?;
     Ok(begin == [0; MAGIC.len()] || begin == *MAGIC)

@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     format::names::{CHECKPOINT, LOCK, REPAIR},
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Lock, Storage},
     },
 };
@@ -64,7 +64,7 @@ pub(crate) fn take_lock(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Loc
 
 fn holder(storage: &dyn Storage, path: &Path) -> String {
     let mut note = [0; 64];
-    Named::open(storage, path, Access::Read)
+    FileHandle::open(storage, path, Access::Read)
         .and_then(|f| f.read_at(&mut note, 0))
         .ok()
         .filter(|n| *n > 0)

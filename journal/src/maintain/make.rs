@@ -32,7 +32,7 @@ use crate::{
     segment::{create, open::Segment},
     stop::Stop,
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         salt::new_salt,
         traits::{Access, Storage},
     },
@@ -111,7 +111,8 @@ impl Journal {
         let mut bytes = 0;
         for (first, path) in listing.segments.range(sequence.next()..) {
             if Some(*first) != last {
-                bytes += Named::open(reader.directory().storage(), path, Access::Read)?.len()?;
+                bytes +=
+                    FileHandle::open(reader.directory().storage(), path, Access::Read)?.len()?;
             }
         }
         Ok(bytes)
@@ -305,7 +306,7 @@ impl Job<'_> {
 
     fn fill(
         &self,
-        file: &mut Named,
+        file: &mut FileHandle,
         header: &Header,
         mut merge: Merge,
         path: &Path,
@@ -328,7 +329,7 @@ impl Job<'_> {
         let (footer, length) = out.finish()?;
         file.sync_all()?;
         // Before it has its name, which may be that of one that is good.
-        let read_back = Named::open(self.storage(), &file.path, Access::Read)?;
+        let read_back = FileHandle::open(self.storage(), &file.path, Access::Read)?;
         let read_back = Checkpoint::read(read_back, header.revision)?;
         read_back.verify_unless(&self.workshop.stop)?;
         let agrees = read_back.header == *header

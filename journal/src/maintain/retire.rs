@@ -22,7 +22,7 @@ use crate::{
     segment::{chain, create, open::Segment},
     stop::Stop,
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
     write::journal::Journal,
@@ -148,7 +148,7 @@ fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<Rete
 }
 
 fn remove(storage: &dyn Storage, dir: &Path, path: &Path) -> Result<u64> {
-    let bytes = Named::open(storage, path, Access::Read)?.len()?;
+    let bytes = FileHandle::open(storage, path, Access::Read)?.len()?;
     storage
         .remove(path)
         .map_err(|e| Error::io(path, "remove", e))?;

@@ -20,7 +20,7 @@ use crate::{
     model::ids::Revision,
     segment::create,
     stop::Stop,
-    storage::{file_handle::Named, salt::new_salt, traits::SharedStorage},
+    storage::{file_handle::FileHandle, salt::new_salt, traits::SharedStorage},
 };
 
 /// How much of the changes since the last checkpoint is sorted in memory at once. 16 MiB: runs are
@@ -48,7 +48,7 @@ pub(crate) struct Workshop {
 #[derive(Debug)]
 struct Run {
     storage: SharedStorage,
-    file: Arc<Named>,
+    file: Arc<FileHandle>,
     seed: Seed,
     level: u32,
 }

@@ -28,7 +28,7 @@ use crate::{
     },
     storage::{
         disk::Disk,
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, SharedStorage, Storage},
     },
 };
@@ -146,7 +146,7 @@ impl SegmentFile {
 
 /// The first sequence that a file itself claims; 0 if it is no segment, which is then found out.
 fn named_within(storage: &dyn Storage, path: &Path) -> Result<Sequence> {
-    let file = Named::open(storage, path, Access::Read)?;
+    let file = FileHandle::open(storage, path, Access::Read)?;
     let mut block = vec![0; SEGMENT_HEADER_BYTES];
     let n = file.read_at(&mut block, 0)?;
     Ok(SegmentHeader::decode(&block[..n]).map_or(Sequence::NONE, |header| header.first))

@@ -15,7 +15,7 @@ use crate::{
         window::Source,
     },
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         salt::new_salt,
         traits::{Access, Storage},
     },
@@ -24,7 +24,7 @@ use crate::{
 /// A last segment that has been given a successor.
 pub(crate) struct Ended {
     pub(crate) header: SegmentHeader,
-    pub(super) file: Named,
+    pub(super) file: FileHandle,
     pub(super) torn_bytes: u64,
     pub(super) torn_file: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ pub(crate) fn end_segment(
 /// Writes the records that are not known to be on disk once more, in place and byte for byte, cuts
 /// what is behind them, and syncs: after a failed sync the page cache may hold what the disk does not.
 fn settle(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> Result<()> {
-    let file = Named::open(storage, &last.file.path, Access::ReadWrite)?;
+    let file = FileHandle::open(storage, &last.file.path, Access::ReadWrite)?;
     let unsynced = end.unsynced_from..end.scan.offset;
     let copied = Source::window(last.file.clone()).copy(unsynced.clone(), &file, unsynced.start)?;
     assert_eq!(

@@ -14,7 +14,7 @@ use crate::{
         window::{COPY_BYTES, Source},
     },
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -44,7 +44,7 @@ pub(crate) fn remove_temporary(
 /// How many bytes are behind the header of a file, if any of them is not zero.
 fn content_bytes(storage: &dyn Storage, path: &Path) -> Result<Option<u64>> {
     let begin = SEGMENT_HEADER_BYTES as u64;
-    let file = Arc::new(Named::open(storage, path, Access::Read)?);
+    let file = Arc::new(FileHandle::open(storage, path, Access::Read)?);
     let bytes = file.len()?.saturating_sub(begin);
     let mut source = Source::patient(file);
     let mut at = begin;

@@ -22,7 +22,7 @@ use crate::{
     replay::{last_segment::read_last, tracker::Tracker},
     segment::create,
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         salt::new_salt,
         traits::{Lock, Storage},
         zeros::first_fill,
@@ -51,7 +51,7 @@ pub struct Recovery {
 /// A journal ready to be written to.
 pub(crate) struct Opened {
     pub(crate) lock: Box<dyn Lock>,
-    pub(crate) file: Named,
+    pub(crate) file: FileHandle,
     pub(crate) header: SegmentHeader,
     pub(crate) tracker: Tracker,
     pub(crate) recovery: Recovery,

@@ -16,7 +16,7 @@ use crate::{
         window::{COPY_BYTES, Source},
     },
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -41,7 +41,7 @@ pub(super) fn before(
     let mut newest = (0, None);
     for n in 1_u32.. {
         let path = name(dir, last, offset, n);
-        match Named::open(storage, &path, Access::Read) {
+        match FileHandle::open(storage, &path, Access::Read) {
             Ok(file) => newest = (file.len()?, Some(path)),
             Err(error) if error.is_not_found() => break,
             Err(error) => return Err(error),
@@ -61,7 +61,7 @@ fn free_path(
 ) -> Result<PathBuf> {
     for n in 1_u32.. {
         let path = name(dir, last, offset, n);
-        let there = match Named::open(storage, &path, Access::Read) {
+        let there = match FileHandle::open(storage, &path, Access::Read) {
             Err(error) if error.is_not_found() => return Ok(path),
             other => Arc::new(other?),
         };
@@ -74,7 +74,7 @@ fn free_path(
 }
 
 /// Whether `kept` begins with the `bytes` bytes that stand at `offset` in the segment.
-fn holds(kept: &Arc<Named>, last: &Segment, offset: u64, bytes: u64) -> Result<bool> {
+fn holds(kept: &Arc<FileHandle>, last: &Segment, offset: u64, bytes: u64) -> Result<bool> {
     let mut kept = Source::window(kept.clone());
     let mut tail = Source::window(last.file.clone());
     let mut done = 0;

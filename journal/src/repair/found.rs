@@ -20,7 +20,7 @@ use crate::{
     repair::evidence,
     segment::window::{Source, unreadable_detail},
     storage::{
-        file_handle::{Named, is_media_error},
+        file_handle::{FileHandle, is_media_error},
         traits::{Access, Storage},
     },
 };
@@ -118,10 +118,10 @@ impl Found {
 }
 
 /// A donor's newest segment may not have its own name yet; that of the journal under repair has.
-fn open_for_reading(storage: &dyn Storage, path: &Path) -> Result<Option<Named>> {
-    let opened = match Named::open(storage, path, Access::Read) {
+fn open_for_reading(storage: &dyn Storage, path: &Path) -> Result<Option<FileHandle>> {
+    let opened = match FileHandle::open(storage, path, Access::Read) {
         Err(error) if error.is_not_found() => {
-            Named::open(storage, &path.with_file_name(NEXT), Access::Read)
+            FileHandle::open(storage, &path.with_file_name(NEXT), Access::Read)
         }
         other => other,
     };

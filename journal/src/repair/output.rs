@@ -22,7 +22,7 @@ use crate::{
     },
     replay::tracker::Tracker,
     segment::open::Extent,
-    storage::file_handle::Named,
+    storage::file_handle::FileHandle,
     write::queue,
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Rewritten {
 
 /// Writes records one behind the other.
 pub(crate) struct Output<'a> {
-    target: &'a Named,
+    target: &'a FileHandle,
     seed: Seed,
     buffer: Vec<u8>,
     flushed: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Output<'a> {
 impl<'a> Output<'a> {
     /// Begins a segment with this header in `target`.
     pub(crate) fn new(
-        target: &'a Named,
+        target: &'a FileHandle,
         header: &SegmentHeader,
         tracker: &'a mut Tracker,
         now: Timestamp,

@@ -13,7 +13,7 @@ use crate::{
     repair::{Repair, found, report::Damage},
     segment::create,
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -80,7 +80,7 @@ impl Repair<'_> {
 
 /// The header of a file, if it is sound, whatever the file is called.
 fn claimed(storage: &dyn Storage, path: &Path) -> Result<Option<SegmentHeader>> {
-    let Ok(file) = Named::open(storage, path, Access::Read) else {
+    let Ok(file) = FileHandle::open(storage, path, Access::Read) else {
         return Ok(None);
     };
     let mut block = vec![0; SEGMENT_HEADER_BYTES];

@@ -13,7 +13,7 @@ use crate::{
         names::{TEMPORARY, segment_name},
     },
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
         zeros::fill,
     },
@@ -26,7 +26,7 @@ pub(crate) fn segment(
     dir: &Path,
     header: &SegmentHeader,
     zeros_to: u64,
-) -> Result<Named> {
+) -> Result<FileHandle> {
     let path = dir.join(segment_name(header.first));
     let mut file = create_temporary(storage, &path)?;
     fill(&file, SEGMENT_HEADER_BYTES as u64, zeros_to)?;
@@ -37,23 +37,23 @@ pub(crate) fn segment(
 }
 
 /// Opens a new file under the temporary name of `path`, throwing away what an earlier attempt left.
-pub(crate) fn create_temporary(storage: &dyn Storage, path: &Path) -> Result<Named> {
+pub(crate) fn create_temporary(storage: &dyn Storage, path: &Path) -> Result<FileHandle> {
     let mut name = path.as_os_str().to_owned();
     name.push(TEMPORARY);
     create_anew(storage, &PathBuf::from(name))
 }
 
 /// Opens a new file, throwing away what an earlier attempt left under this name.
-pub(crate) fn create_anew(storage: &dyn Storage, path: &Path) -> Result<Named> {
+pub(crate) fn create_anew(storage: &dyn Storage, path: &Path) -> Result<FileHandle> {
     remove_if_there(storage, path)?;
-    Named::open(storage, path, Access::CreateNew)
+    FileHandle::open(storage, path, Access::CreateNew)
 }
 
 /// Gives a synced file its name, durably.
 pub(crate) fn publish(
     storage: &dyn Storage,
     dir: &Path,
-    file: &mut Named,
+    file: &mut FileHandle,
     path: PathBuf,
 ) -> Result<()> {
     rename(storage, file, path)?;
@@ -61,7 +61,7 @@ pub(crate) fn publish(
 }
 
 /// Gives a synced file another name, which is durable once the directory was synced.
-pub(crate) fn rename(storage: &dyn Storage, file: &mut Named, path: PathBuf) -> Result<()> {
+pub(crate) fn rename(storage: &dyn Storage, file: &mut FileHandle, path: PathBuf) -> Result<()> {
     storage
         .rename(&file.path, &path)
         .map_err(|e| Error::io(path.as_path(), "rename a new file to", e))?;

@@ -11,7 +11,7 @@ use crate::{
         window::Source,
     },
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, Storage},
     },
 };
@@ -28,7 +28,7 @@ pub(crate) struct Extent {
 /// A segment whose header is sound.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
-    pub(crate) file: Arc<Named>,
+    pub(crate) file: Arc<FileHandle>,
     pub(crate) header: SegmentHeader,
 }
 
@@ -44,14 +44,14 @@ impl Segment {
     }
 
     fn open_named(storage: &dyn Storage, path: &Path, first: Sequence) -> Result<Self> {
-        let file = Arc::new(Named::open(storage, path, Access::Read)?);
+        let file = Arc::new(FileHandle::open(storage, path, Access::Read)?);
         let header = scan::read_header(&file, first)?;
         Ok(Self { file, header })
     }
 
     /// The file called [`NEXT`], if it is this segment.
     fn open_unnamed(storage: &dyn Storage, path: &Path, first: Sequence) -> Option<Self> {
-        let mut file = Named::open(storage, &path.with_file_name(NEXT), Access::Read).ok()?;
+        let mut file = FileHandle::open(storage, &path.with_file_name(NEXT), Access::Read).ok()?;
         let header = scan::read_header(&file, first).ok()?;
         file.renamed(path.to_owned());
         Some(Self {

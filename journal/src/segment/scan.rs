@@ -23,13 +23,13 @@ use crate::{
         view::RecordRef,
     },
     segment::window::{Source, WINDOW_BYTES, unreadable_detail},
-    storage::file_handle::Named,
+    storage::file_handle::FileHandle,
 };
 
 /// Reads and decodes the header of a segment file, whichever it is; and the first sector of it that the
 /// disk could not read.
 pub(crate) fn decode_header(
-    file: &Named,
+    file: &FileHandle,
 ) -> Result<(Result<SegmentHeader, HeaderFault>, Option<u64>)> {
     let mut block = vec![0; SEGMENT_HEADER_BYTES];
     let (n, unreadable) = file.read_around(&mut block, 0)?;
@@ -37,7 +37,7 @@ pub(crate) fn decode_header(
 }
 
 /// Reads and decodes the header of the segment file that is to begin with this sequence.
-pub(crate) fn read_header(file: &Named, named: Sequence) -> Result<SegmentHeader> {
+pub(crate) fn read_header(file: &FileHandle, named: Sequence) -> Result<SegmentHeader> {
     let (header, unreadable) = decode_header(file)?;
     match header {
         // Its zeros may be those that were there; the disk is failing all the same.

@@ -6,7 +6,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::{error::Result, storage::file_handle::Named};
+use crate::{error::Result, storage::file_handle::FileHandle};
 
 /// How much is read at once: large enough to stream, small enough to stay in a processor's cache, and to be
 /// re-read when following a live tail.
@@ -18,7 +18,7 @@ pub(crate) const COPY_BYTES: usize = 1 << 20;
 /// The bytes of one segment file, of which a part is at hand.
 #[derive(Debug)]
 pub(crate) struct Source {
-    file: Arc<Named>,
+    file: Arc<FileHandle>,
     buffer: Vec<u8>,
     start: u64,
     /// Whether sectors that cannot be read are taken for zeros.
@@ -29,7 +29,7 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads the file as it is at each moment; what cannot be read is an error.
-    pub(crate) fn window(file: Arc<Named>) -> Self {
+    pub(crate) fn window(file: Arc<FileHandle>) -> Self {
         Self {
             file,
             buffer: Vec::new(),
@@ -40,7 +40,7 @@ impl Source {
     }
 
     /// The same, but what cannot be read counts as zeros: see [`Source::unreadable`].
-    pub(crate) fn patient(file: Arc<Named>) -> Self {
+    pub(crate) fn patient(file: Arc<FileHandle>) -> Self {
         Self {
             patient: true,
             ..Self::window(file)
@@ -78,7 +78,7 @@ impl Source {
     }
 
     /// Writes what is in `range` into `to`, from `at` on. How much of it there was.
-    pub(crate) fn copy(&mut self, range: Range<u64>, to: &Named, at: u64) -> Result<u64> {
+    pub(crate) fn copy(&mut self, range: Range<u64>, to: &FileHandle, at: u64) -> Result<u64> {
         let length = range.end.saturating_sub(range.start);
         let mut done = 0;
         while done < length {

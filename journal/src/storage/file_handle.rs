@@ -30,12 +30,12 @@ pub(crate) fn is_media_error(error: &io::Error) -> bool {
 
 /// An open file with its name, whose errors say what was tried where.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct FileHandle {
     pub(crate) path: Arc<PathBuf>,
     file: Box<dyn File>,
 }
 
-impl Named {
+impl FileHandle {
     pub(crate) fn open(storage: &dyn Storage, path: &Path, access: Access) -> Result<Self> {
         let op = match access {
             Access::Read => "open for reading",

@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    storage::{file_handle::Named, traits::BLOCK_BYTES},
+    storage::{file_handle::FileHandle, traits::BLOCK_BYTES},
 };
 
 /// Written at once: small, as a commit has to wait for it.
@@ -18,7 +18,7 @@ const _: () = assert!(align_of::<Zeros>() == BLOCK_BYTES);
 static ZEROS: Zeros = Zeros([0; ZEROS_BYTES]);
 
 /// Writes zeros over `from..to`.
-pub(crate) fn fill(file: &Named, from: u64, to: u64) -> Result<()> {
+pub(crate) fn fill(file: &FileHandle, from: u64, to: u64) -> Result<()> {
     let mut at = from;
     while at < to {
         let n = usize::try_from((to - at).min(STEP_BYTES)).expect("bounded");

@@ -26,7 +26,7 @@ use crate::{
     format::{layout::SEAL_RESERVE_BYTES, names::NEXT},
     segment::create,
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{Access, SharedStorage},
         zeros::{STEP_BYTES, fill},
     },
@@ -56,7 +56,7 @@ pub(crate) struct Prepare {
     current: Mutex<Current>,
     next: Mutex<Next>,
     /// The file that is being made ready, and up to where it is filled. Only the background is here.
-    making: Mutex<Option<(Named, u64)>>,
+    making: Mutex<Option<(FileHandle, u64)>>,
     /// The failure that the writer has still to be told of.
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
@@ -69,7 +69,7 @@ pub(crate) struct Prepare {
 #[derive(Debug)]
 struct Current {
     /// The handle of the background. `None`: there is nothing (more) to fill.
-    file: Option<Named>,
+    file: Option<FileHandle>,
 }
 
 /// The next segment's file. One state under one lock: the background may make a file of this name only
@@ -79,7 +79,7 @@ struct Current {
 enum Next {
     None,
     /// And up to where it is filled.
-    Ready(Named, u64),
+    Ready(FileHandle, u64),
     /// The writer has it: from [`Prepare::take_next`] to [`Prepare::entered`].
     Taken,
     /// It was renamed, and the disk need not know yet.
@@ -124,10 +124,10 @@ impl Prepare {
     }
 
     /// The segment has its name now.
-    pub(crate) fn entered(&self, file: &Named) {
+    pub(crate) fn entered(&self, file: &FileHandle) {
         if self.filled.load(Ordering::Acquire) < self.segment_bytes {
             let mut current = locked(&self.current);
-            current.file = Named::open(&*self.storage, &file.path, Access::ReadWrite).ok();
+            current.file = FileHandle::open(&*self.storage, &file.path, Access::ReadWrite).ok();
             if current.file.is_none() {
                 self.filled.store(NEVER, Ordering::Release);
             }
@@ -177,7 +177,7 @@ impl Prepare {
     /// The next segment's file, if it is ready. None is made until the writer has
     /// [entered](Self::entered) it. If it never does, it has failed, and the journal takes nothing any
     /// more.
-    pub(crate) fn take_next(&self) -> Option<(Named, u64)> {
+    pub(crate) fn take_next(&self) -> Option<(FileHandle, u64)> {
         let mut next = locked(&self.next);
         match std::mem::replace(&mut *next, Next::Taken) {
             Next::Ready(file, filled) => Some((file, filled)),

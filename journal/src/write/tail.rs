@@ -32,7 +32,7 @@ use crate::{
     replay::tracker::Tracker,
     segment::{create, open::Extent},
     storage::{
-        file_handle::Named,
+        file_handle::FileHandle,
         traits::{BLOCK_BYTES, SharedStorage},
         zeros::in_block,
     },
@@ -67,7 +67,7 @@ struct Sealed {
 /// One segment while it is written.
 #[derive(Debug)]
 struct Current {
-    file: Named,
+    file: FileHandle,
     header: SegmentHeader,
     seed: Seed,
     /// Where the next record goes.
@@ -86,7 +86,7 @@ struct Current {
 }
 
 impl Current {
-    fn new(file: Named, header: SegmentHeader, named: bool) -> Self {
+    fn new(file: FileHandle, header: SegmentHeader, named: bool) -> Self {
         Self {
             seed: header.seed(),
             offset: SEGMENT_HEADER_BYTES as u64,
@@ -116,7 +116,7 @@ impl Tail {
         storage: SharedStorage,
         dir: PathBuf,
         options: &Options,
-        file: Named,
+        file: FileHandle,
         header: SegmentHeader,
         syncs: Arc<AtomicU64>,
         prepare: Option<Arc<Prepare>>,

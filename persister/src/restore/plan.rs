@@ -184,7 +184,7 @@ pub(super) fn plan(
             _ => Plan::Nothing(Reason::RestoredOtherwise(identity.clone())),
         };
     }
-    // Named by a persister that attached first. If it is empty it is ours to fill.
+    // FileHandle by a persister that attached first. If it is empty it is ours to fill.
     Plan::Begin
 }
 
