@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub use self::report::{Damage, Filled, RepairReport};
 use crate::{
-    checkpoint::{file::Checkpoint, verified::Vetted},
+    checkpoint::{file::Checkpoint, verified::VerifiedCheckpoints},
     directory::{aside, listing::Listing, lock::take_lock},
     donor::{Donor, Donors},
     error::{Error, Result},
@@ -115,7 +115,7 @@ pub fn repair_from_with(
         tracker: Tracker::default(),
         found: None,
         kept: None,
-        checkpoints: Vetted::default(),
+        checkpoints: VerifiedCheckpoints::default(),
         donors: Donors::new(donors),
         lineage: Lineage::default(),
         learnt: false,
@@ -170,7 +170,7 @@ struct Repair<'a> {
     found: Option<Gap>,
     /// The segment before, as it is now.
     kept: Option<Kept>,
-    checkpoints: Vetted,
+    checkpoints: VerifiedCheckpoints,
     donors: Donors<'a>,
     lineage: Lineage,
     /// Whether it is complete.
@@ -180,7 +180,7 @@ struct Repair<'a> {
 impl Repair<'_> {
     /// A checkpoint that cannot be believed is kept under another name.
     fn vet_checkpoints(&mut self, listing: &Listing, uuid: Uuid) -> Result<()> {
-        self.checkpoints = Vetted::read(self.storage, listing, uuid)?;
+        self.checkpoints = VerifiedCheckpoints::read(self.storage, listing, uuid)?;
         for error in std::mem::take(&mut self.checkpoints.damaged) {
             let (path, offset, detail) = match error {
                 Error::CheckpointDamaged {

@@ -166,12 +166,12 @@ pub(crate) fn is_of_another_past(
 
 /// What retention changes in a directory.
 #[derive(PartialEq, Eq)]
-struct Landmarks {
+struct DirectoryVersion {
     oldest: Option<Sequence>,
     checkpoints: Vec<Revision>,
 }
 
-impl Landmarks {
+impl DirectoryVersion {
     fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let listing = Listing::read(storage, dir)?;
         Ok(Self {
@@ -189,9 +189,9 @@ pub(crate) fn unless_changing<T>(
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     for _ in 1..LISTINGS {
-        let before = Landmarks::read(storage, dir)?;
+        let before = DirectoryVersion::read(storage, dir)?;
         match attempt() {
-            Err(_) if Landmarks::read(storage, dir)? != before => {}
+            Err(_) if DirectoryVersion::read(storage, dir)? != before => {}
             other => return other,
         }
     }

@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 /// The checkpoints of a journal that is being repaired.
 #[derive(Default)]
-pub(crate) struct Vetted {
+pub(crate) struct VerifiedCheckpoints {
     /// Whole and of this journal's past, oldest first.
     pub(crate) sound: Vec<Checkpoint>,
     /// What is wrong with each of the others.
     pub(crate) damaged: Vec<Error>,
 }
 
-impl Vetted {
+impl VerifiedCheckpoints {
     pub(crate) fn read(storage: &dyn Storage, listing: &Listing, uuid: Uuid) -> Result<Self> {
         let mut vetted = Self::default();
         for path in listing.checkpoints.values() {

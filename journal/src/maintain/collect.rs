@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     checkpoint::{blocks::Item, file::Checkpoint},
     error::Result,
-    maintain::runs::{Runs, Workshop},
+    maintain::runs::{Runs, SortContext},
     model::{
         entry::{Change, Entry, Op, Record},
         ids::{Revision, Sequence},
@@ -75,18 +75,18 @@ pub(crate) fn collect(
     reader: &Reader,
     base: Option<&Checkpoint>,
     upto: Sequence,
-    workshop: &Workshop,
+    context: &SortContext,
 ) -> Result<Collected> {
     let mut at = base.map(Point::of).unwrap_or_default();
     let mut settled = None;
-    let mut runs = Runs::new(workshop.clone());
-    let mut held = Runs::new(workshop.clone());
+    let mut runs = Runs::new(context.clone());
+    let mut held = Runs::new(context.clone());
     let records = match base {
         Some(base) => reader.records_from(base.sequence().next()),
         None => reader.records(),
     };
     for record in records {
-        workshop.stop.check()?;
+        context.stop.check()?;
         let record = record?;
         if record.sequence > upto {
             break;
@@ -98,14 +98,14 @@ pub(crate) fn collect(
             Effect::Apply => push(&mut runs, &record)?,
             Effect::Hold => push(&mut held, &record)?,
             Effect::Discard => {
-                held = Runs::new(workshop.clone());
+                held = Runs::new(context.clone());
                 settled = before
                     .filter(|before| !before.replay.in_snapshot_diff())
                     .or(settled);
             }
             Effect::Resync => {
                 push(&mut runs, &record)?;
-                runs.absorb(std::mem::replace(&mut held, Runs::new(workshop.clone())))?;
+                runs.absorb(std::mem::replace(&mut held, Runs::new(context.clone())))?;
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     maintain::{
         collect::{Collected, Point, collect},
         merge::{Input, Merge},
-        runs::{BUFFER_BYTES, Workshop},
+        runs::{BUFFER_BYTES, SortContext},
     },
     model::ids::{Revision, Sequence},
     read::reader::Reader,
@@ -169,7 +169,7 @@ fn run(
     let _lock = exclusive(&**storage, dir)?;
     let reader = directory.reader()?;
     let history = History::read(&**storage, dir)?;
-    let workshop = Workshop {
+    let context = SortContext {
         storage: storage.clone(),
         dir: dir.to_owned(),
         buffer_bytes,
@@ -179,7 +179,7 @@ fn run(
     };
     let mut job = Job {
         reader: &reader,
-        workshop: &workshop,
+        context: &context,
         upto,
         damaged: history.checkpoints.damaged.clone(),
     };
@@ -200,14 +200,14 @@ fn run(
 
 struct Job<'a> {
     reader: &'a Reader,
-    workshop: &'a Workshop,
+    context: &'a SortContext,
     upto: Sequence,
     damaged: Vec<Error>,
 }
 
 impl Job<'_> {
     fn from(&mut self, base: Option<&Checkpoint>) -> Result<CheckpointReport> {
-        let Collected { mut runs, point } = collect(self.reader, base, self.upto, self.workshop)?;
+        let Collected { mut runs, point } = collect(self.reader, base, self.upto, self.context)?;
         if let Some(base) = base
             && point.sequence <= base.sequence()
         {
@@ -221,7 +221,7 @@ impl Job<'_> {
             return Ok(self.report(CheckpointOutcome::NothingSettled, base, base));
         }
         let path = self
-            .workshop
+            .context
             .dir
             .join(checkpoint_name(point.replay.covered()));
         if self.is_taken(&path, &point)? {
@@ -230,7 +230,7 @@ impl Job<'_> {
         let header = self.header(&point, &segment)?;
         let mut inputs = Vec::new();
         if let Some(base) = base {
-            let blocks = base.blocks(&self.workshop.meter)?;
+            let blocks = base.blocks(&self.context.meter)?;
             inputs.push(Input::File(Box::new(blocks)));
         }
         inputs.extend(runs.inputs()?);
@@ -244,19 +244,19 @@ impl Job<'_> {
         newest: Option<&Checkpoint>,
         base: Option<&Checkpoint>,
     ) -> CheckpointReport {
-        let made = &self.workshop.made;
+        let made = &self.context.made;
         CheckpointReport {
             outcome,
             newest: newest.cloned(),
             merged_from: base.map(Checkpoint::revision),
             damaged: self.damaged.clone(),
-            peak_buffer_bytes: self.workshop.meter.peak(),
+            peak_buffer_bytes: self.context.meter.peak(),
             runs: made.load(std::sync::atomic::Ordering::Relaxed),
         }
     }
 
     fn storage(&self) -> &dyn Storage {
-        &*self.workshop.storage
+        &*self.context.storage
     }
 
     /// Whether a sound checkpoint of another timeline has the name.
@@ -313,10 +313,10 @@ impl Job<'_> {
     ) -> Result<Checkpoint> {
         file.write_at(header.encode().as_slice(), 0)?;
         let at = HEADER_BYTES as u64;
-        let mut out = BlockWriter::new(file, header.seed(), at, &self.workshop.meter);
+        let mut out = BlockWriter::new(file, header.seed(), at, &self.context.meter);
         let mut synced = at;
         while let Some(item) = merge.next()? {
-            self.workshop.stop.check()?;
+            self.context.stop.check()?;
             if out.offset() - synced >= SYNC_BYTES {
                 file.sync_data()?;
                 synced = out.offset();
@@ -331,7 +331,7 @@ impl Job<'_> {
         // Before it has its name, which may be that of one that is good.
         let read_back = FileHandle::open(self.storage(), &file.path, Access::Read)?;
         let read_back = Checkpoint::read(read_back, header.revision)?;
-        read_back.verify_unless(&self.workshop.stop)?;
+        read_back.verify_unless(&self.context.stop)?;
         let agrees = read_back.header == *header
             && read_back.len() == footer.entries
             && read_back.file_bytes() == length;
@@ -343,7 +343,7 @@ impl Job<'_> {
                 detail: "what is read back is not what was written".to_owned(),
             });
         }
-        create::publish(self.storage(), &self.workshop.dir, file, path.to_owned())?;
+        create::publish(self.storage(), &self.context.dir, file, path.to_owned())?;
         let named = Checkpoint::open_on(self.storage(), path)?;
         debug_assert_eq!(named.header, *header);
         Ok(named)

@@ -34,7 +34,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 /// Where runs are made, and within which bounds.
 #[derive(Clone, Debug)]
-pub(crate) struct Workshop {
+pub(crate) struct SortContext {
     pub(crate) storage: SharedStorage,
     pub(crate) dir: PathBuf,
     pub(crate) buffer_bytes: usize,
@@ -76,7 +76,7 @@ impl Drop for Run {
 /// Changes, newer ones in the place of older ones.
 #[derive(Debug)]
 pub(crate) struct Runs {
-    workshop: Workshop,
+    context: SortContext,
     memory: BTreeMap<Bytes, (Revision, Option<Bytes>)>,
     held: Held,
     /// Oldest first; all older than what is in memory.
@@ -84,10 +84,10 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    pub(crate) fn new(workshop: Workshop) -> Self {
+    pub(crate) fn new(context: SortContext) -> Self {
         Self {
-            held: workshop.meter.holder(),
-            workshop,
+            held: context.meter.holder(),
+            context,
             memory: BTreeMap::new(),
             files: Vec::new(),
         }
@@ -98,7 +98,7 @@ impl Runs {
             path.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
         };
         let mut bytes = self.held.bytes() + cost(&item.path, &item.value);
-        if bytes > self.workshop.buffer_bytes && !self.memory.is_empty() {
+        if bytes > self.context.buffer_bytes && !self.memory.is_empty() {
             self.spill()?;
             bytes = cost(&item.path, &item.value);
         }
@@ -135,7 +135,7 @@ impl Runs {
             return Ok(());
         }
         let memory = Input::Memory(std::mem::take(&mut self.memory).into_iter());
-        let run = self.workshop.write(Merge::new(vec![memory])?, 0)?;
+        let run = self.context.write(Merge::new(vec![memory])?, 0)?;
         self.held.set(0);
         self.add(run)
     }
@@ -153,10 +153,10 @@ impl Runs {
             let from = self.files.len() - alike;
             let inputs = self.files[from..]
                 .iter()
-                .map(|r| r.input(&self.workshop.meter))
+                .map(|r| r.input(&self.context.meter))
                 .collect::<Result<_>>()?;
             level += 1;
-            let merged = self.workshop.write(Merge::new(inputs)?, level)?;
+            let merged = self.context.write(Merge::new(inputs)?, level)?;
             self.files.truncate(from);
             self.files.push(merged);
         }
@@ -164,7 +164,7 @@ impl Runs {
 
     /// All as inputs of a merge, oldest first. The runs must outlive the merge: hence `self` stays.
     pub(crate) fn inputs(&mut self) -> Result<Vec<Input>> {
-        let meter = &self.workshop.meter;
+        let meter = &self.context.meter;
         let mut inputs = self
             .files
             .iter()
@@ -176,7 +176,7 @@ impl Runs {
     }
 }
 
-impl Workshop {
+impl SortContext {
     /// Writes a merged stream as a run; what says that a path is gone is kept, as an older input may
     /// have the path.
     fn write(&self, merge: Merge, level: u32) -> Result<Run> {

@@ -18,7 +18,7 @@ use crate::{
     maintain::{
         collect::{Collected, collect},
         merge::{Input, Merge},
-        runs::{BUFFER_BYTES, Runs, Workshop},
+        runs::{BUFFER_BYTES, Runs, SortContext},
     },
     model::ids::{Revision, Sequence},
     read::{reader::Reader, state::RETRIES},
@@ -165,15 +165,15 @@ impl Journal {
     /// # Errors
     /// The disk's.
     pub fn sorter(&self) -> Result<Sorter> {
-        Ok(Sorter(Runs::new(workshop(&self.reader()?, &Stop::new()))))
+        Ok(Sorter(Runs::new(context(&self.reader()?, &Stop::new()))))
     }
 }
 
-fn workshop(reader: &Reader, stop: &Stop) -> Workshop {
+fn context(reader: &Reader, stop: &Stop) -> SortContext {
     let storage = reader.directory().shared().clone();
     // Numbers of its own: others may be at work in the same directory.
     let made = AtomicU64::new(new_salt(&*storage) | 1 << 63);
-    Workshop {
+    SortContext {
         dir: reader.dir().to_owned(),
         storage,
         buffer_bytes: BUFFER_BYTES,
@@ -189,10 +189,10 @@ fn settled(
     upto: Sequence,
     stop: &Stop,
 ) -> Result<SettledState> {
-    let workshop = workshop(reader, stop);
-    let Collected { runs, point } = collect(reader, base, upto, &workshop)?;
+    let context = context(reader, stop);
+    let Collected { runs, point } = collect(reader, base, upto, &context)?;
     let input = match base {
-        Some(base) => Some(Input::File(Box::new(base.blocks(&workshop.meter)?))),
+        Some(base) => Some(Input::File(Box::new(base.blocks(&context.meter)?))),
         None => None,
     };
     Ok(SettledState {
