@@ -82,7 +82,7 @@ pub enum Error {
     #[error(
         "the journal stopped after a failed write; nothing beyond sequence {durable} is known to be durable: {cause}. Open it anew to go on"
     )]
-    Latched {
+    Poisoned {
         /// The newest sequence known to be durable.
         durable: Sequence,
         /// The failure.

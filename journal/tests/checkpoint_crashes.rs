@@ -80,7 +80,7 @@ fn crash(disk: &Simulated, promise: Promise, seed: u64) -> u64 {
                 Ok(())
             };
             match life() {
-                Ok(()) | Err(Error::Io { .. } | Error::Latched { .. }) => {}
+                Ok(()) | Err(Error::Io { .. } | Error::Poisoned { .. }) => {}
                 Err(other) => panic!("{other}"),
             }
             disk = disk.after_crash(survival(&mut rng), rng.u64(..));

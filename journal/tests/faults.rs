@@ -87,7 +87,7 @@ fn run(disk: &Simulated, open: impl Fn(&Simulated) -> Result<Journal>) -> (u64, 
                 Ok(_) => acknowledged = n,
                 Err(error) => {
                     // From now on nothing is accepted, and what was durable still is.
-                    let Error::Latched { durable, .. } = &error else {
+                    let Error::Poisoned { durable, .. } = &error else {
                         panic!("{error}");
                     };
                     assert!(journal.append(change(n + 1)).is_err());
@@ -139,7 +139,7 @@ fn fail_everywhere(open: fn(&Simulated) -> Result<Journal>) -> [u64; 4] {
             if let Some(error) = &error {
                 counts[kind] += 1;
                 assert!(
-                    matches!(error, Error::Latched { .. } | Error::Io { .. }),
+                    matches!(error, Error::Poisoned { .. } | Error::Io { .. }),
                     "{error}"
                 );
             }
@@ -196,7 +196,7 @@ fn every_waiter_is_released_and_told() {
                         match appended.and_then(|sequence| journal.commit(sequence)) {
                             Ok(sequence) => newest.fetch_max(sequence.0, Ordering::Relaxed),
                             Err(error) => {
-                                assert!(matches!(error, Error::Latched { .. }), "{error}");
+                                assert!(matches!(error, Error::Poisoned { .. }), "{error}");
                                 return;
                             }
                         };

@@ -203,7 +203,7 @@ fn a_writer_whose_lock_was_removed_acknowledges_nothing_more() {
     );
     assert!(matches!(
         first.append(change(3)),
-        Err(Error::Latched { .. })
+        Err(Error::Poisoned { .. })
     ));
     second.append_and_commit(change(2)).unwrap();
     second.close().unwrap();

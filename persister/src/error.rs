@@ -147,7 +147,7 @@ impl Error {
         match self {
             Self::Journal(J::Corrupt { .. } | J::CheckpointDamaged { .. }) => 10,
             Self::Journal(J::Locked { .. }) => 11,
-            Self::Journal(J::Latched { .. }) => 13,
+            Self::Journal(J::Poisoned { .. }) => 13,
             // The same disk, met while a state was sorted.
             Self::Journal(error) if is_full(error) => 13,
             Self::Journal(
@@ -187,7 +187,7 @@ impl Error {
 fn is_full(error: &cairn_journal::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     match error {
-        cairn_journal::Error::Latched { cause, .. } => is_full(cause),
+        cairn_journal::Error::Poisoned { cause, .. } => is_full(cause),
         cairn_journal::Error::Io { source, .. } => {
             matches!(source.kind(), StorageFull | QuotaExceeded)
         }

@@ -29,7 +29,7 @@ impl Idle {
                 while stopped.recv_timeout(after) == Err(mpsc::RecvTimeoutError::Timeout) {
                     match shared.watermark_if_idle(seen) {
                         Ok(durable) => seen = durable,
-                        // Latched: whoever commits is told.
+                        // Poisoned: whoever commits is told.
                         Err(_) => return,
                     }
                 }

@@ -143,7 +143,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::TooLarge`](crate::Error::TooLarge) and [`Error::RevisionFalls`](crate::Error::RevisionFalls) refuse
-    /// this record only. After [`Error::Latched`](crate::Error::Latched) the journal takes nothing any more.
+    /// this record only. After [`Error::Poisoned`](crate::Error::Poisoned) the journal takes nothing any more.
     pub fn append(&self, record: NewRecord) -> Result<Sequence> {
         self.shared.append(&record)
     }
@@ -153,8 +153,8 @@ impl Journal {
     /// A sequence that this journal has not given yet is [`crate::Error::NotAppended`].
     ///
     /// # Errors
-    /// A write or sync that failed, and from then on [`Error::Latched`](crate::Error::Latched): nothing that was not
-    /// returned before is known to be durable. [`Error::NotAppended`](crate::Error::NotAppended) latches nothing.
+    /// A write or sync that failed, and from then on [`Error::Poisoned`](crate::Error::Poisoned): nothing that was not
+    /// returned before is known to be durable. [`Error::NotAppended`](crate::Error::NotAppended) poisons nothing.
     pub fn commit(&self, sequence: Sequence) -> Result<Sequence> {
         self.shared.commit(sequence)
     }

@@ -52,7 +52,7 @@ pub(crate) struct Pending {
     pub(crate) next: Sequence,
     place: Place,
     pub(crate) tracker: Tracker,
-    latched: Option<Arc<Error>>,
+    poisoned: Option<Arc<Error>>,
     /// How many records are likely to meet in the next group, and how long the last one took.
     pub(crate) expected: usize,
     pub(crate) took: Duration,
@@ -109,7 +109,7 @@ impl Pending {
             next,
             place,
             tracker,
-            latched: None,
+            poisoned: None,
             expected: 0,
             took: Duration::ZERO,
             quiet: true,
@@ -118,9 +118,9 @@ impl Pending {
 
     /// The failure that has stopped the journal, if one has.
     pub(crate) fn check(&self, durable: Sequence) -> Result<()> {
-        match &self.latched {
+        match &self.poisoned {
             None => Ok(()),
-            Some(cause) => Err(Error::Latched {
+            Some(cause) => Err(Error::Poisoned {
                 durable,
                 cause: cause.clone(),
             }),
@@ -181,7 +181,7 @@ impl Pending {
         self.expected = taken.records + self.queue.items.len();
         let mut abandoned = None;
         if let Err(error) = result {
-            self.latched = Some(Arc::new(error));
+            self.poisoned = Some(Arc::new(error));
             self.queue.clear();
             abandoned = self.queueing.take();
         }

@@ -114,7 +114,7 @@ impl Writer {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        // A panic with this locked is one of our own assertions; what it leaves is latched
+        // A panic with this locked is one of our own assertions; what it leaves is poisoned
         // or complete, never half-changed in what durability rests on.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
