@@ -294,7 +294,7 @@ impl Catalog {
                 let raw = scan::look(&mut source, seed, at)?.map_err(|_| changed())?;
                 at += raw.header.length();
                 let header = raw.header;
-                if header.standing.after >= span.last {
+                if header.position.prev_revision >= span.last {
                     break;
                 }
                 let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
@@ -311,9 +311,9 @@ impl Catalog {
 
 /// The revisions of which a record tells all, each span with its timeline.
 fn told(header: &RecordHeader, entry: &Entry) -> Vec<(TimelineTag, Span)> {
-    let standing = header.standing;
+    let standing = header.position;
     let since = |timeline, last| {
-        let span = Span::new(standing.after.next(), last);
+        let span = Span::new(standing.prev_revision.next(), last);
         span.map(|span| (timeline, span)).into_iter().collect()
     };
     match entry {

@@ -10,7 +10,7 @@ use crate::{
     format::{
         kind::Kind,
         payload::Context,
-        position::{Standing, TimelineTag},
+        position::{RecordPosition, TimelineTag},
     },
     model::{
         ids::{Revision, Sequence},
@@ -82,7 +82,7 @@ const R_TIMELINE: usize = 6;
 const R_SEQUENCE: usize = 8;
 const R_SYNCED: usize = 16;
 const R_REVISION: usize = 24;
-const R_AFTER: usize = 32;
+const R_PREV_REVISION: usize = 32;
 const R_PAYLOAD_CRC: usize = 40;
 const R_HEADER_CRC: usize = 44;
 
@@ -98,8 +98,8 @@ const _: () = assert!(R_FLAGS + 1 == R_TIMELINE);
 const _: () = assert!(R_TIMELINE + 2 == R_SEQUENCE);
 const _: () = assert!(R_SEQUENCE + 8 == R_SYNCED);
 const _: () = assert!(R_SYNCED + 8 == R_REVISION);
-const _: () = assert!(R_REVISION + 8 == R_AFTER);
-const _: () = assert!(R_AFTER + 8 == R_PAYLOAD_CRC);
+const _: () = assert!(R_REVISION + 8 == R_PREV_REVISION);
+const _: () = assert!(R_PREV_REVISION + 8 == R_PAYLOAD_CRC);
 const _: () = assert!(R_PAYLOAD_CRC + 4 == R_HEADER_CRC);
 const _: () = assert!(R_HEADER_CRC + 4 == RECORD_HEADER_BYTES);
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(ALIGNMENT));
@@ -285,7 +285,7 @@ pub(crate) struct RecordHeader {
     pub(crate) sequence: Sequence,
     pub(crate) synced: Sequence,
     pub(crate) revision: Revision,
-    pub(crate) standing: Standing,
+    pub(crate) position: RecordPosition,
 }
 
 /// Both checksums of a record, as they stand in it: what a segment's digest is made of.
@@ -295,7 +295,7 @@ pub(crate) struct Checksums {
     pub(crate) payload: u32,
 }
 
-impl Standing {
+impl RecordPosition {
     fn flags(self) -> u8 {
         let flag = |is: bool, flag| if is { flag } else { 0 };
         flag(self.within, F_WITHIN) | flag(self.shared, F_SHARED)
@@ -338,12 +338,16 @@ impl RecordHeader {
         let header = &mut record[..RECORD_HEADER_BYTES];
         put(header, R_LENGTH, &self.payload_bytes.to_le_bytes());
         header[R_KIND] = self.kind as u8;
-        header[R_FLAGS] = self.standing.flags();
-        put(header, R_TIMELINE, &self.standing.timeline.0.to_le_bytes());
+        header[R_FLAGS] = self.position.flags();
+        put(header, R_TIMELINE, &self.position.timeline.0.to_le_bytes());
         put(header, R_SEQUENCE, &self.sequence.0.to_le_bytes());
         put(header, R_SYNCED, &self.synced.0.to_le_bytes());
         put(header, R_REVISION, &self.revision.0.to_le_bytes());
-        put(header, R_AFTER, &self.standing.after.0.to_le_bytes());
+        put(
+            header,
+            R_PREV_REVISION,
+            &self.position.prev_revision.0.to_le_bytes(),
+        );
         put(header, R_PAYLOAD_CRC, &payload_crc.to_le_bytes());
         let mut header_crc = seed.at(offset);
         header_crc.update(&header[..R_HEADER_CRC]);
@@ -385,8 +389,8 @@ impl RecordHeader {
             sequence: Sequence(u64_at(b, R_SEQUENCE)),
             synced: Sequence(u64_at(b, R_SYNCED)),
             revision: Revision(i64_at(b, R_REVISION)),
-            standing: Standing {
-                after: Revision(i64_at(b, R_AFTER)),
+            position: RecordPosition {
+                prev_revision: Revision(i64_at(b, R_PREV_REVISION)),
                 timeline: TimelineTag(u16_at(b, R_TIMELINE)),
                 within: b[R_FLAGS] & F_WITHIN != 0,
                 shared: b[R_FLAGS] & F_SHARED != 0,

@@ -27,10 +27,10 @@ impl TimelineTag {
 
 /// What a record's header says of its place in history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct RecordPosition {
     /// The newest revision covered before the record: from there to its own revision nothing happened but
     /// what it tells.
-    pub(crate) after: Revision,
+    pub(crate) prev_revision: Revision,
     /// The timeline that its revision counts in; for the record of a timeline, that one.
     pub(crate) timeline: TimelineTag,
     /// Whether it lies within a gap's difference: behind the opening, up to the end.

@@ -73,7 +73,7 @@ pub struct StoredRecord {
     /// The record.
     pub record: Record,
     /// The newest revision covered before it, by its own header.
-    pub after: Revision,
+    pub prev_revision: Revision,
     /// The length of its payload without padding, in bytes.
     pub payload_bytes: u32,
     /// The checksum of the payload.
@@ -188,7 +188,7 @@ impl StoredRecords {
                 self.covered = record.revision;
                 Ok(Some(StoredRecord {
                     record,
-                    after: header.standing.after,
+                    prev_revision: header.position.prev_revision,
                     payload_bytes: header.payload_bytes,
                     payload_crc: checksums.payload,
                     header_crc: checksums.header,

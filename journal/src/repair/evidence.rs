@@ -79,9 +79,9 @@ impl Evidence {
     }
 
     fn names(&mut self, header: &RecordHeader) {
-        let timeline = Some(header.standing.timeline);
+        let timeline = Some(header.position.timeline);
         // Another timeline counts by itself.
-        let newest = self.timeline.replace(header.standing.timeline);
+        let newest = self.timeline.replace(header.position.timeline);
         self.revision = if newest == timeline {
             self.revision.max(header.revision)
         } else {

@@ -6,7 +6,7 @@ use crate::{
         kind::Kind,
         layout::{Digest, RecordHeader, Seed, SegmentHeader},
         payload::Payload,
-        position::{Standing, TimelineTag},
+        position::{RecordPosition, TimelineTag},
     },
     model::{
         entry::{Change, Entry, GapPhase},
@@ -264,9 +264,9 @@ impl<'a> Output<'a> {
             changes,
             observed_at,
         };
-        let timeline = self.tracker.standing(&entry).timeline;
-        let standing = Standing {
-            after,
+        let timeline = self.tracker.position(&entry).timeline;
+        let standing = RecordPosition {
+            prev_revision: after,
             timeline: self.tracker.tag.unwrap_or(timeline),
             within: false,
             shared,
@@ -308,10 +308,10 @@ impl<'a> Output<'a> {
 
     /// A record that was not here, with the next sequence.
     fn put_next(&mut self, kind: Kind, revision: Revision, entry: &Entry) -> Result<()> {
-        let mut standing = self.tracker.standing(entry);
+        let mut standing = self.tracker.position(entry);
         if !standing.within {
             // All before it was told, or named as lost.
-            standing.after = standing.after.max(self.tracker.reached);
+            standing.prev_revision = standing.prev_revision.max(self.tracker.reached);
         }
         if !matches!(entry, Entry::Timeline(_)) {
             standing.timeline = self.tracker.tag.unwrap_or(standing.timeline);
@@ -320,14 +320,14 @@ impl<'a> Output<'a> {
         self.put(header, entry)
     }
 
-    fn header(&self, kind: Kind, revision: Revision, standing: Standing) -> RecordHeader {
+    fn header(&self, kind: Kind, revision: Revision, position: RecordPosition) -> RecordHeader {
         RecordHeader {
             payload_bytes: 0,
             kind,
             sequence: self.next,
             synced: self.synced,
             revision,
-            standing,
+            position,
         }
     }
 
@@ -358,7 +358,7 @@ impl<'a> Output<'a> {
 /// Whether the record of a loss says that less is covered before it than is by now: what was lost before it is
 /// there again. One that says that revisions were taken back names nothing beyond its own revision.
 pub(crate) fn is_outdated(header: &RecordHeader, before: &Tracker) -> bool {
-    let told = header.standing.after > header.revision;
+    let told = header.position.prev_revision > header.revision;
     header.kind == Kind::Lost && told && header.revision < before.covered
 }
 

@@ -76,8 +76,8 @@ impl Place {
     /// What the header of a record says that is neither a timeline's nor within a difference.
     pub(crate) fn of_event(header: &RecordHeader) -> Self {
         Self {
-            timeline: Some(header.standing.timeline),
-            covered: header.standing.after,
+            timeline: Some(header.position.timeline),
+            covered: header.position.prev_revision,
             gap: None,
             original: header.kind != Kind::Lost,
         }
@@ -89,7 +89,7 @@ impl Place {
         if let Entry::Timeline(timeline) = entry {
             let parent = timeline.parent.as_deref();
             place.timeline = parent.map(|p| TimelineTag::of(Some(p)));
-        } else if header.standing.within && !is_reopened(header) {
+        } else if header.position.within && !is_reopened(header) {
             let gap = before.open_gap.filter(|_| before.in_difference());
             let told = gap_of(header).or(gap.map(|g| g.last));
             place.gap = told.or(Some(place.covered));
@@ -114,7 +114,7 @@ impl Place {
             |at, header| {
                 headers.push((at, header));
                 // The record of a loss may have been written when the timeline was lost as well.
-                let ends = !header.standing.within || gap_of(&header).is_some();
+                let ends = !header.position.within || gap_of(&header).is_some();
                 !ends || header.kind == Kind::Lost
             },
             u64::MAX,
@@ -122,22 +122,22 @@ impl Place {
         if let Some(((at, first), (_, last))) = headers.first().zip(headers.last()) {
             let mut seen = if first.kind == Kind::Timeline {
                 before_timeline(source, seed, *at, first)?
-            } else if first.standing.within && !is_reopened(first) {
-                let told = if last.standing.within {
+            } else if first.position.within && !is_reopened(first) {
+                let told = if last.position.within {
                     gap_of(last)
                 } else {
-                    Some(last.standing.after)
+                    Some(last.position.prev_revision)
                 };
                 let behind = end.map(|end| end.gap.unwrap_or(end.covered));
                 Self {
-                    gap: told.or(behind).or(Some(first.standing.after)),
+                    gap: told.or(behind).or(Some(first.position.prev_revision)),
                     ..Self::of_event(first)
                 }
             } else {
                 Self::of_event(first)
             };
             if first.kind == Kind::Lost {
-                let told = (last.kind != Kind::Lost).then_some(last.standing.timeline);
+                let told = (last.kind != Kind::Lost).then_some(last.position.timeline);
                 seen.timeline = told.or(end.and_then(|end| end.timeline));
             }
             place = Some(seen);
@@ -158,7 +158,7 @@ fn gap_of(header: &RecordHeader) -> Option<Revision> {
 
 /// Whether the record begins a difference anew: nothing of the one before counts.
 fn is_reopened(header: &RecordHeader) -> bool {
-    header.kind == Kind::Gap && header.revision <= header.standing.after
+    header.kind == Kind::Gap && header.revision <= header.position.prev_revision
 }
 
 /// Before the record of a timeline its parent was in force, unless the journal has missed that one.

@@ -189,7 +189,7 @@ fn slots(first: Sequence, last: Sequence) -> Option<u64> {
 /// Whether the header alone tells what was in the record, or that nothing was.
 fn is_telling(header: &RecordHeader) -> bool {
     let kind = matches!(header.kind, Kind::Changes | Kind::Watermark | Kind::Seal);
-    kind && !header.standing.within
+    kind && !header.position.within
 }
 
 /// What comes in the place of lost records of which nothing is left.
@@ -227,8 +227,8 @@ fn named(
     if header.kind != Kind::Changes {
         return Ok(vec![Item::markers(1)]);
     }
-    let after = if header.standing.shared {
-        header.standing.after
+    let after = if header.position.shared {
+        header.position.prev_revision
     } else {
         header.revision.previous()
     };
@@ -238,7 +238,7 @@ fn named(
     for piece in &mut pieces {
         if let crate::donor::Piece::Known { part, .. } = piece
             && part.events == 0
-            && !header.standing.shared
+            && !header.position.shared
         {
             // The header knows better.
             *piece = crate::donor::Piece::Unknown(part.span);

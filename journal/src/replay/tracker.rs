@@ -6,7 +6,7 @@ use crate::{
     format::{
         kind::Kind,
         layout::RecordHeader,
-        position::{Standing, TimelineTag},
+        position::{RecordPosition, TimelineTag},
     },
     model::{
         entry::{Entry, Gap, GapPhase, GapReason, Timeline},
@@ -52,7 +52,7 @@ impl Tracker {
     /// Takes in the next record, of which the header is at hand.
     pub(crate) fn pass(&mut self, header: &RecordHeader, entry: &Entry) {
         self.apply(header.revision, entry);
-        self.tag = Some(header.standing.timeline);
+        self.tag = Some(header.position.timeline);
         let told = match (header.kind, entry) {
             (_, Entry::Lost { first, last, .. }) if first <= last => *last,
             (_, Entry::Gap { last, phase, .. }) if *phase == GapPhase::Closed => *last,
@@ -60,12 +60,12 @@ impl Tracker {
                 self.reached = self.covered;
                 return;
             }
-            (Kind::Changes | Kind::Watermark | Kind::Seal, _) if !header.standing.within => {
+            (Kind::Changes | Kind::Watermark | Kind::Seal, _) if !header.position.within => {
                 header.revision
             }
-            _ => header.standing.after,
+            _ => header.position.prev_revision,
         };
-        let told = told.max(header.standing.after);
+        let told = told.max(header.position.prev_revision);
         self.reached = self.reached.max(self.covered).max(told);
     }
 
@@ -132,13 +132,13 @@ impl Tracker {
     }
 
     /// Where the next record stands, if it says this.
-    pub(crate) fn standing(&self, entry: &Entry) -> Standing {
+    pub(crate) fn position(&self, entry: &Entry) -> RecordPosition {
         let timeline = match entry {
             Entry::Timeline(begun) => Some(begun),
             _ => self.timeline.as_ref(),
         };
-        Standing {
-            after: self.covered,
+        RecordPosition {
+            prev_revision: self.covered,
             timeline: TimelineTag::of(timeline.map(|t| t.id.as_str())),
             within: self.in_difference(),
             shared: false,

@@ -228,7 +228,7 @@ impl Pending {
             sequence,
             synced: Sequence::NONE,
             revision,
-            standing: self.tracker.standing(&record.entry),
+            position: self.tracker.position(&record.entry),
         };
         self.queue.push(payload, header, &self.place);
         self.place.pass(bytes);

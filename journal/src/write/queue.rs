@@ -248,7 +248,7 @@ impl Place {
 mod tests {
     use super::*;
     use crate::{
-        format::{kind::Kind, position::Standing},
+        format::{kind::Kind, position::RecordPosition},
         model::{
             entry::{Change, Entry},
             ids::Revision,
@@ -279,7 +279,7 @@ mod tests {
                     sequence: Sequence(sequence),
                     synced: Sequence::NONE,
                     revision: Revision(1),
-                    standing: Standing::default(),
+                    position: RecordPosition::default(),
                 };
                 sequence += 1;
                 let offset = place.offset;

@@ -216,7 +216,7 @@ impl Tail {
             if last_point.is_none_or(|at| offset - at >= spacing) {
                 current.index.push(IndexPoint {
                     sequence: header.sequence,
-                    covered: header.standing.after,
+                    covered: header.position.prev_revision,
                     offset,
                 });
             }
@@ -300,7 +300,7 @@ impl Tail {
             sequence,
             synced,
             revision: tracker.covered,
-            standing: tracker.standing(&entry),
+            position: tracker.position(&entry),
         };
         assert!(header.length() <= SEAL_RESERVE_BYTES);
         let offset = current.offset;

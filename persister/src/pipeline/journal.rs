@@ -19,7 +19,7 @@ const COMMIT_BYTES: usize = 8 << 20;
 /// the newest durable sequence whenever anything has.
 ///
 /// # Errors
-/// The journal's, on which the journal has poisoned and this stage must not be started again.
+/// The journal's, after which the journal is poisoned and this stage must not be started again.
 pub fn run(
     journal: &Journal,
     mut seen: mpsc::Receiver<Seen>,

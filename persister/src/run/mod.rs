@@ -173,7 +173,7 @@ impl<C: Cluster> Incarnation<'_, C> {
         let result = self.follow(&journal, &maintenance).await;
         tokio::task::block_in_place(|| maintenance.end());
         // The last record says that everything before it is durable. After an error the journal may
-        // have poisoned; what it then says is the error that is returned anyway.
+        // be poisoned; what it then says is the error that is returned anyway.
         let closed = match Arc::try_unwrap(journal) {
             Ok(journal) => tokio::task::block_in_place(|| journal.close()),
             // A reader of the mirror's backlog is still at it: recovery finds the end without it.
