@@ -211,7 +211,7 @@ pub enum Error {
     },
     /// The state at a moment cannot be told.
     #[error("the state at {} is not in this journal: {detail}", time.show())]
-    MomentNotInHistory {
+    TimeNotInHistory {
         /// What was asked for.
         time: Timestamp,
         /// Why not.

@@ -3,7 +3,7 @@
 use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timeline, Timestamp};
 
 #[test]
-fn the_state_at_a_moment_is_the_one_before_the_first_later_change() {
+fn the_state_at_a_time_is_the_one_before_the_first_later_change() {
     let dir = tempfile::tempdir().expect("a directory");
     let (journal, _) = Journal::open(dir.path(), Options::default()).expect("a new journal");
     let set = |revision, time| {

@@ -151,7 +151,7 @@ impl Error {
             // The same disk, met while a state was sorted.
             Self::Journal(error) if is_full(error) => 13,
             Self::Journal(
-                J::NotInHistory { .. } | J::NotSeen { .. } | J::MomentNotInHistory { .. },
+                J::NotInHistory { .. } | J::NotSeen { .. } | J::TimeNotInHistory { .. },
             )
             | Self::NoSuchPart { .. } => 28,
             Self::Journal(_) => 12,

@@ -27,23 +27,23 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A text that is not a moment, and why.
+/// A text that is not a time, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}; write 2026-01-31T10:00:00Z, \"10 minutes ago\" or now")]
-pub struct NoMoment {
+pub struct InvalidTime {
     why: String,
 }
 
 impl FromStr for Timestamp {
-    type Err = NoMoment;
+    type Err = InvalidTime;
 
     /// Reads `2026-01-31T10:00:00Z`, `2026-01-31 10:00:00` (UTC too), `10 minutes ago`, `now`.
-    fn from_str(text: &str) -> std::result::Result<Self, NoMoment> {
-        let refuse = |why: &dyn std::fmt::Display| NoMoment {
+    fn from_str(text: &str) -> std::result::Result<Self, InvalidTime> {
+        let refuse = |why: &dyn std::fmt::Display| InvalidTime {
             why: why.to_string(),
         };
         let text = text.trim();
-        let moment = if text == "now" {
+        let time = if text == "now" {
             SystemTime::now()
         } else if let Some(ago) = text.strip_suffix("ago") {
             let ago = humantime::parse_duration(ago.trim()).map_err(|error| refuse(&error))?;
@@ -53,7 +53,7 @@ impl FromStr for Timestamp {
                 .or_else(|_| humantime::parse_rfc3339(text))
                 .map_err(|error| refuse(&error))?
         };
-        let millis = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self(i64::try_from(millis.as_millis()).unwrap_or(i64::MAX)))
     }
 }
@@ -65,8 +65,8 @@ impl Timestamp {
         const LAST_OF_9999: u64 = 253_402_300_799_999;
         match u64::try_from(self.0) {
             Ok(millis) if millis <= LAST_OF_9999 => {
-                let moment = UNIX_EPOCH + Duration::from_millis(millis);
-                humantime::format_rfc3339_millis(moment).to_string()
+                let time = UNIX_EPOCH + Duration::from_millis(millis);
+                humantime::format_rfc3339_millis(time).to_string()
             }
             _ => format!("{self} ms"),
         }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_read_and_shown() {
+    fn times_are_read_and_shown() {
         let time = Timestamp(1_769_853_600_000);
         for text in ["2026-01-31T10:00:00Z", "2026-01-31 10:00:00"] {
             assert_eq!(text.parse(), Ok(time), "{text}");
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(time.show(), "2026-01-31T10:00:00.000Z");
         assert_eq!(Timestamp(i64::MAX).show(), "9223372036854775807 ms");
         assert_eq!(Timestamp(-1).show(), "-1 ms");
-        let then: Timestamp = "10 minutes ago".parse().expect("a moment");
+        let then: Timestamp = "10 minutes ago".parse().expect("a time");
         assert!((Timestamp::now().0 - then.0 - 600_000).abs() < 60_000);
         for wrong in ["", "yesterday", "10 ago", "5x", "2026-13-01T00:00:00Z"] {
             assert!(wrong.parse::<Timestamp>().is_err(), "{wrong}");

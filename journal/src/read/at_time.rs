@@ -16,7 +16,7 @@ impl Reader {
     /// back does not bring anything back.
     ///
     /// # Errors
-    /// [`Error::MomentNotInHistory`] if the journal, or what retention has left of it, begins later, or if
+    /// [`Error::TimeNotInHistory`] if the journal, or what retention has left of it, begins later, or if
     /// revisions have begun anew since, so that the state can no longer be asked for by a revision.
     pub fn revision_at(&self, time: Timestamp) -> Result<Revision> {
         let base = self.checkpoints()?.usable.pop();
@@ -30,7 +30,7 @@ impl Reader {
         let mut replay = base
             .as_ref()
             .map_or_else(Replay::default, |base| Replay::at_checkpoint(&base.header));
-        let refuse = |detail: String| Error::MomentNotInHistory { time, detail };
+        let refuse = |detail: String| Error::TimeNotInHistory { time, detail };
         let mut over = false;
         records.try_for_each(|record| {
             let record = record?;

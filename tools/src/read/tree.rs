@@ -33,7 +33,7 @@ impl From<cairn_journal::Error> for TreeError {
                 Self::Unknown(format!("{error}; retention may have removed older history"))
             }
             error @ (cairn_journal::Error::NotSeen { .. }
-            | cairn_journal::Error::MomentNotInHistory { .. }) => Self::Unknown(error.to_string()),
+            | cairn_journal::Error::TimeNotInHistory { .. }) => Self::Unknown(error.to_string()),
             other => Self::Source(other.into()),
         }
     }
