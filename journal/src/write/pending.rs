@@ -46,7 +46,7 @@ pub(crate) struct Pending {
     queueing: Option<Arc<Group>>,
     writing: Option<Arc<Group>>,
     /// The one of those who wait for the queueing group that is woken to lead it.
-    heir: Option<Thread>,
+    next_leader: Option<Thread>,
     /// The end of the journal, unless a leader has it.
     tail: Option<Box<Tail>>,
     pub(crate) next: Sequence,
@@ -66,14 +66,14 @@ pub(crate) struct Taken {
     pub(crate) group: Queue,
     records: usize,
     since: Instant,
-    /// Was to be the heir, and is a member.
-    parked: Option<Thread>,
+    /// A thread that was waiting to lead this group and became an ordinary member.
+    joined: Option<Thread>,
 }
 
 /// Who is to be woken when a group is done.
 pub(crate) struct Done {
-    pub(crate) heir: Option<Thread>,
-    pub(crate) parked: Option<Thread>,
+    pub(crate) next_leader: Option<Thread>,
+    pub(crate) joined: Option<Thread>,
     pub(crate) group: Option<Arc<Group>>,
     /// Those of the group behind it, where it will never be written.
     pub(crate) abandoned: Option<Arc<Group>>,
@@ -84,7 +84,7 @@ pub(crate) enum Wait {
     /// Nobody is at work.
     Lead,
     /// Until woken to lead.
-    AsHeir,
+    AsNextLeader,
     /// Until the group is done.
     For(Arc<Group>),
 }
@@ -104,7 +104,7 @@ impl Pending {
             group_first: next,
             queueing: None,
             writing: None,
-            heir: None,
+            next_leader: None,
             tail: Some(tail),
             next,
             place,
@@ -142,9 +142,13 @@ impl Pending {
         } else {
             let caller = std::thread::current();
             // It may be woken by somebody who has nothing to do with this, and come again.
-            if self.heir.as_ref().is_none_or(|h| h.id() == caller.id()) {
-                self.heir = Some(caller);
-                return Wait::AsHeir;
+            if self
+                .next_leader
+                .as_ref()
+                .is_none_or(|h| h.id() == caller.id())
+            {
+                self.next_leader = Some(caller);
+                return Wait::AsNextLeader;
             }
             &mut self.queueing
         };
@@ -168,7 +172,7 @@ impl Pending {
             group,
             since: Instant::now(),
             // Whoever came to wait while the leader let the group become larger.
-            parked: self.heir.take(),
+            joined: self.next_leader.take(),
         }
     }
 
@@ -186,8 +190,8 @@ impl Pending {
             abandoned = self.queueing.take();
         }
         Done {
-            heir: self.heir.take(),
-            parked: taken.parked,
+            next_leader: self.next_leader.take(),
+            joined: taken.joined,
             group: self.writing.take(),
             abandoned,
         }

@@ -7,7 +7,7 @@
 //!
 //! Who wakes whom: a leader that is done wakes, at once, all whose records it has made durable. They look at
 //! one atomic number and go: they need no lock to learn that they are done. Then it wakes one of those who wait
-//! for the group that has queued up meanwhile, its *heir*, to lead that.
+//! for the group that has queued up meanwhile, its *next leader*, to lead that.
 
 use std::{
     path::PathBuf,
@@ -228,7 +228,7 @@ impl Writer {
             pending.check(durable)?;
             match pending.wait_for(sequence) {
                 Wait::Lead => self.lead(pending),
-                Wait::AsHeir => {
+                Wait::AsNextLeader => {
                     drop(pending);
                     std::thread::park();
                 }
@@ -287,12 +287,12 @@ impl Writer {
             tracing::error!(%error, durable = %self.durable(), "the journal stops");
         }
         let done = self.pending().finish(taken, result);
-        // The heir last: the others are likely to queue up again, and it waits a moment for them.
+        // The next leader last: the others are likely to queue up again, and it waits a moment for them.
         for group in [done.group, done.abandoned].into_iter().flatten() {
             // Never set before: each group is done once.
             let _ = group.0.set(());
         }
-        for thread in [done.parked, done.heir].into_iter().flatten() {
+        for thread in [done.joined, done.next_leader].into_iter().flatten() {
             thread.unpark();
         }
         self.tell_of_room(failed);
