@@ -247,7 +247,7 @@ impl Repair<'_> {
         let Some(under_way) = self
             .tracker
             .open_gap
-            .filter(|_| self.tracker.in_difference())
+            .filter(|_| self.tracker.in_snapshot_diff())
         else {
             self.tracker.open_gap = joined(self.tracker.open_gap, self.found);
             return;
@@ -341,7 +341,7 @@ impl Repair<'_> {
         let said = self.tracker.open_gap.filter(|g| !damage(g));
         let told = said.filter(|g| walked.covered < g.last || tag(&walked) != tag(&self.tracker));
         self.tracker.open_gap = walked.open_gap.filter(damage).or(told);
-        self.tracker.unhealed = if self.tracker.in_difference() {
+        self.tracker.unhealed = if self.tracker.in_snapshot_diff() {
             joined(self.tracker.unhealed, walked.unhealed)
         } else {
             None

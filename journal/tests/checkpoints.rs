@@ -150,7 +150,7 @@ fn step(journal: &Journal, model: &mut Model, rng: &mut Rng) {
 
 /// The same state as [`state`] tells, from the sorted stream.
 fn settled(journal: &Journal) -> Files {
-    let entries = journal.settled_state(&Stop::new()).unwrap().entries;
+    let entries = journal.consistent_state(&Stop::new()).unwrap().entries;
     let mut before = None;
     let files = entries.map(|entry| {
         let entry = entry.unwrap();
@@ -302,7 +302,7 @@ fn a_state_is_told_while_history_is_removed_underneath() {
             gone
         });
         while !upkeep.is_finished() {
-            let state = journal.settled_state(&Stop::new()).unwrap();
+            let state = journal.consistent_state(&Stop::new()).unwrap();
             let revision = state.revision.0;
             let found: Files = state
                 .entries
@@ -338,13 +338,13 @@ fn what_is_asked_to_stop_leaves_nothing_behind() {
     stop.ask();
     let stopped = journal.checkpoint_unless(&stop).unwrap_err();
     assert!(matches!(stopped, Error::Stopped), "{stopped}");
-    let stopped = journal.settled_state(&stop).unwrap_err();
+    let stopped = journal.consistent_state(&stop).unwrap_err();
     assert!(matches!(stopped, Error::Stopped), "{stopped}");
     assert_eq!(names().count(), 0);
     journal.checkpoint().unwrap();
     assert_eq!(names().count(), 1);
     // Reading a checkpoint may be most of the work.
-    let stopped = journal.settled_state(&stop).map(drop).unwrap_err();
+    let stopped = journal.consistent_state(&stop).map(drop).unwrap_err();
     assert!(matches!(stopped, Error::Stopped), "{stopped}");
 }
 

@@ -36,7 +36,7 @@ use crate::{
     },
 };
 
-/// The whole state at a settled point of a journal, in a file.
+/// The whole state at a consistent point of a journal, in a file.
 ///
 /// ```no_run
 /// # fn main() -> cairn_journal::Result<()> {

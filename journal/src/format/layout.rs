@@ -86,7 +86,7 @@ const R_PREV_REVISION: usize = 32;
 const R_PAYLOAD_CRC: usize = 40;
 const R_HEADER_CRC: usize = 44;
 
-/// The record lies within a gap's difference.
+/// The record lies within a gap's snapshot diff.
 const F_WITHIN: u8 = 1;
 /// The record tells several revisions.
 const F_SHARED: u8 = 2;

@@ -2,7 +2,7 @@
 //!
 //! Promise: a record that is whole can be understood without any other. However much around it is lost,
 //! its header says which revisions it speaks of, in which timeline, and whether as an event or as a part
-//! of a gap's difference. Repair, and journals that help each other, rest on nothing else.
+//! of a gap's snapshot diff. Repair, and journals that help each other, rest on nothing else.
 
 use crate::model::ids::Revision;
 
@@ -33,7 +33,7 @@ pub(crate) struct RecordPosition {
     pub(crate) prev_revision: Revision,
     /// The timeline that its revision counts in; for the record of a timeline, that one.
     pub(crate) timeline: TimelineTag,
-    /// Whether it lies within a gap's difference: behind the opening, up to the end.
+    /// Whether it lies within a gap's snapshot diff: behind the opening, up to the end.
     pub(crate) within: bool,
     /// Whether it tells several revisions, each change with its own: only repair writes such records.
     pub(crate) shared: bool,

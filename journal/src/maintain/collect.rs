@@ -1,7 +1,7 @@
-//! Reads the records since a checkpoint and sorts their changes, up to the last settled point.
+//! Reads the records since a checkpoint and sorts their changes, up to the last consistent point.
 //!
-//! A point is settled where no gap's difference is under way: the state there is one that the journal
-//! can vouch for. The changes of a difference are held back until it is complete, and forgotten if it is
+//! A point is consistent where no gap's snapshot diff is under way: the state there is one that the journal
+//! can vouch for. The changes of a snapshot diff are held back until it is complete, and forgotten if it is
 //! begun anew, exactly as [`Reader::state`](crate::Reader::state) does.
 
 use std::{path::PathBuf, sync::Arc};
@@ -66,11 +66,11 @@ fn observed_at(entry: &Entry) -> Option<Timestamp> {
 /// What happened since a checkpoint.
 pub(crate) struct Collected {
     pub(crate) runs: Runs,
-    /// The last settled point: what `runs` lead to.
+    /// The last consistent point: what `runs` lead to.
     pub(crate) point: Point,
 }
 
-/// Collects from `base` (or the first record) to the last settled point that is not beyond `upto`.
+/// Collects from `base` (or the first record) to the last consistent point that is not beyond `upto`.
 pub(crate) fn collect(
     reader: &Reader,
     base: Option<&Checkpoint>,
@@ -78,7 +78,7 @@ pub(crate) fn collect(
     context: &SortContext,
 ) -> Result<Collected> {
     let mut at = base.map(Point::of).unwrap_or_default();
-    let mut settled = None;
+    let mut consistent = None;
     let mut runs = Runs::new(context.clone());
     let mut held = Runs::new(context.clone());
     let records = match base {
@@ -99,9 +99,9 @@ pub(crate) fn collect(
             Effect::Hold => push(&mut held, &record)?,
             Effect::Discard => {
                 held = Runs::new(context.clone());
-                settled = before
+                consistent = before
                     .filter(|before| !before.replay.in_snapshot_diff())
-                    .or(settled);
+                    .or(consistent);
             }
             Effect::Resync => {
                 push(&mut runs, &record)?;
@@ -109,7 +109,7 @@ pub(crate) fn collect(
             }
         }
     }
-    let point = match settled {
+    let point = match consistent {
         Some(before) if at.replay.in_snapshot_diff() => before,
         _ => at,
     };

@@ -49,10 +49,10 @@ const SYNC_BYTES: u64 = 2 << 20;
 pub enum CheckpointOutcome {
     /// There is a new one.
     Written,
-    /// Nothing settled happened since the newest one.
+    /// Nothing consistent happened since the newest one.
     Current,
-    /// The journal covers nothing yet, or nothing but a difference that is not complete.
-    NothingSettled,
+    /// The journal covers nothing yet, or nothing but a snapshot diff that is not complete.
+    NoConsistentPoint,
     /// A checkpoint of another timeline is at this very revision. It may be the only one that an older
     /// state can be told from, so it stays; a checkpoint can be made once the revision has moved on.
     NameTaken,
@@ -77,7 +77,7 @@ pub struct CheckpointReport {
 }
 
 impl Journal {
-    /// Makes a checkpoint of what is settled and durable. Meant to be called from a thread of its own
+    /// Makes a checkpoint of what is consistent and durable. Meant to be called from a thread of its own
     /// while others append: it reads files only, and never waits for a writer or makes one wait.
     ///
     /// If a checkpoint or retention is under way already: [`crate::Error::Locked`].
@@ -157,7 +157,7 @@ fn proven_durable(storage: &dyn Storage, dir: &Path) -> Result<Sequence> {
     Ok(read_last(&last)?.scan.synced)
 }
 
-/// Makes a checkpoint of what is settled up to `upto`, which must be durable. `buffer_bytes`: how
+/// Makes a checkpoint of what is consistent up to `upto`, which must be durable. `buffer_bytes`: how
 /// much of the changes is sorted in memory at once.
 fn run(
     directory: &Directory,
@@ -214,11 +214,11 @@ impl Job<'_> {
             return Ok(self.report(CheckpointOutcome::Current, Some(base), Some(base)));
         }
         let Some(segment) = point.segment.clone() else {
-            return Ok(self.report(CheckpointOutcome::NothingSettled, None, base));
+            return Ok(self.report(CheckpointOutcome::NoConsistentPoint, None, base));
         };
         // The name is 20 digits.
         if point.replay.covered() < Revision::NONE {
-            return Ok(self.report(CheckpointOutcome::NothingSettled, base, base));
+            return Ok(self.report(CheckpointOutcome::NoConsistentPoint, base, base));
         }
         let path = self
             .context

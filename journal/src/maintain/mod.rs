@@ -15,4 +15,4 @@ pub(crate) mod sorted;
 pub use crate::checkpoint::history::Checkpoints;
 pub use make::{CheckpointOutcome, CheckpointReport};
 pub use retire::RetentionReport;
-pub use sorted::{SettledState, SortedEntries, Sorter};
+pub use sorted::{ConsistentState, SortedEntries, Sorter};

@@ -25,7 +25,7 @@ use crate::{
 
 /// How much of the changes since the last checkpoint is sorted in memory at once. 16 MiB: runs are
 /// long enough that 16 of them, merged with a block of each in memory, are 256 MiB of changes. A
-/// difference that is held back may take as much again, twice.
+/// snapshot diff that is held back may take as much again, twice.
 pub(crate) const BUFFER_BYTES: usize = 16 << 20;
 /// So many runs of a size are merged into one of the next: a merge holds a block of each, 1 MiB.
 const FAN_IN: usize = 16;

@@ -67,10 +67,10 @@ impl Iterator for SortedEntries {
     }
 }
 
-/// The state at the last settled point of a journal.
+/// The state at the last consistent point of a journal.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct SettledState {
+pub struct ConsistentState {
     /// The last record that it takes in.
     pub sequence: Sequence,
     /// The revision covered there.
@@ -119,14 +119,14 @@ impl SortedEntries {
 }
 
 impl Journal {
-    /// The state that [`Reader::state`](crate::Reader::state) tells, of durable records only, in bounded memory. A difference that
+    /// The state that [`Reader::state`](crate::Reader::state) tells, of durable records only, in bounded memory. A snapshot diff that
     /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
     /// sound, else with the first record.
     ///
     /// # Errors
     /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no checkpoint is sound;
     /// [`Error::Stopped`]. Damage in records is met while the state is read.
-    pub fn settled_state(&self, stop: &Stop) -> Result<SettledState> {
+    pub fn consistent_state(&self, stop: &Stop) -> Result<ConsistentState> {
         // What retention removed while it was about to be read is not asked for a second time.
         for _ in 0..RETRIES {
             match self.attempt(stop) {
@@ -138,14 +138,14 @@ impl Journal {
         self.attempt(stop)
     }
 
-    fn attempt(&self, stop: &Stop) -> Result<SettledState> {
+    fn attempt(&self, stop: &Stop) -> Result<ConsistentState> {
         let reader = self.reader()?;
         let upto = self.end().durable;
         let history = History::read(reader.directory().storage(), reader.dir())?;
         let mut damaged = history.checkpoints.damaged.clone();
         for base in &history.checkpoints.usable {
             match base.verify_unless(stop) {
-                Ok(()) => return settled(&reader, Some(base), upto, stop),
+                Ok(()) => return consistent(&reader, Some(base), upto, stop),
                 Err(error @ Error::CheckpointDamaged { .. }) => {
                     tracing::warn!(%error, "a damaged checkpoint is passed over");
                     damaged.push(error);
@@ -154,7 +154,7 @@ impl Journal {
             }
         }
         if history.is_complete() {
-            return settled(&reader, None, upto, stop);
+            return consistent(&reader, None, upto, stop);
         }
         let last = damaged.pop();
         Err(last.expect("what is not complete has a checkpoint, sound or not"))
@@ -183,19 +183,19 @@ fn context(reader: &Reader, stop: &Stop) -> SortContext {
     }
 }
 
-fn settled(
+fn consistent(
     reader: &Reader,
     base: Option<&Checkpoint>,
     upto: Sequence,
     stop: &Stop,
-) -> Result<SettledState> {
+) -> Result<ConsistentState> {
     let context = context(reader, stop);
     let Collected { runs, point } = collect(reader, base, upto, &context)?;
     let input = match base {
         Some(base) => Some(Input::File(Box::new(base.blocks(&context.meter)?))),
         None => None,
     };
-    Ok(SettledState {
+    Ok(ConsistentState {
         sequence: point.sequence,
         revision: point.replay.covered(),
         entries: SortedEntries::of(input, runs)?,
@@ -213,10 +213,10 @@ mod tests {
         options::Options,
     };
 
-    /// A repair that finds only bookkeeping lost within a difference lets the difference go on; it counts
+    /// A repair that finds only bookkeeping lost within a snapshot diff lets the snapshot diff go on; it counts
     /// once it is complete, and not at all if it is begun anew.
     #[test]
-    fn a_difference_in_which_only_bookkeeping_was_lost_is_still_one() {
+    fn a_snapshot_diff_in_which_only_bookkeeping_was_lost_is_still_one() {
         let dir = tempfile::tempdir().unwrap();
         let (journal, _) = Journal::open(dir.path(), Options::default()).unwrap();
         let (first, last, t) = (Revision(2), Revision(9), Timestamp(0));
@@ -247,7 +247,7 @@ mod tests {
         let same = |paths: &[&str]| {
             let told = journal.reader().unwrap().state(None).unwrap();
             let told: Vec<_> = told.files.into_keys().collect();
-            let sorted = journal.settled_state(&Stop::new()).unwrap().entries;
+            let sorted = journal.consistent_state(&Stop::new()).unwrap().entries;
             let sorted: Vec<_> = sorted.map(|entry| entry.unwrap().path).collect();
             assert_eq!(
                 (told, sorted),

@@ -20,7 +20,7 @@ pub struct Change {
     pub path: Bytes,
     /// What happened to it.
     pub op: Op,
-    /// Only in the difference of a gap: the revision that this key really has. `None`: the
+    /// Only in the snapshot diff of a gap: the revision that this key really has. `None`: the
     /// record's own revision.
     pub revision: Option<Revision>,
 }
@@ -64,9 +64,9 @@ pub enum Op {
 /// Where in a gap a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapPhase {
-    /// The gap begins: what follows, up to `Closed`, is the difference to the state after it.
+    /// The gap begins: what follows, up to `Closed`, is the snapshot diff to the state after it.
     Opened,
-    /// The difference is complete.
+    /// The snapshot diff is complete.
     Closed,
 }
 
@@ -134,7 +134,7 @@ pub struct IndexPoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Entry {
-    /// All changes of one revision, or a part of a gap's difference.
+    /// All changes of one revision, or a part of a gap's snapshot diff.
     Changes {
         /// In the order in which they were applied.
         changes: Vec<Change>,
@@ -147,7 +147,7 @@ pub enum Entry {
         first: Revision,
         /// The last of them.
         last: Revision,
-        /// Beginning or end of the difference.
+        /// Beginning or end of the snapshot diff.
         phase: GapPhase,
         /// Why.
         reason: GapReason,
@@ -249,7 +249,7 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// All changes of one revision (or a part of a gap's difference, then `revision` is the gap's
+    /// All changes of one revision (or a part of a gap's snapshot diff, then `revision` is the gap's
     /// last).
     #[must_use]
     pub fn changes(revision: Revision, changes: Vec<Change>, observed_at: Timestamp) -> Self {
@@ -263,7 +263,7 @@ impl NewRecord {
     }
 
     /// Revisions `first..=last` cannot be seen: what follows, up to [`NewRecord::gap_closed`], is
-    /// the difference. Until then the journal covers nothing beyond `first - 1`.
+    /// the snapshot diff. Until then the journal covers nothing beyond `first - 1`.
     #[must_use]
     pub fn gap_opened(
         first: Revision,
@@ -283,7 +283,7 @@ impl NewRecord {
         }
     }
 
-    /// The difference is complete: the journal covers `last`.
+    /// The snapshot diff is complete: the journal covers `last`.
     #[must_use]
     pub fn gap_closed(
         first: Revision,

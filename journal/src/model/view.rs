@@ -21,7 +21,7 @@ pub struct ChangeRef<'a> {
     pub path: &'a [u8],
     /// The value that it has now; `None`: it is gone.
     pub value: Option<&'a [u8]>,
-    /// Only in the difference of a gap: the revision that this key really has. `None`: the
+    /// Only in the snapshot diff of a gap: the revision that this key really has. `None`: the
     /// record's own revision.
     pub revision: Option<Revision>,
 }
@@ -124,7 +124,7 @@ impl<'a> FromIterator<ChangeRef<'a>> for Changes<'a> {
 /// What one record says: an [`Entry`] of which the changes are not copied.
 #[derive(Clone, Debug)]
 pub enum EntryRef<'a> {
-    /// All changes of one revision, or a part of a gap's difference.
+    /// All changes of one revision, or a part of a gap's snapshot diff.
     Changes {
         /// In the order in which they were applied.
         changes: Changes<'a>,

@@ -88,8 +88,8 @@ pub struct Records {
     begin: Option<Begin>,
     /// What to leave out, until the first record that is not.
     skip: Option<Begin>,
-    /// Records before this one are of a line of history that was left: see [`turn`].
-    turn: Sequence,
+    /// Records before this one are of a line of history that was left: see [`timeline_switch`].
+    switch: Sequence,
     current: Option<Current>,
     end: EndState,
     ended: bool,
@@ -153,7 +153,7 @@ impl Records {
             directory: directory.clone(),
             begin: Some(begin),
             skip: Some(begin),
-            turn: Sequence::NONE,
+            switch: Sequence::NONE,
             current: None,
             end: EndState::Clean,
             ended: false,
@@ -197,7 +197,7 @@ impl Records {
         loop {
             match self.advance() {
                 Ok(Some(found)) => {
-                    if self.skip.is_none() && found.header.sequence >= self.turn {
+                    if self.skip.is_none() && found.header.sequence >= self.switch {
                         return Some(Ok(found));
                     }
                     match self.is_left_out(found) {
@@ -224,10 +224,10 @@ impl Records {
 
     #[cold]
     fn is_left_out(&mut self, found: Found) -> Result<bool> {
-        let (turn, skip) = (self.turn, self.skip);
+        let (switch, skip) = (self.switch, self.skip);
         let current = self.current.as_mut().expect("it was found there");
         let record = current.show(found, Passed::view)?;
-        Ok(record.sequence < turn || skip.is_some_and(|skip| skip.skips(&record)))
+        Ok(record.sequence < switch || skip.is_some_and(|skip| skip.skips(&record)))
     }
 
     /// The next record.
@@ -396,15 +396,15 @@ impl Records {
     /// The segment, and the place in it, at which to begin.
     fn begin_at(&mut self, begin: Begin) -> Result<Current> {
         let directory = &self.directory;
-        let (current, turn) = unless_changing(directory.storage(), directory.path(), || {
+        let (current, switch) = unless_changing(directory.storage(), directory.path(), || {
             self.begin_at_once(begin)
         })?;
-        self.turn = turn;
+        self.switch = switch;
         Ok(current)
     }
 
     fn begin_at_once(&self, begin: Begin) -> Result<(Current, Sequence)> {
-        let mut turn = Sequence::NONE;
+        let mut switch = Sequence::NONE;
         let listing = Listing::read(self.directory.storage(), self.directory.path())?;
         let (mut first, mut path) = listing
             .segments
@@ -427,14 +427,14 @@ impl Records {
                 }
             }
             Begin::Revision(from) => {
-                turn = timeline_switch::newest(self.directory.storage(), &listing, from)?;
+                switch = timeline_switch::newest(self.directory.storage(), &listing, from)?;
                 for (f, p) in listing.segments.iter().rev() {
                     (first, path) = (f, p);
                     let segment = Segment::open(self.directory.storage(), p, *f)?;
-                    // Within a difference nothing more is covered than before its gap: reading begins
+                    // Within a snapshot diff nothing more is covered than before its gap: reading begins
                     // with the opening, or the rest would be taken for events.
                     let inside = Replay::before_segment(&segment.header).in_snapshot_diff();
-                    if *f <= turn || segment.header.covered < from && !inside {
+                    if *f <= switch || segment.header.covered < from && !inside {
                         break;
                     }
                 }
@@ -456,8 +456,8 @@ impl Records {
             History::read(self.directory.storage(), self.directory.path())?;
         }
         let mut current = self.enter(path, *first, Revision::NONE)?;
-        self.skip_ahead(&mut current, begin, turn)?;
-        Ok((current, turn))
+        self.skip_ahead(&mut current, begin, switch)?;
+        Ok((current, switch))
     }
 
     /// The newest revision covered.
@@ -471,7 +471,7 @@ impl Records {
 
     /// Goes to the last point of a sealed segment's index that is not beyond where to begin. Any
     /// doubt about the index only means that reading begins at the segment's first record.
-    fn skip_ahead(&self, current: &mut Current, begin: Begin, turn: Sequence) -> Result<()> {
+    fn skip_ahead(&self, current: &mut Current, begin: Begin, switch: Sequence) -> Result<()> {
         let Some((
             Extent {
                 seal: Some(seal), ..
@@ -490,15 +490,15 @@ impl Records {
         let mut points = index.iter().rev();
         let point = match begin {
             Begin::Sequence(_) => points.find(|p| begin.is_after(p)),
-            // As much was covered at points within a difference as at its opening: only a point at
+            // As much was covered at points within a snapshot diff as at its opening: only a point at
             // which less was covered is sure to lie before it.
             Begin::Revision(_) => {
-                let counted = |p: &&IndexPoint| p.sequence > turn && begin.is_after(p);
+                let counted = |p: &&IndexPoint| p.sequence > switch && begin.is_after(p);
                 let most = index.iter().filter(counted).map(|p| p.covered).max();
                 let before =
                     |p: &&IndexPoint| counted(p) && most.is_some_and(|most| p.covered < most);
-                let turn = index.iter().rev().find(|p| p.sequence <= turn);
-                points.find(before).or(turn)
+                let switch = index.iter().rev().find(|p| p.sequence <= switch);
+                points.find(before).or(switch)
             }
         };
         if let Some(point) = point

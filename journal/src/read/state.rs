@@ -28,7 +28,7 @@ pub struct State {
     pub revision: Revision,
     /// The timeline it belongs to.
     pub timeline: Option<Timeline>,
-    /// What is missing from it: a gap whose difference is not complete, or what damage has cost and
+    /// What is missing from it: a gap whose snapshot diff is not complete, or what damage has cost and
     /// nothing has made good since.
     pub open_gap: Option<Gap>,
 }
@@ -62,7 +62,7 @@ impl Reader {
     /// Begins with the newest checkpoint that can be begun with, else with the first record.
     /// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
     /// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
-    /// A gap whose difference is not complete is left out: the state is the one before it. What is missing is
+    /// A gap whose snapshot diff is not complete is left out: the state is the one before it. What is missing is
     /// in [`State::open_gap`].
     ///
     /// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;

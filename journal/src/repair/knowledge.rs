@@ -128,7 +128,7 @@ impl Before {
             tag,
             covered: tracker.covered,
             reached: tracker.reached.max(tracker.covered),
-            gap: tracker.open_gap.filter(|_| tracker.in_difference()),
+            gap: tracker.open_gap.filter(|_| tracker.in_snapshot_diff()),
         }
     }
 

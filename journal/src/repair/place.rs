@@ -90,7 +90,7 @@ impl Place {
             let parent = timeline.parent.as_deref();
             place.timeline = parent.map(|p| TimelineTag::of(Some(p)));
         } else if header.position.within && !is_reopened(header) {
-            let gap = before.open_gap.filter(|_| before.in_difference());
+            let gap = before.open_gap.filter(|_| before.in_snapshot_diff());
             let told = gap_of(header).or(gap.map(|g| g.last));
             place.gap = told.or(Some(place.covered));
         }

@@ -142,7 +142,7 @@ impl Replay {
     /// Whether a snapshot diff is under way: the changes that follow are parts of it, not events.
     #[must_use]
     pub fn in_snapshot_diff(&self) -> bool {
-        self.tracker.in_difference()
+        self.tracker.in_snapshot_diff()
     }
 
     /// The record from which on revisions are counted as now; [`Sequence::NONE`]: from the first.

@@ -46,14 +46,14 @@ impl Model {
     fn take(&mut self, sequence: Sequence, revision: Revision, entry: &Entry) {
         self.know(sequence, revision, entry);
         self.mirror(entry);
-        if matches!(entry, Entry::Gap { .. }) && !self.tracker.in_difference() {
+        if matches!(entry, Entry::Gap { .. }) && !self.tracker.in_snapshot_diff() {
             self.before = self.tracker.clone();
         }
         self.tracker.apply(revision, entry);
-        let in_difference = self.tracker.in_difference();
+        let in_snapshot_diff = self.tracker.in_snapshot_diff();
         let own = (revision, entry.changes().to_vec());
         match entry {
-            Entry::Lost { .. } if in_difference => {}
+            Entry::Lost { .. } if in_snapshot_diff => {}
             Entry::Lost { .. }
             | Entry::Gap {
                 phase: GapPhase::Closed,
@@ -65,7 +65,7 @@ impl Model {
                 }
             }
             Entry::Gap { .. } => self.difference.clear(),
-            Entry::Changes { .. } if in_difference => self.difference.push(own),
+            Entry::Changes { .. } if in_snapshot_diff => self.difference.push(own),
             _ => apply(&mut self.files, &own),
         }
     }
@@ -123,7 +123,7 @@ impl Model {
     }
 
     fn settled(&self) -> &Tracker {
-        if self.tracker.in_difference() {
+        if self.tracker.in_snapshot_diff() {
             &self.before
         } else {
             &self.tracker

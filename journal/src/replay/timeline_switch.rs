@@ -28,9 +28,9 @@ pub(crate) fn newest(storage: &dyn Storage, listing: &Listing, from: Revision) -
         let segment = Segment::open(storage, path, *first)?;
         let before = segment.header.context.timeline.clone();
         if after.as_ref() != Some(&before)
-            && let Some(turn) = newest_in(&segment, from)?
+            && let Some(switch) = newest_in(&segment, from)?
         {
-            return Ok(turn);
+            return Ok(switch);
         }
         after = Some(before);
     }

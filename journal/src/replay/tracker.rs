@@ -21,9 +21,9 @@ pub(crate) struct Tracker {
     pub(crate) covered: Revision,
     /// The timeline in force.
     pub(crate) timeline: Option<Timeline>,
-    /// The gap whose difference is not complete, or what damage has cost and no gap made good.
+    /// The gap whose snapshot diff is not complete, or what damage has cost and no gap made good.
     pub(crate) open_gap: Option<Gap>,
-    /// Within a difference: older damage that it does not make good.
+    /// Within a snapshot diff: older damage that it does not make good.
     pub(crate) unhealed: Option<Gap>,
     /// For repair: up to where all was told, or named as lost. Not less than what is covered.
     pub(crate) reached: Revision,
@@ -44,8 +44,8 @@ pub(crate) fn joined(a: Option<Gap>, b: Option<Gap>) -> Option<Gap> {
 }
 
 impl Tracker {
-    /// Whether the changes that follow are a gap's difference, not events.
-    pub(crate) fn in_difference(&self) -> bool {
+    /// Whether the changes that follow are a gap's snapshot diff, not events.
+    pub(crate) fn in_snapshot_diff(&self) -> bool {
         self.open_gap.is_some_and(|g| g.reason != GapReason::Damage)
     }
 
@@ -71,7 +71,7 @@ impl Tracker {
 
     /// Takes in the next record, which is of changes or has none to tell.
     pub(crate) fn pass_changes(&mut self, revision: Revision) {
-        if !self.in_difference() {
+        if !self.in_snapshot_diff() {
             self.covered = self.covered.max(revision);
         }
     }
@@ -88,7 +88,7 @@ impl Tracker {
                 ..
             } => {
                 let damage = self.open_gap.filter(|g| g.reason == GapReason::Damage);
-                // A difference that begins later may have been taken when the damage was not known: what
+                // A snapshot diff that begins later may have been taken when the damage was not known: what
                 // was lost then is not in it.
                 self.unhealed = damage.or(self.unhealed).filter(|g| g.first < *first);
                 self.open_gap = Some(Gap {
@@ -102,9 +102,9 @@ impl Tracker {
                 phase: GapPhase::Closed,
                 ..
             } => {
-                // The difference was taken from the whole state, so it heals older damage too. But
+                // The snapshot diff was taken from the whole state, so it heals older damage too. But
                 // it has to have come whole: if a part of it was lost, the damage stays.
-                if self.in_difference() {
+                if self.in_snapshot_diff() {
                     self.open_gap = self.unhealed.take();
                 }
                 self.covered = self.covered.max(*last);
@@ -140,7 +140,7 @@ impl Tracker {
         RecordPosition {
             prev_revision: self.covered,
             timeline: TimelineTag::of(timeline.map(|t| t.id.as_str())),
-            within: self.in_difference(),
+            within: self.in_snapshot_diff(),
             shared: false,
         }
     }

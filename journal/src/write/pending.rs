@@ -253,6 +253,6 @@ impl Pending {
             next_salt,
         });
         self.next = self.next.next();
-        self.place.turn(next_salt);
+        self.place.enter_segment(next_salt);
     }
 }

@@ -239,7 +239,7 @@ impl Place {
     }
 
     /// The segment was sealed; the next has this salt.
-    pub(crate) fn turn(&mut self, salt: u64) {
+    pub(crate) fn enter_segment(&mut self, salt: u64) {
         *self = Self::new(self.uuid, self.segment_bytes, salt);
     }
 }
@@ -300,7 +300,7 @@ mod tests {
                         next_salt: 8,
                     });
                     sequence += 1;
-                    place.turn(8);
+                    place.enter_segment(8);
                 }
             }
             let end = queue.len();

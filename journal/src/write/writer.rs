@@ -55,7 +55,7 @@ pub struct End {
     pub revision: Revision,
     /// The timeline in force.
     pub timeline: Option<Timeline>,
-    /// The gap whose difference is not complete, or (with [`crate::GapReason::Damage`]) the
+    /// The gap whose snapshot diff is not complete, or (with [`crate::GapReason::Damage`]) the
     /// revisions that damage has cost and that no gap closed since has made good.
     pub open_gap: Option<Gap>,
 }

@@ -57,7 +57,7 @@ pub async fn take<S: Session>(
 ) -> Result<Taken, Error> {
     // First, as it may take a while, and the cluster goes on. It is what the journal says in sum: a
     // difference that was not completed is no part of it, unless damage has made it one.
-    let before = tokio::task::block_in_place(|| journal.settled_state(stop))?;
+    let before = tokio::task::block_in_place(|| journal.consistent_state(stop))?;
     let at = session.revision().await?;
     let stream = read_ahead(session.follow(at.next()));
     // After a repair nothing new may have happened; then the gap is the newest revision.

@@ -36,7 +36,7 @@ pub(super) fn resync(
     stop: &Stop,
     mut op: impl FnMut(Op) -> bool,
 ) -> Result<Option<Place>, cairn_journal::Error> {
-    let state = journal.settled_state(stop)?;
+    let state = journal.consistent_state(stop)?;
     let mut shown = shown.sorted()?;
     let mut entries = state.entries;
     let mut sets = journal.sorter()?;
