@@ -1,9 +1,9 @@
-//! How fast a checkpoint is made, beside plainly reading what it is made of and writing what it becomes,
-//! and in how much memory; how fast a state is told from it.
+//! How fast a checkpoint is made, beside plainly reading what it is made of and writing what it
+//! becomes, and in how much memory; how fast a state is told from it.
 //!
-//! `cargo bench -p cairn-journal --bench checkpoint`; `CAIRN_BENCH_KEYS` says how many keys ("250000,1000000"),
-//! `CAIRN_BENCH_DIR` on which disk. Values have 200 bytes; a fifth of the keys changes between the two
-//! checkpoints. Everything read is in the page cache.
+//! `cargo bench -p cairn-journal --bench checkpoint`; `CAIRN_BENCH_KEYS` says how many keys
+//! ("250000,1000000"), `CAIRN_BENCH_DIR` on which disk. Values have 200 bytes; a fifth of the keys
+//! changes between the two checkpoints. Everything read is in the page cache.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 
@@ -48,8 +48,8 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, Duration, u64) {
     (result, took, peak.into_inner() - before)
 }
 
-/// The same bytes through plain files: reads the inputs, writes and syncs as much as the checkpoint has, and
-/// reads that back.
+/// The same bytes through plain files: reads the inputs, writes and syncs as much as the checkpoint
+/// has, and reads that back.
 fn plain(inputs: &[PathBuf], output_bytes: u64, scratch: &Path) -> Duration {
     let mut buffer = vec![0; 1 << 20];
     let start = Instant::now();

@@ -1,8 +1,10 @@
-//! How long a durable commit takes, beside the disk itself and other logs, in one run and one table.
+//! How long a durable commit takes, beside the disk itself and other logs, in one run and one
+//! table.
 //!
-//! `cargo bench -p cairn-journal`; `CAIRN_BENCH_DIR` says on which disk, `CAIRN_BENCH_MS` how long each
-//! cell runs, `CAIRN_BENCH_ONLY` which systems take part, `CAIRN_BENCH_SIZES` and `CAIRN_BENCH_WRITERS` which cells. Every system acknowledges a commit only after
-//! a sync of its own that covers it; `strace -f -c -e trace=fsync,fdatasync,pwritev2` around a run with one
+//! `cargo bench -p cairn-journal`; `CAIRN_BENCH_DIR` says on which disk, `CAIRN_BENCH_MS` how long
+//! each cell runs, `CAIRN_BENCH_ONLY` which systems take part, `CAIRN_BENCH_SIZES` and
+//! `CAIRN_BENCH_WRITERS` which cells. Every system acknowledges a commit only after a sync of its
+//! own that covers it; `strace -f -c -e trace=fsync,fdatasync,pwritev2` around a run with one
 //! system shows them (`pwritev2` with `RWF_DSYNC` is one: large groups of ours).
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]

@@ -1,8 +1,9 @@
-//! What going on to the next segment costs the commits that do: `cargo bench -p cairn-journal --bench rotate`.
+//! What going on to the next segment costs the commits that do: `cargo bench -p cairn-journal
+//! --bench rotate`.
 //!
-//! One writer, 4 KiB values, segments of 1 MiB, 1,000 rotations (`CAIRN_BENCH_ROTATIONS`), beside the
-//! same number of plain writes and syncs. A commit is one that rotates if its record is the first of its segment,
-//! which its sequence tells: the seal before it took one.
+//! One writer, 4 KiB values, segments of 1 MiB, 1,000 rotations (`CAIRN_BENCH_ROTATIONS`), beside
+//! the same number of plain writes and syncs. A commit is one that rotates if its record is the
+//! first of its segment, which its sequence tells: the seal before it took one.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

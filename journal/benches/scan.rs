@@ -1,8 +1,8 @@
-//! How fast a journal is read and opened, beside the speed of reading the same files and of the checksum;
-//! and what a rotation costs the commit that meets it.
+//! How fast a journal is read and opened, beside the speed of reading the same files and of the
+//! checksum; and what a rotation costs the commit that meets it.
 //!
-//! `cargo bench -p cairn-journal --bench scan`; `CAIRN_SCAN_MIB` says how much (2048), `CAIRN_BENCH_DIR`
-//! on which disk.
+//! `cargo bench -p cairn-journal --bench scan`; `CAIRN_SCAN_MIB` says how much (2048),
+//! `CAIRN_BENCH_DIR` on which disk.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::cast_precision_loss)]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

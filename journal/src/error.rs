@@ -18,8 +18,9 @@ pub enum Error {
     /// A record or header that had been acknowledged is damaged. Nothing was touched.
     #[error(
         "{path}: damaged at offset {offset}, sequence {sequence} (the last good revision before it \
-         is {revision}): {detail}. Nothing was changed. Restore the file from a copy, or repair the journal \
-         (persister -f), which keeps every other record and the damaged file", path = path.display()
+         is {revision}): {detail}. Nothing was changed. Restore the file from a copy, or repair \
+         the journal (persister -f), which keeps every other record and the damaged file",
+        path = path.display()
     )]
     Corrupt {
         /// The damaged file.
@@ -33,11 +34,13 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
-    /// A checkpoint is damaged. Nothing was touched; whatever needs it uses an older one, or the whole
-    /// history, if the journal still has that.
+    /// A checkpoint is damaged. Nothing was touched; whatever needs it uses an older one, or the
+    /// whole history, if the journal still has that.
     #[error(
-        "{path}: the checkpoint of revision {revision} is damaged at offset {offset}: {detail}. Nothing was \
-         changed. Repair (persister -f) keeps it aside and says whether anything is lost with it", path = path.display()
+        "{path}: the checkpoint of revision {revision} is damaged at offset {offset}: {detail}. \
+         Nothing was changed. Repair (persister -f) keeps it aside and says whether anything is \
+         lost with it",
+        path = path.display()
     )]
     CheckpointDamaged {
         /// The file.
@@ -60,7 +63,8 @@ pub enum Error {
         oldest: Sequence,
     },
     /// Another process has the journal open for writing.
-    #[error("{path}: the journal is in use by {holder}. Stop that process, or give this one a directory of its own", path = path.display())]
+    #[error("{path}: the journal is in use by {holder}. Stop that process, or give this one a \
+        directory of its own", path = path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,
@@ -80,7 +84,8 @@ pub enum Error {
     /// A write or sync failed earlier. What it covered was not acknowledged; nothing is written any
     /// more. Open the journal anew: that re-reads the disk.
     #[error(
-        "the journal stopped after a failed write; nothing beyond sequence {durable} is known to be durable: {cause}. Open it anew to go on"
+        "the journal stopped after a failed write; nothing beyond sequence {durable} is known to \
+         be durable: {cause}. Open it anew to go on"
     )]
     Poisoned {
         /// The newest sequence known to be durable.
@@ -88,8 +93,8 @@ pub enum Error {
         /// The failure.
         cause: Arc<Error>,
     },
-    /// This sequence was never given by [`crate::Journal::append`] of this journal: it is of another
-    /// one, or of a life of this one whose end was cut.
+    /// This sequence was never given by [`crate::Journal::append`] of this journal: it is of
+    /// another one, or of a life of this one whose end was cut.
     #[error("sequence {sequence} was not appended here: the next one is {next}")]
     NotAppended {
         /// What was asked for.
@@ -97,10 +102,11 @@ pub enum Error {
         /// What the next record will get at the earliest.
         next: Sequence,
     },
-    /// The revision is older than what the journal covers already. Nothing was written. Only another
-    /// timeline may count anew.
+    /// The revision is older than what the journal covers already. Nothing was written. Only
+    /// another timeline may count anew.
     #[error(
-        "revision {revision} is older than {covered}, which the journal covers already; revisions go back only with another timeline"
+        "revision {revision} is older than {covered}, which the journal covers already; \
+         revisions go back only with another timeline"
     )]
     RevisionFalls {
         /// What was to be appended.
@@ -109,8 +115,10 @@ pub enum Error {
         covered: Revision,
     },
     /// The lock file was removed or replaced while this journal held it, so another writer may have
-    /// opened the journal. What was just written is not acknowledged, and nothing is written any more.
-    #[error("{path}: the lock file was removed while it was held: another process may write to this journal. Never remove it; open the journal anew", path = path.display())]
+    /// opened the journal. What was just written is not acknowledged, and nothing is written any
+    /// more.
+    #[error("{path}: the lock file was removed while it was held: another process may write to \
+        this journal. Never remove it; open the journal anew", path = path.display())]
     LockLost {
         /// The lock file.
         path: PathBuf,
@@ -126,7 +134,8 @@ pub enum Error {
         option: &'static str,
     },
     /// Written by another version of this library, whose files this one does not read.
-    #[error("{path}: has format version {found}; this program reads version {supported}. Use the program that wrote it", path = path.display())]
+    #[error("{path}: has format version {found}; this program reads version {supported}. Use the \
+        program that wrote it", path = path.display())]
     OtherFormat {
         /// The file.
         path: PathBuf,
@@ -136,7 +145,10 @@ pub enum Error {
         supported: u32,
     },
     /// A file in the directory belongs to another journal or is misnamed.
-    #[error("{path}: does not belong to this journal: {detail}. Move it away", path = path.display())]
+    #[error(
+        "{path}: does not belong to this journal: {detail}. Move it away",
+        path = path.display()
+    )]
     ForeignFile {
         /// The file.
         path: PathBuf,
@@ -152,14 +164,19 @@ pub enum Error {
         detail: String,
     },
     /// A repair was interrupted. Run it again.
-    #[error("{path}: a repair of this journal was interrupted. Run it again (persister -f)", path = path.display())]
+    #[error(
+        "{path}: a repair of this journal was interrupted. Run it again (persister -f)",
+        path = path.display()
+    )]
     RepairInterrupted {
         /// The file that says so.
         path: PathBuf,
     },
-    /// A donor does not say any more what it said a moment ago. The repair is not complete: run it again.
+    /// A donor does not say any more what it said a moment ago. The repair is not complete: run it
+    /// again.
     #[error(
-        "{donor}: what it knew of revisions {first} to {last} has changed while it was read. Run the repair again"
+        "{donor}: what it knew of revisions {first} to {last} has changed while it was read. Run \
+         the repair again"
     )]
     DonorChanged {
         /// The donor.
@@ -193,11 +210,12 @@ pub enum Error {
         /// The newest.
         newest: Revision,
     },
-    /// The revision asked for lies among some that the journal never saw, or has lost, so the state at it
-    /// cannot be told.
+    /// The revision asked for lies among some that the journal never saw, or has lost, so the state
+    /// at it cannot be told.
     #[error(
-        "the state at revision {revision} is not known: revisions {} to {} are missing from this journal ({}). \
-         The nearest states that it can tell: {}", gap.first, gap.last, gap.reason, nearest(*before, *after)
+        "the state at revision {revision} is not known: revisions {} to {} are missing from this \
+         journal ({}). The nearest states that it can tell: {}",
+        gap.first, gap.last, gap.reason, nearest(*before, *after)
     )]
     NotSeen {
         /// What was asked for.
@@ -257,7 +275,8 @@ impl Error {
         matches!(self, Self::Corrupt { .. } | Self::CheckpointDamaged { .. })
     }
 
-    /// Whether a file does not exist. One that was listed a moment ago may have been removed by retention.
+    /// Whether a file does not exist. One that was listed a moment ago may have been removed by
+    /// retention.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -1,7 +1,7 @@
 //! An append-only, checksummed, crash-safe journal: segments, group commit, recovery.
 //!
-//! It stores records of changes, each at a revision, and says when they are on disk. It knows nothing
-//! of clusters or networks: no type of either appears here, and nothing is asynchronous.
+//! It stores records of changes, each at a revision, and says when they are on disk. It knows
+//! nothing of clusters or networks: no type of either appears here, and nothing is asynchronous.
 //!
 //! ```
 //! use cairn_journal::{Change, Journal, NewRecord, Options, Reader, Revision, Timestamp};
@@ -13,7 +13,7 @@
 //! assert!(recovery.created);
 //! let change = Change::set("/greeting", "hello");
 //! journal.append_and_commit(NewRecord::changes(Revision(1), vec![change], Timestamp::now()))?;
-//! // Here the record is on disk. Share the journal between threads: commits that meet share a sync.
+//! // Here the record is on disk. Threads may share the journal: commits that meet share a sync.
 //! journal.close()?;
 //!
 //! let reader = Reader::open(dir)?; // takes no lock, writes nothing
@@ -25,28 +25,30 @@
 //!
 //! # What is promised
 //!
-//! `docs/format.md` has the bytes, the steps of recovery and repair, and what is assumed of the disk. In
-//! short:
+//! `docs/format.md` has the bytes, the steps of recovery and repair, and what is assumed of the
+//! disk. In short:
 //!
 //! 1. A sequence is acknowledged only after a sync that covers it returned without error.
-//! 2. A segment is appended to by one life of one process only; every opening starts a new one with a
-//!    fresh salt. So neither a sequence that was cut and is used again nor a stale block can be
+//! 2. A segment is appended to by one life of one process only; every opening starts a new one with
+//!    a fresh salt. So neither a sequence that was cut and is used again nor a stale block can be
 //!    mistaken for the other.
 //! 3. A file named `.seg` always has a sound header.
-//! 4. A segment that has a successor never changes, and its successor's header accounts for every byte.
-//! 5. After a failed write or sync nothing is written any more; only opening anew recovers, and does not
-//!    trust the page cache.
+//! 4. A segment that has a successor never changes, and its successor's header accounts for every
+//!    byte.
+//! 5. After a failed write or sync nothing is written any more; only opening anew recovers, and
+//!    does not trust the page cache.
 //! 6. Corruption is reported before anything is changed; only repair touches a damaged journal.
-//! 7. Reading writes nothing, takes no lock, and takes an incomplete end for "not yet" unless a witness
-//!    proves that it had been complete.
-//! 8. Records are removed only by retention, and only behind a checkpoint that was read in full; every
-//!    revision in the window can still be told ([`Journal::checkpoint`], [`Journal::retire`]).
+//! 7. Reading writes nothing, takes no lock, and takes an incomplete end for "not yet" unless a
+//!    witness proves that it had been complete.
+//! 8. Records are removed only by retention, and only behind a checkpoint that was read in full;
+//!    every revision in the window can still be told ([`Journal::checkpoint`],
+//!    [`Journal::retire`]).
 //!
-//! How this is attacked: a simulated disk (`storage::simulated`, feature `faulty`) that keeps any subset
-//! of unsynced sectors, lengths and names, at every call of a long life, crashing again in recovery and in
-//! repair; every byte and sector of a small journal damaged; EIO, ENOSPC and short writes at every call;
-//! SIGKILL of real processes; bytes from anywhere into the decoders. And a disk that lies, to see that
-//! these tests can fail.
+//! How this is attacked: a simulated disk (`storage::simulated`, feature `faulty`) that keeps any
+//! subset of unsynced sectors, lengths and names, at every call of a long life, crashing again in
+//! recovery and in repair; every byte and sector of a small journal damaged; EIO, ENOSPC and short
+//! writes at every call; SIGKILL of real processes; bytes from anywhere into the decoders. And a
+//! disk that lies, to see that these tests can fail.
 
 mod checkpoint;
 mod directory;

@@ -13,12 +13,12 @@ use crate::{
 #[non_exhaustive]
 pub struct Options {
     /// Size at which a segment is sealed and the next one started, in bytes. Default 64 MiB: large
-    /// enough that a rotation is rare, small enough that the last segment is scanned in well under a
-    /// second at opening.
+    /// enough that a rotation is rare, small enough that the last segment is scanned in well under
+    /// a second at opening.
     pub segment_bytes: u64,
-    /// The largest payload of one record that is accepted, in bytes. Default 16 MiB; the format allows
-    /// 256 MiB, and that is what a reader may allocate on the word of a header whose checksum matched:
-    /// it does not know with which option the journal was written.
+    /// The largest payload of one record that is accepted, in bytes. Default 16 MiB; the format
+    /// allows 256 MiB, and that is what a reader may allocate on the word of a header whose
+    /// checksum matched: it does not know with which option the journal was written.
     pub max_payload_bytes: u32,
     /// How much may be queued for the next group, in bytes. Default 32 MiB: the memory that a slow
     /// disk can cost (twice this, as one group is being written while the next is queued). A caller
@@ -31,12 +31,12 @@ pub struct Options {
     /// into allocated, written blocks saves the file system a metadata commit per sync.
     pub preallocate: bool,
     /// From this size on a group is written past the page cache, in bytes. Default 64 KiB: below, a
-    /// copy in memory costs little and spares those who follow the journal a look at the disk; above,
-    /// the copy and its write-back cost up to half of the time. `usize::MAX`: never.
+    /// copy in memory costs little and spares those who follow the journal a look at the disk;
+    /// above, the copy and its write-back cost up to half of the time. `usize::MAX`: never.
     pub uncached_bytes: usize,
     /// How much of the sealed history is verified at opening, newest first, in bytes, besides the
-    /// last segment, which always is. Default 256 MiB: a bound, so that opening does not take longer
-    /// as history grows. Reading verifies all that it reads in any case.
+    /// last segment, which always is. Default 256 MiB: a bound, so that opening does not take
+    /// longer as history grows. Reading verifies all that it reads in any case.
     pub verify_bytes: u64,
 }
 

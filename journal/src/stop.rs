@@ -8,7 +8,8 @@ use std::sync::{
 use crate::error::{Error, Result};
 
 /// Asks work on a whole history or a whole state to end early. Clones ask the same work. The work
-/// then ends with [`Error::Stopped`], and leaves nothing behind but what it would leave after a crash.
+/// then ends with [`Error::Stopped`], and leaves nothing behind but what it would leave after a
+/// crash.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
 

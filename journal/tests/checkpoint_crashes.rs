@@ -1,8 +1,8 @@
 //! Power failures while checkpoints are made and history is retired, and damage to checkpoints.
 //!
 //! In every state: the journal opens, the newest state is the model's, every revision that was
-//! retained can still be told, and checkpoint and retention can be run again to the end.
-//! A failure prints the seed; `CAIRN_SEED` runs it again, `CAIRN_CHECKPOINT_STATES` runs more states.
+//! retained can still be told, and checkpoint and retention can be run again to the end. A failure
+//! prints the seed; `CAIRN_SEED` runs it again, `CAIRN_CHECKPOINT_STATES` runs more states.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -189,7 +189,8 @@ fn no_crash_in_checkpoint_or_retention_loses_anything() {
         rounds += 1;
     }
     println!(
-        "{rounds} rounds, {runs} runs, {thinned} checkpoints thinned, {} calls, {} crash states: all open, nothing lost",
+        "{rounds} rounds, {runs} runs, {thinned} checkpoints thinned, {} calls, {} crash states: \
+         all open, nothing lost",
         calls.load(Ordering::Relaxed),
         states.load(Ordering::Relaxed)
     );
@@ -225,7 +226,8 @@ fn newest_checkpoint(disk: &Simulated) -> PathBuf {
     path
 }
 
-/// All ways of damaging a file: bytes flipped, zeroed, set; cut; longer; sectors zeroed and swapped.
+/// All ways of damaging a file: bytes flipped, zeroed, set; cut; longer; sectors zeroed and
+/// swapped.
 fn damages(content: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     // The zeros behind the context of the header are all alike.

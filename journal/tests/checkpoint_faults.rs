@@ -1,7 +1,7 @@
-//! Calls that fail while checkpoints are made and history is retired, at every call: the attempt says so,
-//! leaves nothing behind, harms neither what is there nor the writer, and the next attempt comes to the end.
-//! After every `CAIRN_FAULT_STRIDE`-th (8) call also what the next process finds, and what is left after a
-//! power failure.
+//! Calls that fail while checkpoints are made and history is retired, at every call: the attempt
+//! says so, leaves nothing behind, harms neither what is there nor the writer, and the next attempt
+//! comes to the end. After every `CAIRN_FAULT_STRIDE`-th (8) call also what the next process finds,
+//! and what is left after a power failure.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -98,7 +98,8 @@ fn a_checkpoint_that_fails_at_any_call_changes_nothing() {
             let disk = sample(call);
             disk.fail_at(disk.calls() + call, fault);
             match offline(&disk) {
-                // A short write is carried on with, and a run that cannot be removed is left for later.
+                // A short write is carried on with, and a run that cannot be removed is left for
+                // later.
                 Ok(_) => {}
                 Err(Error::Io { .. }) => failed[i] += 1,
                 Err(other) => panic!("call {call}, {fault:?}: {other}"),

@@ -1,8 +1,8 @@
-//! Checkpoints with anything in them, checksums made to match: no panic, nothing is read or allocated
-//! beyond the file, and what is accepted is sorted and complete.
+//! Checkpoints with anything in them, checksums made to match: no panic, nothing is read or
+//! allocated beyond the file, and what is accepted is sorted and complete.
 //!
-//! The checksums are computed here from `docs/format.md`, not by the code that is tested. `CAIRN_FUZZ` runs
-//! more mutations, `CAIRN_SEED` the same ones again.
+//! The checksums are computed here from `docs/format.md`, not by the code that is tested.
+//! `CAIRN_FUZZ` runs more mutations, `CAIRN_SEED` the same ones again.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -29,7 +29,8 @@ use fastrand::Rng;
 const HEADER: usize = 4096;
 const BLOCK: usize = 32;
 
-/// A storage that remembers how much was asked of a checkpoint at once: so much was allocated for it.
+/// A storage that remembers how much was asked of a checkpoint at once: so much was allocated for
+/// it.
 #[derive(Clone, Debug)]
 struct Watching {
     disk: Simulated,

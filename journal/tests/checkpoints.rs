@@ -1,5 +1,5 @@
-//! Checkpoints and retention against a model: whatever history was, the state at every revision that
-//! can be told is the same before and after, and what cannot be told any more is refused.
+//! Checkpoints and retention against a model: whatever history was, the state at every revision
+//! that can be told is the same before and after, and what cannot be told any more is refused.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -457,7 +457,8 @@ fn appends_go_on_meanwhile() {
     Journal::open(dir.path(), self::options()).unwrap();
 }
 
-/// What was asked for and is not there any more is refused by name, not answered with something else.
+/// What was asked for and is not there any more is refused by name, not answered with something
+/// else.
 #[test]
 fn what_was_retired_is_refused() {
     let disk = Simulated::new(7);

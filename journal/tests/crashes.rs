@@ -1,8 +1,8 @@
 //! Power failures on a simulated disk that keeps any subset of what was not synced.
 //!
-//! What is checked in every state, after up to three crashes in a row: the journal opens (so there is
-//! no false corruption), every acknowledged record is there, nothing is there that was not appended in
-//! this history, and writing goes on. A failure prints the seed that reproduces it; set
+//! What is checked in every state, after up to three crashes in a row: the journal opens (so there
+//! is no false corruption), every acknowledged record is there, nothing is there that was not
+//! appended in this history, and writing goes on. A failure prints the seed that reproduces it; set
 //! `CAIRN_SEED` to run it again and `CAIRN_CRASH_STATES` for more states.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
@@ -151,7 +151,8 @@ fn check(disk: &Simulated, model: &Model, thorough: bool) {
     );
 }
 
-/// What a reader finds before anybody has opened the journal for writing: all that was acknowledged.
+/// What a reader finds before anybody has opened the journal for writing: all that was
+/// acknowledged.
 fn check_reading(disk: &Simulated, model: &Model) {
     let reader = match Directory::on(Arc::new(disk.clone()), Path::new(DIR)).reader() {
         Ok(reader) => reader,
@@ -264,7 +265,8 @@ fn no_crash_at_any_call_loses_or_invents_anything() {
         trace(seed, OPERATIONS, &send, &counted);
     });
     println!(
-        "{OPERATIONS} operations, {} calls, {states} crash states: 0 lost, 0 invented, 0 that do not open; \
+        "{OPERATIONS} operations, {} calls, {states} crash states: 0 lost, 0 invented, 0 that do \
+         not open; \
          in {} of them the last segment had no name of its own yet",
         calls.load(Ordering::Relaxed),
         UNNAMED.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! Damage: what was acknowledged is reported when it is damaged, never cut; repair keeps all the rest
-//! and says what is lost.
+//! Damage: what was acknowledged is reported when it is damaged, never cut; repair keeps all the
+//! rest and says what is lost.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -89,8 +89,8 @@ fn a_torn_last_record_is_cut_and_kept_aside() {
     assert_eq!(all.last().unwrap().revision, Revision(21));
 }
 
-/// A segment is called `NEXT` until it is given its name. An error named the file that it was going to be, and who
-/// looked for that found none.
+/// A segment is called `NEXT` until it is given its name. An error named the file that it was going
+/// to be, and who looked for that found none.
 #[test]
 fn damage_in_the_segment_that_has_no_name_yet_is_reported_of_the_file_that_is_there() {
     let dir = tempfile::tempdir().unwrap();

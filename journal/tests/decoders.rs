@@ -1,5 +1,5 @@
-//! Bytes from anywhere: no panic, no allocation beyond the limits, and nothing that is not a record is
-//! taken for one.
+//! Bytes from anywhere: no panic, no allocation beyond the limits, and nothing that is not a record
+//! is taken for one.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 

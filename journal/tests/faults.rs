@@ -1,5 +1,5 @@
-//! Writes and syncs that fail, at every call: nothing is acknowledged after the failure, every waiter
-//! is released with it, and opening anew finds all that was acknowledged.
+//! Writes and syncs that fail, at every call: nothing is acknowledged after the failure, every
+//! waiter is released with it, and opening anew finds all that was acknowledged.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -119,7 +119,8 @@ fn a_failure_at_any_call_loses_nothing_where_segments_are_made_ready() {
     assert!(counts[0] >= counts[3] / 2 && counts[1] > 10 && counts[2] == 0);
 }
 
-/// Returns how often the journal stopped by EIO, ENOSPC and a short write, and how many calls there are.
+/// Returns how often the journal stopped by EIO, ENOSPC and a short write, and how many calls there
+/// are.
 fn fail_everywhere(open: fn(&Simulated) -> Result<Journal>) -> [u64; 4] {
     let clean = Simulated::new(1);
     assert!(run(&clean, open).1.is_none());

@@ -1,5 +1,5 @@
-//! Reading while the journal is written, by another process: in order, nothing twice, nothing left out,
-//! and never an error, through rotations and restarts of the writer.
+//! Reading while the journal is written, by another process: in order, nothing twice, nothing left
+//! out, and never an error, through rotations and restarts of the writer.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 

@@ -34,7 +34,8 @@ fn timeline() -> Timeline {
     }
 }
 
-/// Every field of the header but the flag, two blocks, and a difference behind it that is not complete.
+/// Every field of the header but the flag, two blocks, and a difference behind it that is not
+/// complete.
 fn written() -> Simulated {
     let disk = Simulated::new(0xCA2);
     let mut options = Options::default();

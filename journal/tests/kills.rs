@@ -1,5 +1,5 @@
-//! SIGKILL of a real process that writes, at random moments, under load: every acknowledgement that it
-//! printed before it died is kept.
+//! SIGKILL of a real process that writes, at random moments, under load: every acknowledgement that
+//! it printed before it died is kept.
 //!
 //! The writer is this test binary itself, started with a variable in its environment.
 
@@ -137,6 +137,7 @@ fn no_kill_loses_an_acknowledgement() {
         segments = std::fs::read_dir(&dir).unwrap().count();
     }
     println!(
-        "{kills} kills, {acknowledged} acknowledgements, {torn} torn tails, {segments} files in the last journal: 0 lost"
+        "{kills} kills, {acknowledged} acknowledgements, {torn} torn tails, {segments} files in \
+         the last journal: 0 lost"
     );
 }

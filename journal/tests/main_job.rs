@@ -138,7 +138,8 @@ fn many_writers_share_syncs() {
     assert!(journal.syncs() < 800);
 }
 
-/// The story: a writer that had lost its place appended older revisions; every state behind them was wrong.
+/// The story: a writer that had lost its place appended older revisions; every state behind them
+/// was wrong.
 #[test]
 fn revisions_do_not_fall_within_a_timeline() {
     let dir = tempfile::tempdir().unwrap();
@@ -187,8 +188,8 @@ fn a_sequence_of_another_journal_is_an_error() {
     assert_eq!(journal.commit(sequence).unwrap(), sequence);
 }
 
-/// The story: an operator removed `LOCK` to get rid of a stale one, started a second writer, and both
-/// acknowledged.
+/// The story: an operator removed `LOCK` to get rid of a stale one, started a second writer, and
+/// both acknowledged.
 #[test]
 fn a_writer_whose_lock_was_removed_acknowledges_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
@@ -288,7 +289,8 @@ fn what_is_no_journal_is_left_alone() {
     ));
 }
 
-/// The story: a file of somebody else that happened to be called `NEXT` was removed as if it were ours.
+/// The story: a file of somebody else that happened to be called `NEXT` was removed as if it were
+/// ours.
 #[test]
 fn a_file_of_this_name_that_is_not_ours_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -304,7 +306,8 @@ fn a_file_of_this_name_that_is_not_ours_is_left_alone() {
         assert!(cairn_journal::repair(dir.path()).is_err());
         assert_eq!(fs::read(&next).unwrap(), b"dear");
     }
-    // One that was never used, and one of which power failed while its header was written, are ours.
+    // One that was never used, and one of which power failed while its header was written, are
+    // ours.
     for ours in [vec![], vec![0; 9000], [b"CAIRNSEG", &[1; 504][..]].concat()] {
         fs::write(&next, ours).unwrap();
         drop(Journal::open(dir.path(), small()).unwrap());

@@ -141,8 +141,8 @@ fn revisions_taken_back_are_read_in_the_newest_life() {
     assert!(first_from(&journal, 50).sequence < opened);
 }
 
-/// The newest checkpoint is of a revision that the new life has not reached yet, and nothing else is left
-/// of the old one: what can be told is only known once the turn has been read.
+/// The newest checkpoint is of a revision that the new life has not reached yet, and nothing else
+/// is left of the old one: what can be told is only known once the turn has been read.
 #[test]
 fn a_life_that_begins_behind_the_only_checkpoint_is_told() {
     let dir = tempfile::tempdir().unwrap();

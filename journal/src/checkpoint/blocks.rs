@@ -272,8 +272,8 @@ impl BlockReader {
     }
 }
 
-/// Reads the footer where it has to be, at the end of the file: whether the file is complete, without
-/// reading it.
+/// Reads the footer where it has to be, at the end of the file: whether the file is complete,
+/// without reading it.
 pub(crate) fn read_footer(file: &FileHandle, seed: &Seed, of: Revision) -> Result<(Footer, u64)> {
     let length = file.len()?;
     let at = length.saturating_sub(FOOTER_BLOCK_BYTES);

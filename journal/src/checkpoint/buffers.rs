@@ -1,7 +1,7 @@
 //! How much memory the making of a checkpoint holds at any time, counted where it is held.
 //!
-//! The bound that is promised (neither state nor history) is checked by this count, which depends on
-//! nothing that the allocator or other threads do.
+//! The bound that is promised (neither state nor history) is checked by this count, which depends
+//! on nothing that the allocator or other threads do.
 
 use std::sync::{
     Arc,

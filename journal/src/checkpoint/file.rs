@@ -1,7 +1,7 @@
 //! One checkpoint file: opening it, what its header says, and its entries as a sorted stream.
 //!
-//! Opening reads header and footer, so a file that is cut short is found out at once; the entries are
-//! verified as they are read.
+//! Opening reads header and footer, so a file that is cut short is found out at once; the entries
+//! are verified as they are read.
 
 use std::{
     path::{Path, PathBuf},
@@ -89,11 +89,12 @@ impl Directory {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint file. Under a name like that of a checkpoint it must be of that revision; any
-    /// other name will do too, as that of a damaged one which repair has set aside.
+    /// Opens a checkpoint file. Under a name like that of a checkpoint it must be of that revision;
+    /// any other name will do too, as that of a damaged one which repair has set aside.
     ///
     /// # Errors
-    /// [`Error::CheckpointDamaged`] if header or footer do not verify; [`Error::OtherFormat`]; the disk's.
+    /// [`Error::CheckpointDamaged`] if header or footer do not verify; [`Error::OtherFormat`]; the
+    /// disk's.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_on(&Disk, path)
     }

@@ -17,8 +17,8 @@ use crate::{
     storage::traits::Storage,
 };
 
-/// How often a listing is taken again because retention removed what was in it: each time there is at
-/// least one checkpoint more or one segment less, which takes it several syncs.
+/// How often a listing is taken again because retention removed what was in it: each time there is
+/// at least one checkpoint more or one segment less, which takes it several syncs.
 const LISTINGS: usize = 64;
 
 /// The checkpoints of a journal.
@@ -181,8 +181,8 @@ impl DirectoryVersion {
     }
 }
 
-/// Runs this again if it failed while retention was at work: a listing is no snapshot, and what is in it
-/// may be gone when it is opened.
+/// Runs this again if it failed while retention was at work: a listing is no snapshot, and what is
+/// in it may be gone when it is opened.
 pub(crate) fn unless_changing<T>(
     storage: &dyn Storage,
     dir: &Path,

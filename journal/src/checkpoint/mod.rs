@@ -1,4 +1,5 @@
-//! Checkpoints: the whole state at a consistent point of the journal, sorted by path, in a file of its own.
+//! Checkpoints: the whole state at a consistent point of the journal, sorted by path, in a file of
+//! its own.
 //!
 //! Promises: a checkpoint is believed only where its checksums match, and what it covers is this
 //! journal's past. How one is made is in [`maintain`](crate::maintain).

@@ -1,8 +1,9 @@
 //! What may be removed: a pure function of what there is, what is to be kept, and the time.
 //!
-//! Guarantee: whatever the arguments, what stays begins with a checkpoint from which every record of the
-//! window can be reached, or is everything. That checkpoint and the newest always stay; of those in between
-//! so many that a state is told without reading much, and no more: each is a whole state on disk.
+//! Guarantee: whatever the arguments, what stays begins with a checkpoint from which every record
+//! of the window can be reached, or is everything. That checkpoint and the newest always stay; of
+//! those in between so many that a state is told without reading much, and no more: each is a whole
+//! state on disk.
 
 use std::time::Duration;
 
@@ -11,11 +12,12 @@ use crate::model::{
     time::Timestamp,
 };
 
-/// So many checkpoints stay: to tell the state at any revision, about an eighth of history has to be read.
+/// So many checkpoints stay: to tell the state at any revision, about an eighth of history has to
+/// be read.
 const MOST_CHECKPOINTS: usize = 9;
 
-/// What is to be kept: history inside the window is never removed, so that every revision in it can be
-/// reconstructed. A segment is outside only if it is outside by both measures; with neither, all
+/// What is to be kept: history inside the window is never removed, so that every revision in it can
+/// be reconstructed. A segment is outside only if it is outside by both measures; with neither, all
 /// history is kept, which is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -54,8 +56,8 @@ pub(crate) struct Retired {
     pub segments: Vec<Sequence>,
     /// Checkpoints, oldest first: to be removed after the segments.
     pub checkpoints: Vec<Revision>,
-    /// Checkpoints that the older ones which stay make superfluous, oldest first: to be removed last. They
-    /// are at the cost of time only, as long as the oldest one that stays is sound.
+    /// Checkpoints that the older ones which stay make superfluous, oldest first: to be removed
+    /// last. They are at the cost of time only, as long as the oldest one that stays is sound.
     pub thinned: Vec<Revision>,
 }
 
@@ -78,8 +80,8 @@ pub(crate) fn decide(
 ) -> Retired {
     let mut sorted = checkpoints.to_vec();
     sorted.sort_by_key(|c| c.sequence);
-    // The state before the window's first record must be there: every revision in it is that state and
-    // what follows.
+    // The state before the window's first record must be there: every revision in it is that state
+    // and what follows.
     let window = window_begin(segments, retention, now);
     let before = |c: &&CheckpointSpan| window.is_some_and(|window| c.sequence < window);
     let Some(base) = sorted.iter().rfind(before) else {
@@ -103,8 +105,8 @@ pub(crate) fn decide(
     }
 }
 
-/// Of these, sorted, the ones that are too many: each time the one that leaves the smallest hole, so
-/// that what stays lies about evenly. Never the oldest or the newest.
+/// Of these, sorted, the ones that are too many: each time the one that leaves the smallest hole,
+/// so that what stays lies about evenly. Never the oldest or the newest.
 fn thin(checkpoints: &[CheckpointSpan]) -> Vec<Revision> {
     let mut kept = checkpoints.to_vec();
     let mut thinned = Vec::new();
@@ -216,8 +218,8 @@ mod tests {
         assert_eq!(d.checkpoints, [Revision(12)]);
     }
 
-    /// For as long as the window is the same, one goes for each that comes; what stays lies evenly, the
-    /// oldest and the newest among it.
+    /// For as long as the window is the same, one goes for each that comes; what stays lies evenly,
+    /// the oldest and the newest among it.
     #[test]
     fn checkpoints_within_the_window_are_thinned() {
         for keep_all in [true, false] {

@@ -1,5 +1,5 @@
-//! A checkpoint as it lies in its file: what its header says, and its blocks one by one, for those who
-//! look into files.
+//! A checkpoint as it lies in its file: what its header says, and its blocks one by one, for those
+//! who look into files.
 
 use uuid::Uuid;
 

@@ -20,16 +20,16 @@ use crate::{
     },
 };
 
-/// How often a directory is listed again because names came or went meanwhile. A writer needs several
-/// syncs for each.
+/// How often a directory is listed again because names came or went meanwhile. A writer needs
+/// several syncs for each.
 const LISTINGS: usize = 64;
 
-/// How often a directory is looked at again in which there is nothing but [`NEXT`], not begun: a writer
-/// and its retention may both have been faster than the look at it.
+/// How often a directory is looked at again in which there is nothing but [`NEXT`], not begun: a
+/// writer and its retention may both have been faster than the look at it.
 const LOOKS_AT_NEXT: usize = 8;
 
-/// The names in a directory, sorted. Not as of one moment: a name that comes while it is listed may be left
-/// out, and one that comes after it be there.
+/// The names in a directory, sorted. Not as of one moment: a name that comes while it is listed may
+/// be left out, and one that comes after it be there.
 fn names(storage: &dyn Storage, dir: &Path) -> Result<Vec<String>> {
     let names = storage.list(dir);
     let mut names = names.map_err(|e| Error::io(dir, "list the directory", e))?;
@@ -65,9 +65,10 @@ impl Listing {
 
     /// The same, of a directory in which names may be wrong.
     ///
-    /// As of one moment: the names are the same before and after, and what is called [`NEXT`] is looked
-    /// into in between. (Otherwise the file that was listed under that name may have got its own, and the
-    /// one that was looked into be its successor: a segment would seem to be missing between the two.)
+    /// As of one moment: the names are the same before and after, and what is called [`NEXT`] is
+    /// looked into in between. (Otherwise the file that was listed under that name may have got its
+    /// own, and the one that was looked into be its successor: a segment would seem to be missing
+    /// between the two.)
     pub(crate) fn read_damaged(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let mut before = names(storage, dir)?;
         let mut looks = 0;
@@ -111,8 +112,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// What is called [`NEXT`] is a segment if it has the header of one. If it has not, nothing in it
-    /// was acknowledged: it was never used, or power failed during its first sync.
+    /// What is called [`NEXT`] is a segment if it has the header of one. If it has not, nothing in
+    /// it was acknowledged: it was never used, or power failed during its first sync.
     fn look_into_next(&mut self, storage: &dyn Storage, dir: &Path, path: PathBuf) -> Result<()> {
         let file = match FileHandle::open(storage, &path, Access::Read) {
             Ok(file) => file,
@@ -145,8 +146,9 @@ impl Listing {
         Ok(())
     }
 
-    /// Gives a segment that is still called [`NEXT`] its own name, durably. Its header is written once
-    /// more before: nothing but the page cache may have it, if the sync that was to cover it failed.
+    /// Gives a segment that is still called [`NEXT`] its own name, durably. Its header is written
+    /// once more before: nothing but the page cache may have it, if the sync that was to cover it
+    /// failed.
     pub(crate) fn give_name(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
         let Some(first) = self.unnamed else {
             return Ok(());
@@ -197,8 +199,8 @@ impl Listing {
     }
 }
 
-/// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken of by the name
-/// that it is going to have, which nobody finds in the directory.
+/// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken
+/// of by the name that it is going to have, which nobody finds in the directory.
 pub(crate) fn as_found(directory: &Directory, mut error: Error) -> Error {
     let (Error::Corrupt { path, .. } | Error::OtherFormat { path, .. } | Error::Io { path, .. }) =
         &mut error

@@ -1,6 +1,7 @@
 //! The directory, and nobody else in it.
 //!
-//! Promise: nothing is written into a directory that holds something of somebody else's and no journal.
+//! Promise: nothing is written into a directory that holds something of somebody else's and no
+//! journal.
 
 use std::{
     io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem},
@@ -93,8 +94,8 @@ pub struct DirectoryLock {
 }
 
 impl Directory {
-    /// Takes the lock of the journal, and leaves everything else alone. `None` if somebody else has it,
-    /// or if the disk cannot be written to.
+    /// Takes the lock of the journal, and leaves everything else alone. `None` if somebody else has
+    /// it, or if the disk cannot be written to.
     ///
     /// # Errors
     /// The disk's, unless it only cannot be written to.

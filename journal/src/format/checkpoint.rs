@@ -25,8 +25,8 @@ pub(crate) const HEADER_BYTES: usize = 4096;
 pub(crate) const BLOCK_HEADER_BYTES: usize = 32;
 /// An entry begins with its lengths and its revision.
 pub(crate) const ENTRY_HEADER_BYTES: usize = 16;
-/// A block is closed when it has this much; one entry that is larger has a block to itself. Small, as a
-/// merge holds one block of each of its inputs.
+/// A block is closed when it has this much; one entry that is larger has a block to itself. Small,
+/// as a merge holds one block of each of its inputs.
 pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 /// A path and a value once fitted the payload of a record together, so no block is longer.
 pub(crate) const MAX_BLOCK_BYTES: u32 = MAX_PAYLOAD_BYTES + 16;

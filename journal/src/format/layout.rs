@@ -367,8 +367,8 @@ impl RecordHeader {
             && u32_at(b, R_LENGTH) <= MAX_PAYLOAD_BYTES
     }
 
-    /// Reads a header and verifies its own checksum; `Err` says what does not fit. `at`: [`Seed::at`] its
-    /// offset.
+    /// Reads a header and verifies its own checksum; `Err` says what does not fit. `at`:
+    /// [`Seed::at`] its offset.
     #[inline(always)]
     pub(crate) fn decode(b: &[u8], at: &Hasher) -> Result<(Self, Checksums), String> {
         let mut crc = at.clone();
@@ -416,7 +416,8 @@ impl RecordHeader {
     }
 }
 
-/// Whether a payload with its padding fits the checksum in its header. `at`: [`Seed::at`] the record's offset.
+/// Whether a payload with its padding fits the checksum in its header. `at`: [`Seed::at`] the
+/// record's offset.
 #[inline]
 pub(crate) fn payload_matches(padded: &[u8], checksums: Checksums, mut at: Hasher) -> bool {
     at.update(padded);

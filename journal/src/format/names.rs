@@ -1,7 +1,7 @@
 //! What a name in a journal's directory says.
 //!
-//! Promise: what [`classify`] calls [`Name::Temporary`] was written by this library and is of no value, so
-//! it may be removed; what it does not know is never touched.
+//! Promise: what [`classify`] calls [`Name::Temporary`] was written by this library and is of no
+//! value, so it may be removed; what it does not know is never touched.
 
 use crate::model::ids::{Revision, Sequence};
 

@@ -1,4 +1,5 @@
-//! The payloads of records and the context of a segment header: protobuf messages, and what they mean.
+//! The payloads of records and the context of a segment header: protobuf messages, and what they
+//! mean.
 //!
 //! A payload is decoded only after its checksum matched, so a message that does not decode was
 //! written by something else than this version; that is reported, never guessed around.
@@ -158,9 +159,9 @@ mod wire {
 }
 
 mod changes {
-    //! The messages `Changes` and `Change` in a single pass that copies nothing: they are nearly all of a
-    //! journal. Groups apart, which no version has written, this takes what prost takes, and as prost
-    //! takes it; a test holds the two together.
+    //! The messages `Changes` and `Change` in a single pass that copies nothing: they are nearly
+    //! all of a journal. Groups apart, which no version has written, this takes what prost takes,
+    //! and as prost takes it; a test holds the two together.
 
     use crate::{ChangeRef, Changes, Revision, Timestamp};
 
@@ -197,8 +198,8 @@ mod changes {
             self.take(length)
         }
 
-        /// Passes over the field that begins with this key, if it is none of the first `known`, which are
-        /// of other types.
+        /// Passes over the field that begins with this key, if it is none of the first `known`,
+        /// which are of other types.
         #[cold]
         fn skip(&mut self, key: u64, known: u32) -> Option<()> {
             let key = u32::try_from(key).ok()?;
@@ -216,7 +217,8 @@ mod changes {
         }
     }
 
-    // Moving what is decoded from one function to the next costs more than decoding it: hence the inlining.
+    // Moving what is decoded from one function to the next costs more than decoding it: hence the
+    // inlining.
     #[inline]
     pub(super) fn decode(payload: &[u8]) -> Option<(Changes<'_>, Timestamp)> {
         let mut rest = Rest(payload);
@@ -759,7 +761,8 @@ mod tests {
             assert!(agree(&bytes));
             assert_eq!(decode(Kind::Changes, &bytes), decode(Kind::Changes, &sound));
         }
-        // A bool that is any other number; a known field of another type; a number of ten bytes, and of eleven.
+        // A bool that is any other number; a known field of another type; a number of ten bytes,
+        // and of eleven.
         assert!(agree(&[0x0a, 2, 0x18, 7]));
         assert!(!agree(&[0x15, 0, 0, 0, 0]));
         assert!(agree(&[&[0x10][..], &[0xff; 9], &[1]].concat()));

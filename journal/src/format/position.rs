@@ -1,13 +1,14 @@
 //! Where in history a record stands: what every record's header says of what was before it.
 //!
-//! Promise: a record that is whole can be understood without any other. However much around it is lost,
-//! its header says which revisions it speaks of, in which timeline, and whether as an event or as a part
-//! of a gap's snapshot diff. Repair, and journals that help each other, rest on nothing else.
+//! Promise: a record that is whole can be understood without any other. However much around it is
+//! lost, its header says which revisions it speaks of, in which timeline, and whether as an event
+//! or as a part of a gap's snapshot diff. Repair, and journals that help each other, rest on
+//! nothing else.
 
 use crate::model::ids::Revision;
 
-/// A timeline's name in two bytes, the same in every journal. Two timelines may share one: whoever looks
-/// names up by tags takes a tag that fits several for one that fits none.
+/// A timeline's name in two bytes, the same in every journal. Two timelines may share one: whoever
+/// looks names up by tags takes a tag that fits several for one that fits none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct TimelineTag(pub(crate) u16);
 
@@ -28,14 +29,15 @@ impl TimelineTag {
 /// What a record's header says of its place in history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordPosition {
-    /// The newest revision covered before the record: from there to its own revision nothing happened but
-    /// what it tells.
+    /// The newest revision covered before the record: from there to its own revision nothing
+    /// happened but what it tells.
     pub(crate) prev_revision: Revision,
     /// The timeline that its revision counts in; for the record of a timeline, that one.
     pub(crate) timeline: TimelineTag,
     /// Whether it lies within a gap's snapshot diff: behind the opening, up to the end.
     pub(crate) within: bool,
-    /// Whether it tells several revisions, each change with its own: only repair writes such records.
+    /// Whether it tells several revisions, each change with its own: only repair writes such
+    /// records.
     pub(crate) shared: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Reads the records since a checkpoint and sorts their changes, up to the last consistent point.
 //!
-//! A point is consistent where no gap's snapshot diff is under way: the state there is one that the journal
-//! can vouch for. The changes of a snapshot diff are held back until it is complete, and forgotten if it is
-//! begun anew, exactly as [`Reader::state`](crate::Reader::state) does.
+//! A point is consistent where no gap's snapshot diff is under way: the state there is one that the
+//! journal can vouch for. The changes of a snapshot diff are held back until it is complete, and
+//! forgotten if it is begun anew, exactly as [`Reader::state`](crate::Reader::state) does.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -70,7 +70,8 @@ pub(crate) struct Collected {
     pub(crate) point: Point,
 }
 
-/// Collects from `base` (or the first record) to the last consistent point that is not beyond `upto`.
+/// Collects from `base` (or the first record) to the last consistent point that is not beyond
+/// `upto`.
 pub(crate) fn collect(
     reader: &Reader,
     base: Option<&Checkpoint>,

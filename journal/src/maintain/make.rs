@@ -2,7 +2,8 @@
 //! synced, read back, and only then named.
 //!
 //! A crash at any point leaves a temporary file, which the next opening removes, or the complete
-//! checkpoint. A failure removes what it leaves. A file of that name is replaced only by a complete one.
+//! checkpoint. A failure removes what it leaves. A file of that name is replaced only by a complete
+//! one.
 
 use std::{
     path::{Path, PathBuf},
@@ -39,8 +40,9 @@ use crate::{
     write::journal::Journal,
 };
 
-/// A checkpoint is synced after so many bytes, again and again. The disk that it lies on is the one that
-/// commits wait for, and a large state that is synced in one go keeps it busy for as long as that takes.
+/// A checkpoint is synced after so many bytes, again and again. The disk that it lies on is the one
+/// that commits wait for, and a large state that is synced in one go keeps it busy for as long as
+/// that takes.
 const SYNC_BYTES: u64 = 2 << 20;
 
 /// What became of the attempt to make a checkpoint.
@@ -53,8 +55,9 @@ pub enum CheckpointOutcome {
     Current,
     /// The journal covers nothing yet, or nothing but a snapshot diff that is not complete.
     NoConsistentPoint,
-    /// A checkpoint of another timeline is at this very revision. It may be the only one that an older
-    /// state can be told from, so it stays; a checkpoint can be made once the revision has moved on.
+    /// A checkpoint of another timeline is at this very revision. It may be the only one that an
+    /// older state can be told from, so it stays; a checkpoint can be made once the revision has
+    /// moved on.
     NameTaken,
 }
 
@@ -77,14 +80,15 @@ pub struct CheckpointReport {
 }
 
 impl Journal {
-    /// Makes a checkpoint of what is consistent and durable. Meant to be called from a thread of its own
-    /// while others append: it reads files only, and never waits for a writer or makes one wait.
+    /// Makes a checkpoint of what is consistent and durable. Meant to be called from a thread of
+    /// its own while others append: it reads files only, and never waits for a writer or makes one
+    /// wait.
     ///
     /// If a checkpoint or retention is under way already: [`crate::Error::Locked`].
     ///
     /// # Errors
-    /// Damage in what is read, and a disk without room. What was journaled is not affected, and no half a
-    /// checkpoint is left that counts.
+    /// Damage in what is read, and a disk without room. What was journaled is not affected, and no
+    /// half a checkpoint is left that counts.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.checkpoint_unless(&Stop::new())
     }
@@ -99,8 +103,8 @@ impl Journal {
         run(reader.directory(), upto, BUFFER_BYTES, stop)
     }
 
-    /// How long the segments are that begin behind this record. What is behind it in the record's own
-    /// segment is not counted, nor the segment being written: see [`Journal::appended_bytes`].
+    /// How long the segments are that begin behind this record. What is behind it in the record's
+    /// own segment is not counted, nor the segment being written: see [`Journal::appended_bytes`].
     ///
     /// # Errors
     /// The disk's.
@@ -120,17 +124,18 @@ impl Journal {
 }
 
 impl Directory {
-    /// Makes a checkpoint of the journal, which nobody has open for writing: of all that its own records
-    /// prove to be durable.
+    /// Makes a checkpoint of the journal, which nobody has open for writing: of all that its own
+    /// records prove to be durable.
     ///
     /// # Errors
-    /// As [`Journal::checkpoint`]; [`crate::Error::Locked`] also while a process has the journal open.
+    /// As [`Journal::checkpoint`]; [`crate::Error::Locked`] also while a process has the journal
+    /// open.
     pub fn checkpoint(&self) -> Result<CheckpointReport> {
         self.checkpoint_within(BUFFER_BYTES)
     }
 
-    /// [`Directory::checkpoint`] with so many bytes of changes sorted in memory at once. What does not
-    /// fit is sorted in temporary files.
+    /// [`Directory::checkpoint`] with so many bytes of changes sorted in memory at once. What does
+    /// not fit is sorted in temporary files.
     ///
     /// # Errors
     /// As [`Directory::checkpoint`].
@@ -157,8 +162,8 @@ fn proven_durable(storage: &dyn Storage, dir: &Path) -> Result<Sequence> {
     Ok(read_last(&last)?.scan.synced)
 }
 
-/// Makes a checkpoint of what is consistent up to `upto`, which must be durable. `buffer_bytes`: how
-/// much of the changes is sorted in memory at once.
+/// Makes a checkpoint of what is consistent up to `upto`, which must be durable. `buffer_bytes`:
+/// how much of the changes is sorted in memory at once.
 fn run(
     directory: &Directory,
     upto: Sequence,

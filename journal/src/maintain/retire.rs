@@ -1,5 +1,5 @@
-//! Removes what retention allows: the checkpoint that history then begins with is read in full first,
-//! then segments go one by one, oldest first, then older checkpoints, then superfluous ones.
+//! Removes what retention allows: the checkpoint that history then begins with is read in full
+//! first, then segments go one by one, oldest first, then older checkpoints, then superfluous ones.
 //!
 //! Each removal is synced before the next, so a crash leaves a chain of segments without a hole.
 
@@ -45,18 +45,19 @@ pub struct RetentionReport {
 }
 
 impl Journal {
-    /// Removes what is outside the window and covered by a checkpoint. May be called from any thread
-    /// while others append and read; a reader that is overtaken is told so ([`crate::Error::Retired`]).
+    /// Removes what is outside the window and covered by a checkpoint. May be called from any
+    /// thread while others append and read; a reader that is overtaken is told so
+    /// ([`crate::Error::Retired`]).
     ///
     /// # Errors
-    /// [`crate::Error::Locked`] if a checkpoint or retention is under way already; the disk's. A damaged
-    /// checkpoint is none: it is in the report, and nothing goes on its word.
+    /// [`crate::Error::Locked`] if a checkpoint or retention is under way already; the disk's. A
+    /// damaged checkpoint is none: it is in the report, and nothing goes on its word.
     pub fn retire(&self, retention: &Retention) -> Result<RetentionReport> {
         self.retire_unless(retention, &Stop::new())
     }
 
-    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked. What was removed by then is
-    /// gone; the rest stays for the next time.
+    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked. What was
+    /// removed by then is gone; the rest stays for the next time.
     ///
     /// # Errors
     /// As [`Journal::retire`].
@@ -66,8 +67,8 @@ impl Journal {
 }
 
 impl Directory {
-    /// Removes what is outside the window and covered by a checkpoint from the journal, which nobody has
-    /// open for writing.
+    /// Removes what is outside the window and covered by a checkpoint from the journal, which
+    /// nobody has open for writing.
     ///
     /// # Errors
     /// As [`Journal::retire`]; [`crate::Error::Locked`] also while a process has the journal open.

@@ -1,8 +1,8 @@
 //! Sorts changes in bounded memory: what does not fit is written out as a sorted run, and runs are
 //! merged when there are many.
 //!
-//! Runs are temporary files in the journal's directory: removed when they are dropped, or at the next
-//! opening after a crash. They are never synced: nothing rests on them.
+//! Runs are temporary files in the journal's directory: removed when they are dropped, or at the
+//! next opening after a crash. They are never synced: nothing rests on them.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -177,8 +177,8 @@ impl Runs {
 }
 
 impl SortContext {
-    /// Writes a merged stream as a run; what says that a path is gone is kept, as an older input may
-    /// have the path.
+    /// Writes a merged stream as a run; what says that a path is gone is kept, as an older input
+    /// may have the path.
     fn write(&self, merge: Merge, level: u32) -> Result<Run> {
         let made = &self.made;
         let number = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;

@@ -1,9 +1,9 @@
 //! A state as a sorted stream, and a way to sort another one like it, so that two states can be
 //! compared entry by entry while neither is in memory.
 //!
-//! Promise: memory depends neither on the size of the states nor on the length of history. What does
-//! not fit lies in temporary files in the journal's directory; they go with the value that made them, or at
-//! the next opening.
+//! Promise: memory depends neither on the size of the states nor on the length of history. What
+//! does not fit lies in temporary files in the journal's directory; they go with the value that
+//! made them, or at the next opening.
 
 use std::sync::{Arc, atomic::AtomicU64};
 
@@ -27,7 +27,8 @@ use crate::{
     write::journal::Journal,
 };
 
-/// Entries in the order of their paths, as bytes. Holds a block of each part that they are merged from.
+/// Entries in the order of their paths, as bytes. Holds a block of each part that they are merged
+/// from.
 pub struct SortedEntries {
     merge: Merge,
     ended: bool,
@@ -119,13 +120,13 @@ impl SortedEntries {
 }
 
 impl Journal {
-    /// The state that [`Reader::state`](crate::Reader::state) tells, of durable records only, in bounded memory. A snapshot diff that
-    /// is not complete is left out, unless a part of it was lost. Begins with the newest checkpoint that is
-    /// sound, else with the first record.
+    /// The state that [`Reader::state`](crate::Reader::state) tells, of durable records only, in
+    /// bounded memory. A snapshot diff that is not complete is left out, unless a part of it was
+    /// lost. Begins with the newest checkpoint that is sound, else with the first record.
     ///
     /// # Errors
-    /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no checkpoint is sound;
-    /// [`Error::Stopped`]. Damage in records is met while the state is read.
+    /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no
+    /// checkpoint is sound; [`Error::Stopped`]. Damage in records is met while the state is read.
     pub fn consistent_state(&self, stop: &Stop) -> Result<ConsistentState> {
         // What retention removed while it was about to be read is not asked for a second time.
         for _ in 0..RETRIES {
@@ -213,8 +214,8 @@ mod tests {
         options::Options,
     };
 
-    /// A repair that finds only bookkeeping lost within a snapshot diff lets the snapshot diff go on; it counts
-    /// once it is complete, and not at all if it is begun anew.
+    /// A repair that finds only bookkeeping lost within a snapshot diff lets the snapshot diff go
+    /// on; it counts once it is complete, and not at all if it is begun anew.
     #[test]
     fn a_snapshot_diff_in_which_only_bookkeeping_was_lost_is_still_one() {
         let dir = tempfile::tempdir().unwrap();

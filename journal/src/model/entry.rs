@@ -1,7 +1,8 @@
 //! What a record says: the entries a caller appends and a reader gets back.
 //!
-//! The journal stores these and understands only as much of them as recovery and [`Reader::state`](crate::Reader::state)
-//! need: which revision is covered, whether a gap is open, which timeline it belongs to.
+//! The journal stores these and understands only as much of them as recovery and
+//! [`Reader::state`](crate::Reader::state) need: which revision is covered, whether a gap is open,
+//! which timeline it belongs to.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -182,8 +183,8 @@ pub enum Entry {
         first: Revision,
         /// The last revision that may be lost with them.
         last: Revision,
-        /// Those from `first` to `last` of which all is known nevertheless, in order. Usually none: only where
-        /// more is known than there were records lost does it have to be told here.
+        /// Those from `first` to `last` of which all is known nevertheless, in order. Usually none:
+        /// only where more is known than there were records lost does it have to be told here.
         known: Vec<Span>,
         /// What happened in those, in order; each change carries its own revision.
         changes: Vec<Change>,
@@ -225,8 +226,8 @@ pub struct Location {
 
 /// One record as it was read, with every checksum verified.
 ///
-/// Its paths and values are parts of one buffer, a copy of all that the record says: whoever keeps a few of
-/// many for long should keep copies (`Bytes::copy_from_slice`).
+/// Its paths and values are parts of one buffer, a copy of all that the record says: whoever keeps
+/// a few of many for long should keep copies (`Bytes::copy_from_slice`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its place in the journal.
@@ -249,8 +250,8 @@ pub struct NewRecord {
 }
 
 impl NewRecord {
-    /// All changes of one revision (or a part of a gap's snapshot diff, then `revision` is the gap's
-    /// last).
+    /// All changes of one revision (or a part of a gap's snapshot diff, then `revision` is the
+    /// gap's last).
     #[must_use]
     pub fn changes(revision: Revision, changes: Vec<Change>, observed_at: Timestamp) -> Self {
         Self {

@@ -1,8 +1,8 @@
-//! Records as they lie in a reader's buffer: nothing is copied for them, and nothing allocated for those of
-//! one change, which are nearly all.
+//! Records as they lie in a reader's buffer: nothing is copied for them, and nothing allocated for
+//! those of one change, which are nearly all.
 //!
-//! For whoever reads much and keeps little: `dumpjournal`, checks, counts. What is kept is taken as a
-//! [`Record`].
+//! For whoever reads much and keeps little: `dumpjournal`, checks, counts. What is kept is taken as
+//! a [`Record`].
 
 use std::{borrow::Cow, ops::Deref, path::PathBuf, sync::Arc};
 
@@ -172,7 +172,8 @@ impl<'a> From<&'a Entry> for EntryRef<'a> {
     }
 }
 
-/// One record as it lies in a reader's buffer, with every checksum verified: a [`Record`] that is not copied.
+/// One record as it lies in a reader's buffer, with every checksum verified: a [`Record`] that is
+/// not copied.
 #[derive(Clone, Debug)]
 pub struct RecordRef<'a> {
     /// Its place in the journal.

@@ -9,15 +9,16 @@ use crate::{
 };
 
 impl Reader {
-    /// The newest revision that was covered before anything was observed to change later than `time`:
-    /// [`Reader::state`] there is the state at that moment.
+    /// The newest revision that was covered before anything was observed to change later than
+    /// `time`: [`Reader::state`] there is the state at that moment.
     ///
-    /// Times are those of the observers' clocks, taken in the order of the records: a clock that was set
-    /// back does not bring anything back.
+    /// Times are those of the observers' clocks, taken in the order of the records: a clock that
+    /// was set back does not bring anything back.
     ///
     /// # Errors
-    /// [`Error::TimeNotInHistory`] if the journal, or what retention has left of it, begins later, or if
-    /// revisions have begun anew since, so that the state can no longer be asked for by a revision.
+    /// [`Error::TimeNotInHistory`] if the journal, or what retention has left of it, begins later,
+    /// or if revisions have begun anew since, so that the state can no longer be asked for by a
+    /// revision.
     pub fn revision_at(&self, time: Timestamp) -> Result<Revision> {
         let base = self.checkpoints()?.usable.pop();
         let mut records = match &base {
@@ -41,7 +42,8 @@ impl Reader {
             let step = replay.record(&record);
             if over && step.switch.is_some() {
                 return Err(refuse(format!(
-                    "another cluster was followed then, at its revision {}; revisions began anew at {}. Its \
+                    "another cluster was followed then, at its revision {}; revisions began anew \
+                     at {}. Its \
                      history is still there (dumpjournal --to), its state cannot be asked for",
                     found.unwrap_or_default(),
                     observed.unwrap_or_default().show(),

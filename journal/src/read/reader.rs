@@ -2,8 +2,8 @@
 //! read-only medium and on a full disk.
 //!
 //! Every record returned has verified. An incomplete end of a journal that may be in use is "not
-//! yet", never corruption: only the proof that what is missing had been synced makes it that. What is
-//! returned need not be durable yet; a later record's [`Record::synced`] says so.
+//! yet", never corruption: only the proof that what is missing had been synced makes it that. What
+//! is returned need not be durable yet; a later record's [`Record::synced`] says so.
 
 use std::path::Path;
 
@@ -48,7 +48,8 @@ impl Directory {
     /// Opens the journal for reading. Takes no lock, writes nothing.
     ///
     /// # Errors
-    /// [`Error::NotAJournal`](crate::Error::NotAJournal); the disk's. Damage is met where it is read.
+    /// [`Error::NotAJournal`](crate::Error::NotAJournal); the disk's. Damage is met where it is
+    /// read.
     pub fn reader(&self) -> Result<Reader> {
         let listing = Listing::read(self.storage(), self.path())?;
         if listing.segments.is_empty() {
@@ -106,8 +107,8 @@ impl Reader {
         &self.directory
     }
 
-    /// All records that there still are, oldest first. Retention may have removed older ones; then a
-    /// checkpoint covers them, else the first item is an error.
+    /// All records that there still are, oldest first. Retention may have removed older ones; then
+    /// a checkpoint covers them, else the first item is an error.
     #[must_use]
     pub fn records(&self) -> Records {
         Records::of(&self.directory, Begin::Sequence(Sequence(1)))
@@ -120,8 +121,8 @@ impl Reader {
         Records::of(&self.directory, Begin::Sequence(sequence))
     }
 
-    /// The records from the first one that covers this revision, in the newest timeline that
-    /// does. If retention has removed it, the first item is [`Error::NotInHistory`]; up to revision 0
+    /// The records from the first one that covers this revision, in the newest timeline that does.
+    /// If retention has removed it, the first item is [`Error::NotInHistory`]; up to revision 0
     /// this is [`Reader::records`].
     #[must_use]
     pub fn records_from_revision(&self, revision: Revision) -> Records {

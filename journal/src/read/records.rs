@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// How far a follower looks for proof of damage behind the end each time it has caught up. The first
-/// time, and once the segment is complete, all of it is checked.
+/// How far a follower looks for proof of damage behind the end each time it has caught up. The
+/// first time, and once the segment is complete, all of it is checked.
 const FOLLOW_LOOK_BYTES: u64 = 1 << 20;
 
 /// How iteration ended.
@@ -298,8 +298,8 @@ impl Records {
         let current = self.current.as_mut().expect("the caller has one");
         let first = current.segment.header.first;
 
-        // A writer that opens a journal whose last segment is empty replaces the file; this is looked
-        // at before anything is believed of the one that we have open.
+        // A writer that opens a journal whose last segment is empty replaces the file; this is
+        // looked at before anything is believed of the one that we have open.
         if current.scan.records == 0
             && current.whole
             && let Some(path) = listing.segments.get(&first)
@@ -431,8 +431,8 @@ impl Records {
                 for (f, p) in listing.segments.iter().rev() {
                     (first, path) = (f, p);
                     let segment = Segment::open(self.directory.storage(), p, *f)?;
-                    // Within a snapshot diff nothing more is covered than before its gap: reading begins
-                    // with the opening, or the rest would be taken for events.
+                    // Within a snapshot diff nothing more is covered than before its gap: reading
+                    // begins with the opening, or the rest would be taken for events.
                     let inside = Replay::before_segment(&segment.header).in_snapshot_diff();
                     if *f <= switch || segment.header.covered < from && !inside {
                         break;
@@ -490,8 +490,8 @@ impl Records {
         let mut points = index.iter().rev();
         let point = match begin {
             Begin::Sequence(_) => points.find(|p| begin.is_after(p)),
-            // As much was covered at points within a snapshot diff as at its opening: only a point at
-            // which less was covered is sure to lie before it.
+            // As much was covered at points within a snapshot diff as at its opening: only a point
+            // at which less was covered is sure to lie before it.
             Begin::Revision(_) => {
                 let counted = |p: &&IndexPoint| p.sequence > switch && begin.is_after(p);
                 let most = index.iter().filter(counted).map(|p| p.covered).max();

@@ -1,5 +1,5 @@
-//! One segment file by itself, with what its bytes say beyond its records: for looking at, also when
-//! it is damaged, set aside, or cut off from its journal.
+//! One segment file by itself, with what its bytes say beyond its records: for looking at, also
+//! when it is damaged, set aside, or cut off from its journal.
 //!
 //! Never writes, takes no lock, and looks at no other file: what only a successor can tell (that
 //! records are missing at the end) is not found here, but by reading the whole journal.

@@ -1,7 +1,7 @@
 //! The state at a revision: what a follower of all changes up to it would hold.
 //!
-//! Built from a checkpoint and the records after it, in order, so memory grows with the state and not
-//! with history.
+//! Built from a checkpoint and the records after it, in order, so memory grows with the state and
+//! not with history.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ pub struct State {
     pub revision: Revision,
     /// The timeline it belongs to.
     pub timeline: Option<Timeline>,
-    /// What is missing from it: a gap whose snapshot diff is not complete, or what damage has cost and
-    /// nothing has made good since.
+    /// What is missing from it: a gap whose snapshot diff is not complete, or what damage has cost
+    /// and nothing has made good since.
     pub open_gap: Option<Gap>,
 }
 
 impl State {
-    /// Takes in one change that happened at `revision`. Path and value are copied: those of a record that
-    /// was read may be parts of a larger buffer, which a state must not keep.
+    /// Takes in one change that happened at `revision`. Path and value are copied: those of a
+    /// record that was read may be parts of a larger buffer, which a state must not keep.
     pub fn apply(&mut self, revision: Revision, change: &Change) {
         match &change.op {
             Op::Set(value) => {
@@ -59,14 +59,14 @@ impl State {
 impl Reader {
     /// The state at revision `at` of the newest timeline; `None`: at the newest covered revision.
     ///
-    /// Begins with the newest checkpoint that can be begun with, else with the first record.
-    /// A revision beyond the end cannot be told, nor one before the oldest checkpoint if retention has removed
-    /// what was before it: [`Error::NotInHistory`]; nor one inside a gap: [`Error::NotSeen`].
-    /// A gap whose snapshot diff is not complete is left out: the state is the one before it. What is missing is
-    /// in [`State::open_gap`].
+    /// Begins with the newest checkpoint that can be begun with, else with the first record. A
+    /// revision beyond the end cannot be told, nor one before the oldest checkpoint if retention
+    /// has removed what was before it: [`Error::NotInHistory`]; nor one inside a gap:
+    /// [`Error::NotSeen`]. A gap whose snapshot diff is not complete is left out: the state is the
+    /// one before it. What is missing is in [`State::open_gap`].
     ///
-    /// If a checkpoint is damaged, an older one or the whole history takes its place where there is one;
-    /// that is logged as a warning. [`Reader::state_and_damage`] returns it.
+    /// If a checkpoint is damaged, an older one or the whole history takes its place where there is
+    /// one; that is logged as a warning. [`Reader::state_and_damage`] returns it.
     pub fn state(&self, at: Option<Revision>) -> Result<State> {
         let (state, damaged) = self.state_and_damage(at)?;
         for error in damaged {
@@ -92,8 +92,8 @@ impl Reader {
 /// Each time retention has gone past at least one more checkpoint.
 pub(crate) const RETRIES: usize = 64;
 
-/// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind what
-/// was wanted, so that it meant something else, is all of it read again.
+/// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind
+/// what was wanted, so that it meant something else, is all of it read again.
 fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
     let history = History::read(reader.directory().storage(), reader.dir())?;
     let mut damaged = history.checkpoints.damaged.clone();
@@ -140,8 +140,9 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
     }
 }
 
-/// The state from `base` (or the first record) on, and what is known at the end. `wanted`: as it was at
-/// this revision, counted behind this record; then there is none if revisions began anew since.
+/// The state from `base` (or the first record) on, and what is known at the end. `wanted`: as it
+/// was at this revision, counted behind this record; then there is none if revisions began anew
+/// since.
 fn build(
     reader: &Reader,
     base: Option<&Checkpoint>,

@@ -1,5 +1,5 @@
-//! The segments as a whole: that they form one chain (step 2), that the newest sealed history is sound
-//! (step 3), and that what there is begins and ends where the checkpoints say.
+//! The segments as a whole: that they form one chain (step 2), that the newest sealed history is
+//! sound (step 3), and that what there is begins and ends where the checkpoints say.
 //!
 //! Reads only: what is wrong here is reported before anything is changed.
 
@@ -16,8 +16,8 @@ use crate::{
     storage::traits::Storage,
 };
 
-/// A segment in the chain, by its header. Its file is not held open: there may be more segments than a
-/// process may have open files.
+/// A segment in the chain, by its header. Its file is not held open: there may be more segments
+/// than a process may have open files.
 pub(super) struct Link {
     path: PathBuf,
     header: SegmentHeader,
@@ -45,7 +45,8 @@ pub(super) fn read(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link
 }
 
 /// History begins with the first record, or with what a checkpoint covers. And no checkpoint covers
-/// what the journal does not have: one is made of durable records only, so it is a witness for them.
+/// what the journal does not have: one is made of durable records only, so it is a witness for
+/// them.
 pub(super) fn checkpoints_fit(
     storage: &dyn Storage,
     listing: &Listing,

@@ -1,5 +1,5 @@
-//! Steps 5 to 7: the last segment is ended, and another begun, so that nothing that was ever in the old
-//! one's blocks can follow its last record.
+//! Steps 5 to 7: the last segment is ended, and another begun, so that nothing that was ever in the
+//! old one's blocks can follow its last record.
 
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,8 @@ pub(crate) fn end_segment(
 }
 
 /// Writes the records that are not known to be on disk once more, in place and byte for byte, cuts
-/// what is behind them, and syncs: after a failed sync the page cache may hold what the disk does not.
+/// what is behind them, and syncs: after a failed sync the page cache may hold what the disk does
+/// not.
 fn settle(storage: &dyn Storage, last: &Segment, end: &LastSegment) -> Result<()> {
     let file = FileHandle::open(storage, &last.file.path, Access::ReadWrite)?;
     let unsynced = end.unsynced_from..end.scan.offset;

@@ -1,4 +1,5 @@
-//! What an interrupted life leaves under temporary names. Removed, unless there may be something in it.
+//! What an interrupted life leaves under temporary names. Removed, unless there may be something in
+//! it.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,9 +20,9 @@ use crate::{
     },
 };
 
-/// Removes what was never used. A file called [`NEXT`] that has no sound header and yet holds something is
-/// kept under another name, which is returned with its length: a crash while its first records were written
-/// leaves such a file, but so does damage to the header of a segment.
+/// Removes what was never used. A file called [`NEXT`] that has no sound header and yet holds
+/// something is kept under another name, which is returned with its length: a crash while its first
+/// records were written leaves such a file, but so does damage to the header of a segment.
 pub(crate) fn remove_temporary(
     storage: &dyn Storage,
     dir: &Path,

@@ -1,7 +1,7 @@
 //! Step 5: a torn tail is copied into a file of its own before it is cut.
 //!
-//! Promise: however often recovery is interrupted, each tail that was cut is kept once, and no file of
-//! another tail is overwritten.
+//! Promise: however often recovery is interrupted, each tail that was cut is kept once, and no file
+//! of another tail is overwritten.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,8 +30,8 @@ fn name(dir: &Path, last: &Segment, offset: u64, n: u32) -> PathBuf {
     dir.join(format!("{:020}.{offset}{number}.torn", last.header.first.0))
 }
 
-/// The torn tail that an interrupted opening has cut here: it kept it, cut it, and came no further. A
-/// segment that has records is ended at one offset only once, so the file can be of nothing else.
+/// The torn tail that an interrupted opening has cut here: it kept it, cut it, and came no further.
+/// A segment that has records is ended at one offset only once, so the file can be of nothing else.
 pub(super) fn before(
     storage: &dyn Storage,
     dir: &Path,
@@ -50,8 +50,9 @@ pub(super) fn before(
     Ok(newest)
 }
 
-/// A name for a torn tail, which no *other* torn tail has: an empty last segment keeps its name when it
-/// is replaced, so the next tail may be torn at the same offset of a segment of the same name.
+/// A name for a torn tail, which no *other* torn tail has: an empty last segment keeps its name
+/// when it is replaced, so the next tail may be torn at the same offset of a segment of the same
+/// name.
 fn free_path(
     storage: &dyn Storage,
     dir: &Path,

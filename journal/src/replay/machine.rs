@@ -1,20 +1,22 @@
 //! What records mean: the one interpreter of gaps, snapshot diffs, losses and timelines.
 //!
-//! Records go in one at a time, in order; a [`Step`] comes out for each and says what the record does to
-//! a state. The machine never sees a path or a value, so it costs nothing to run beside a copy, a sort or
-//! a dump. Whoever follows a journal (a state, a checkpoint, a mirror, a tool) does what the steps say
-//! and decides nothing itself.
+//! Records go in one at a time, in order; a [`Step`] comes out for each and says what the record
+//! does to a state. The machine never sees a path or a value, so it costs nothing to run beside a
+//! copy, a sort or a dump. Whoever follows a journal (a state, a checkpoint, a mirror, a tool) does
+//! what the steps say and decides nothing itself.
 //!
 //! Invariants:
 //!
 //! 1. The revision covered falls only with a [`Switch`]. Within one line of history it never falls.
-//! 2. From [`Effect::Discard`] to [`Effect::Resync`] the state does not change: the changes in between are
-//!    a snapshot diff, and are held back. Where no diff is under way the point is consistent.
-//! 3. A diff counts from its closing record on, or from the loss of a part of it: what is left of a diff
-//!    is better than nothing, and the loss stays open. A diff that is begun anew counts for nothing.
+//! 2. From [`Effect::Discard`] to [`Effect::Resync`] the state does not change: the changes in
+//!    between are a snapshot diff, and are held back. Where no diff is under way the point is
+//!    consistent.
+//! 3. A diff counts from its closing record on, or from the loss of a part of it: what is left of a
+//!    diff is better than nothing, and the loss stays open. A diff that is begun anew counts for
+//!    nothing.
 //! 4. A loss of bookkeeping alone (`first > last`) changes nothing, within a diff too.
-//! 5. Each revision up to the one covered was told by events, or lies in an [`Unseen`] range that a step
-//!    has named since the last switch.
+//! 5. Each revision up to the one covered was told by events, or lies in an [`Unseen`] range that a
+//!    step has named since the last switch.
 //! 6. Damage stays open until a diff that was taken after it has come whole.
 
 use crate::{
@@ -36,8 +38,8 @@ pub enum Effect {
     Hold,
     /// A gap opens. What was held back of a diff that was not completed is void.
     Discard,
-    /// The diff is complete, or a part of it was lost: the record's own changes apply, then all that was
-    /// held back, in order. The state changes as a whole.
+    /// The diff is complete, or a part of it was lost: the record's own changes apply, then all
+    /// that was held back, in order. The state changes as a whole.
     Resync,
 }
 
@@ -47,8 +49,9 @@ pub enum Effect {
 pub struct Switch {
     /// The record that begins it.
     pub from: Sequence,
-    /// The first revision whose state can be told in it. Where revisions were taken back, the state at
-    /// the record's own revision still has what was changed beyond: the diff that removes it follows.
+    /// The first revision whose state can be told in it. Where revisions were taken back, the state
+    /// at the record's own revision still has what was changed beyond: the diff that removes it
+    /// follows.
     pub first_told: Revision,
     /// Whether the revisions up to the record's own still are those of the history before.
     pub kept: bool,
@@ -132,8 +135,8 @@ impl Replay {
         self.tracker.timeline.as_ref()
     }
 
-    /// The gap whose diff is not complete, or (with [`GapReason::Damage`]) the revisions that damage has
-    /// cost and nothing has made good.
+    /// The gap whose diff is not complete, or (with [`GapReason::Damage`]) the revisions that
+    /// damage has cost and nothing has made good.
     #[must_use]
     pub fn open_gap(&self) -> Option<Gap> {
         self.tracker.open_gap

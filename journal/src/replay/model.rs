@@ -1,7 +1,7 @@
 //! The machine against a model that interprets each record by itself, without steps.
 //!
-//! The model keeps what each of the former interpreters kept: the state with its held-back diff, the
-//! mirror's flag, and the revisions that a state can be told at.
+//! The model keeps what each of the former interpreters kept: the state with its held-back diff,
+//! the mirror's flag, and the revisions that a state can be told at.
 
 use std::collections::BTreeMap;
 

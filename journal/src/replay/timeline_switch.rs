@@ -1,9 +1,9 @@
 //! Where revisions begin to be counted anew.
 //!
-//! A journal that followed a cluster through a restore may hold the same revision twice: once in the
-//! line of history that was left, and once in the one that was gone on with. A record of a timeline is
-//! where they part. A revision is counted from the newest such record behind which it can lie: one
-//! that keeps no revisions, or that took the journal to a lower one.
+//! A journal that followed a cluster through a restore may hold the same revision twice: once in
+//! the line of history that was left, and once in the one that was gone on with. A record of a
+//! timeline is where they part. A revision is counted from the newest such record behind which it
+//! can lie: one that keeps no revisions, or that took the journal to a lower one.
 
 use crate::{
     directory::listing::Listing,

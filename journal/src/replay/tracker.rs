@@ -1,4 +1,5 @@
-//! What a reader of all records up to a point knows: the revision covered, the timeline, the open gap.
+//! What a reader of all records up to a point knows: the revision covered, the timeline, the open
+//! gap.
 //!
 //! A pure function of the records: the writer, recovery, repair and reading all use this one.
 
@@ -88,8 +89,8 @@ impl Tracker {
                 ..
             } => {
                 let damage = self.open_gap.filter(|g| g.reason == GapReason::Damage);
-                // A snapshot diff that begins later may have been taken when the damage was not known: what
-                // was lost then is not in it.
+                // A snapshot diff that begins later may have been taken when the damage was not
+                // known: what was lost then is not in it.
                 self.unhealed = damage.or(self.unhealed).filter(|g| g.first < *first);
                 self.open_gap = Some(Gap {
                     first: *first,
@@ -102,8 +103,8 @@ impl Tracker {
                 phase: GapPhase::Closed,
                 ..
             } => {
-                // The snapshot diff was taken from the whole state, so it heals older damage too. But
-                // it has to have come whole: if a part of it was lost, the damage stays.
+                // The snapshot diff was taken from the whole state, so it heals older damage too.
+                // But it has to have come whole: if a part of it was lost, the damage stays.
                 if self.in_snapshot_diff() {
                     self.open_gap = self.unhealed.take();
                 }

@@ -1,5 +1,5 @@
-//! How segments hang together: each one's header says where the one before it ends, and what it is made
-//! of. So a segment that has a successor can be checked to the last byte.
+//! How segments hang together: each one's header says where the one before it ends, and what it is
+//! made of. So a segment that has a successor can be checked to the last byte.
 
 use std::path::Path;
 
@@ -72,8 +72,8 @@ fn same_journal(a: &SegmentHeader, b: &SegmentHeader, b_path: &Path) -> Result<(
     })
 }
 
-/// Walks a whole segment that has a successor. `visit` sees every record. Reads by position: a sector
-/// that the disk cannot read is damage like any other.
+/// Walks a whole segment that has a successor. `visit` sees every record. Reads by position: a
+/// sector that the disk cannot read is damage like any other.
 pub(crate) fn verify(
     segment: &Segment,
     extent: &Extent,

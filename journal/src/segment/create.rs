@@ -2,7 +2,8 @@
 //! the directory synced, so that a file named `.seg` always has a sound header.
 //!
 //! A segment that was made ready ahead is synced together with its first records, and the directory
-//! behind the writer's back: until then it is found under the name [`NEXT`](crate::format::names::NEXT).
+//! behind the writer's back: until then it is found under the name
+//! [`NEXT`](crate::format::names::NEXT).
 
 use std::path::{Path, PathBuf};
 

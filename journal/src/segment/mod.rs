@@ -1,4 +1,5 @@
-//! One segment: its records verified one by one, its neighbours, and how a new one comes into being.
+//! One segment: its records verified one by one, its neighbours, and how a new one comes into
+//! being.
 
 pub(crate) mod chain;
 pub(crate) mod create;

@@ -60,8 +60,8 @@ impl Segment {
         })
     }
 
-    /// A walk that reads the file as it is at each moment, going past what the disk cannot read: it counts as
-    /// zeros, and is noted.
+    /// A walk that reads the file as it is at each moment, going past what the disk cannot read: it
+    /// counts as zeros, and is noted.
     pub(crate) fn scan_patiently(&self) -> Scan {
         let source = Source::patient(self.file.clone());
         Scan::new(self.file.path.clone(), source, &self.header)

@@ -26,8 +26,8 @@ use crate::{
     storage::file_handle::FileHandle,
 };
 
-/// Reads and decodes the header of a segment file, whichever it is; and the first sector of it that the
-/// disk could not read.
+/// Reads and decodes the header of a segment file, whichever it is; and the first sector of it that
+/// the disk could not read.
 pub(crate) fn decode_header(
     file: &FileHandle,
 ) -> Result<(Result<SegmentHeader, HeaderFault>, Option<u64>)> {
@@ -272,7 +272,8 @@ impl Scan {
     }
 }
 
-/// Why a record that verifies cannot be the next one. Nearly all can be, and of them nothing is moved.
+/// Why a record that verifies cannot be the next one. Nearly all can be, and of them nothing is
+/// moved.
 #[inline(always)]
 fn out_of_order(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Option<String> {
     let h = &raw.header;

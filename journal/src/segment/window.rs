@@ -1,15 +1,15 @@
 //! The bytes of one segment file, read by position into one buffer.
 //!
-//! Never mapped: a page that the disk cannot read would end the process (SIGBUS), and damage is what readers are
-//! there to tell of. They read patiently: what cannot be read counts as zeros, which no checksum takes for a
-//! record, and is noted.
+//! Never mapped: a page that the disk cannot read would end the process (SIGBUS), and damage is
+//! what readers are there to tell of. They read patiently: what cannot be read counts as zeros,
+//! which no checksum takes for a record, and is noted.
 
 use std::{ops::Range, sync::Arc};
 
 use crate::{error::Result, storage::file_handle::FileHandle};
 
-/// How much is read at once: large enough to stream, small enough to stay in a processor's cache, and to be
-/// re-read when following a live tail.
+/// How much is read at once: large enough to stream, small enough to stay in a processor's cache,
+/// and to be re-read when following a live tail.
 pub(crate) const WINDOW_BYTES: usize = 256 << 10;
 
 /// How much is copied or compared at once.

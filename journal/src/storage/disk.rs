@@ -23,7 +23,8 @@ pub struct Disk;
 #[derive(Debug)]
 struct DiskFile {
     file: fs::File,
-    /// The same file, opened once more for writing past the page cache; `None`: that cannot be done here.
+    /// The same file, opened once more for writing past the page cache; `None`: that cannot be done
+    /// here.
     around: OnceLock<Option<fs::File>>,
 }
 
@@ -47,7 +48,8 @@ impl DiskFile {
     }
 }
 
-/// Not every file system can write past the page cache, or with this alignment; some say so only now.
+/// Not every file system can write past the page cache, or with this alignment; some say so only
+/// now.
 fn cannot(e: &io::Error) -> bool {
     matches!(
         e.kind(),

@@ -73,10 +73,11 @@ impl FileHandle {
         Ok(done)
     }
 
-    /// The same, with zeros in the place of sectors that cannot be read, and the offset of the first.
+    /// The same, with zeros in the place of sectors that cannot be read, and the offset of the
+    /// first.
     ///
-    /// Asks for ever smaller parts around them, so that little is asked for twice: a disk may try for
-    /// seconds before it gives up on one sector.
+    /// Asks for ever smaller parts around them, so that little is asked for twice: a disk may try
+    /// for seconds before it gives up on one sector.
     pub(crate) fn read_around(&self, into: &mut [u8], offset: u64) -> Result<(usize, Option<u64>)> {
         match self.read_at(into, offset) {
             Ok(n) => return Ok((n, None)),

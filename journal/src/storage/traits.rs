@@ -1,8 +1,8 @@
 //! All that the journal asks of the world: files, directories, a lock, a clock and random numbers.
 //!
 //! Everything the journal promises rests on what these few calls promise, so they are a trait with
-//! the promises in its words: [`Disk`](super::Disk) is the real implementation; with the feature `faulty` there
-//! is a simulated one that breaks every promise that is not made here.
+//! the promises in its words: [`Disk`](super::Disk) is the real implementation; with the feature
+//! `faulty` there is a simulated one that breaks every promise that is not made here.
 
 use std::{fmt, io, path::Path, sync::Arc};
 
@@ -19,14 +19,14 @@ pub enum Access {
     CreateNew,
 }
 
-/// What is written past the memory that caches a file begins and ends at multiples of this, in the file
-/// and in memory: the block of common file systems, and a multiple of the sector of all disks.
+/// What is written past the memory that caches a file begins and ends at multiples of this, in the
+/// file and in memory: the block of common file systems, and a multiple of the sector of all disks.
 pub const BLOCK_BYTES: usize = 4096;
 
 /// One open file.
 ///
-/// What may survive a crash: of every write and `set_len` since the last successful sync, any subset
-/// of the 512-byte sectors. A sector is old or new, never mixed, and a write harms no sector
+/// What may survive a crash: of every write and `set_len` since the last successful sync, any
+/// subset of the 512-byte sectors. A sector is old or new, never mixed, and a write harms no sector
 /// that it does not touch.
 pub trait File: Send + Sync + fmt::Debug {
     /// Length in bytes.
@@ -44,15 +44,15 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Writes up to `from.len()` bytes at `offset` and says how many. Says nothing about the disk.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Like [`File::write_at`], past the memory that caches the file, where the storage can: for what
-    /// nobody reads soon. Without effect on what is written, only on what it costs; address,
+    /// Like [`File::write_at`], past the memory that caches the file, where the storage can: for
+    /// what nobody reads soon. Without effect on what is written, only on what it costs; address,
     /// offset and length are multiples of [`BLOCK_BYTES`].
     fn write_around(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         self.write_at(from, offset)
     }
 
-    /// Like [`File::write_around`], and what it says to have written is on stable storage then. Only
-    /// that: the kernel syncs the range or has the disk write it through, so what was written
+    /// Like [`File::write_around`], and what it says to have written is on stable storage then.
+    /// Only that: the kernel syncs the range or has the disk write it through, so what was written
     /// elsewhere in the file before takes a [`File::sync_data`].
     fn write_through(&self, from: &[u8], offset: u64) -> io::Result<usize> {
         let n = self.write_around(from, offset)?;
@@ -63,9 +63,9 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Cuts or extends (with zeros) the file.
     fn set_len(&self, length: u64) -> io::Result<()>;
 
-    /// Returns Ok only if every write to this file that had returned before is on stable
-    /// storage, with as much metadata as reading it back needs. After an error nothing is known, and
-    /// what reads return proves nothing.
+    /// Returns Ok only if every write to this file that had returned before is on stable storage,
+    /// with as much metadata as reading it back needs. After an error nothing is known, and what
+    /// reads return proves nothing.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Like `sync_data`, with all metadata.

@@ -42,12 +42,13 @@ pub struct Journal {
 }
 
 impl Directory {
-    /// Opens the journal for writing: creates directory and journal if there is none, else recovers it.
-    /// `docs/format.md` has the steps.
+    /// Opens the journal for writing: creates directory and journal if there is none, else recovers
+    /// it. `docs/format.md` has the steps.
     ///
     /// # Errors
-    /// [`Error::Corrupt`](crate::Error::Corrupt) and [`Error::CheckpointDamaged`](crate::Error::CheckpointDamaged)
-    /// before anything was changed; [`Error::Locked`](crate::Error::Locked) while another process has it open; what
+    /// [`Error::Corrupt`](crate::Error::Corrupt) and
+    /// [`Error::CheckpointDamaged`](crate::Error::CheckpointDamaged) before anything was changed;
+    /// [`Error::Locked`](crate::Error::Locked) while another process has it open; what
     /// [`crate::Error`] says of directories that are no journal of this version.
     pub fn open(&self, options: Options) -> Result<(Journal, Recovery)> {
         let (mut journal, recovery) = Journal::open_without_threads(self, options)?;
@@ -60,8 +61,8 @@ impl Directory {
         Ok((journal, recovery))
     }
 
-    /// [`Directory::open`] without anything happening in the background, so that a simulation can be
-    /// repeated: no idle watermarks, and room is made ahead only by [`Journal::prepare`].
+    /// [`Directory::open`] without anything happening in the background, so that a simulation can
+    /// be repeated: no idle watermarks, and room is made ahead only by [`Journal::prepare`].
     #[cfg(feature = "faulty")]
     pub fn open_by_hand(&self, options: Options) -> Result<(Journal, Recovery)> {
         Journal::open_without_threads(self, options)
@@ -142,8 +143,9 @@ impl Journal {
     /// written.
     ///
     /// # Errors
-    /// [`Error::TooLarge`](crate::Error::TooLarge) and [`Error::RevisionFalls`](crate::Error::RevisionFalls) refuse
-    /// this record only. After [`Error::Poisoned`](crate::Error::Poisoned) the journal takes nothing any more.
+    /// [`Error::TooLarge`](crate::Error::TooLarge) and
+    /// [`Error::RevisionFalls`](crate::Error::RevisionFalls) refuse this record only. After
+    /// [`Error::Poisoned`](crate::Error::Poisoned) the journal takes nothing any more.
     pub fn append(&self, record: NewRecord) -> Result<Sequence> {
         self.shared.append(&record)
     }
@@ -153,8 +155,9 @@ impl Journal {
     /// A sequence that this journal has not given yet is [`crate::Error::NotAppended`].
     ///
     /// # Errors
-    /// A write or sync that failed, and from then on [`Error::Poisoned`](crate::Error::Poisoned): nothing that was not
-    /// returned before is known to be durable. [`Error::NotAppended`](crate::Error::NotAppended) poisons nothing.
+    /// A write or sync that failed, and from then on [`Error::Poisoned`](crate::Error::Poisoned):
+    /// nothing that was not returned before is known to be durable.
+    /// [`Error::NotAppended`](crate::Error::NotAppended) poisons nothing.
     pub fn commit(&self, sequence: Sequence) -> Result<Sequence> {
         self.shared.commit(sequence)
     }

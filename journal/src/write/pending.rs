@@ -1,5 +1,5 @@
-//! What is on its way to the disk: the records that queue up for the next group, and what is known of
-//! the journal behind them.
+//! What is on its way to the disk: the records that queue up for the next group, and what is known
+//! of the journal behind them.
 //!
 //! Pure bookkeeping, changed under one lock and never across a system call.
 
@@ -155,7 +155,8 @@ impl Pending {
         Wait::For(group.get_or_insert_default().clone())
     }
 
-    /// Makes the caller the leader. The group goes on queueing up until it is [closed](Self::close_group).
+    /// Makes the caller the leader. The group goes on queueing up until it is
+    /// [closed](Self::close_group).
     pub(crate) fn take_tail(&mut self) -> Box<Tail> {
         self.tail.take().expect("the caller looked")
     }

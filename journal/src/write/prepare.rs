@@ -1,16 +1,17 @@
-//! Works ahead of the writer and behind it, in the background: zeros behind the end of the current segment,
-//! and the next segment's file complete, so that a commit finds blocks that are allocated and written and
-//! costs the file system no metadata; and the directory synced after the writer has gone on in that file.
+//! Works ahead of the writer and behind it, in the background: zeros behind the end of the current
+//! segment, and the next segment's file complete, so that a commit finds blocks that are allocated
+//! and written and costs the file system no metadata; and the directory synced after the writer has
+//! gone on in that file.
 //!
-//! Nothing that is made ahead is rested on. If it is late or fails, the writer writes into a growing
-//! file. It never touches a byte that the writer has written, nor a segment that has a successor. It has
-//! a file handle of its own: the kernel reports a failed write-back once to each, so the writer's next
-//! sync still learns of a failure that was seen here first.
+//! Nothing that is made ahead is rested on. If it is late or fails, the writer writes into a
+//! growing file. It never touches a byte that the writer has written, nor a segment that has a
+//! successor. It has a file handle of its own: the kernel reports a failed write-back once to each,
+//! so the writer's next sync still learns of a failure that was seen here first.
 //!
 //! What is done behind the writer is rested on, so its order is fixed: **a file is given the name
-//! [`NEXT`] only after the directory was synced since the last one of that name was renamed.** Until that
-//! sync the disk may know the segment by its old name only. A failed sync of the directory
-//! stops the journal like any other.
+//! [`NEXT`] only after the directory was synced since the last one of that name was renamed.**
+//! Until that sync the disk may know the segment by its old name only. A failed sync of the
+//! directory stops the journal like any other.
 
 use std::{
     path::PathBuf,
@@ -35,7 +36,8 @@ use crate::{
 /// How far ahead of the writer: what it writes in a few milliseconds at full speed.
 const AHEAD_BYTES: u64 = 4 << 20;
 
-/// From this size of a group on the data itself is the work. Zeros would only take bandwidth from it.
+/// From this size of a group on the data itself is the work. Zeros would only take bandwidth from
+/// it.
 const LARGE_BYTES: u64 = 512 << 10;
 
 /// As good as filled: nothing is going to be.
@@ -55,7 +57,8 @@ pub(crate) struct Prepare {
     typical: AtomicU64,
     current: Mutex<Current>,
     next: Mutex<Next>,
-    /// The file that is being made ready, and up to where it is filled. Only the background is here.
+    /// The file that is being made ready, and up to where it is filled. Only the background is
+    /// here.
     making: Mutex<Option<(FileHandle, u64)>>,
     /// The failure that the writer has still to be told of.
     failure: Mutex<Option<Error>>,
@@ -72,9 +75,9 @@ struct Current {
     file: Option<FileHandle>,
 }
 
-/// The next segment's file. One state under one lock: the background may make a file of this name only
-/// while there is none. (A background that made one while the writer turned another into a segment would
-/// have the writer go on in a file that nobody finds any more.)
+/// The next segment's file. One state under one lock: the background may make a file of this name
+/// only while there is none. (A background that made one while the writer turned another into a
+/// segment would have the writer go on in a file that nobody finds any more.)
 #[derive(Debug)]
 enum Next {
     None,
@@ -175,8 +178,8 @@ impl Prepare {
     }
 
     /// The next segment's file, if it is ready. None is made until the writer has
-    /// [entered](Self::entered) it. If it never does, it has failed, and the journal takes nothing any
-    /// more.
+    /// [entered](Self::entered) it. If it never does, it has failed, and the journal takes nothing
+    /// any more.
     pub(crate) fn take_next(&self) -> Option<(FileHandle, u64)> {
         let mut next = locked(&self.next);
         match std::mem::replace(&mut *next, Next::Taken) {
@@ -209,8 +212,8 @@ impl Prepare {
         matches!(*locked(&self.next), Next::Renamed)
     }
 
-    /// Does what there is to do now; of the next segment's file a step, so that the writer is not kept
-    /// waiting for long: there are more groups in half a segment than steps.
+    /// Does what there is to do now; of the next segment's file a step, so that the writer is not
+    /// kept waiting for long: there are more groups in half a segment than steps.
     pub(crate) fn work(&self) {
         if self.name_due() && !self.make_name_durable() {
             return;

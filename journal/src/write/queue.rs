@@ -1,10 +1,10 @@
 //! Records waiting for the disk, laid out back to back as they are going to lie in the file.
 //!
-//! Only what depends on the moment of writing is missing from them: the synced sequence, and the checksum
-//! of the header, which covers it. Where a segment ends is decided here already, because the seal takes a
-//! sequence of its own and callers are told theirs when they queue a record. So a record's place in its file
-//! is known, and its bytes have an address that is the same modulo [`BLOCK_BYTES`]: whole blocks can
-//! go to the disk as they are.
+//! Only what depends on the moment of writing is missing from them: the synced sequence, and the
+//! checksum of the header, which covers it. Where a segment ends is decided here already, because
+//! the seal takes a sequence of its own and callers are told theirs when they queue a record. So a
+//! record's place in its file is known, and its bytes have an address that is the same modulo
+//! [`BLOCK_BYTES`]: whole blocks can go to the disk as they are.
 
 use uuid::Uuid;
 
@@ -41,7 +41,8 @@ pub(crate) enum Item {
     },
 }
 
-/// Records back to back, in order of the file. Between those of two segments there is room for the seal.
+/// Records back to back, in order of the file. Between those of two segments there is room for the
+/// seal.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// Never grows by itself, as it would lose its address: see [`Queue::make_room`].
@@ -67,8 +68,9 @@ impl Queue {
         self.bytes.len() - self.origin
     }
 
-    /// Empties the queue and keeps its memory for the next group, unless that was far more than this
-    /// group needed: one burst does not cost memory for ever, and steady load allocates nothing.
+    /// Empties the queue and keeps its memory for the next group, unless that was far more than
+    /// this group needed: one burst does not cost memory for ever, and steady load allocates
+    /// nothing.
     pub(crate) fn clear(&mut self) {
         if self.len() < self.bytes.capacity() / 16 && self.bytes.capacity() > KEEP_BYTES {
             self.bytes = Vec::with_capacity((self.len() * 2).max(KEEP_BYTES));
@@ -111,7 +113,8 @@ impl Queue {
         self.bytes.resize(self.origin + before, 0);
     }
 
-    /// The first record of another segment: behind the seal of the one before, in a block of its own.
+    /// The first record of another segment: behind the seal of the one before, in a block of its
+    /// own.
     fn begin_segment(&mut self) {
         // If the group has nothing of the one before, its seal goes behind the part of a block.
         let to = (self.len() + BLOCK_BYTES + SEAL_BYTES).next_multiple_of(BLOCK_BYTES);
@@ -119,8 +122,8 @@ impl Queue {
         self.bytes.resize(self.origin + to, 0);
     }
 
-    /// Makes sure that so many more bytes, a seal and the rest of a block fit, and that the origin has
-    /// the address of a block.
+    /// Makes sure that so many more bytes, a seal and the rest of a block fit, and that the origin
+    /// has the address of a block.
     fn make_room(&mut self, more: usize) {
         let needed = self.len() + more + SEAL_BYTES + BLOCK_BYTES;
         if self.bytes.capacity() >= self.origin + needed && self.is_aligned() {
@@ -168,8 +171,8 @@ impl Queue {
         to
     }
 
-    /// Makes sure that the queue has bytes up to `to`, zeros if they are new. There is always room for a
-    /// seal and the rest of a block.
+    /// Makes sure that the queue has bytes up to `to`, zeros if they are new. There is always room
+    /// for a seal and the rest of a block.
     pub(crate) fn extend_to(&mut self, to: usize) {
         if self.len() < to {
             assert!(self.bytes.capacity() >= self.origin + to);
@@ -207,8 +210,8 @@ pub(crate) fn single(
     (bytes, checksums)
 }
 
-/// Where the next queued record is going to lie: how full its segment is then, and what its checksums
-/// start from.
+/// Where the next queued record is going to lie: how full its segment is then, and what its
+/// checksums start from.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     uuid: Uuid,

@@ -80,8 +80,8 @@ struct Current {
     records: u64,
     index: Vec<IndexPoint>,
     seal: Option<u64>,
-    /// Whether the file has its own name. It gets it when it was synced for the first time, before that
-    /// sync is told of.
+    /// Whether the file has its own name. It gets it when it was synced for the first time, before
+    /// that sync is told of.
     named: bool,
 }
 
@@ -138,7 +138,8 @@ impl Tail {
     /// earlier is durable, so "everything before this part" is what its records call synced.
     ///
     /// `is_ours` fails if somebody else may have opened the journal. It is asked before a file gets
-    /// the name of a segment, which would take the place of the other's, and before `durable` is told.
+    /// the name of a segment, which would take the place of the other's, and before `durable` is
+    /// told.
     pub(crate) fn write(
         &mut self,
         group: &mut Queue,
@@ -238,9 +239,9 @@ impl Tail {
 
     /// Writes what lies at `part` of the group to the file at `offset`, and syncs it.
     ///
-    /// Whole blocks, where they are made ready or go past the cache: neither the disk nor the page cache
-    /// then has to read what stands in the rest of a block. What was in the first of them before is written
-    /// again, as it is; behind the last record there are zeros in any case.
+    /// Whole blocks, where they are made ready or go past the cache: neither the disk nor the page
+    /// cache then has to read what stands in the rest of a block. What was in the first of them
+    /// before is written again, as it is; behind the last record there are zeros in any case.
     fn put_down(&mut self, group: &mut Queue, part: &Range<usize>, offset: u64) -> Result<()> {
         let current = &mut self.current;
         let first = part.start - current.block.len();
@@ -266,8 +267,8 @@ impl Tail {
             if current.named {
                 return current.file.write_through(group.part(first, last), at);
             }
-            // The header was written through the cache and has to be durable as well, and a write that
-            // is a sync of its own covers no other bytes.
+            // The header was written through the cache and has to be durable as well, and a write
+            // that is a sync of its own covers no other bytes.
             current.file.write_around(group.part(first, last), at)?;
             return current.file.sync_data();
         }
@@ -310,8 +311,8 @@ impl Tail {
         bytes
     }
 
-    /// Starts the segment after the one that was sealed and is durable. Where its file was made ready, the
-    /// header is only written here: the sync of the first records covers it.
+    /// Starts the segment after the one that was sealed and is durable. Where its file was made
+    /// ready, the header is only written here: the sync of the first records covers it.
     fn rotate(&mut self, sealed: &Sealed) -> Result<()> {
         let extent = Extent {
             last: self.current.last,

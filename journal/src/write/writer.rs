@@ -1,13 +1,15 @@
-//! Group commit: callers queue records and wait; whoever finds the disk free writes everything queued.
+//! Group commit: callers queue records and wait; whoever finds the disk free writes everything
+//! queued.
 //!
 //! Promises: a sequence is reported durable only after a sync that covers it has returned without
-//! error. After the first failed write or sync nothing is written any more and every caller gets that
-//! failure. There is no timer between a caller and the disk: what queued up during the last sync is
-//! the next group.
+//! error. After the first failed write or sync nothing is written any more and every caller gets
+//! that failure. There is no timer between a caller and the disk: what queued up during the last
+//! sync is the next group.
 //!
-//! Who wakes whom: a leader that is done wakes, at once, all whose records it has made durable. They look at
-//! one atomic number and go: they need no lock to learn that they are done. Then it wakes one of those who wait
-//! for the group that has queued up meanwhile, its *next leader*, to lead that.
+//! Who wakes whom: a leader that is done wakes, at once, all whose records it has made durable.
+//! They look at one atomic number and go: they need no lock to learn that they are done. Then it
+//! wakes one of those who wait for the group that has queued up meanwhile, its *next leader*, to
+//! lead that.
 
 use std::{
     path::PathBuf,
@@ -249,8 +251,8 @@ impl Writer {
     /// that a few busy writers form one group and not two that take turns.
     ///
     /// Not a timer: it ends as soon as as many records are there as there were in the last group
-    /// and behind it, which a single writer is by itself. Where that was too much to expect it gives up
-    /// after a fraction of what the last group took, and the next time expects less.
+    /// and behind it, which a single writer is by itself. Where that was too much to expect it
+    /// gives up after a fraction of what the last group took, and the next time expects less.
     fn gather<'a>(&'a self, pending: MutexGuard<'a, Pending>) -> MutexGuard<'a, Pending> {
         let expected = pending.expected;
         // Large records are better copied by their writers while the disk works.
@@ -287,7 +289,8 @@ impl Writer {
             tracing::error!(%error, durable = %self.durable(), "the journal stops");
         }
         let done = self.pending().finish(taken, result);
-        // The next leader last: the others are likely to queue up again, and it waits a moment for them.
+        // The next leader last: the others are likely to queue up again, and it waits a moment for
+        // them.
         for group in [done.group, done.abandoned].into_iter().flatten() {
             // Never set before: each group is done once.
             let _ = group.0.set(());

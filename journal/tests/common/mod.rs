@@ -90,8 +90,8 @@ pub(crate) fn expected(revision: i64) -> State {
     state
 }
 
-/// Compares every file of a disk with the golden one of its name; with `CAIRN_GOLDEN=write` writes those
-/// anew first. Returns how many there are.
+/// Compares every file of a disk with the golden one of its name; with `CAIRN_GOLDEN=write` writes
+/// those anew first. Returns how many there are.
 pub(crate) fn compare_with_golden(disk: &Simulated, golden: &Path) -> usize {
     let is_to_be_written = std::env::var("CAIRN_GOLDEN").is_ok_and(|v| v == "write");
     if is_to_be_written {

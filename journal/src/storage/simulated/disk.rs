@@ -89,7 +89,8 @@ impl Simulated {
         Self::restarted(world, rng)
     }
 
-    /// The disk as it is found by the next process on the same machine: the page cache is as it was.
+    /// The disk as it is found by the next process on the same machine: the page cache is as it
+    /// was.
     #[must_use]
     pub fn after_exit(&self) -> Self {
         let mut world = self.world().clone();
@@ -272,8 +273,8 @@ impl Storage for Simulated {
     }
 
     fn random(&self) -> u128 {
-        // Not the generator that decides what survives: golden files hold these numbers, so they may
-        // depend on nothing but the seed and how many were asked for.
+        // Not the generator that decides what survives: golden files hold these numbers, so they
+        // may depend on nothing but the seed and how many were asked for.
         let mut world = self.world();
         world.drawn += 1;
         let half = |n: u64| {

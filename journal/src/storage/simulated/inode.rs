@@ -47,8 +47,8 @@ impl Inode {
         self.lengths.push(length);
     }
 
-    /// Reads up to the first sector that cannot be read; if that is where reading begins, fails, as a
-    /// disk does.
+    /// Reads up to the first sector that cannot be read; if that is where reading begins, fails, as
+    /// a disk does.
     pub(super) fn read(&self, into: &mut [u8], offset: usize) -> io::Result<usize> {
         let from = offset.min(self.seen.len());
         let to = (from + into.len()).min(self.seen.len());
@@ -78,8 +78,8 @@ impl Inode {
         self.lengths.clear();
     }
 
-    /// Only what lies in `from..to`, and a length that it can be read back with: all that a write that is
-    /// a sync of its own makes sure of. What was written elsewhere before is left as it is.
+    /// Only what lies in `from..to`, and a length that it can be read back with: all that a write
+    /// that is a sync of its own makes sure of. What was written elsewhere before is left as it is.
     pub(super) fn synced_within(&mut self, from: usize, to: usize) {
         if to > self.safe.len() {
             self.safe.resize(to, 0);

@@ -11,7 +11,8 @@ use fastrand::Rng;
 
 use crate::storage::simulated::{fault::Fault, inode::Inode};
 
-/// A simulated disk. Clones are the same disk; [`Simulated::fork`] is another one in the same state.
+/// A simulated disk. Clones are the same disk; [`Simulated::fork`] is another one in the same
+/// state.
 #[derive(Clone, Debug)]
 pub struct Simulated(pub(super) Arc<Mutex<World>>);
 
