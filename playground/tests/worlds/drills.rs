@@ -1,11 +1,19 @@
 //! The drill passes where nothing lies, fails where something does, and says which.
 
+use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use cairn_playground::engine::Engine;
+use cairn_playground::ledger::{Fault, FaultKind, Revisions};
+use cairn_playground::programs::Programs;
+use cairn_playground::world::Command::Start;
+use cairn_playground::world::World;
+use cairn_playground::writers::{Keys, Shared, Writer};
 use serde_json::Value;
 
-use crate::cairn;
+use crate::{cairn, eventually, world};
 
 /// How often each is shown, unless `CAIRN_DRILL_ROUNDS` says otherwise.
 const ROUNDS: u32 = 3;
@@ -64,6 +72,66 @@ fn a_persister_that_lies_is_caught_every_time() -> Result<()> {
             report["audit"]["faults"]
         );
     }
+    Ok(())
+}
+
+/// A canary of another kind: a disk that forgets what it was told to keep. The journal is put back to how it
+/// was some writes ago, whole and without a mark; nothing but the ledger can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_forgets_the_end_of_a_journal_is_caught() -> Result<()> {
+    let (mut world, scratch) = world()?;
+    let programs = Programs::within(cairn());
+    let (machine, uri) = crate::probes::cluster(&mut world)?;
+    let ledger = Shared::default();
+    let keys = Keys::new(1, 10, fastrand::Rng::new());
+    let persisted = format!("{uri}&persist=1");
+    let (client, _writer) = Writer::new(
+        programs.client,
+        move || persisted.clone(),
+        keys,
+        ledger.clone(),
+    );
+    let client = world.machine("client", vec![Box::new(client)]);
+    let both = [machine.clone(), client.clone()];
+    let write = async |more: usize| {
+        machine.run(Start).await?;
+        client.run(Start).await?;
+        let goal = ledger.lock().points().len() + more;
+        eventually("writes go on", || Ok(ledger.lock().points().len() >= goal))?;
+        World::cut_power(&both).await?;
+        anyhow::Ok(())
+    };
+    write(60).await?;
+    let journal = machine
+        .directory_of("persister")
+        .context("it has one")?
+        .join("journal");
+    let before = scratch.path().join("before");
+    let copy = |from: &Path, to: &Path| Command::new("cp").arg("-a").args([from, to]).status();
+    ensure!(copy(&journal, &before)?.success());
+    write(60).await?;
+
+    // Honest so far: with the journal that it has, nothing is missing.
+    let audit = async || {
+        machine.run(Start).await?;
+        let engine = Engine::connect(&uri, Duration::from_secs(5)).await?;
+        let found = engine.everything().await?;
+        let audit = ledger.lock().audit(&found, Revisions::Kept);
+        World::cut_power(&both).await?;
+        anyhow::Ok(audit)
+    };
+    let honest = audit().await?;
+    ensure!(honest.passed(), "{honest:#?}");
+    std::fs::remove_dir_all(&journal)?;
+    ensure!(copy(&before, &journal)?.success());
+    let forgetful = audit().await?;
+    ensure!(
+        !forgetful.passed() && forgetful.durable.gone() > 0,
+        "{forgetful:#?}"
+    );
+    let lost = |fault: &Fault| fault.kind == FaultKind::Lost;
+    ensure!(forgetful.told.iter().all(lost), "{forgetful:#?}");
+    println!("caught: {}", forgetful.told[0].says);
     Ok(())
 }
 

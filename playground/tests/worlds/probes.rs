@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{cairn, world};
 
 /// A durable cluster in one process.
-fn cluster(world: &mut World) -> Result<(Arc<Machine>, String)> {
+pub(crate) fn cluster(world: &mut World) -> Result<(Arc<Machine>, String)> {
     let cluster = Cluster::Embedded(world.port()?);
     let uri = cluster.uri();
     let persister = Persister {
