@@ -22,8 +22,10 @@ pub enum Error {
     Cluster(#[from] ClusterError),
     /// The cluster is not the one that the journal followed.
     #[error(
-        "{refusal}\n  If the cluster was lost and this journal is to bring it back, run with -r on an empty cluster.\n  \
-         If the cluster is a new one to be followed from now on, give it a new journal: -j ANOTHER-DIRECTORY.\n  \
+        "{refusal}\n  If the cluster was lost and this journal is to bring it back, run with -r \
+         on an empty cluster.\n  \
+         If the cluster is a new one to be followed from now on, give it a new journal: -j \
+         ANOTHER-DIRECTORY.\n  \
          The journal in {} is untouched.", .journal.display()
     )]
     Refused {
@@ -37,7 +39,8 @@ pub enum Error {
     Identity(#[from] ParseError),
     /// Another live persister holds the id.
     #[error(
-        "persister {id} is already running: its owner key is being refreshed by {holder:?} (journal, process, place, pid). \
+        "persister {id} is already running: its owner key is being refreshed by {holder:?} \
+         (journal, process, place, pid). \
          Stop that one first, or choose another --id"
     )]
     IdTaken {
@@ -48,7 +51,8 @@ pub enum Error {
     },
     /// Another persister took the id over while this one ran.
     #[error(
-        "another persister took over id {id}: {holder:?} (journal, process, place, pid). This one stops"
+        "another persister took over id {id}: {holder:?} (journal, process, place, pid). This one \
+         stops"
     )]
     Replaced {
         /// The id.
@@ -58,7 +62,8 @@ pub enum Error {
     },
     /// A restore ended with a cluster that differs from the journal.
     #[error(
-        "the restored cluster differs from the journal: the journal has {expected}, the cluster has {found}{keys}. \
+        "the restored cluster differs from the journal: the journal has {expected}, the cluster \
+         has {found}{keys}. \
          Is somebody else writing to it?"
     )]
     RestoreDiffers {
@@ -71,8 +76,10 @@ pub enum Error {
     },
     /// The cluster cannot take what is to be restored.
     #[error(
-        "{keys} keys cannot be restored into this cluster, whose values have {max_value_bytes} bytes at most: {}{}. \
-         Nothing was written. If you know that it takes more, say --max-value-bytes SIZE; --prefix restores a part",
+        "{keys} keys cannot be restored into this cluster, whose values have {max_value_bytes} \
+         bytes at most: {}{}. \
+         Nothing was written. If you know that it takes more, say --max-value-bytes SIZE; \
+         --prefix restores a part",
         named.join(", "), if named.len() as u64 == *keys { "" } else { ", ..." }
     )]
     DoesNotFit {
@@ -85,7 +92,8 @@ pub enum Error {
     },
     /// Keys of the journal lie above or below keys that the cluster has.
     #[error(
-        "{keys} keys cannot be merged, because a file cannot be a directory too: {}{}. Nothing was written",
+        "{keys} keys cannot be merged, because a file cannot be a directory too: {}{}. Nothing \
+         was written",
         named.join(", "), if named.len() as u64 == *keys { "" } else { ", ..." }
     )]
     Clashes {
@@ -96,8 +104,10 @@ pub enum Error {
     },
     /// The state has nothing of a part that was asked for.
     #[error(
-        "the journal has no key {prefix}, and none below it, at revision {at} (`dumpjournal --state --at-revision {at}` \
-         lists those that it has; the cluster's own below {control} are never restored). Nothing was written"
+        "the journal has no key {prefix}, and none below it, at revision {at} (`dumpjournal \
+         --state --at-revision {at}` \
+         lists those that it has; the cluster's own below {control} are never restored). Nothing \
+         was written"
     )]
     NoSuchPart {
         /// What was asked for.
@@ -115,7 +125,8 @@ pub enum Error {
     WouldLose(String),
     /// A follower was handed a revision out of order: a defect of the cluster or of the client.
     #[error(
-        "the cluster answered with revision {got} where {expected} was due; nothing after {expected} was journaled"
+        "the cluster answered with revision {got} where {expected} was due; nothing after \
+         {expected} was journaled"
     )]
     OutOfOrder {
         /// The revision that was due.

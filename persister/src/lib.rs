@@ -17,7 +17,7 @@
 //! |---|---|
 //! | `run` | the order of it all: open, restore, attach, follow, again and again |
 //! | [`cluster`] | what a cluster is to all of them; the only place that knows a protocol |
-//! | [`identity`] | whether a cluster is the one that the journal followed (pure), and who holds an id |
+//! | [`identity`] | whether a cluster is the one that the journal followed, and who holds an id |
 //! | [`attach`] | how a session becomes one that may be followed, also across a gap |
 //! | [`pipeline`] | follow, journal, publish |
 //! | [`mirror`] | what the mirror of paths still has to be told, and in which order |

@@ -5,9 +5,9 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | [`mirror`]`(id, path)` | the revision of the newest set of `path` that persister `id` has on disk |
+//! | [`mirror`]`(id, path)` | the revision of `path` that persister `id` has on disk |
 //! | [`watermark`]`(id)` | the newest revision up to which persister `id` has everything on disk |
-//! | [`mirror_progress`]`(id)` | the newest revision up to which the mirror of persister `id` is complete |
+//! | [`mirror_progress`]`(id)` | up to which revision the mirror of persister `id` is complete |
 //! | [`owner`]`(id)` | who holds persister `id` |
 //! | [`IDENTITY`] | which cluster this is |
 //!

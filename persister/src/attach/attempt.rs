@@ -109,7 +109,10 @@ impl<'a, S: Session> Attempt<'a, S> {
                 self.go_on(identity, take_state).await
             }
             Attach::Continue(identity) => {
-                tracing::info!(cluster = %identity, "the cluster was restored with its revisions: going on");
+                tracing::info!(
+                    cluster = %identity,
+                    "the cluster was restored with its revisions: going on"
+                );
                 commit(self.journal, binding(&identity, self.local.newest))?;
                 self.go_on(identity, take_state).await
             }
@@ -161,8 +164,10 @@ impl<'a, S: Session> Attempt<'a, S> {
         let beyond = tokio::task::block_in_place(|| changes_beyond(self.journal, common))?;
         if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
             return Err(Error::WouldLose(format!(
-                "this journal holds {beyond}, up to revision {newest}, that the cluster was not restored \
-                 with ({identity}): it has older values, or nothing, in their place. Following it would \
+                "this journal holds {beyond}, up to revision {newest}, that the cluster was not \
+                 restored \
+                 with ({identity}): it has older values, or nothing, in their place. Following it \
+                 would \
                  record those older values as the newest"
             )));
         }

@@ -64,7 +64,8 @@ pub async fn take<S: Session>(
     let (first, last) = (first.min(at), at);
     tracing::warn!(
         first = %first, last = %at, %reason,
-        "revisions {first} to {at} cannot be followed one by one: taking the cluster's state instead"
+        "revisions {first} to {at} cannot be followed one by one: taking the cluster's state \
+         instead"
     );
     tokio::task::block_in_place(|| -> Result<_, cairn_journal::Error> {
         journal.append(NewRecord::gap_opened(first, last, reason, Timestamp::now()))?;
@@ -87,7 +88,10 @@ pub async fn take<S: Session>(
         journal.append_and_commit(closed)?;
         Ok::<_, cairn_journal::Error>(changes)
     })?;
-    tracing::warn!(first = %first, last = %at, changes, "the journal has the cluster's state at revision {at}");
+    tracing::warn!(
+        first = %first, last = %at, changes,
+        "the journal has the cluster's state at revision {at}"
+    );
     Ok(Taken {
         at,
         stream: Box::new(stream),

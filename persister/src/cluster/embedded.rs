@@ -32,7 +32,10 @@ impl EmbeddedNode {
     /// Starts one that will listen at `address`. The address is taken at once, and answers later.
     pub(crate) async fn start(address: SocketAddr) -> anyhow::Result<Self> {
         let public = TcpListener::bind(address).await.with_context(|| {
-            format!("cannot listen on {address}; is another cluster running there? Choose another with -l HOST:PORT")
+            format!(
+                "cannot listen on {address}; is another cluster running there? Choose another \
+                 address with -l HOST:PORT"
+            )
         })?;
         let address = public.local_addr().context("the address of a listener")?;
         let private = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))

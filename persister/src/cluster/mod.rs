@@ -10,7 +10,7 @@
 //! | [`ahead`], [`budget`], [`backoff`] | reading, holding back and trying again, for any engine |
 //! | [`doozer`] | the doozer protocol |
 //! | [`embedded`] | a cluster in this process |
-//! | `conformance` | the properties that every engine must have, and an engine of tests that has more |
+//! | `conformance` | the properties that every engine must have, as tests |
 //!
 //! A new engine is one folder here, one arm in [`connect`](mod@connect) and one in [`address`], and
 //! it must pass `conformance`.

@@ -16,6 +16,39 @@ use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
 use crate::mirror::MirrorMode;
 
+/// What `--help` ends with.
+const AFTER_HELP: &str = "\
+A flag wins over its environment variable, the variable over the configuration file, and the file
+over the default.
+
+Examples:
+  persister --id 1 --embedded         run a durable single-node cluster in one process
+  persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2
+  persister --id 1 -r                 bring a lost cluster back, then go on as usual
+  persister --id 1 -f                 repair a damaged journal, then go on as usual
+  persister --id 1 -f --from /mnt/2   repair it with what persister 2's journal still has
+  persister restore -j /var/lib/cairn/1 --dry-run
+                                      show what a restore would do
+  persister status                    show who persists this cluster, and how far
+
+Exit status:
+  0    ended in good order
+  1    defect of the persister
+  2    wrong usage or configuration
+  10   the journal is damaged; -f repairs it
+  11   another process has the journal open
+  12   the journal cannot be used
+  13   a write to the journal failed
+  20   this is not the cluster that the journal followed
+  21   another persister holds the id
+  22   the cluster cannot be used
+  24   the restored cluster differs from the journal
+  25   changes would be lost; --accept-loss goes on
+  26   this is not a cluster to restore into
+  27   a value is too large for the cluster
+  28   the journal does not have that state
+  130  interrupted by a signal";
+
 /// Journals every change of a cluster, and says inside the cluster what is on disk.
 ///
 /// The persister is an ordinary client of the cluster. It watches every change, appends it to a
@@ -30,20 +63,7 @@ use crate::mirror::MirrorMode;
 #[command(
     name = "persister",
     version,
-    after_help = "A flag wins over its environment variable, that over the configuration file, that over the default.\n\n\
-        Examples:\n  \
-        persister --id 1 --embedded              a durable single-node cluster in one process\n  \
-        persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2\n  \
-        persister --id 1 -r                      bring a lost cluster back, then go on as usual\n  \
-        persister --id 1 -f                      repair a damaged journal, then go on as usual\n  \
-        persister --id 1 -f --from /mnt/2        the same, with what persister 2's journal still has\n  \
-        persister restore -j /var/lib/cairn/1 --dry-run   what a restore would do\n  \
-        persister status                         who persists this cluster, and how far\n\n\
-        Exit status: 0 ended in good order, 1 defect, 2 usage or configuration, 10 journal damaged (-f),\n\
-        11 journal in use, 12 journal unusable, 13 write failed, 20 not the cluster that the journal\n\
-        followed, 21 id held by another persister, 22 cluster unusable, 24 restore differs from the journal,\n\
-        25 changes would be lost (--accept-loss), 26 not a cluster to restore into, 27 a value is too large\n\
-        for the cluster, 28 the journal cannot tell that state, 130 interrupted by a signal."
+    after_help = AFTER_HELP
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
@@ -54,11 +74,11 @@ pub struct CommandLine {
     /// Read settings from this TOML file; its keys are the long flags
     pub config: Option<PathBuf>,
 
-    /// Say more; twice: everything
+    /// Log more; given twice, log everything
     #[arg(short = 'v', long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 
-    /// First repair the journal, if it is damaged
+    /// Repair the journal first, if it is damaged
     ///
     /// Keeps every record that verifies, before and after the damage, fetches from --from and from
     /// the cluster what they still know of the rest, says what is lost, and keeps the damaged file
@@ -84,14 +104,14 @@ pub struct CommandLine {
     #[arg(long, global = true)]
     pub embedded: bool,
 
-    /// First restore the journal's state, if the cluster is empty
+    /// Restore the journal's state first, if the cluster is empty
     ///
     /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit
     /// file.
     #[arg(short = 'r', long, global = true)]
     pub restore: bool,
 
-    /// Go on even if that lets go of changes which are nowhere else; a refusal names them
+    /// Go on although changes are lost that exist nowhere else; the refusal names them
     #[arg(long, global = true)]
     pub accept_loss: bool,
 
@@ -147,7 +167,12 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct RestoreArgs {
     /// The state at this revision [default: the newest]
-    #[arg(long, value_name = "R", conflicts_with = "at_time", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(
+        long,
+        value_name = "R",
+        conflicts_with = "at_time",
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
     pub at_revision: Option<i64>,
 
     /// The state at this moment: 2026-01-31T10:00:00Z or "10 minutes ago"
@@ -186,7 +211,13 @@ pub enum ConfigCommand {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// The number of this persister within its cluster
-    #[arg(long, global = true, value_name = "N", env = "CAIRN_ID", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        env = "CAIRN_ID",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub id: Option<Id>,
 
     /// The cluster: doozer:?ca=HOST:PORT, with &ca=HOST:PORT for each further node, and &sk=SECRET
@@ -213,7 +244,14 @@ pub struct Settings {
     pub journal: Option<PathBuf>,
 
     /// Where the embedded cluster listens
-    #[arg(short = 'l', long, global = true, value_name = "HOST:PORT", requires = "embedded", help = format!("Where the embedded cluster listens [default: {DEFAULT_SOCKET}]"))]
+    #[arg(
+        short = 'l',
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        requires = "embedded",
+        help = format!("Where the embedded cluster listens [default: {DEFAULT_SOCKET}]")
+    )]
     pub embedded_listen: Option<SocketAddr>,
 
     /// What to write into the cluster beside the watermark [default: paths]
@@ -230,7 +268,13 @@ pub struct Settings {
     pub listen: Option<SocketAddr>,
 
     /// /readyz fails when the journal is further behind the cluster than this [default: 10s]
-    #[arg(long, global = true, value_name = "TIME", env = "CAIRN_READY_LAG", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = "CAIRN_READY_LAG",
+        value_parser = humantime::parse_duration
+    )]
     #[serde(default, with = "humantime_serde::option")]
     pub ready_lag: Option<Duration>,
 
@@ -238,9 +282,9 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_SEGMENT_BYTES")]
     pub segment_bytes: Option<ByteSize>,
 
-    /// Make a checkpoint of the state after so many bytes of changes [default: 64MiB]
+    /// Make a checkpoint of the state after this many bytes of changes [default: 64MiB]
     ///
-    /// Or after as many as the last checkpoint has, if that is more.
+    /// A larger last checkpoint counts instead, so that checkpoints never write more than the journal.
     #[arg(
         long,
         global = true,
@@ -249,19 +293,24 @@ pub struct Settings {
     )]
     pub checkpoint_every: Option<ByteSize>,
 
-    /// Keep history for so long, or `all` of it [default: 7d, unless --retain-bytes is given]
+    /// Keep history for this long, or `all` of it [default: 7d, unless --retain-bytes is given]
     ///
-    /// Older history is told by a checkpoint alone. The newest state is always kept.
+    /// A checkpoint replaces older history. The newest state is always kept.
     #[arg(long, global = true, value_name = "TIME", env = "CAIRN_RETAIN")]
     pub retain: Option<Retain>,
 
-    /// Keep the newest history of about this size; beside --retain: whatever either of them keeps
+    /// Keep about this much of the newest history; with --retain, keep what either of them keeps
     #[arg(long, global = true, value_name = "SIZE", env = "CAIRN_RETAIN_BYTES")]
     pub retain_bytes: Option<ByteSize>,
 
     /// How many keys a restore has in flight [default: 64 where the cluster keeps their order, else
     /// 1]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=512)
+    )]
     pub in_flight: Option<u16>,
 
     /// The longest value that the cluster takes, for a restore [default: what is known of its kind]
@@ -269,7 +318,13 @@ pub struct Settings {
     pub max_value_bytes: Option<ByteSize>,
 
     /// How long a restore waits for persisters that have more, before it begins [default: 2s]
-    #[arg(long, global = true, value_name = "TIME", env = "CAIRN_RESTORE_WAIT", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = "CAIRN_RESTORE_WAIT",
+        value_parser = humantime::parse_duration
+    )]
     #[serde(default, with = "humantime_serde::option")]
     pub restore_wait: Option<Duration>,
 

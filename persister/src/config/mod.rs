@@ -109,7 +109,8 @@ pub enum ConfigError {
     NotForRestore(&'static str),
     /// The state of a moment that is still to come was asked for.
     #[error(
-        "--at-time {} is in the future; it is {} now (times without an offset, or with Z, are UTC). For the newest \
+        "--at-time {} is in the future; it is {} now (times without an offset, or with Z, are \
+         UTC). For the newest \
          state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
     )]
     InTheFuture(cairn_journal::Timestamp),
@@ -323,8 +324,13 @@ mod tests {
 
     #[test]
     fn a_flag_wins_over_the_file_and_the_file_over_the_default() {
-        let file = "journal = \"/j\"\nmirror = \"watermark\"\nready-lag = \"3s\"\nsegment-bytes = \"32MiB\"\n\
-                    cluster = \"doozer:?ca=10.0.0.1\"";
+        let file = r#"
+            journal = "/j"
+            mirror = "watermark"
+            ready-lag = "3s"
+            segment-bytes = "32MiB"
+            cluster = "doozer:?ca=10.0.0.1"
+        "#;
         let config = config(&["persister", "--id", "3", "-j", "/other"], file).expect("valid");
         assert_eq!(config.journal, PathBuf::from("/other"));
         assert_eq!(config.mirror, MirrorMode::Watermark);

@@ -97,7 +97,8 @@ pub enum Attach {
 pub enum Refusal {
     /// The cluster has no identity, ours had: it was reset.
     #[error(
-        "this journal holds the history of cluster {local} up to revision {newest}, but the cluster \
+        "this journal holds the history of cluster {local} up to revision {newest}, but the \
+         cluster \
          has no identity: it was reset, or it is another one"
     )]
     Reset {
@@ -108,8 +109,10 @@ pub enum Refusal {
     },
     /// The cluster is ours, and is at an older revision than it was.
     #[error(
-        "this journal holds the history of cluster {local} up to revision {newest}, but that cluster is back at \
-         revision {common}: it was restored from a backup of its own, or lost what it had acknowledged. What it \
+        "this journal holds the history of cluster {local} up to revision {newest}, but that \
+         cluster is back at \
+         revision {common}: it was restored from a backup of its own, or lost what it had \
+         acknowledged. What it \
          writes from now on has the revisions of what this journal holds"
     )]
     RolledBack {

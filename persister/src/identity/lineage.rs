@@ -113,7 +113,8 @@ impl Identity {
                 choice: Choice::Revision | Choice::Only(_),
                 ..
             }) => {
-                "somebody chose this state with `persister restore`: run the same command again, or start the cluster anew"
+                "somebody chose this state with `persister restore`: run the same command again, \
+                 or start the cluster anew"
             }
             _ => "start the persister that ran it again with -r",
         }

@@ -1,8 +1,10 @@
 //! The value of the identity key: what is written into the cluster, and read from it.
 //!
 //! ```text
-//! identity = ID [ " from " PARENT " at " REVISION " " outcome [ " after " ancestor { " " ancestor } ] ]
-//! outcome  = "kept" | "shifted" | "part" | "restoring " BY [ " over " REVISION { "," REVISION } ] [ choice ]
+//! identity = ID [ " from " PARENT " at " REVISION " " outcome [ ancestry ] ]
+//! ancestry = " after " ancestor { " " ancestor }
+//! outcome  = "kept" | "shifted" | "part" | "restoring " BY [ " over " revisions ] [ choice ]
+//! revisions = REVISION { "," REVISION }
 //! choice   = " chosen" | " only " PREFIX { " " PREFIX }
 //! ancestor = ID "@" REVISION
 //! ```

@@ -87,7 +87,8 @@ impl Work {
                     self.vitals.checkpoint_failed(&error.to_string());
                     tracing::error!(
                         %error,
-                        "no checkpoint, or nothing retired; changes are journaled as before. Trying again in {AGAIN_AFTER:?}"
+                        "no checkpoint, or nothing retired; changes are journaled as before. \
+                         Trying again in {AGAIN_AFTER:?}"
                     );
                 }
             }
@@ -193,7 +194,8 @@ impl Work {
             let full = std::io::Error::new(
                 std::io::ErrorKind::StorageFull,
                 format!(
-                    "{free} bytes are free, a checkpoint and the journal meanwhile may need {needed}: \
+                    "{free} bytes are free, a checkpoint and the journal meanwhile may need \
+                     {needed}: \
                      make room"
                 ),
             );

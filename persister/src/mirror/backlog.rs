@@ -121,7 +121,8 @@ impl Backlog {
         if let Some(known) = known {
             tracing::warn!(
                 told = %known.revision, sequence = %known.sequence,
-                "the journal does not hold any more what the mirror of paths was told last: comparing the mirror with the state"
+                "the journal does not hold any more what the mirror of paths was told last: \
+                 comparing the mirror with the state"
             );
         }
         let progress = Progress {
@@ -236,7 +237,8 @@ impl<S: Session> BacklogReader<S> {
                     Err(cairn_journal::Error::Retired { sequence, oldest }) => {
                         tracing::warn!(
                             %sequence, %oldest,
-                            "history was retired before the mirror of paths was told of it: comparing the mirror with the state"
+                            "history was retired before the mirror of paths was told of it: \
+                             comparing the mirror with the state"
                         );
                         let Some(place) = self.whole(journal, &mut pending)? else {
                             return Ok(());

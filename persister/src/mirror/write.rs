@@ -148,7 +148,8 @@ async fn write_one<S: Session>(session: S, id: Id, op: Op) -> ClusterResult<(Byt
         Err(error) => {
             tracing::warn!(
                 path = %String::from_utf8_lossy(&op.path), revision = %op.revision, %error,
-                "the cluster refuses this mirror entry; the change is on disk and the watermark covers it"
+                "the cluster refuses this mirror entry; the change is on disk and the watermark \
+                 covers it"
             );
             Ok((op.path, Got::None))
         }

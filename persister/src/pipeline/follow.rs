@@ -96,7 +96,8 @@ impl<S: Session> Follower<'_, S> {
                 () = sleep_until(deadline), if goal.is_some() => {
                     tracing::warn!(
                         seen = %self.next.previous(),
-                        "not everything that had happened was seen within {FINISH:?}; the next start does it"
+                        "not everything that had happened was seen within {FINISH:?}; the next \
+                         start does it"
                     );
                     goal = Some(Revision::NONE);
                     continue;

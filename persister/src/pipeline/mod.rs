@@ -128,20 +128,24 @@ pub async fn run<S: Session>(
         seen: newest_seen,
         vitals,
     };
+    let head = |revision| vitals.head(revision);
+    let heartbeat = owner::heartbeat(&session, id, me, claimed_at, head);
     let mut journaled = None;
     let ended = tokio::select! {
         ended = follower.run(stream, seen, cancel) => ended,
-        beat = owner::heartbeat(&session, id, me, claimed_at, |revision| vitals.head(revision)) => match beat {
+        beat = heartbeat => match beat {
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
         error = publishers.failure() => match error {
-            Error::Cluster(ClusterError::Conflict(Conflict::Identity)) => Ok(Ended::IdentityChanged),
-            // Somebody else writes what only the holder of the id may write.
-            Error::Cluster(ClusterError::Conflict(Conflict::Key)) => Err(match owner::replaced(&session, id, me).await {
-                // Not returned from here: the journal stage is at work.
-                Ok(error) | Err(error) => error,
-            }),
+            Error::Cluster(ClusterError::Conflict(which)) => match which {
+                Conflict::Identity => Ok(Ended::IdentityChanged),
+                // Somebody else writes what only the holder of the id may write. Not returned from
+                // here: the journal stage is at work.
+                Conflict::Key => match owner::replaced(&session, id, me).await {
+                    Ok(error) | Err(error) => Err(error),
+                },
+            },
             other => Err(of_a_publisher(other)),
         },
         result = &mut journaling => {
@@ -214,8 +218,10 @@ impl Publishers {
         if let Some(published) = published.filter(|published| *published > durable) {
             tracing::error!(
                 %published, %durable,
-                "this persister has said that everything up to revision {published} is on its disk, but its \
-                 journal ends at {durable}: the end of the journal was damaged, or another directory is in \
+                "this persister has said that everything up to revision {published} is on its \
+                 disk, but its \
+                 journal ends at {durable}: the end of the journal was damaged, or another \
+                 directory is in \
                  its place. Fetching the difference from the cluster"
             );
         }
@@ -289,7 +295,10 @@ impl Publishers {
         let drained = tokio::time::timeout(DRAIN, async {
             while let Some(joined) = self.tasks.join_next().await {
                 if let Ok(Err(error)) = joined {
-                    tracing::warn!(%error, "not everything durable was published; the next start does it");
+                    tracing::warn!(
+                        %error,
+                        "not everything durable was published; the next start does it"
+                    );
                 }
             }
         });

@@ -174,7 +174,8 @@ pub async fn replaced<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Er
             holder: String::from_utf8_lossy(&held.value).into_owned(),
         },
         None => ClusterError::Unavailable(format!(
-            "somebody wrote the owner, the watermark or the mirror's progress of id {id}, which only its holder may write"
+            "somebody wrote the owner, the watermark or the mirror's progress of id {id}, which \
+             only its holder may write"
         ))
         .into(),
     })

@@ -90,7 +90,8 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
         };
         if options.merge {
             tracing::warn!(
-                "what a merge had written by now counts as there already: what it overwrote is listed above, not in the report"
+                "keys that this merge wrote before the interruption count as there already; the \
+                 values that it overwrote are listed above, not in the report"
             );
         }
         let away = Instant::now();

@@ -205,7 +205,10 @@ impl<S: Session> Job<'_, S> {
             }
             tracing::warn!("the restore that was taken over has written again: putting that right");
         }
-        tracing::info!(keys = summary.digest.keys, hash = %summary.digest, "the cluster equals the journal");
+        tracing::info!(
+            keys = summary.digest.keys, hash = %summary.digest,
+            "the cluster equals the journal"
+        );
         summary.identity = mine.finished(match self.target.choice {
             Choice::Only(_) => Outcome::Part,
             _ if summary.shifted.is_empty() => Outcome::Kept,

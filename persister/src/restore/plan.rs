@@ -55,22 +55,28 @@ impl std::fmt::Display for Reason {
                 f.write_str("the cluster is alive, and is the one that the journal follows")
             }
             Self::AliveOtherwise => f.write_str(
-                "the cluster is alive, and is the one that the journal follows: it has what was written since. \
-                 --merge brings the keys of the state that you ask for back into it (try --dry-run first)",
+                "the cluster is alive, and is the one that the journal follows: it has what was \
+                 written since. \
+                 --merge brings the keys of the state that you ask for back into it (try \
+                 --dry-run first)",
             ),
             Self::AlreadyRestored(identity) => {
                 write!(f, "the cluster has been restored already ({identity})")
             }
             Self::RestoredOtherwise(identity) => write!(
                 f,
-                "the cluster has been restored already, and to another state than this one ({identity}). Start it \
+                "the cluster has been restored already, and to another state than this one \
+                 ({identity}). Start it \
                  anew, empty, or look at what --merge --dry-run would do"
             ),
             Self::RestoredInPart(identity) => write!(
                 f,
-                "some keys of this journal were restored into the cluster already ({identity}). --merge adds those \
-                 that you ask for to what it has now, at new revisions (try --dry-run first). To have several parts at \
-                 the revisions that they had, start the cluster anew, empty, and name every --prefix in one restore"
+                "some keys of this journal were restored into the cluster already ({identity}). \
+                 --merge adds those \
+                 that you ask for to what it has now, at new revisions (try --dry-run first). To \
+                 have several parts at \
+                 the revisions that they had, start the cluster anew, empty, and name every \
+                 --prefix in one restore"
             ),
             Self::NotEmpty(paths) => {
                 f.write_str("the cluster is not empty; it has")?;
@@ -81,8 +87,10 @@ impl std::fmt::Display for Reason {
             }
             Self::OthersRestore(identity) => write!(
                 f,
-                "the restore of another state was begun ({identity}), and nobody goes on with it. To complete it: {}. \
-                 If its journal is lost: start the cluster anew; or, unless somebody chose that state, --accept-loss \
+                "the restore of another state was begun ({identity}), and nobody goes on with it. \
+                 To complete it: {}. \
+                 If its journal is lost: start the cluster anew; or, unless somebody chose that \
+                 state, --accept-loss \
                  restores this one where the cluster has nothing yet that this journal lacks",
                 identity.completed_by()
             ),

@@ -246,8 +246,10 @@ impl Report {
         let identity = self.identity.as_deref().unwrap_or_default();
         let is_part = identity.contains(" part");
         (is_part || state.revision < state.newest).then(|| {
-            "journals of the old cluster, this one among them, hold more than was restored: each persister ends with \
-             status 25 and says so, until it is started once with --accept-loss. (It keeps the older history.)"
+            "journals of the old cluster, this one among them, hold more than was restored: each \
+             persister ends with \
+             status 25 and says so, until it is started once with --accept-loss. (It keeps the \
+             older history.)"
                 .to_owned()
         })
     }
@@ -311,7 +313,8 @@ impl fmt::Display for Report {
         if let Some(merge) = &self.merge {
             writeln!(
                 f,
-                "merge: {} keys {would}created, {} {would}overwritten, {} in all; {} other keys stay",
+                "merge: {} keys {would}created, {} {would}overwritten, {} in all; {} other keys \
+                 stay",
                 merge.created,
                 merge.overwritten.len(),
                 ByteSize::b(merge.bytes),

@@ -148,7 +148,8 @@ impl Source {
     pub(super) fn lacks(&self, at: Revision) -> Option<String> {
         let gap = self.open_gap.filter(|gap| at >= gap.first)?;
         Some(format!(
-            "this journal itself lacks changes of revisions {} to {} ({}). Another persister's journal may have \
+            "this journal itself lacks changes of revisions {} to {} ({}). Another persister's \
+             journal may have \
              them: restore from that one",
             gap.first, gap.last, gap.reason
         ))

@@ -152,7 +152,11 @@ impl<C: Cluster> Incarnation<'_, C> {
                 backoff = Backoff::new();
             }
             let pause = backoff.pause();
-            tracing::error!(error = %full, "no room on the disk: nothing is published until there is. Trying again in {pause:?}");
+            tracing::error!(
+                error = %full,
+                "no room on the disk: nothing is published until there is. \
+                 Trying again in {pause:?}"
+            );
             if !self.rest(pause).await {
                 return Err(full);
             }

@@ -53,7 +53,8 @@ fn tell(config: &Config, recovery: &Recovery) {
     );
     if let Some(torn) = &recovery.torn_file {
         tracing::warn!(
-            "a write was under way at the end of the last run: {} bytes that were never acknowledged are kept in {}",
+            "a write was under way at the end of the last run: {} bytes that were never \
+             acknowledged are kept in {}",
             recovery.torn_bytes,
             torn.display()
         );

@@ -9,8 +9,8 @@
 //! | [`rig`] | what the suite needs of an engine besides its sessions |
 //! | [`following`], [`state`], [`writing`], [`sessions`] | the properties |
 //! | [`suite`] | the list of them, and running it |
-//! | [`fake`] | an engine in memory that has what doozer has not: whole revisions of many keys, attributes, leases, fences, roll-backs, a snapshot with history; and one that is wrong in a chosen way |
-//! | `engines` | the suite on doozer-lite over the wire, on the embedded node, on the fake, and the canary: each wrong engine is caught |
+//! | [`fake`] | an engine in memory that has what doozer has not, or is wrong in a chosen way |
+//! | `engines` | the suite on each engine, and the canary: each wrong engine is caught |
 
 mod engines;
 pub(crate) mod fake;
