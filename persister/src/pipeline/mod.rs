@@ -29,6 +29,8 @@
 //! journal by the next pipeline.
 
 pub mod announce;
+#[cfg(test)]
+mod any_engine;
 pub mod follow;
 pub mod handover;
 pub mod journal;
