@@ -35,7 +35,7 @@ pub struct Attached<S> {
     pub state_taken: bool,
 }
 
-/// What one attempt came to.
+/// The outcome of one attempt.
 pub(super) enum Tried<S> {
     Attached(Attached<S>),
     /// Something changed under us: look again at once.

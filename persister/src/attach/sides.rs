@@ -1,4 +1,4 @@
-//! What each side says of itself: the journal of what it holds, the cluster of who it is.
+//! The two sides of an attach: what the journal holds, and which cluster answers.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::identity::decision::{LocalHistory, RemoteCluster};
 use crate::identity::lineage::{Ancestor, Identity};
 
-/// What the journal knows of the cluster that it follows.
+/// Reads from an open journal which cluster it follows, and how far.
 ///
 /// # Errors
 /// The journal's.
@@ -20,7 +20,8 @@ pub fn local_history(journal: &Journal) -> Result<LocalHistory, cairn_journal::E
     history_of(&reader, journal.uuid(), end.timeline, end.revision)
 }
 
-/// The same of a journal that nobody need have open: its identity, timeline, and newest revision.
+/// Reads from any journal which cluster it follows. Its UUID, newest timeline and newest revision
+/// are given, so that nobody need have it open.
 ///
 /// # Errors
 /// The journal's.
@@ -125,7 +126,7 @@ pub(super) fn changes_beyond(
     Ok(beyond)
 }
 
-/// What the cluster says of itself, and a revision that was current before it said it.
+/// Reads the identity of the cluster, and before that a revision of it.
 ///
 /// # Errors
 /// The cluster's; an identity that cannot be read.

@@ -1,8 +1,8 @@
 //! Reading ahead: a stream of changes is read on while something else has to happen first.
 //!
-//! A cluster forgets; what is not read in time is lost to history. So whoever has to wait between
-//! the beginning of a stream and its use reads it into memory meanwhile, up to a bound: nothing is
-//! dropped, reading only stops.
+//! A cluster forgets; what is not read in time is lost to history. A caller that has to wait
+//! between the beginning of a stream and its use reads it into memory meanwhile, up to a bound:
+//! nothing is dropped, reading only stops.
 
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;

@@ -284,7 +284,8 @@ pub struct Settings {
 
     /// Make a checkpoint of the state after this many bytes of changes [default: 64MiB]
     ///
-    /// A larger last checkpoint counts instead, so that checkpoints never write more than the journal.
+    /// A larger last checkpoint counts instead, so that checkpoints never write more than the
+    /// journal.
     #[arg(
         long,
         global = true,

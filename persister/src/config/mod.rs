@@ -1,4 +1,4 @@
-//! What to run: flags over environment over file over defaults, checked once, here.
+//! The configuration: flags over environment over file over defaults, checked once, here.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ const DEFAULT_RESTORE_WAIT: Duration = Duration::from_secs(2);
 /// Well below the time after which a restore that does nothing counts as dead.
 const LONGEST_RESTORE_WAIT: Duration = Duration::from_secs(10);
 
-/// What to run.
+/// The configuration of a persister, complete.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The number of this persister.
@@ -155,10 +155,10 @@ pub fn cluster(settings: &Settings) -> Address {
 }
 
 impl Config {
-    /// What was asked for, with every default in place.
+    /// Fills in every default.
     ///
     /// # Errors
-    /// What is missing or cannot be.
+    /// [`ConfigError`] names the setting that is missing or impossible.
     pub fn new(line: CommandLine, file: Settings) -> Result<Self, ConfigError> {
         let CommandLine {
             embedded,
@@ -225,10 +225,10 @@ fn maintenance(settings: &Settings) -> Policy {
     }
 }
 
-/// What `persister restore` was asked for.
+/// Builds the request of `persister restore`.
 ///
 /// # Errors
-/// What is missing or cannot be.
+/// [`ConfigError`] names the setting that is missing or impossible.
 pub fn restore_request(
     line: &CommandLine,
     args: &RestoreArgs,

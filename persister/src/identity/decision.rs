@@ -7,7 +7,7 @@ use cairn_journal::Revision;
 
 use crate::identity::lineage::{ANCESTORS, Ancestor, Choice, Identity, Origin, Outcome};
 
-/// What the journal knows when it attaches.
+/// The journal's side of an attach: which cluster it follows, and how far.
 #[derive(Clone, Debug, Default)]
 pub struct LocalHistory {
     /// The identity of the cluster it followed; `None` if it never followed one.
@@ -41,7 +41,7 @@ impl LocalHistory {
     }
 }
 
-/// What the cluster says when we attach.
+/// The cluster's side of an attach: which one it is, and how far it is.
 #[derive(Clone, Debug)]
 pub struct RemoteCluster {
     /// Its identity; `None` if no persister ever attached.
@@ -53,7 +53,7 @@ pub struct RemoteCluster {
     pub may_roll_back: bool,
 }
 
-/// What to do on an attach.
+/// The answer to an attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// A first attach to a cluster that nobody has named: name it, bind the journal, follow.
@@ -138,7 +138,7 @@ pub enum Refusal {
     },
 }
 
-/// What a journal that knows `local` does with a cluster that says `remote`.
+/// Compares the two sides.
 #[must_use]
 pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
     let Some(bound_to) = &local.bound_to else {

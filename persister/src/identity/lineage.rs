@@ -1,4 +1,4 @@
-//! What an identity says: which cluster this is, and from which restore it came. Pure.
+//! An identity names a cluster, and the restores from which it came. Pure.
 
 use cairn_journal::{Revision, Timeline, Timestamp};
 
@@ -96,7 +96,7 @@ impl Identity {
         }
     }
 
-    /// The same, its restore over.
+    /// This identity with its restore ended in `outcome`.
     #[must_use]
     pub fn finished(mut self, outcome: Outcome) -> Self {
         if let Some(origin) = &mut self.origin {
@@ -105,7 +105,7 @@ impl Identity {
         self
     }
 
-    /// What completes the restore, if it is not complete and whoever began it is dead.
+    /// Tells the operator how to complete a restore whose restorer is dead.
     #[must_use]
     pub fn completed_by(&self) -> &'static str {
         match self.origin.as_ref().map(|origin| &origin.outcome) {

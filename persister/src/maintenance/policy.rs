@@ -7,7 +7,7 @@ use cairn_journal::Retention;
 pub struct Policy {
     /// So many bytes of records after the last checkpoint the next one is due.
     pub every_bytes: u64,
-    /// What is kept; by neither measure: everything.
+    /// How much history is kept; without any bound, all of it.
     pub retention: Retention,
 }
 

@@ -1,4 +1,5 @@
-//! What the thread does: looks what is due, makes a checkpoint, removes what has left the window.
+//! The work of the thread: checks what is due, makes a checkpoint, removes history that has left
+//! the window.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crate::maintenance::bell::Bell;
 use crate::maintenance::policy::Policy;
 use crate::observe::vitals::Vitals;
 
-/// How often to look whether a checkpoint is due. At a gigabyte in ten seconds, as much as a disk
+/// How often to check whether a checkpoint is due. At a gigabyte in ten seconds, as much as a disk
 /// takes, one comes half of the default threshold late.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
@@ -21,7 +22,7 @@ const RETIRE_EVERY: Duration = Duration::from_secs(10);
 /// who makes room sees the effect.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// What is known of the newest checkpoint.
+/// The newest checkpoint, and how much was journaled since.
 #[derive(Clone, Copy, Debug, Default)]
 struct Since {
     /// Its length.
@@ -40,7 +41,7 @@ pub(super) struct Work {
     vitals: Arc<Vitals>,
     stop: Stop,
     since: Since,
-    /// What was said of damaged checkpoints the last time.
+    /// The damaged checkpoints that were reported the last time.
     damaged: Vec<String>,
 }
 

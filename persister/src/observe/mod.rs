@@ -1,4 +1,4 @@
-//! What a persister tells about itself while it runs.
+//! A running persister tells about itself.
 //!
 //! [`Vitals`](vitals::Vitals) is written by the stages and read by everybody who asks: Prometheus,
 //! health checks, `/status`, the service manager. Writing costs an atomic store; nothing here can

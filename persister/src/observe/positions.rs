@@ -1,10 +1,10 @@
-//! What was seen, what is durable, and what therefore waits.
+//! The newest revisions that were seen, journaled and made durable.
 
 use std::time::{Duration, Instant};
 
 use cairn_journal::{Revision, Timestamp};
 
-/// What was seen, what is durable, and since when there is a difference.
+/// The newest revisions of each kind, and since when one lags behind the other.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Positions {
     pub(super) cluster: Option<String>,

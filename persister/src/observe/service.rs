@@ -1,4 +1,4 @@
-//! What the service manager is told, if one has started us: ready, alive, ending.
+//! Tells the service manager, if one has started us: ready, alive, ending.
 
 use std::sync::Arc;
 use std::time::Duration;

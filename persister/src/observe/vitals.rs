@@ -209,7 +209,7 @@ impl Vitals {
         self.checkpoints().error = Some(error.to_owned());
     }
 
-    /// What failed of it, if anything, was tried again and done.
+    /// Clears the last failure: the next attempt succeeded.
     pub fn checkpoint_works(&self) {
         self.checkpoints().error = None;
     }

@@ -107,7 +107,8 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
         .await
         .context("no mirror")??;
 
-    // Its leases end with its connections, and that is a revision: it stays below what is journaled.
+    // Its leases end with its connections, and that is a revision: it stays below what is
+    // journaled.
     for _ in 0..5 {
         let at = other
             .apply(&[write("/a", None), write("b", Some("x"))])

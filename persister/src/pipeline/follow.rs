@@ -31,7 +31,7 @@ const POSITION_EVERY: i64 = 500;
 /// How long an orderly end follows what had already happened.
 const FINISH: Duration = Duration::from_secs(5);
 
-/// Who is following what, for as long as a session lasts.
+/// Follows one session, for as long as it lasts.
 #[derive(Debug)]
 pub struct Follower<'a, S> {
     /// The session that is followed.
@@ -51,7 +51,7 @@ pub struct Follower<'a, S> {
     pub journaled: Revision,
     /// Told the newest revision that was seen.
     pub seen: watch::Sender<Revision>,
-    /// Told the same, and whether it was journaled.
+    /// Told each revision that was seen, and whether it was journaled.
     pub vitals: &'a Vitals,
 }
 
@@ -163,7 +163,7 @@ impl<S: Session> Follower<'_, S> {
         matches!(liveness, Liveness::Leased { .. })
     }
 
-    /// What a write to a deciding key means. Writes from before we attached are history: a
+    /// Decides what a write to a deciding key means. Writes from before we attached are history: a
     /// restart sees those of its predecessor again.
     fn react(&self, revision: Revision, touched: &Touched) -> Result<Option<Ended>, Error> {
         match touched {

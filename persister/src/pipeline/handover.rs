@@ -1,4 +1,4 @@
-//! What one stage hands to the next.
+//! The messages between the stages.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl Reached {
     }
 }
 
-/// What the follower hands to the journal.
+/// A message from the follower to the journal.
 #[derive(Debug)]
 pub enum Seen {
     /// A record to be journaled. The permit stands for its bytes and is given back when it is

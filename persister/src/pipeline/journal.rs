@@ -1,4 +1,4 @@
-//! The second stage: whatever has queued becomes one commit.
+//! The second stage: all that has queued becomes one commit.
 //!
 //! Promise: what is durable is told only after the fsync that covers it has returned. After the
 //! first error nothing is appended and nothing is told any more.
@@ -13,7 +13,7 @@ use crate::pipeline::handover::{Reached, Seen};
 /// cheaper per record, and only delays the first waiter.
 const COMMIT_BYTES: usize = 8 << 20;
 
-/// Journals everything that comes until the sender is gone.
+/// Journals all that is sent, until the sender is gone.
 ///
 /// `watermark` is told the newest durable revision whenever changes have become durable, `durable`
 /// the newest durable sequence whenever anything has.
@@ -41,7 +41,7 @@ pub fn run(
     Ok(())
 }
 
-/// What is appended and not yet committed.
+/// Records that are appended and not yet committed.
 #[derive(Default)]
 struct Group {
     last: Sequence,

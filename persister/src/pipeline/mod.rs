@@ -319,9 +319,9 @@ impl Publishers {
     }
 }
 
-/// What an error of a publisher says of the session. A listing of the mirror may be overtaken by
-/// history; that is no gap in what is followed, and no reason to give up the changes of the
-/// meantime for the cluster's state.
+/// Translates the error of a publisher into one of the session. A listing of the mirror may be
+/// overtaken by history; that is no gap in what is followed, and no reason to give up the changes
+/// of the meantime for the cluster's state.
 fn of_a_publisher(error: Error) -> Error {
     match error {
         Error::Cluster(ClusterError::HistoryDiscarded) => ClusterError::Unavailable(

@@ -1,7 +1,7 @@
-//! Who holds an id: at most one live persister.
+//! Holding an id: at most one live persister does.
 //!
 //! The holder's key says which journal it writes and which process it is, and is refreshed by
-//! compare-and-set. Whoever finds the key held asks two questions:
+//! compare-and-set. A persister that finds the key held asks two questions:
 //!
 //! * Is it held for *this* journal, in this very directory of this very machine? Then the holder is
 //!   dead: we hold the journal's lock. Take over at once, so that a restart costs no waiting. (The
