@@ -260,8 +260,8 @@ impl Error {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// The same, with the newest revision covered before it, where damage was met by a look at one
-    /// segment alone.
+    /// Adds the newest revision covered before the damage, which a look at one segment alone cannot
+    /// know.
     pub(crate) fn after(mut self, covered: Revision) -> Self {
         if let Self::Corrupt { revision, .. } = &mut self {
             *revision = covered;

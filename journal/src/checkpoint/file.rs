@@ -235,7 +235,7 @@ impl Checkpoint {
         self.verify_unless(&Stop::new())
     }
 
-    /// The same; ends with [`Error::Stopped`] soon after `stop` has been asked.
+    /// Reads all of it; ends with [`Error::Stopped`] soon after `stop` has been asked.
     pub(crate) fn verify_unless(&self, stop: &Stop) -> Result<()> {
         self.entries()?.try_for_each(|entry| {
             stop.check()?;

@@ -63,7 +63,7 @@ impl Listing {
         }
     }
 
-    /// The same, of a directory in which names may be wrong.
+    /// Reads a directory in which names may be wrong.
     ///
     /// As of one moment: the names are the same before and after, and what is called [`NEXT`] is
     /// looked into in between. (Otherwise the file that was listed under that name may have got its
@@ -199,8 +199,8 @@ impl Listing {
     }
 }
 
-/// The same error, naming the file that is there: a segment that is still called [`NEXT`] is spoken
-/// of by the name that it is going to have, which nobody finds in the directory.
+/// Makes an error name the file that is there. A segment that is still called [`NEXT`] is spoken of
+/// by the name that it is going to have, which nobody finds in the directory.
 pub(crate) fn as_found(directory: &Directory, mut error: Error) -> Error {
     let (Error::Corrupt { path, .. } | Error::OtherFormat { path, .. } | Error::Io { path, .. }) =
         &mut error

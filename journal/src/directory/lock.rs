@@ -28,7 +28,7 @@ pub(crate) fn not_half_repaired(listing: &Listing, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same, of the directory as it is now.
+/// An error if the directory, as it is now, shows that a repair was interrupted.
 pub(crate) fn refuse_half_repaired(storage: &dyn Storage, dir: &Path) -> Result<()> {
     not_half_repaired(&Listing::read(storage, dir)?, dir)
 }

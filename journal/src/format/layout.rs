@@ -322,7 +322,7 @@ impl RecordHeader {
         crc.finalize()
     }
 
-    /// The same as [`Self::seal_into`], where the payload's checksum is known.
+    /// Writes the header into a record whose payload's checksum is known: see [`Self::seal_into`].
     pub(crate) fn complete(
         &self,
         record: &mut [u8],

@@ -554,13 +554,13 @@ pub(crate) fn view(kind: Kind, payload: &[u8]) -> Result<EntryRef<'_>, String> {
     })
 }
 
-/// The same. Paths and values are parts of `whole`, in which the payload lies.
+/// Decodes a payload to keep. Paths and values are parts of `whole`, in which the payload lies.
 #[inline]
 pub(crate) fn decode_within(kind: Kind, payload: &[u8], whole: &Bytes) -> Result<Entry, String> {
     owned(view(kind, payload)?, |change| change.within(whole))
 }
 
-/// The same. Paths and values are copies.
+/// Decodes a payload to keep. Paths and values are copies.
 pub(crate) fn decode(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
     owned(view(kind, payload)?, |change| change.copy())
 }

@@ -93,7 +93,8 @@ impl Journal {
         self.checkpoint_unless(&Stop::new())
     }
 
-    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked.
+    /// [`Journal::checkpoint`], which ends with [`crate::Error::Stopped`] soon after `stop` has
+    /// been asked.
     ///
     /// # Errors
     /// As [`Journal::checkpoint`].

@@ -56,8 +56,8 @@ impl Journal {
         self.retire_unless(retention, &Stop::new())
     }
 
-    /// The same; ends with [`crate::Error::Stopped`] soon after `stop` has been asked. What was
-    /// removed by then is gone; the rest stays for the next time.
+    /// [`Journal::retire`], which ends with [`crate::Error::Stopped`] soon after `stop` has been
+    /// asked. What was removed by then is gone; the rest stays for the next time.
     ///
     /// # Errors
     /// As [`Journal::retire`].

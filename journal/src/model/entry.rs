@@ -45,7 +45,7 @@ impl Change {
         }
     }
 
-    /// The same change, with the revision that the key really has.
+    /// Gives the change the revision that the key really has.
     #[must_use]
     pub fn at(mut self, revision: Revision) -> Self {
         self.revision = Some(revision);

@@ -15,7 +15,7 @@ use crate::{
         entry::Timeline,
         ids::{Revision, Sequence},
     },
-    read::records::{Begin, Records},
+    read::{begin::Begin, records::Records},
 };
 
 /// A read-only view of a journal.
@@ -115,22 +115,24 @@ impl Reader {
     }
 
     /// The records from this sequence on. If retention has removed it, the first item is
-    /// [`Error::Retired`]; up to sequence 1 this is [`Reader::records`].
+    /// [`Error::Retired`](crate::Error::Retired); up to sequence 1 this is [`Reader::records`].
     #[must_use]
     pub fn records_from(&self, sequence: Sequence) -> Records {
         Records::of(&self.directory, Begin::Sequence(sequence))
     }
 
     /// The records from the first one that covers this revision, in the newest timeline that does.
-    /// If retention has removed it, the first item is [`Error::NotInHistory`]; up to revision 0
-    /// this is [`Reader::records`].
+    /// If retention has removed it, the first item is
+    /// [`Error::NotInHistory`](crate::Error::NotInHistory); up to revision 0 this is
+    /// [`Reader::records`].
     #[must_use]
     pub fn records_from_revision(&self, revision: Revision) -> Records {
         Records::of(&self.directory, Begin::Revision(revision))
     }
 
     /// The checkpoints from which on this journal can be read, newest first, and what is wrong with
-    /// the others. Looks at headers and footers; [`Checkpoint::verify`] reads all.
+    /// the others. Looks at headers and footers; [`Checkpoint::verify`](crate::Checkpoint::verify)
+    /// reads all.
     ///
     /// # Errors
     /// The disk's; a directory that is no journal.

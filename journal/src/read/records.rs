@@ -9,18 +9,22 @@ use crate::{
         listing::{Listing, as_found},
     },
     error::{Error, Result},
-    format::{layout::RecordHeader, payload},
+    format::payload,
     model::{
         entry::{Entry, IndexPoint, Record},
         ids::{Revision, Sequence},
         view::RecordRef,
+    },
+    read::{
+        begin::Begin,
+        current::{Current, Found},
     },
     replay::{last_segment::read_last, machine::Replay, timeline_switch},
     segment::{
         chain::{self, check_extent},
         ending::{self, Tail},
         open::{Extent, Segment},
-        scan::{self, Passed, Scan, Stop},
+        scan::{self, Passed, Stop},
         window::unreadable_detail,
     },
 };
@@ -46,37 +50,6 @@ pub enum EndState {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Begin {
-    Sequence(Sequence),
-    Revision(Revision),
-}
-
-impl Begin {
-    /// Whether this record still comes before what was asked for.
-    fn skips(self, record: &RecordRef<'_>) -> bool {
-        match self {
-            Self::Sequence(from) => record.sequence < from,
-            Self::Revision(from) => {
-                let covers = match record.entry.marker() {
-                    Some(Entry::Gap { last, .. } | Entry::Lost { last, .. }) => {
-                        record.revision.max(*last)
-                    }
-                    _ => record.revision,
-                };
-                covers < from
-            }
-        }
-    }
-
-    fn is_after(self, point: &IndexPoint) -> bool {
-        match self {
-            Self::Sequence(from) => point.sequence <= from,
-            Self::Revision(from) => point.covered < from,
-        }
-    }
-}
-
 /// Iterates over records, oldest first.
 ///
 /// `None` means the end as it is now: calling `next` again later goes on with what was
@@ -95,60 +68,8 @@ pub struct Records {
     ended: bool,
 }
 
-#[derive(Debug)]
-struct Current {
-    segment: Segment,
-    scan: Scan,
-    covered: Revision,
-    /// Where the segment ends, and what comes then; known once there is a successor.
-    successor: Option<(Extent, PathBuf)>,
-    /// Whether the scan began at the first record, so that the digest can be checked.
-    whole: bool,
-    /// Whether everything behind the end was searched once.
-    searched: bool,
-}
-
-/// The record that a scan has just passed.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    header: RecordHeader,
-    offset: u64,
-    /// The newest revision covered before it.
-    after: Revision,
-}
-
-impl Current {
-    fn corrupt(&self, detail: String) -> Error {
-        Error::Corrupt {
-            path: self.segment.file.path.to_path_buf(),
-            offset: self.scan.offset,
-            sequence: self.scan.expected,
-            revision: self.covered,
-            detail,
-        }
-    }
-
-    /// What `show` makes of the record that was found.
-    #[inline]
-    fn show<'a, T>(
-        &'a mut self,
-        found: Found,
-        show: impl FnOnce(&Passed<'a>) -> Result<T, String>,
-    ) -> Result<T> {
-        let path = &self.segment.file.path;
-        let passed = self.scan.passed(found.header, found.offset)?;
-        show(&passed).map_err(|detail| Error::Corrupt {
-            path: path.to_path_buf(),
-            offset: found.offset,
-            sequence: found.header.sequence,
-            revision: found.after,
-            detail,
-        })
-    }
-}
-
 impl Records {
-    pub(crate) fn of(directory: &Directory, begin: Begin) -> Self {
+    pub(super) fn of(directory: &Directory, begin: Begin) -> Self {
         Self {
             directory: directory.clone(),
             begin: Some(begin),
@@ -166,7 +87,8 @@ impl Records {
         self.end.clone()
     }
 
-    /// The same as [`Iterator::next`], without a copy: for whoever keeps nothing of most records.
+    /// The next record without a copy, for callers that keep nothing of most records. Otherwise as
+    /// [`Iterator::next`].
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
         self.next_with(Passed::view)

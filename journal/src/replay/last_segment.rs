@@ -40,8 +40,8 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
     read_last_after(last, tracker_before(&last.header), |_, _, _| {})
 }
 
-/// The same, where `tracker` is what is known before it. `visit` sees every record, and what was
-/// known.
+/// Reads the last segment; `tracker` is what is known before it. `visit` sees every record, and
+/// what was known before that.
 pub(crate) fn read_last_after(
     last: &Segment,
     mut tracker: Tracker,

@@ -37,7 +37,7 @@ pub(crate) fn newest(storage: &dyn Storage, listing: &Listing, from: Revision) -
     Ok(Sequence::NONE)
 }
 
-/// The same within one segment. Damage ends the search: whoever reads the records will meet it.
+/// [`newest`] within one segment. Damage ends the search: reading the records meets it again.
 fn newest_in(segment: &Segment, from: Revision) -> Result<Option<Sequence>> {
     let (mut found, mut opened) = (None, None);
     let mut scan = segment.scan_patiently();

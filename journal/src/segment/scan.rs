@@ -283,7 +283,7 @@ fn out_of_order(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Op
     order_fault(raw, expected, synced)
 }
 
-/// The same, for those that are not simply the next one.
+/// Why a record cannot be the next one, for records that are not simply that.
 #[cold]
 fn order_fault(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Option<String> {
     let h = raw.header;
@@ -332,7 +332,7 @@ impl<'a> Passed<'a> {
         })
     }
 
-    /// The same, to keep. Paths and values are parts of a copy of the payload.
+    /// What it says, to keep. Paths and values are parts of a copy of the payload.
     #[inline]
     pub(crate) fn record(&self) -> Result<Record, String> {
         let payload = Bytes::copy_from_slice(self.payload);

@@ -39,7 +39,8 @@ impl Source {
         }
     }
 
-    /// The same, but what cannot be read counts as zeros: see [`Source::unreadable`].
+    /// Reads the file as it is at each moment; what cannot be read counts as zeros, and is noted in
+    /// [`Source::unreadable`].
     pub(crate) fn patient(file: Arc<FileHandle>) -> Self {
         Self {
             patient: true,

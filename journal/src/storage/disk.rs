@@ -23,7 +23,7 @@ pub struct Disk;
 #[derive(Debug)]
 struct DiskFile {
     file: fs::File,
-    /// The same file, opened once more for writing past the page cache; `None`: that cannot be done
+    /// A second handle of the file for writing past the page cache; `None`: that cannot be done
     /// here.
     around: OnceLock<Option<fs::File>>,
 }

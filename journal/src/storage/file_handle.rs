@@ -73,8 +73,8 @@ impl FileHandle {
         Ok(done)
     }
 
-    /// The same, with zeros in the place of sectors that cannot be read, and the offset of the
-    /// first.
+    /// Fills as much of `into` as the file has, with zeros in the place of sectors that cannot be
+    /// read. Returns how much, and the offset of the first such sector.
     ///
     /// Asks for ever smaller parts around them, so that little is asked for twice: a disk may try
     /// for seconds before it gives up on one sector.

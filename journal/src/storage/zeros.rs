@@ -8,7 +8,7 @@ use crate::{
 /// Written at once: small, as a commit has to wait for it.
 const ZEROS_BYTES: usize = 256 << 10;
 
-/// The same, as a length in a file.
+/// [`ZEROS_BYTES`] as a length in a file.
 pub(crate) const STEP_BYTES: u64 = ZEROS_BYTES as u64;
 
 #[repr(align(4096))]

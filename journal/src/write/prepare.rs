@@ -3,10 +3,11 @@
 //! and written and costs the file system no metadata; and the directory synced after the writer has
 //! gone on in that file.
 //!
-//! Nothing that is made ahead is rested on. If it is late or fails, the writer writes into a
-//! growing file. It never touches a byte that the writer has written, nor a segment that has a
-//! successor. It has a file handle of its own: the kernel reports a failed write-back once to each,
-//! so the writer's next sync still learns of a failure that was seen here first.
+//! Preallocation is best effort; correctness never depends on it. If it is late or fails, the
+//! writer writes into a growing file. It never touches a byte that the writer has written, nor a
+//! segment that has a successor. It has a file handle of its own: the kernel reports a failed
+//! write-back once to each, so the writer's next sync still learns of a failure that was seen here
+//! first.
 //!
 //! What is done behind the writer is rested on, so its order is fixed: **a file is given the name
 //! [`NEXT`] only after the directory was synced since the last one of that name was renamed.**

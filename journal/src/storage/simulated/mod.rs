@@ -1,4 +1,5 @@
-//! A disk in memory that promises no more than [`Storage`] and [`File`] say, and breaks all else.
+//! A disk in memory that promises no more than [`Storage`](super::Storage) and
+//! [`File`](super::File) say, and breaks all else.
 //!
 //! After a crash any subset of the sectors written since the last sync is there (each in any of its
 //! versions since then), any of the lengths since then, and any subset of the directory operations.
