@@ -11,6 +11,7 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("cairn-protocol", &[]),
     ("cairn-journal", &[]),
+    ("cairn-etcd", &[]),
     ("cairn-etcd-snapshot", &[]),
     ("cairn-client", &[]),
     ("cairn-lite", &["cairn-client"]),
