@@ -164,7 +164,16 @@ impl Member {
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         let process = self.process.as_ref().context("was killed")?;
         let id = Pid::from_child(&process.0);
-        Ok(kill_process(id, signal)?)
+        kill_process(id, signal)?;
+        if signal == Signal::STOP {
+            // A thread may go on for a moment.
+            let begin = Instant::now();
+            while !is_halted(process.0.id())? {
+                ensure!(begin.elapsed() < DEADLINE, "etcd does not halt");
+                std::thread::sleep(Duration::from_millis(5)); // between looks
+            }
+        }
+        Ok(())
     }
 
     /// Runs etcd's own tool.
@@ -203,4 +212,16 @@ pub(crate) fn cluster(uri: &str, environment: &Environment, options: Options) ->
 
 pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Whether all threads of a process are halted.
+fn is_halted(id: u32) -> Result<bool> {
+    for thread in fs::read_dir(format!("/proc/{id}/task"))? {
+        let stat = fs::read_to_string(thread?.path().join("stat"))?;
+        let state = stat.rsplit(')').next().unwrap_or_default();
+        if !state.trim_start().starts_with('T') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
