@@ -1,12 +1,12 @@
 //! What files and folders look like: how long, how wide, and where a folder's module stands.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use syn::spanned::Spanned as _;
 
-use crate::manifest;
+use crate::manifest::{self, workspace};
 use crate::scan;
 use crate::sources::rust_files;
 
@@ -32,13 +32,6 @@ const UNFINISHED: &[&str] = &[
     "tests/",
     "tools/",
 ];
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap()
-}
 
 /// All Rust files of these folders of every crate: the path within the workspace, and the text.
 fn files(folders: &[&str]) -> Vec<(String, String)> {

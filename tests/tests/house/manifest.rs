@@ -1,11 +1,14 @@
 //! The workspace's crates as cargo knows them, and the arrows between them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
+
+use crate::sources::rust_files;
 
 /// What each crate may depend on among the others; nothing else. Tests and benches may use anything.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -43,6 +46,16 @@ pub(crate) struct Package {
     pub(crate) folder: PathBuf,
     /// The workspace's crates that it depends on, without those that only its tests do.
     dependencies: Vec<String>,
+    /// Every crate that it or its tests depend on.
+    all_dependencies: Vec<String>,
+}
+
+/// The folder that has all crates.
+pub(crate) fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// All packages of the workspace.
@@ -77,7 +90,12 @@ fn package(package: &Value) -> Package {
             roots.push(text(&target["src_path"]).into());
         }
     }
-    let dependencies = array(&package["dependencies"])
+    let dependencies = array(&package["dependencies"]);
+    let all_dependencies = dependencies
+        .iter()
+        .map(|dependency| text(&dependency["name"]))
+        .collect();
+    let dependencies = dependencies
         .iter()
         .filter(|dependency| !dependency["path"].is_null() && dependency["kind"] != "dev")
         .map(|dependency| text(&dependency["name"]))
@@ -88,6 +106,7 @@ fn package(package: &Value) -> Package {
         roots,
         folder: manifest.parent().unwrap().to_owned(),
         dependencies,
+        all_dependencies,
     }
 }
 
@@ -115,4 +134,39 @@ fn crates_depend_on_each_other_as_agreed() {
             );
         }
     }
+}
+
+#[test]
+fn dependencies_are_used_and_in_order() {
+    let mut findings = Vec::new();
+    for package in packages() {
+        let files = rust_files(&package.folder);
+        let code: Vec<_> = files
+            .iter()
+            .map(|file| fs::read_to_string(file).unwrap())
+            .collect();
+        for name in &package.all_dependencies {
+            let path = format!("{}::", name.replace('-', "_"));
+            if !code.iter().any(|text| text.contains(&path)) && *name != package.name {
+                findings.push(format!("{}: nothing names {path}", package.name));
+            }
+        }
+    }
+    let manifest = workspace().join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).unwrap();
+    let mut last = "";
+    let table = manifest.split("[workspace.dependencies]\n").nth(1).unwrap();
+    for line in table.lines().take_while(|line| !line.starts_with('[')) {
+        let name = line.split(' ').next().unwrap();
+        let is_used = |package: &Package| package.all_dependencies.iter().any(|used| used == name);
+        let is_ours = packages().iter().any(|package| package.name == name);
+        if !name.is_empty() && !is_ours && !packages().iter().any(is_used) {
+            findings.push(format!("Cargo.toml: no crate depends on {name}"));
+        }
+        if !name.is_empty() && name < last {
+            findings.push(format!("Cargo.toml: {name} comes after {last}"));
+        }
+        last = name;
+    }
+    assert!(findings.is_empty(), "\n{}", findings.join("\n"));
 }
