@@ -1,6 +1,6 @@
-//! Checkpoints. A state that rests on one is the state that was written, also when the segments below it
-//! are gone; a damaged one is never taken for another state. A file from anywhere has as many entries as it
-//! says, sorted, or is refused.
+//! Checkpoints. A state that rests on one is the state that was written, also when the segments
+//! below it are gone; a damaged one is never taken for another state. A file from anywhere has as
+//! many entries as it says, sorted, or is refused.
 
 #![no_main]
 

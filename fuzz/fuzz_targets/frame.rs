@@ -1,5 +1,5 @@
-//! Frames of the doozer protocol. However a stream is cut into pieces, it is the same messages and ends
-//! the same way; a message that is written anew is read as itself.
+//! Frames of the doozer protocol. However a stream is cut into pieces, it is the same messages and
+//! ends the same way; a message that is written anew is read as itself.
 
 #![no_main]
 

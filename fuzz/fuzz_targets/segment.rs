@@ -1,6 +1,6 @@
-//! Segments. What is read from a damaged journal is a beginning of what was written to it; opening it
-//! adds nothing to that. A file from anywhere may be refused, and what is read of it can be read again
-//! after an opening.
+//! Segments. What is read from a damaged journal is a beginning of what was written to it; opening
+//! it adds nothing to that. A file from anywhere may be refused, and what is read of it can be read
+//! again after an opening.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! The text form of a journal. A line that is read is written and read again as itself, and a written
-//! line is one line without control characters; a line of JSON is a record or is refused.
+//! The text form of a journal. A line that is read is written and read again as itself, and a
+//! written line is one line without control characters; a line of JSON is a record or is refused.
 
 #![no_main]
 

@@ -157,7 +157,8 @@ fn path() -> impl Strategy<Value = String> {
         prop::collection::vec(name, 1..4).prop_map(|names| format!("/{}", names.join("/")));
     prop_oneof![
         20 => ordinary,
-        1 => prop::sample::select(vec!["/ctl", "/ctl/err", "/ctl/err/x", "/ctl/x"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["/ctl", "/ctl/err", "/ctl/err/x", "/ctl/x"])
+            .prop_map(str::to_owned),
     ]
 }
 
@@ -173,7 +174,8 @@ fn expected() -> impl Strategy<Value = Expected> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        60 => (path(), expected(), any::<u8>()).prop_map(|(path, rev, value)| Op::Set(path, rev, value)),
+        60 => (path(), expected(), any::<u8>())
+            .prop_map(|(path, rev, value)| Op::Set(path, rev, value)),
         30 => (path(), expected()).prop_map(|(path, rev)| Op::Del(path, rev)),
         6 => Just(Op::Nop),
         1 => Just(Op::Forget),
@@ -337,7 +339,8 @@ proptest! {
                 Op::Set(path, rev, value) => {
                     let rev = model.expected(&path, rev);
                     let refusal = model.write(&path, rev, Some(&[value]));
-                    let written = store.set(&path, Revision(rev), Bytes::from(vec![value])).unwrap();
+                    let value = Bytes::from(vec![value]);
+                    let written = store.set(&path, Revision(rev), value).unwrap();
                     prop_assert_eq!(written.refused, refusal);
                 }
                 Op::Del(path, rev) => {

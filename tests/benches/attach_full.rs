@@ -1,8 +1,8 @@
 //! What does it take to attach to a cluster that is full already?
 //!
-//! Fills `doozer-lite`, attaches a persister with an empty journal, and says how long it took until all of the
-//! state was durable, and how much memory that needed at its peak, beside the size of the state; then the same for
-//! the per-path mirror.
+//! Fills `doozer-lite`, attaches a persister with an empty journal, and says how long it took until
+//! all of the state was durable, and how much memory that needed at its peak, beside the size of
+//! the state; then the same for the per-path mirror.
 //!
 //! ```sh
 //! CAIRN_KEYS=1000000 cargo bench -p cairn-tests --bench attach_full

@@ -1,8 +1,8 @@
 //! Does a commit wait for a checkpoint?
 //!
-//! Fills a journal without making checkpoints, then writes durably, one write at a time, while nothing else
-//! happens; then starts the persister anew so that it makes one of all of it at once, and writes durably for as
-//! long as that takes.
+//! Fills a journal without making checkpoints, then writes durably, one write at a time, while
+//! nothing else happens; then starts the persister anew so that it makes one of all of it at once,
+//! and writes durably for as long as that takes.
 //!
 //! ```sh
 //! CAIRN_KEYS=300000 cargo bench -p cairn-tests --bench checkpoint_latency

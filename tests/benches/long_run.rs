@@ -1,9 +1,10 @@
 //! Does a persister keep up, and does it stay as small and as fast as it began?
 //!
-//! Drives `doozer-lite` as hard as this machine can, with a persister following and making checkpoints, and
-//! prints a row for every tenth of the way: rates, lag, memory, checkpoints, and the processor time that each of the three takes for a
-//! change (they share the machine: together they are what bounds the rate). After some of them
-//! it kills the persister and times its return: at different lengths of history.
+//! Drives `doozer-lite` as hard as this machine can, with a persister following and making
+//! checkpoints, and prints a row for every tenth of the way: rates, lag, memory, checkpoints, and
+//! the processor time that each of the three takes for a change (they share the machine: together
+//! they are what bounds the rate). After some of them it kills the persister and times its return:
+//! at different lengths of history.
 //!
 //! ```sh
 //! CAIRN_CHANGES=10000000 CAIRN_KEYS=1000000 cargo bench -p cairn-tests --bench long_run
@@ -77,7 +78,8 @@ async fn run() -> Result<()> {
     let journal = scratch.path().join("journal");
     let lite = Lite::start_with(&["--hist", "1000000"])?;
     let client = lite.client().await?;
-    // All of history stays, so that a restart that reads it would show. (Up to 256 MiB of it are verified.)
+    // All of history stays, so that a restart that reads it would show. (Up to 256 MiB of it are
+    // verified.)
     let args = ["--mirror", mirror.as_str(), "--retain", "all"];
     let mut process = persister(1, &lite.uri, &journal, &args)?;
     attached(&client, 1).await?;

@@ -1,11 +1,12 @@
 //! Does a restore write as fast as the cluster takes it?
 //!
-//! The plain client and a restore make the same requests of a fresh `doozer-lite` each, with the same
-//! number of keys in flight: a SET for each key, of the same path, size and condition, and a NOP for
-//! each revision between two keys. The plain client throws the answers away. The restore sends in the
-//! order of revisions, compares every answer with the revision that was meant, and looks once a second
-//! whether it is still its turn; that is what the ratio is about. What it does besides, reading the
-//! journal and comparing the whole cluster with it afterwards, is in the last column.
+//! The plain client and a restore make the same requests of a fresh `doozer-lite` each, with the
+//! same number of keys in flight: a SET for each key, of the same path, size and condition, and a
+//! NOP for each revision between two keys. The plain client throws the answers away. The restore
+//! sends in the order of revisions, compares every answer with the revision that was meant, and
+//! looks once a second whether it is still its turn; that is what the ratio is about. What it does
+//! besides, reading the journal and comparing the whole cluster with it afterwards, is in the last
+//! column.
 //!
 //! Of NOPs both have more in flight than of keys, as many as a restore has: they are all alike.
 //!
@@ -31,7 +32,8 @@ use tokio::time::timeout;
 /// Bytes in a value.
 const VALUE: usize = 100;
 
-/// How often each is measured, in turns; the best counts, since the machine has other things to do as well.
+/// How often each is measured, in turns; the best counts, since the machine has other things to do
+/// as well.
 const ROUNDS: usize = 5;
 
 /// How many requests a restore has in flight where there are NOPs among them.

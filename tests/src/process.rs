@@ -90,7 +90,8 @@ impl Process {
         self.ends_with(0).map(drop)
     }
 
-    /// Waits for its end, which must be with this exit status. Everything that it wrote to standard error.
+    /// Waits for its end, which must be with this exit status. Everything that it wrote to standard
+    /// error.
     pub fn ends_with(&mut self, code: i32) -> Result<String> {
         let (status, log) = (self.wait()?, self.log());
         ensure!(

@@ -1,7 +1,8 @@
-//! A node in front of another: the same cluster under a second address, which can stop taking writes.
+//! A node in front of another: the same cluster under a second address, which can stop taking
+//! writes.
 //!
-//! Whoever talks to it cannot tell it from a node of the cluster that has lost its membership: what is
-//! read is answered, and every write is refused.
+//! Whoever talks to it cannot tell it from a node of the cluster that has lost its membership: what
+//! is read is answered, and every write is refused.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -53,8 +53,8 @@ pub async fn durable(client: &Client, id: u32, revision: Revision) -> Result<()>
     .await
 }
 
-/// Waits until the per-path mirror of persister `id` is the image of `live`: an entry for every key,
-/// with its revision, and no other.
+/// Waits until the per-path mirror of persister `id` is the image of `live`: an entry for every
+/// key, with its revision, and no other.
 pub async fn mirrored(client: &Client, id: u32, live: &Tree) -> Result<()> {
     let expected: BTreeMap<_, _> = live
         .iter()

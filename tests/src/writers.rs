@@ -80,7 +80,8 @@ impl<T: Send + 'static> Writers<T> {
         self.writing.over.store(true, Ordering::Relaxed);
     }
 
-    /// Tells them to end, and waits for it. What each of them returned, in the order of their start.
+    /// Tells them to end, and waits for it. What each of them returned, in the order of their
+    /// start.
     pub async fn end(self) -> Result<Vec<T>> {
         self.stop();
         let mut returned = Vec::new();

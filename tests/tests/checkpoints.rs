@@ -1,8 +1,8 @@
-//! Checkpoints and retention beside a running persister: killed in the middle of either, with nearly
-//! nothing kept of history, and with a mirror that has missed what went.
+//! Checkpoints and retention beside a running persister: killed in the middle of either, with
+//! nearly nothing kept of history, and with a mirror that has missed what went.
 //!
-//! What must hold: the journal's state is the cluster's, the mirror is its image, and a lost cluster comes
-//! back from a checkpoint and what followed it, with its revisions.
+//! What must hold: the journal's state is the cluster's, the mirror is its image, and a lost
+//! cluster comes back from a checkpoint and what followed it, with its revisions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,8 +78,8 @@ fn newest_checkpoint(journal: &Path) -> Result<Option<i64>> {
     Ok(found.usable.first().map(|newest| newest.revision().0))
 }
 
-/// Writes on until a checkpoint covers all that there is now: one is due only after as much was journaled
-/// as the one before has.
+/// Writes on until a checkpoint covers all that there is now: one is due only after as much was
+/// journaled as the one before has.
 async fn covered(client: &Client, journal: &Path, process: &Process) -> Result<()> {
     let goal = client.rev().await?.0;
     eventually("a checkpoint", || async {
@@ -305,7 +305,8 @@ async fn a_mirror_that_missed_what_was_retired_ends_right() -> Result<()> {
         .with_context(|| process.log())?;
     process.end_in_order()?;
 
-    // And once more with the place of the mirror certainly among what has gone: nothing of it is left.
+    // And once more with the place of the mirror certainly among what has gone: nothing of it is
+    // left.
     client.del("/gone/none", Revision::ANY).await?;
     let stale = format!(
         "1 {} 1",

@@ -82,7 +82,8 @@ async fn a_second_persister_with_the_same_id_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// Somebody wrote a watermark by hand: the persister said that another one, namely itself, had taken its id, and ended.
+/// Somebody wrote a watermark by hand: the persister said that another one, namely itself, had
+/// taken its id, and ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watermark_that_somebody_else_wrote_is_put_right() -> Result<()> {
     let scratch = tempfile::tempdir()?;

@@ -35,8 +35,8 @@ fn persister_of_both(nodes: [&Proxy; 2], journal: &std::path::Path) -> Result<Pr
     Process::start("persister", ["--id", "1", "-a", &uri, "-j", journal])
 }
 
-/// The story: every session began with the first address in the list, which let the persister in, and then
-/// refused its writes; the second one was never tried.
+/// The story: every session began with the first address in the list, which let the persister in,
+/// and then refused its writes; the second one was never tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_takes_no_writes_is_left_for_another_without_loss_or_duplicates() -> Result<()>
 {

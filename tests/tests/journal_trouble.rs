@@ -124,7 +124,8 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
     let lost = expected.remove(before.len() / 2);
     ensure!(kept == expected, "more than revision {} is gone", lost.0);
 
-    // By the persister, with the cluster alive: even the lost one comes back, from the cluster's history.
+    // By the persister, with the cluster alive: even the lost one comes back, from the cluster's
+    // history.
     let client = lite.client().await?;
     let mut process = persister(1, &lite.uri, &journal, &["-f"])?;
     goes_on(&process, &client, "/after").await?;
@@ -148,8 +149,9 @@ async fn a_flipped_bit_is_reported_and_repaired_without_losing_anything_else() -
     Ok(())
 }
 
-/// The disk lost what it had synced, and while no mirror of paths was kept, other records took the place of what it had
-/// been told last: it went on behind that place, and who waited for a path in between waited for ever.
+/// The disk lost what it had synced, and while no mirror of paths was kept, other records took the
+/// place of what it had been told last: it went on behind that place, and who waited for a path in
+/// between waited for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_mirror_is_told_of_what_took_the_place_of_a_lost_end() -> Result<()> {
     let scratch = tempfile::tempdir()?;
@@ -177,7 +179,8 @@ async fn the_mirror_is_told_of_what_took_the_place_of_a_lost_end() -> Result<()>
     .await?;
     process.kill()?;
 
-    // The newest three records that the mirror was told of, and all behind them, are gone; so is the history.
+    // The newest three records that the mirror was told of, and all behind them, are gone; so is
+    // the history.
     let mut records = records(&journal)?;
     records.retain(|record| record.sequence.0 > sequence - 3);
     let first = &records[0].location;
@@ -205,7 +208,8 @@ async fn the_mirror_is_told_of_what_took_the_place_of_a_lost_end() -> Result<()>
     Ok(())
 }
 
-/// Two persisters, the cluster and the disk of one of them gone bad: what is lost there is still on the other's.
+/// Two persisters, the cluster and the disk of one of them gone bad: what is lost there is still on
+/// the other's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_journal_lost_is_fetched_from_another() -> Result<()> {
     let scratch = tempfile::tempdir()?;

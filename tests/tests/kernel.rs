@@ -89,7 +89,8 @@ fn run(dir: &Path, fault: &str, ready: bool) -> Vec<String> {
 #[test]
 fn what_the_kernel_refuses_is_never_acknowledged() {
     let mut counts = (0, 0, 0);
-    // The last one is no failure: the disk cannot be written to past the cache, so that is not done.
+    // The last one is no failure: the disk cannot be written to past the cache, so that is not
+    // done.
     let mut faults = Vec::new();
     for error in ["EIO", "ENOSPC"] {
         for when in [1, 2, 3, 5, 8, 13, 21, 34, 55] {

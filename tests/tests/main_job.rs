@@ -180,8 +180,8 @@ async fn real_files_survive_the_death_of_everything() -> Result<()> {
         found.len()
     );
 
-    // The other two know the lineage. What they may hold beyond the restored journal's end was never
-    // acknowledged, and we say that it may go. All three then confirm the same write.
+    // The other two know the lineage. What they may hold beyond the restored journal's end was
+    // never acknowledged, and we say that it may go. All three then confirm the same write.
     let mut others = Vec::new();
     for id in [2, 3] {
         others.push(persister(id, &fresh.uri, &journal(id), &["--accept-loss"])?);

@@ -1,5 +1,5 @@
-//! The operator's reference is complete: every flag, exit status and metric of the persister has its
-//! row in `docs/operations.md`, and no row speaks of what is not there.
+//! The operator's reference is complete: every flag, exit status and metric of the persister has
+//! its row in `docs/operations.md`, and no row speaks of what is not there.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

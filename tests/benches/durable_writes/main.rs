@@ -28,7 +28,8 @@ const IN_FLIGHT: [usize; 4] = [1, 8, 64, 256];
 /// Bytes in a value.
 const VALUE: usize = 100;
 
-/// How many writes stand behind a row with one in flight; with more it is up to fifty times as many.
+/// How many writes stand behind a row with one in flight; with more it is up to fifty times as
+/// many.
 const WRITES: usize = 2_000;
 
 fn main() -> Result<()> {

@@ -170,7 +170,8 @@ fn what_would_hide_an_arrow_is_an_error() {
     assert!(undeclared.contains("no module declares it"), "{undeclared}");
 }
 
-/// One back-import in each crate of ours, in memory: plain, through a re-export, by `super::super::`.
+/// One back-import in each crate of ours, in memory: plain, through a re-export, by
+/// `super::super::`.
 #[test]
 fn a_back_import_added_to_our_crates_is_found() {
     let mut tried = [0; 3];

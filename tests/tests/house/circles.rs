@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// From whom to whom, and what shows it.
 pub(crate) type Graph = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
-/// As many circles as must be cut: a shortest one; then, with its weakest arrow taken away, the next.
+/// As many circles as must be cut: a shortest one; then, with its weakest arrow taken away, the
+/// next.
 pub(crate) fn circles(graph: &Graph) -> Vec<String> {
     let mut graph = graph.clone();
     let mut found = Vec::new();

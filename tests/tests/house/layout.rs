@@ -20,18 +20,7 @@ const TABLES: &[&str] = &[];
 const COLUMNS_MAX: usize = 100;
 
 /// Files that have not been put in order yet.
-const UNFINISHED: &[&str] = &[
-    "client/",
-    "etcd-snapshot/",
-    "journal/",
-    "lite/",
-    "persister/",
-    "playground/",
-    "protocol/",
-    "sync-client/",
-    "tests/",
-    "tools/",
-];
+const UNFINISHED: &[&str] = &["journal/", "persister/", "playground/"];
 
 /// All Rust files of these folders of every crate: the path within the workspace, and the text.
 fn files(folders: &[&str]) -> Vec<(String, String)> {
@@ -107,11 +96,11 @@ fn lines_have_at_most_a_hundred_columns() {
     none(&findings);
 }
 
-/// Lines that are too wide, without those in which a literal stands there.
+/// Lines that are too wide, without those in which a text stands there.
 fn wide_lines(text: &str) -> Vec<usize> {
     let mut wide: Vec<usize> = (1..)
         .zip(text.lines())
-        .filter(|(_, line)| line.chars().count() > COLUMNS_MAX)
+        .filter(|(_, line)| line.chars().count() > COLUMNS_MAX && !is_table_row(line))
         .map(|(number, _)| number)
         .collect();
     if !wide.is_empty() {
@@ -126,7 +115,13 @@ fn wide_lines(text: &str) -> Vec<usize> {
     wide
 }
 
-/// The first and the last line of literals that go beyond the last column, or over several lines.
+/// A row of a table in a comment cannot be broken.
+fn is_table_row(line: &str) -> bool {
+    let text = line.trim_start().trim_start_matches(['/', '!', ' ']);
+    text.starts_with('|') && line.ends_with('|')
+}
+
+/// The first and the last line of texts that go beyond the last column, or over several lines.
 fn literals(tokens: TokenStream, spans: &mut Vec<(usize, usize)>) {
     for token in tokens {
         match token {
@@ -134,7 +129,8 @@ fn literals(tokens: TokenStream, spans: &mut Vec<(usize, usize)>) {
             TokenTree::Group(group) => literals(group.stream(), spans),
             TokenTree::Literal(literal) => {
                 let (start, end) = (literal.span().start(), literal.span().end());
-                if end.line > start.line || end.column > COLUMNS_MAX {
+                let is_text = literal.to_string().contains('"');
+                if is_text && (end.line > start.line || end.column > COLUMNS_MAX) {
                     spans.push((start.line, end.line));
                 }
             }

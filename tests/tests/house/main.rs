@@ -2,19 +2,20 @@
 //!
 //! # Arrows
 //!
-//! A file that uses what another one defines has an arrow to it. In every folder of a crate's `src/`
-//! the arrows between its files and its folders must not form a circle; so none is there between any
-//! two modules, and every crate can be read in one order. `mod` declarations are no arrows. A folder's
-//! `mod.rs` is one of the folder's files: a child may use it, or it may use the child, not both.
+//! A file that uses what another one defines has an arrow to it. In every folder of a crate's
+//! `src/` the arrows between its files and its folders must not form a circle; so none is there
+//! between any two modules, and every crate can be read in one order. `mod` declarations are no
+//! arrows. A folder's `mod.rs` is one of the folder's files: a child may use it, or it may use the
+//! child, not both.
 //!
-//! Inside a crate a path names the module that defines a thing. A path that goes through a `pub use`
-//! (of `lib.rs`, of a `mod.rs`, of anything) is an error, since an arrow could hide behind it; so is a
-//! glob import of a module. Code under `#[cfg(test)]` may use anything of its crate.
+//! Inside a crate a path names the module that defines a thing. A path that goes through a `pub
+//! use` (of `lib.rs`, of a `mod.rs`, of anything) is an error, since an arrow could hide behind it;
+//! so is a glob import of a module. Code under `#[cfg(test)]` may use anything of its crate.
 //!
-//! What is read: every `use`, every path with at least two segments, and such paths in the tokens of
-//! macros and attributes, strings like `#[serde(with = "crate::x")]` included. What is not seen:
-//! methods (a call of one names no module), and names that a macro makes up. A path that resolves to
-//! nothing is an error too, so that the test cannot be wrong in silence.
+//! What is read: every `use`, every path with at least two segments, and such paths in the tokens
+//! of macros and attributes, strings like `#[serde(with = "crate::x")]` included. What is not seen:
+//! methods (a call of one names no module), and names that a macro makes up. A path that resolves
+//! to nothing is an error too, so that the test cannot be wrong in silence.
 //!
 //! `CAIRN_ARROWS=1` prints the order in which each crate can be read.
 

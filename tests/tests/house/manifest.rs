@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::sources::rust_files;
 
-/// What each crate may depend on among the others; nothing else. Tests and benches may use anything.
+/// What each crate may depend on among the others; nothing else. Tests and benches may use
+/// anything.
 const ARROWS: &[(&str, &[&str])] = &[
     ("cairn-protocol", &[]),
     ("cairn-journal", &[]),

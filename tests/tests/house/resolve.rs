@@ -60,8 +60,8 @@ impl Modules {
         }
     }
 
-    /// Follows a path that begins with a name of this module: an item, a child or an import, those in
-    /// functions too. A name that is not found is another crate's, or a generic parameter.
+    /// Follows a path that begins with a name of this module: an item, a child or an import, those
+    /// in functions too. A name that is not found is another crate's, or a generic parameter.
     fn bare(
         &self,
         from: Id,
@@ -74,7 +74,10 @@ impl Modules {
             .names
             .get(first)
             .map_or(&[][..], Vec::as_slice);
-        let is_own = |binding: &&Binding| matches!(binding, Binding::Use(i) | Binding::LocalUse(i) if Some(*i) == own_use);
+        let is_own = |binding: &&Binding| match binding {
+            Binding::Use(used) | Binding::LocalUse(used) => Some(*used) == own_use,
+            _ => false,
+        };
         let bindings: Vec<_> = bindings.iter().filter(|binding| !is_own(binding)).collect();
         let child = bindings
             .iter()

@@ -193,8 +193,8 @@ async fn a_cluster_with_keys_is_merged_into_only_if_that_is_asked_for() -> Resul
     Ok(())
 }
 
-/// The story: yesterday's state is wanted. The persisters, whose journals hold more, must neither follow
-/// in silence nor bring the newest state back by themselves.
+/// The story: yesterday's state is wanted. The persisters, whose journals hold more, must neither
+/// follow in silence nor bring the newest state back by themselves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_state_is_followed_only_by_who_is_told_to() -> Result<()> {
     let old = Old::new(300)?;
@@ -239,8 +239,9 @@ async fn an_older_state_is_followed_only_by_who_is_told_to() -> Result<()> {
     Ok(())
 }
 
-/// The story: a part was restored from a journal that had ended exactly there, and its persister went on
-/// as if the cluster had everything, so that its journal kept keys for ever that nobody could see.
+/// The story: a part was restored from a journal that had ended exactly there, and its persister
+/// went on as if the cluster had everything, so that its journal kept keys for ever that nobody
+/// could see.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_is_never_taken_for_the_whole() -> Result<()> {
     let old = Old::new(300)?;
@@ -317,7 +318,8 @@ async fn what_was_deleted_is_merged_back_into_the_living_cluster() -> Result<()>
     Ok(())
 }
 
-/// The story: the cluster lives, and what is merged into it is changed by others in the same moment.
+/// The story: the cluster lives, and what is merged into it is changed by others in the same
+/// moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_change_right_after_a_merge_has_written_it_is_listed() -> Result<()> {
     let old = Old::new(2000)?;
@@ -427,8 +429,8 @@ async fn what_cannot_be_is_found_before_the_first_write() -> Result<()> {
     Ok(())
 }
 
-/// The story: an operator restores an older state, and a persister that has `-r` in its unit file takes
-/// over, because it has more.
+/// The story: an operator restores an older state, and a persister that has `-r` in its unit file
+/// takes over, because it has more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_has_chosen_is_not_overruled() -> Result<()> {
     let old = Old::new(4000)?;

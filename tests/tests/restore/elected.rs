@@ -1,5 +1,5 @@
-//! Several persisters with `-r` on one empty cluster: the highest revision wins, whoever comes first and
-//! whoever dies.
+//! Several persisters with `-r` on one empty cluster: the highest revision wins, whoever comes
+//! first and whoever dies.
 
 use std::path::{Path, PathBuf};
 
@@ -225,9 +225,10 @@ async fn a_winner_that_never_comes_back_is_replaced_by_its_equal() -> Result<()>
         .await
 }
 
-/// The story: the best journal comes when another one has half applied the cluster. What is there is
-/// made right: values that changed later, keys that were deleted later, files that became directories.
-/// The other one was held up, and wakes up at once or when all is over: it must not write any more.
+/// The story: the best journal comes when another one has half applied the cluster. What is there
+/// is made right: values that changed later, keys that were deleted later, files that became
+/// directories. The other one was held up, and wakes up at once or when all is over: it must not
+/// write any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_better_journal_takes_over_midway() -> Result<()> {
     let mut random = seeded("taken over")?;
@@ -279,8 +280,8 @@ async fn a_better_journal_takes_over_midway() -> Result<()> {
     Ok(())
 }
 
-/// The story: one journal has half applied the cluster, a better one takes over and dies before it has put
-/// that right, and so does a still better one. Whoever comes back completes it.
+/// The story: one journal has half applied the cluster, a better one takes over and dies before it
+/// has put that right, and so does a still better one. Whoever comes back completes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_took_over_is_killed_and_comes_back() -> Result<()> {
     let mut random = seeded("killed after taking over")?;

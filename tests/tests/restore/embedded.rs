@@ -1,5 +1,5 @@
-//! The state is loaded into the embedded node at once: the same as a restore over the protocol gives,
-//! however high the revisions are.
+//! The state is loaded into the embedded node at once: the same as a restore over the protocol
+//! gives, however high the revisions are.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Restores: of every revision, killed at any point, several at once, and as an operator asks for them.
+//! Restores: of every revision, killed at any point, several at once, and as an operator asks for
+//! them.
 
 mod command;
 mod elected;

@@ -1,9 +1,10 @@
 //! Merges of any state into any cluster, also interrupted anywhere, against the plainest model.
 //!
-//! The model: a key of the state has its value afterwards; one that had it before was not written, and one
-//! that was written is newer than every revision of the old cluster. Every other key is as it was. If
-//! that is impossible, since a file would have to be a directory, nothing was written at all. After an
-//! interruption each key is as before or as it should be, and another merge completes the work.
+//! The model: a key of the state has its value afterwards; one that had it before was not written,
+//! and one that was written is newer than every revision of the old cluster. Every other key is as
+//! it was. If that is impossible, since a file would have to be a directory, nothing was written at
+//! all. After an interruption each key is as before or as it should be, and another merge completes
+//! the work.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,8 +52,8 @@ impl Drop for Node {
     }
 }
 
-/// Writes keys of which some are the state's, with its value or another one, and some are not. Paths that
-/// cannot be beside those that are there are refused by the node, and left out.
+/// Writes keys of which some are the state's, with its value or another one, and some are not.
+/// Paths that cannot be beside those that are there are refused by the node, and left out.
 async fn fill(random: &mut fastrand::Rng, client: &Client, state: &Tree) -> Result<()> {
     // Those beside which the whole state can be, more often than not.
     let clashes = random.u8(..4) == 0;

@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::history::{History, OLD};
 
-/// The story: somebody restored another state, `persister restore` waited for it, and ended with "no
-/// connection" when a node was started anew.
+/// The story: somebody restored another state, `persister restore` waited for it, and ended with
+/// "no connection" when a node was started anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_outlives_a_lost_connection() -> Result<()> {
     let scratch = tempfile::tempdir()?;

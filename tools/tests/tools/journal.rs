@@ -360,7 +360,11 @@ fn any_text() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     // Each case starts two processes and syncs a journal.
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn whatever_is_written_is_dumped_again(text in any_text()) {

@@ -48,10 +48,10 @@ mod cluster {
 
 mod regular {
     use cairn_client as client;
-    include!("drop_in/suite.rs");
+    include!("suite.rs");
 }
 
 mod sync {
     use cairn_sync_client as client;
-    include!("drop_in/suite.rs");
+    include!("suite.rs");
 }
