@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::drill::Shape;
+use crate::drill::options::Shape;
 
 /// Break clusters on purpose, and see that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
@@ -47,8 +47,8 @@ pub enum Drill {
     List,
     /// Run one
     ///
-    /// Exit status: 0 passed; 1 failed: something acknowledged is missing, or something is there that
-    /// nobody wrote; 2 it could not be run; 130 interrupted.
+    /// Exit status: 0 passed; 1 failed: something acknowledged is missing, or something is there
+    /// that nobody wrote; 2 it could not be run; 130 interrupted.
     Run(Run),
 }
 
@@ -66,7 +66,10 @@ pub struct Run {
     pub name: Name,
 
     /// How often everything is lost
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long, value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub rounds: u32,
 
     /// What it runs on
@@ -74,11 +77,17 @@ pub struct Run {
     pub shape: Shape,
 
     /// How many clients write
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(
+        long, value_name = "N", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=64)
+    )]
     pub writers: u32,
 
     /// How many keys each of them has
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long, value_name = "N", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     pub keys: u32,
 
     /// Make the same random choices as a run that printed this [default: others every time]
@@ -94,8 +103,8 @@ pub struct Run {
 
     /// Run in this new or empty directory, and leave journals and logs there
     ///
-    /// By default everything is below $XDG_CACHE_HOME or ~/.cache, and removed at the end; or by the next
-    /// run, if this one is killed.
+    /// By default everything is below $XDG_CACHE_HOME or ~/.cache, and removed at the end; or by
+    /// the next run, if this one is killed.
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 
@@ -107,12 +116,16 @@ pub struct Run {
 /// How to probe a cluster.
 #[derive(Debug, Args)]
 pub struct Probe {
-    /// The cluster; with &persist=1,2&require=2 for the disks that a write waits for [default: persister 1]
+    /// The cluster; with &persist=1,2&require=2 for the disks that a write waits for [default:
+    /// persister 1]
     #[arg(value_name = "URI", env = "DOOZER_URI", hide_env_values = true)]
     pub uri: String,
 
     /// The pause between writes
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = humantime::parse_duration)]
+    #[arg(
+        long, value_name = "TIME", default_value = "100ms",
+        value_parser = humantime::parse_duration
+    )]
     pub every: Duration,
 
     /// Stop after this time [default: at Ctrl-C]
@@ -120,7 +133,10 @@ pub struct Probe {
     pub r#for: Option<Duration>,
 
     /// How long one write or read may take
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(
+        long, value_name = "TIME", default_value = "5s",
+        value_parser = humantime::parse_duration
+    )]
     pub timeout: Duration,
 
     /// Write below this key, which is deleted at the end [default: /probe-RANDOM]

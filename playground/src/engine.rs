@@ -8,7 +8,8 @@ use cairn_protocol::keys;
 use cairn_sync_client::{Client, Durability, Error};
 use futures::TryStreamExt as _;
 
-use crate::ledger::{Found, Outcome};
+use crate::ledger::outcome::Outcome;
+use crate::ledger::write::Found;
 
 /// What a client was told, and the words of its library where it is not good news.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! Machines that can be lost, made of real processes; clients that are told something; and a ledger that
-//! knows what they were told.
+//! Machines that can be lost, made of real processes; clients that are told something; and a ledger
+//! that knows what they were told.
 //!
 //! | module | |
 //! |---|---|
@@ -11,7 +11,8 @@
 //! | [`probe`] | what users of a cluster see, until stopped |
 //! | [`programs`], [`hidden`] | the programs of a world, all of them in this binary |
 //!
-//! `world` knows nothing of what its services do, `ledger` nothing of processes, and neither of drills.
+//! `world` knows nothing of what its services do, `ledger` nothing of processes, and neither of
+//! drills.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("cairn's world of processes needs Linux: pidfds and the parent-death signal");

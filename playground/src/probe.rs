@@ -1,4 +1,5 @@
-//! `cairn probe`: writes and reads through a cluster until it is stopped, and says what its users see.
+//! `cairn probe`: writes and reads through a cluster until it is stopped, and says what its users
+//! see.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +9,9 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
-use crate::ledger::{Class, Latency, Ledger, Outage, Outcome, latency, outages};
+use crate::ledger::book::Ledger;
+use crate::ledger::outcome::{Class, Outcome};
+use crate::ledger::times::{Latency, Outage, latency, outages};
 
 /// The number of the only writer.
 const WRITER: u32 = 1;

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::hidden::{LIAR, NODE, PERSISTER};
-use crate::world::services::Program;
+use crate::hidden::liar::LIAR;
+use crate::hidden::node::NODE;
+use crate::hidden::persister::PERSISTER;
+use crate::world::services::program::Program;
 use crate::writers::CLIENT;
 
 /// The programs of a world. By default all of them are this one.

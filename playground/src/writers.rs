@@ -1,9 +1,9 @@
-//! Writers: each is a client process that is told what to write, and a task here that notes in the ledger
-//! what the client was told.
+//! Writers: each is a client process that is told what to write, and a task here that notes in the
+//! ledger what the client was told.
 //!
-//! A write stands in the ledger before its order is in the pipe, and a client's word counts when it has
-//! come out of the other pipe. So a client may be killed at any moment, and the ledger claims nothing that
-//! nobody was told.
+//! A write stands in the ledger before its order is in the pipe, and a client's word counts when it
+//! has come out of the other pipe. So a client may be killed at any moment, and the ledger claims
+//! nothing that nobody was told.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +16,19 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::ledger::{Ledger, Outcome};
-use crate::world::services::{Look, Place, Program, Service};
-use crate::world::{Launch, Port, Process, Result};
+use crate::ledger::book::Ledger;
+use crate::ledger::outcome::Outcome;
+use crate::world::error::Result;
+use crate::world::ports::Port;
+use crate::world::process::{Launch, Process};
+use crate::world::services::program::Program;
+use crate::world::services::service::{Look, Place, Service};
 
 /// The hidden subcommand of a client process: `cairn __client URI`.
 pub const CLIENT: &str = "__client";
 
-/// The pause after a write that was not done: the cluster is away, and need not be asked more often.
+/// The pause after a write that was not done: the cluster is away, and need not be asked more
+/// often.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest answer of a client.
@@ -105,8 +110,8 @@ impl Service for Client {
         let orders = pipe::Sender::from_owned_fd(orders.into());
         let answers = pipe::Receiver::from_owned_fd(answers.into());
         if let (Ok(orders), Ok(answers)) = (orders, answers) {
-            // Full only if a client was started several times while its writer looked elsewhere; the
-            // writer notices that it gets no answers.
+            // Full only if a client was started several times while its writer looked elsewhere;
+            // the writer notices that it gets no answers.
             let _ = self.pipes.try_send((orders, answers));
         }
     }

@@ -5,12 +5,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Options, Shape};
+use crate::drill::options::{Options, Shape};
 use crate::engine::Engine;
-use crate::ledger::{Found, Revisions};
+use crate::ledger::audit::Revisions;
+use crate::ledger::write::Found;
 use crate::programs::Programs;
-use crate::world::services::{Cluster, Lite, Persister, Program, Service};
-use crate::world::{self, Command, Launch, Machine, Port, RunDirectory, World};
+use crate::world::decide::Command;
+use crate::world::directory::{RunDirectory, default_parent};
+use crate::world::machine::Machine;
+use crate::world::ports::Port;
+use crate::world::process::{Launch, log_tail};
+use crate::world::services::node::Lite;
+use crate::world::services::persister::{Cluster, Persister};
+use crate::world::services::program::Program;
+use crate::world::services::service::{Place, Service};
+use crate::world::{self, World};
 use crate::writers::{Client, Keys, Shared, Writer};
 
 /// How long an audit waits for a cluster that is just back.
@@ -34,7 +43,7 @@ impl Machines {
     pub(super) fn new(options: &Options, programs: &Programs, ledger: &Shared) -> Result<Self> {
         let directory = match &options.keep {
             Some(path) => RunDirectory::keep(path)?,
-            None => RunDirectory::create(&world::default_parent())?,
+            None => RunDirectory::create(&default_parent())?,
         };
         let world = World::new(programs.guard.clone(), directory);
         let port = world.port()?;
@@ -131,7 +140,8 @@ impl Machines {
         Ok(())
     }
 
-    /// The power goes: every process dies at the same moment. With a liar, so does every honest disk.
+    /// The power goes: every process dies at the same moment. With a liar, so does every honest
+    /// disk.
     pub(super) async fn cut_power(&self, liar: bool) -> Result<()> {
         let all: Vec<_> = self.servers().chain(&self.clients).cloned().collect();
         World::cut_power(&all).await?;
@@ -152,8 +162,8 @@ impl Machines {
         read.await.context("the cluster is back and cannot be read")
     }
 
-    /// Restored in one process, every key keeps its revision; so it does where the restore says so, and
-    /// that is not asked here.
+    /// Restored in one process, every key keeps its revision; so it does where the restore says so,
+    /// and that is not asked here.
     pub(super) fn revisions(&self) -> Revisions {
         if self.nodes.is_empty() {
             Revisions::Kept
@@ -169,10 +179,7 @@ impl Machines {
         );
         let mut all = self.servers().chain(&self.clients);
         if let Some(down) = all.find(|machine| !machine.is_up()) {
-            let log = down
-                .about()
-                .first()
-                .map(|about| world::log_tail(&about.log));
+            let log = down.about().first().map(|about| log_tail(&about.log));
             let log = log.unwrap_or_default();
             anyhow::bail!(
                 "{} ended by itself; the end of its log:\n{log}",
@@ -214,7 +221,7 @@ impl Service for Liar {
         "liar"
     }
 
-    fn launch(&self, place: &world::services::Place) -> world::Result<Launch> {
+    fn launch(&self, place: &Place) -> world::error::Result<Launch> {
         let uri = Cluster::Nodes(vec![self.port.clone()]).uri();
         let launch = Launch::new(self.name(), &self.program.path, &place.log);
         Ok(launch
@@ -222,7 +229,7 @@ impl Service for Liar {
             .args([uri, self.id.to_string()]))
     }
 
-    fn is_ready(&self) -> world::services::Look<'_> {
+    fn is_ready(&self) -> world::services::service::Look<'_> {
         Box::pin(async { true })
     }
 

@@ -1,13 +1,15 @@
-//! `power-cut`: under load, every process dies at a random moment; disks stay. Everything is started again,
-//! and whatever was acknowledged must be there.
+//! `power-cut`: under load, every process dies at a random moment; disks stay. Everything is
+//! started again, and whatever was acknowledged must be there.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::cluster::Machines;
-use super::{Options, Report};
-use crate::ledger::{Audit, Class};
+use crate::drill::cluster::Machines;
+use crate::drill::options::Options;
+use crate::drill::report::Report;
+use crate::ledger::audit::Audit;
+use crate::ledger::outcome::Class;
 use crate::programs::Programs;
 use crate::writers::Shared;
 

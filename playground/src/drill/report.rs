@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Options, Shape};
-use crate::ledger::{Audit, Class, Latency, Ledger, Outage, Tally, latency, outages};
+use crate::drill::options::{Options, Shape};
+use crate::ledger::audit::{Audit, Tally};
+use crate::ledger::book::Ledger;
+use crate::ledger::outcome::Class;
+use crate::ledger::times::{Latency, Outage, latency, outages};
 use crate::world::World;
 
 /// What a drill has shown.

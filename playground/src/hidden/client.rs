@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 
 use crate::engine::Engine;
-use crate::ledger::Outcome;
+use crate::ledger::outcome::Outcome;
 use crate::writers::{Order, Told};
 
 /// How long a write may wait for its cluster, and then for the disks.

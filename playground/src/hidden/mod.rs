@@ -1,10 +1,10 @@
-//! What `cairn` is when it starts itself: the programs of a world, in one binary, so that a drill needs
-//! nothing else and never runs a program of another version.
+//! What `cairn` is when it starts itself: the programs of a world, in one binary, so that a drill
+//! needs nothing else and never runs a program of another version.
 
 mod client;
-mod liar;
-mod node;
-mod persister;
+pub(crate) mod liar;
+pub(crate) mod node;
+pub(crate) mod persister;
 
 pub use client::client;
 pub use liar::{LIAR, liar};

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Class, Found, Key, Outcome, Write, print};
+use crate::ledger::outcome::{Class, Outcome};
+use crate::ledger::write::{Found, Key, Write, print};
 
 /// How many faults are told one by one; the others are counted.
 const TOLD: usize = 20;
@@ -167,7 +168,8 @@ fn judge(audit: &mut Audit, path: &str, key: &Key, found: &Found, revisions: Rev
         let says = format!("acknowledged at revision {revision}, and there at revision {at}");
         audit.fault(path, FaultKind::Moved, says);
     }
-    // A key that was rolled back shows an older write; one that shows none of them shows nothing at all.
+    // A key that was rolled back shows an older write; one that shows none of them shows nothing at
+    // all.
     let older = || {
         key.writes[..from]
             .iter()
@@ -314,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_forged_acknowledgement_is_caught() -> Result<(), Refusal> {
-        // The ledger says that a write was acknowledged which never was: as if a persister had lied.
+        // The ledger says that a write was acknowledged which never was: as if a persister had
+        // lied.
         let mut honest = Ledger::default();
         let mut at = Found::new();
         for n in 0..50 {

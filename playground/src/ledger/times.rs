@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Class;
+use crate::ledger::outcome::Class;
 
 /// A write that has ended: a point of a plot.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,8 @@ pub struct Latency {
 pub struct Outage {
     /// Whose.
     pub writer: u32,
-    /// The longest time without an acknowledged write, in seconds: from the writer's first end on, until
-    /// the last moment that is looked at.
+    /// The longest time without an acknowledged write, in seconds: from the writer's first end on,
+    /// until the last moment that is looked at.
     pub longest_s: f64,
     /// The longest that it waited for one write, in seconds.
     pub longest_wait_s: f64,

@@ -1,14 +1,15 @@
-//! A directory of one run: private, locked while the run lives, and removed by the next run if it could
-//! not be by its own.
+//! A directory of one run: private, locked while the run lives, and removed by the next run if it
+//! could not be by its own.
 //!
-//! Nothing is deleted but directories of this module's making, below a parent that is this user's alone.
+//! Nothing is deleted but directories of this module's making, below a parent that is this user's
+//! alone.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::error::{Error, Result};
+use crate::world::error::{Error, Result};
 
 /// The file whose lock says that a run lives; it holds the id of its process.
 const LOCK: &str = "cairn.lock";
@@ -31,7 +32,8 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// A new one below `parent`, which is created if need be. Runs that left theirs behind are swept.
+    /// A new one below `parent`, which is created if need be. Runs that left theirs behind are
+    /// swept.
     ///
     /// # Errors
     /// If `parent` is not this user's alone, or the system refuses.
@@ -176,7 +178,8 @@ fn lock(directory: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Removes the directories of runs that no longer live. Best effort: what stays is for the next one.
+/// Removes the directories of runs that no longer live. Best effort: what stays is for the next
+/// one.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::machine::Command;
+use crate::world::decide::Command;
 
 /// The result of a step.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

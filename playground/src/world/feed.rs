@@ -1,4 +1,5 @@
-//! What happened in a world: the newest events, numbered, for people who look later or as it happens.
+//! What happened in a world: the newest events, numbered, for people who look later or as it
+//! happens.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-use super::machine::Send;
+use crate::world::decide::Send;
 
 /// How many events are remembered: some hours of a person's clicks, some minutes of a drill.
 const REMEMBERED: usize = 1_000;
@@ -110,7 +111,8 @@ impl Feed {
             newest.pop_front();
         }
         newest.push_back(event.clone());
-        // Told under the lock, so that listeners hear in the order of the numbers. Nobody may listen.
+        // Told under the lock, so that listeners hear in the order of the numbers. Nobody may
+        // listen.
         let _ = self.0.listeners.send(event);
     }
 

@@ -1,9 +1,9 @@
 //! What stands between this program and each of its children, so that none outlives it.
 //!
-//! Every child is started as `cairn __guard PARENT PROGRAM ARGS...`. The guard asks the kernel to kill it
-//! when its parent dies, makes sure that the parent has not died before that, and then becomes the
-//! program: the request survives the `exec`. It is lost where the program is setuid or has file
-//! capabilities, and it does not reach what the program starts in turn.
+//! Every child is started as `cairn __guard PARENT PROGRAM ARGS...`. The guard asks the kernel to
+//! kill it when its parent dies, makes sure that the parent has not died before that, and then
+//! becomes the program: the request survives the `exec`. It is lost where the program is setuid or
+//! has file capabilities, and it does not reach what the program starts in turn.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -28,7 +28,8 @@ pub fn run(mut args: impl Iterator<Item = OsString>) -> String {
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         return format!("cannot ask to die with the parent: {error}");
     }
-    // A parent that died before the request is not told to us by the kernel: we are another's child then.
+    // A parent that died before the request is not told to us by the kernel: we are another's child
+    // then.
     if getppid().map(|pid| pid.as_raw_nonzero().get()) != Some(parent) {
         return "the parent died before the start".to_owned();
     }

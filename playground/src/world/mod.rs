@@ -2,21 +2,23 @@
 //!
 //! What holds, and how the tests try to break it:
 //!
-//! 1. **No child outlives the program**, however it ends. Each is started behind a guard ([`guard`]), by the
-//!    one thread that never ends. *Tried:* the program is killed by SIGKILL at random moments, also while
-//!    it starts and ends children; children are started by threads that end at once.
-//! 2. **A signal reaches its process or nobody.** Signals go through a pidfd. *Tried:* commands race with
-//!    processes that end by themselves.
-//! 3. **A machine does one thing at a time.** A second command is refused at once, with what is being done.
-//!    *Tried:* two commands together; a command whose future is dropped half-way.
-//! 4. **Every step ends**, in success or in a sentence with the end of the log. *Tried:* a program that
-//!    ignores SIGTERM, that never becomes ready, that ends at once, that does not exist; a taken port; no
-//!    more file descriptors.
-//! 5. **What is believed is looked up**, from the kernel, when a command is decided. *Tried:* processes
-//!    killed and halted behind the world's back.
-//! 6. **Two worlds share nothing:** no directory, no port. *Tried:* two in one directory; many at once.
-//! 7. **Nothing is deleted but what a world has made.** *Tried:* strange files, links and living runs
-//!    beside dead ones.
+//! 1. **No child outlives the program**, however it ends. Each is started behind a guard
+//!    ([`guard`]), by the one thread that never ends. *Tried:* the program is killed by SIGKILL at
+//!    random moments, also while it starts and ends children; children are started by threads that
+//!    end at once.
+//! 2. **A signal reaches its process or nobody.** Signals go through a pidfd. *Tried:* commands
+//!    race with processes that end by themselves.
+//! 3. **A machine does one thing at a time.** A second command is refused at once, with what is
+//!    being done. *Tried:* two commands together; a command whose future is dropped half-way.
+//! 4. **Every step ends**, in success or in a sentence with the end of the log. *Tried:* a program
+//!    that ignores SIGTERM, that never becomes ready, that ends at once, that does not exist; a
+//!    taken port; no more file descriptors.
+//! 5. **What is believed is looked up**, from the kernel, when a command is decided. *Tried:*
+//!    processes killed and halted behind the world's back.
+//! 6. **Two worlds share nothing:** no directory, no port. *Tried:* two in one directory; many at
+//!    once.
+//! 7. **Nothing is deleted but what a world has made.** *Tried:* strange files, links and living
+//!    runs beside dead ones.
 //! 8. **Everything is bounded:** the feed, the logs that errors repeat, every wait.
 //!
 //! ```text
@@ -26,16 +28,18 @@
 //!              └─ Process ── guard, pidfd, log            ◀── nursery: the thread that starts
 //! ```
 //!
-//! One service is one process. What it starts in turn dies with it only by SIGKILL of its process group.
+//! One service is one process. What it starts in turn dies with it only by SIGKILL of its process
+//! group.
 
-mod directory;
-mod error;
-mod feed;
+pub mod decide;
+pub(crate) mod directory;
+pub(crate) mod error;
+pub(crate) mod feed;
 pub mod guard;
 pub mod machine;
 mod nursery;
-mod ports;
-mod process;
+pub(crate) mod ports;
+pub(crate) mod process;
 pub mod services;
 
 use std::path::{Path, PathBuf};
@@ -43,13 +47,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::join_all;
 
+pub use decide::{Command, Condition};
 pub use directory::{RunDirectory, default_parent};
 pub use error::{Error, Result};
 pub use feed::{Event, Feed, What};
-pub use machine::{Command, Machine};
+pub use machine::Machine;
 pub use ports::{Port, Ports};
 pub use process::{Launch, Process, log_tail};
-pub use services::Service;
+pub use services::service::Service;
 
 /// Machines, their directory, their ports. All processes end when it is dropped.
 #[derive(Debug)]
@@ -61,7 +66,8 @@ pub struct World {
 }
 
 impl World {
-    /// A world without machines. `guard` is the program that has the guard's subcommand: `cairn` itself.
+    /// A world without machines. `guard` is the program that has the guard's subcommand: `cairn`
+    /// itself.
     #[must_use]
     pub fn new(guard: PathBuf, directory: RunDirectory) -> Self {
         let shared = machine::Shared {
@@ -122,7 +128,8 @@ impl World {
         &self.machines
     }
 
-    /// Does it to several machines at the same moment: every first step is taken before any is waited for.
+    /// Does it to several machines at the same moment: every first step is taken before any is
+    /// waited for.
     ///
     /// # Errors
     /// The first machine's that failed, after all have come to an end.
@@ -131,8 +138,8 @@ impl World {
         ends.into_iter().collect()
     }
 
-    /// The power goes: every process of these machines dies at the same moment. One that is down already is
-    /// as it should be.
+    /// The power goes: every process of these machines dies at the same moment. One that is down
+    /// already is as it should be.
     ///
     /// # Errors
     /// As [`World::together`].
@@ -156,7 +163,7 @@ impl World {
             machine
                 .about()
                 .iter()
-                .any(|about| about.condition != machine::Condition::Down)
+                .any(|about| about.condition != Condition::Down)
         });
         join_all(up.map(|machine| machine.run(Command::Terminate))).await;
     }

@@ -1,7 +1,8 @@
 //! The one thread that starts children.
 //!
-//! The signal that ends a child with its parent fires when the *thread* that started it ends, not the
-//! program. Runtimes end idle threads, so every child is started by this thread, which never ends.
+//! The signal that ends a child with its parent fires when the *thread* that started it ends, not
+//! the program. Runtimes end idle threads, so every child is started by this thread, which never
+//! ends.
 
 use std::io;
 use std::process::{Child, Command};
@@ -36,8 +37,8 @@ fn start() -> Option<mpsc::SyncSender<Request>> {
             answer,
         } in queue
         {
-            // Who asked has gone only if it panicked; its child is dropped, and so killed by nobody but
-            // the end of the program.
+            // Who asked has gone only if it panicked; its child is dropped, and so killed by nobody
+            // but the end of the program.
             let _ = answer.send(command.spawn());
         }
     };

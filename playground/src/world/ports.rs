@@ -1,15 +1,16 @@
-//! Ports of 127.0.0.1 that no other world has, and no outgoing connection takes while their owner is down.
+//! Ports of 127.0.0.1 that no other world has, and no outgoing connection takes while their owner
+//! is down.
 //!
-//! A service that is started again wants its old port. The kernel gives the ports of its ephemeral range
-//! to anybody's outgoing connections, so ports come from below that range. They come in blocks. The first
-//! port of a block is held, listening, for as long as this program lives: it is the block's lock, which
-//! the kernel gives back however the program ends.
+//! A service that is started again wants its old port. The kernel gives the ports of its ephemeral
+//! range to anybody's outgoing connections, so ports come from below that range. They come in
+//! blocks. The first port of a block is held, listening, for as long as this program lives: it is
+//! the block's lock, which the kernel gives back however the program ends.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::error::{Error, Result};
+use crate::world::error::{Error, Result};
 
 /// Ports of a block, the lock among them.
 const BLOCK: u16 = 16;
@@ -23,7 +24,8 @@ const HIGHEST: u16 = 32_000;
 /// How many blocks are tried before giving up.
 const ATTEMPTS: usize = 400;
 
-/// A port that a service has; another one after the service was replaced. Clones show the same port.
+/// A port that a service has; another one after the service was replaced. Clones show the same
+/// port.
 #[derive(Clone, Debug)]
 pub struct Port(Arc<AtomicU16>);
 

@@ -1,7 +1,8 @@
-//! One child: started behind the guard, signalled and waited for by a descriptor that names it alone.
+//! One child: started behind the guard, signalled and waited for by a descriptor that names it
+//! alone.
 //!
-//! A process id is given to another process once its own has been waited for, so signals go through a
-//! pidfd. Dropping a [`Process`] kills it and all of its process group, and waits for it.
+//! A process id is given to another process once its own has been waited for, so signals go through
+//! a pidfd. Dropping a [`Process`] kills it and all of its process group, and waits for it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -18,15 +19,15 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::error::{Error, Result};
-use super::guard::GUARD;
-use super::nursery;
+use crate::world::error::{Error, Result};
+use crate::world::guard::GUARD;
+use crate::world::nursery;
 
 /// How much of a log an error repeats.
 const LOG_TAIL: u64 = 4 << 10;
 
-/// Prefixes of environment variables that a child does not inherit: a world talks to its own clusters,
-/// whatever the developer has exported.
+/// Prefixes of environment variables that a child does not inherit: a world talks to its own
+/// clusters, whatever the developer has exported.
 const NOT_INHERITED: [&str; 4] = ["CAIRN_", "DOOZER_", "ETCD_", "ETCDCTL_"];
 
 /// What to start, and how.
@@ -69,7 +70,8 @@ impl Launch {
         }
     }
 
-    /// What a command says: its program, arguments, variables and directory. Its output goes to `log`.
+    /// What a command says: its program, arguments, variables and directory. Its output goes to
+    /// `log`.
     pub fn of(name: impl Into<String>, command: &Command, log: impl Into<PathBuf>) -> Self {
         let set = |(name, value): (&OsStr, Option<&OsStr>)| Some((name.into(), value?.into()));
         Self {
@@ -220,12 +222,13 @@ impl Process {
         }
     }
 
-    /// SIGKILL to it and to whatever it has started in its process group: no handler runs, no buffer is
-    /// flushed. Does not wait.
+    /// SIGKILL to it and to whatever it has started in its process group: no handler runs, no
+    /// buffer is flushed. Does not wait.
     pub fn kill(&self) {
         let mut child = self.child();
         if matches!(child.try_wait(), Ok(None)) {
-            // It has not been waited for, and cannot be while we hold it: the group's id is its own.
+            // It has not been waited for, and cannot be while we hold it: the group's id is its
+            // own.
             if let Some(group) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) {
                 let _ = rustix::process::kill_process_group(group, Signal::KILL);
             }
@@ -303,7 +306,8 @@ impl Process {
     #[must_use]
     pub fn is_halted(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        // The name in parentheses may itself have any of these characters; the state follows the last.
+        // The name in parentheses may itself have any of these characters; the state follows the
+        // last.
         let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
         state.is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
     }

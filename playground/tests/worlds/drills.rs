@@ -75,8 +75,8 @@ fn a_persister_that_lies_is_caught_every_time() -> Result<()> {
     Ok(())
 }
 
-/// A canary of another kind: a disk that forgets what it was told to keep. The journal is put back to how it
-/// was some writes ago, whole and without a mark; nothing but the ledger can tell.
+/// A canary of another kind: a disk that forgets what it was told to keep. The journal is put back
+/// to how it was some writes ago, whole and without a mark; nothing but the ledger can tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_forgets_the_end_of_a_journal_is_caught() -> Result<()> {
     let (mut world, scratch) = world()?;

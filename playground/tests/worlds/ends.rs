@@ -76,7 +76,8 @@ fn killed_at_any_moment_the_program_leaves_no_process_and_no_taken_port() -> Res
         eventually("nothing of it lives", || {
             Ok(processes_in(&directory)?.is_empty())
         })?;
-        // The last thread of a dying process closes its sockets, a moment after the first one has gone.
+        // The last thread of a dying process closes its sockets, a moment after the first one has
+        // gone.
         for &port in &ports {
             let is_free = || Ok(TcpListener::bind(("127.0.0.1", port)).is_ok());
             eventually(&format!("port {port} is free"), is_free)?;
@@ -94,7 +95,8 @@ fn killed_at_any_moment_the_program_leaves_no_process_and_no_taken_port() -> Res
     Ok(())
 }
 
-/// The story: the kernel's promise is about the thread that starts a child. Runtimes end idle threads.
+/// The story: the kernel's promise is about the thread that starts a child. Runtimes end idle
+/// threads.
 #[test]
 fn a_child_outlives_the_thread_that_asked_for_it() -> Result<()> {
     let scratch = tempfile::tempdir()?;

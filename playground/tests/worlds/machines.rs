@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use cairn_playground::world::machine::Condition;
+use cairn_playground::world::Condition;
 use cairn_playground::world::{Command, Error, Launch, Machine, Process, What};
 
 use crate::{Shell, cairn, eventually, world};

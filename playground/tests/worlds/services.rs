@@ -85,7 +85,8 @@ async fn members_of_etcd_behind_a_proxy_are_machines_too() -> Result<()> {
     })
     .await?;
 
-    // A halted member accepts connections and answers nothing; the proxy must notice, and lead elsewhere.
+    // A halted member accepts connections and answers nothing; the proxy must notice, and lead
+    // elsewhere.
     machines[0].run(Command::Halt).await?;
     ensure!(!answers_http(&clients[0].address(), "/health").await);
     wait_until("the proxy leads to another", async || {

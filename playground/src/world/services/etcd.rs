@@ -1,20 +1,23 @@
 //! Members of an etcd cluster.
 //!
-//! Only processes here. That a member which lost its disk must be removed and added again is for those
-//! who drive the cluster: they change [`EtcdCluster`] before the next start.
+//! Only processes here. That a member which lost its disk must be removed and added again is for
+//! those who drive the cluster: they change [`EtcdCluster`] before the next start.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Look, Place, Program, Service, answers_http};
 use crate::world::error::Result;
 use crate::world::ports::Port;
 use crate::world::process::Launch;
+use crate::world::services::probe::answers_http;
+use crate::world::services::program::Program;
+use crate::world::services::service::{Look, Place, Service};
 
 /// How a member of an empty cluster may take until there is a majority.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// What a member is told about its cluster. Clones are the same; a change counts from the next start on.
+/// What a member is told about its cluster. Clones are the same; a change counts from the next
+/// start on.
 #[derive(Clone, Debug)]
 pub struct EtcdCluster(Arc<Mutex<Told>>);
 
@@ -26,7 +29,8 @@ struct Told {
 }
 
 impl EtcdCluster {
-    /// A new cluster of these members: name and peer port of each. Another token makes another cluster.
+    /// A new cluster of these members: name and peer port of each. Another token makes another
+    /// cluster.
     #[must_use]
     pub fn new(token: &str, members: Vec<(String, Port)>) -> Self {
         Self(Arc::new(Mutex::new(Told {

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Look, Place, Program, Service, listens};
 use crate::world::error::{Error, Result};
 use crate::world::ports::Port;
 use crate::world::process::Launch;
+use crate::world::services::probe::listens;
+use crate::world::services::program::Program;
+use crate::world::services::service::{Look, Place, Service};
 
 /// An haproxy that leads one port to whichever of its backends is up.
 #[derive(Clone, Debug)]
@@ -17,8 +19,8 @@ pub struct Haproxy {
     pub port: Port,
     /// Where it leads: a name and a port each, in fixed slots. The first is used while it is up.
     pub backends: Vec<(String, Port)>,
-    /// What a backend must answer with 200 to count as up, such as `/health`. Without it a connection is
-    /// enough; a halted server accepts connections, and answers nothing.
+    /// What a backend must answer with 200 to count as up, such as `/health`. Without it a
+    /// connection is enough; a halted server accepts connections, and answers nothing.
     pub check: Option<String>,
 }
 

@@ -1,9 +1,11 @@
 //! A `doozer-lite`: a cluster of one node, in memory.
 
-use super::{Look, Place, Program, Service, listens};
 use crate::world::error::Result;
 use crate::world::ports::Port;
 use crate::world::process::Launch;
+use crate::world::services::probe::listens;
+use crate::world::services::program::Program;
+use crate::world::services::service::{Look, Place, Service};
 
 /// A `doozer-lite`.
 #[derive(Clone, Debug)]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Look, Place, Program, Service, answers_http};
 use crate::world::error::Result;
 use crate::world::ports::Port;
 use crate::world::process::Launch;
+use crate::world::services::probe::answers_http;
+use crate::world::services::program::Program;
+use crate::world::services::service::{Look, Place, Service};
 
 /// Which cluster a persister follows.
 #[derive(Clone, Debug)]

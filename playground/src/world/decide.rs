@@ -24,7 +24,8 @@ pub enum Command {
     Restart,
     /// SIGKILL, and delete its disks. It stays down.
     Wipe,
-    /// Lose it with its disks, and start another in its stead, with empty disks and other addresses.
+    /// Lose it with its disks, and start another in its stead, with empty disks and other
+    /// addresses.
     Replace,
 }
 
@@ -111,8 +112,8 @@ pub type Step = (usize, Effect);
 
 /// The steps of a command, in their order; or why it makes no sense.
 ///
-/// Every signal of a command comes before everything that waits, so that what is killed together dies
-/// together.
+/// Every signal of a command comes before everything that waits, so that what is killed together
+/// dies together.
 ///
 /// # Errors
 /// A sentence for people.

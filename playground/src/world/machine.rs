@@ -1,10 +1,9 @@
-//! A machine: services that are started, signalled, lost and replaced together, one command at a time.
+//! A machine: services that are started, signalled, lost and replaced together, one command at a
+//! time.
 //!
-//! [`decide`] is pure; here its steps are taken. Each has a limit, and leaves what is known about the
-//! service true when it fails or its future is dropped. A second command meanwhile is refused, not
-//! queued: what it would do may make no sense by then.
-
-mod decide;
+//! [`decide`] is pure; here its steps are taken. Each has a limit, and leaves what is known about
+//! the service true when it fails or its future is dropped. A second command meanwhile is refused,
+//! not queued: what it would do may make no sense by then.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,13 +13,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-pub use decide::{Command, Condition, Effect, Send, Step, decide};
-
-use super::error::{Error, Result};
-use super::feed::{Feed, What};
-use super::ports::Ports;
-use super::process::Process;
-use super::services::{Place, Service};
+use crate::world::decide::{Command, Condition, Effect, Send, decide};
+use crate::world::error::{Error, Result};
+use crate::world::feed::{Feed, What};
+use crate::world::ports::Ports;
+use crate::world::process::Process;
+use crate::world::services::service::{Place, Service};
 
 /// How long a process may take to stop at SIGSTOP.
 const HALT_LIMIT: Duration = Duration::from_secs(2);
@@ -141,8 +139,8 @@ impl Machine {
     /// Does it to all services.
     ///
     /// # Errors
-    /// [`Error::Busy`] if another command is under way, [`Error::Refused`] if it makes no sense now, and
-    /// the first step that fails.
+    /// [`Error::Busy`] if another command is under way, [`Error::Refused`] if it makes no sense
+    /// now, and the first step that fails.
     pub async fn run(&self, command: Command) -> Result<()> {
         self.run_on(command, None).await
     }
@@ -190,7 +188,8 @@ impl Machine {
         }
     }
 
-    /// Blocks until every killed process has ended, so that nothing writes into its directory any more.
+    /// Blocks until every killed process has ended, so that nothing writes into its directory any
+    /// more.
     pub(super) fn wait_for_end(&self) {
         for slot in &self.slots {
             if let Some(process) = slot.process() {
@@ -376,7 +375,8 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Every value behind these locks is whole between any two statements, so a panic elsewhere spoils none.
+/// Every value behind these locks is whole between any two statements, so a panic elsewhere spoils
+/// none.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,215 @@
+//! The ledger itself: a write is noted before it is sent, and what became of it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::ledger::audit::{self, Audit, Revisions};
+use crate::ledger::outcome::Outcome;
+use crate::ledger::times::Point;
+use crate::ledger::write::{Found, Key, Write, print};
+
+/// How many writes a ledger takes: about 300 MiB of memory.
+const CAPACITY: usize = 2_000_000;
+
+/// A write that is under way. Given back to [`Ledger::end`] with what the writer was told.
+#[derive(Debug)]
+#[must_use = "without its end, nobody knows what became of it"]
+pub struct Ticket {
+    key: String,
+    writer: u32,
+    begun: Instant,
+}
+
+/// Why a write may not be noted. It must not be sent either.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Each key has one writer.
+    #[error("{key} belongs to writer {owner}")]
+    Foreign {
+        /// The key.
+        key: String,
+        /// Its writer.
+        owner: u32,
+    },
+    /// One at a time.
+    #[error("a write to {0} is under way")]
+    Open(String),
+    /// An earlier write may still arrive.
+    #[error("nobody knows what became of an earlier write to {0}")]
+    InDoubt(String),
+    /// There is an end to memory.
+    #[error("the ledger holds {CAPACITY} writes, and takes no more")]
+    Full,
+}
+
+/// Every write of every writer, with what was told about it.
+#[derive(Debug)]
+pub struct Ledger {
+    begun: Instant,
+    keys: BTreeMap<String, Key>,
+    count: u64,
+    points: Vec<Point>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            keys: BTreeMap::new(),
+            count: 0,
+            points: Vec::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// A write begins: of a value, or a delete. To be called before it is sent.
+    ///
+    /// # Errors
+    /// If the audit could not judge it.
+    pub fn begin(
+        &mut self,
+        writer: u32,
+        key: &str,
+        value: Option<&[u8]>,
+    ) -> Result<Ticket, Refusal> {
+        if self.points.len() + self.keys.len() >= CAPACITY {
+            return Err(Refusal::Full);
+        }
+        let begun = Instant::now();
+        let entry = self.keys.entry(key.to_owned());
+        let known = entry.or_insert_with(|| Key {
+            writer,
+            writes: Vec::new(),
+            open: false,
+            judged: 0,
+        });
+        if known.writer != writer {
+            return Err(Refusal::Foreign {
+                key: key.to_owned(),
+                owner: known.writer,
+            });
+        }
+        if known.open {
+            return Err(Refusal::Open(key.to_owned()));
+        }
+        let last = known.writes.last();
+        if last.is_some_and(|last| last.outcome == Outcome::Unknown) {
+            return Err(Refusal::InDoubt(key.to_owned()));
+        }
+        self.count += 1;
+        known.open = true;
+        known.writes.push(Write {
+            number: self.count,
+            print: value.map(print),
+            outcome: Outcome::Unknown,
+            ended: begun - self.begun,
+        });
+        Ok(Ticket {
+            key: key.to_owned(),
+            writer,
+            begun,
+        })
+    }
+
+    /// What became of it, as the writer was told.
+    pub fn end(&mut self, ticket: Ticket, outcome: Outcome) {
+        let now = Instant::now();
+        let Some(key) = self.keys.get_mut(&ticket.key) else {
+            return;
+        };
+        key.open = false;
+        let Some(write) = key.writes.last_mut() else {
+            return;
+        };
+        write.outcome = outcome;
+        write.ended = now - self.begun;
+        self.points.push(Point {
+            writer: ticket.writer,
+            at: write.ended,
+            took: now - ticket.begun,
+            class: outcome.class(),
+        });
+    }
+
+    /// Every write that has ended, in the order of their ends.
+    #[must_use]
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// How long this ledger has been kept.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// The keys whose acknowledged or possible content is not absence.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nothing was ever begun.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Judges what was found after a loss or a restore. Changes nothing; see [`Ledger::settle`].
+    #[must_use]
+    pub fn audit(&self, found: &Found, revisions: Revisions) -> Audit {
+        audit::audit(&self.keys, found, revisions)
+    }
+
+    /// Takes what was found for the truth from here on: it must still be there at the next audit.
+    ///
+    /// For those who know two things: nothing that was sent before is still on its way, and what
+    /// was found is on disk.
+    pub fn settle(&mut self, found: &Found) {
+        let now = self.age();
+        for (path, key) in &mut self.keys {
+            let is = found.get(path);
+            key.open = false;
+            key.writes.push(Write {
+                number: 0,
+                print: is.map(|(_, value)| print(value)),
+                outcome: Outcome::Durable {
+                    revision: is.map(|(revision, _)| *revision),
+                },
+                ended: now,
+            });
+            key.judged = key.writes.len();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_audit_could_not_judge_is_refused_before_it_is_sent() -> Result<(), Refusal> {
+        let mut ledger = Ledger::default();
+        let ticket = ledger.begin(1, "/a", Some(b"1"))?;
+        let open = ledger.begin(1, "/a", Some(b"2")).err();
+        assert_eq!(open, Some(Refusal::Open("/a".into())));
+        let foreign = ledger.begin(2, "/a", None).err();
+        assert_eq!(
+            foreign,
+            Some(Refusal::Foreign {
+                key: "/a".into(),
+                owner: 1
+            })
+        );
+        ledger.end(ticket, Outcome::Unknown);
+        let doubt = ledger.begin(1, "/a", Some(b"2")).err();
+        assert_eq!(doubt, Some(Refusal::InDoubt("/a".into())));
+        ledger.settle(&Found::new());
+        let ticket = ledger.begin(1, "/a", Some(b"2"))?;
+        ledger.end(ticket, Outcome::NotApplied);
+        assert_eq!(ledger.points().len(), 2);
+        Ok(())
+    }
+}
