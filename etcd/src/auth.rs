@@ -7,7 +7,8 @@ use tonic::metadata::MetadataValue;
 use crate::config::secret::User;
 use crate::connection::link::{Link, Token};
 use crate::error::{Error, ErrorKind, Result};
-use crate::wire::{AuthenticateRequest, Call};
+use crate::wire::auth::AuthenticateRequest;
+use crate::wire::call::Call;
 
 /// Who a session is, and what proves it now.
 #[derive(Debug)]

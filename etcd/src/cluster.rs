@@ -8,7 +8,7 @@ use crate::config::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::session::Session;
-use crate::wire::{MemberListRequest, MemberListResponse};
+use crate::wire::cluster::{MemberListRequest, MemberListResponse};
 
 /// The most endpoints that are learned from a cluster.
 const MAX_LEARNED: usize = 64;

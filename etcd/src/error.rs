@@ -114,8 +114,8 @@ impl Error {
         self.happened
     }
 
-    /// Whether a fresh token may help: the server does not know ours any more. A call that failed so
-    /// has not happened.
+    /// Whether a fresh token may help: the server does not know ours any more. A call that failed
+    /// so has not happened.
     pub(crate) fn is_token_lost(&self) -> bool {
         self.kind == ErrorKind::Unauthenticated && !self.happened
     }

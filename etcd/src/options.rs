@@ -11,8 +11,8 @@ const KEEPALIVE_MIN: Duration = Duration::from_secs(6);
 pub struct Options {
     /// The time to connect to one endpoint, first answer included. Default: 5 s.
     pub connect_timeout: Duration,
-    /// The deadline of every call, and the longest pause within a snapshot. Default: 10 s, more than
-    /// the 7 s after which a member without a majority answers of its own.
+    /// The deadline of every call, and the longest pause within a snapshot. Default: 10 s, more
+    /// than the 7 s after which a member without a majority answers of its own.
     pub request_timeout: Duration,
     /// How often the member is pinged; at least 6 s, since members take faster pings for an attack.
     /// Default: 6 s.

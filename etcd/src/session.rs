@@ -15,11 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::watch::Watch;
+use crate::wire::call::Call;
 use crate::wire::lease::KEEP_ALIVE_PATH;
-use crate::wire::{
-    Call, LeaseKeepAliveRequest, LeaseKeepAliveResponse, StatusRequest, StatusResponse,
-    WatchCreateRequest,
-};
+use crate::wire::lease::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use crate::wire::maintenance::{StatusRequest, StatusResponse};
+use crate::wire::watch::WatchCreateRequest;
 
 /// One connection to one member. Clones share it.
 ///

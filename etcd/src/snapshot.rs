@@ -6,7 +6,7 @@ use tonic::Streaming;
 use crate::connection::link::{Link, Token};
 use crate::error::Result;
 use crate::wire::maintenance::SNAPSHOT_PATH;
-use crate::wire::{SnapshotRequest, SnapshotResponse};
+use crate::wire::maintenance::{SnapshotRequest, SnapshotResponse};
 
 const NAME: &str = "Snapshot";
 

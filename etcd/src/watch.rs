@@ -10,7 +10,7 @@ use tonic::Streaming;
 use crate::connection::link::{Link, Token};
 use crate::error::{ErrorKind, Result};
 use crate::wire::watch::PATH;
-use crate::wire::{Event, WatchCreateRequest, WatchRequest, WatchResponse, watch_request};
+use crate::wire::watch::{Event, WatchCreateRequest, WatchRequest, WatchResponse, watch_request};
 
 const NAME: &str = "Watch";
 
@@ -194,7 +194,7 @@ fn revision(event: &Event) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{KeyValue, ResponseHeader};
+    use crate::wire::kv::{KeyValue, ResponseHeader};
 
     fn answer(revisions: &[i64], fragment: bool) -> WatchResponse {
         let event = |revision: &i64| Event {

@@ -78,7 +78,11 @@ fn everything(disk: &Simulated) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 3_000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_bytes_in_the_place_of_a_file(
@@ -116,13 +120,21 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out(
         records in prop::collection::vec(
-            prop::collection::vec((any::<Vec<u8>>(), prop::option::of(any::<Vec<u8>>()), prop::option::of(any::<i64>())), 0..5),
+            prop::collection::vec(
+                (
+                    any::<Vec<u8>>(),
+                    prop::option::of(any::<Vec<u8>>()),
+                    prop::option::of(any::<i64>()),
+                ),
+                0..5,
+            ),
             1..20,
         ),
         observed_at in any::<i64>(),
     ) {
         let disk = Simulated::new(1);
-        let (journal, _) = Directory::on(Arc::new(disk.clone()), Path::new(DIR)).open(options()).unwrap();
+        let directory = Directory::on(Arc::new(disk.clone()), Path::new(DIR));
+        let (journal, _) = directory.open(options()).unwrap();
         let mut written = Vec::new();
         for (n, changes) in records.into_iter().enumerate() {
             let changes = changes.into_iter().map(|(path, value, revision)| {

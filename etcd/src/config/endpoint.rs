@@ -16,7 +16,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`; `tls` says what the last means.
+    /// Reads `http://HOST:PORT`, `https://HOST:PORT` or `HOST:PORT`; `tls` says what the last
+    /// means.
     ///
     /// # Errors
     /// What is wrong with it. A text that may hold a password is not repeated.

@@ -16,7 +16,8 @@ use crate::connection::end::End;
 use crate::connection::sender::Sender;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
-use crate::wire::{Call, Codec};
+use crate::wire::call::Call;
+use crate::wire::codec::Codec;
 
 /// What opens calls to a member that asks who we are.
 pub(crate) type Token = MetadataValue<Ascii>;

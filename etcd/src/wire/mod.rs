@@ -3,14 +3,14 @@
 //! Names and numbers are etcd's. A field that is absent is its type's zero, as in proto3. Fields
 //! that we do not know are skipped, so that newer servers can be talked to.
 
-mod auth;
-mod call;
-mod cluster;
-mod codec;
-mod kv;
+pub(crate) mod auth;
+pub(crate) mod call;
+pub(crate) mod cluster;
+pub(crate) mod codec;
+pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod maintenance;
-mod txn;
+pub(crate) mod txn;
 pub(crate) mod watch;
 
 pub use auth::{AuthenticateRequest, AuthenticateResponse};

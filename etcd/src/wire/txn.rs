@@ -5,10 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::wire::call::call;
-use crate::wire::kv::{
-    DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    ResponseHeader,
-};
+use crate::wire::kv::{DeleteRangeRequest, PutRequest, RangeRequest, ResponseHeader};
 
 call!(TxnRequest, TxnResponse, "KV", "Txn", TxnRequest::may_write);
 
@@ -144,7 +141,8 @@ pub struct RequestOp {
 
 /// The operations of a transaction.
 pub mod request_op {
-    use super::{DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest};
+    use super::TxnRequest;
+    use crate::wire::kv::{DeleteRangeRequest, PutRequest, RangeRequest};
 
     /// What one operation does.
     #[derive(Clone, PartialEq, Eq, prost::Oneof)]
@@ -190,7 +188,8 @@ pub struct ResponseOp {
 
 /// The answers of a transaction's operations.
 pub mod response_op {
-    use super::{DeleteRangeResponse, PutResponse, RangeResponse, TxnResponse};
+    use super::TxnResponse;
+    use crate::wire::kv::{DeleteRangeResponse, PutResponse, RangeResponse};
 
     /// What one operation answered.
     #[derive(Clone, PartialEq, Eq, prost::Oneof)]

@@ -163,7 +163,11 @@ mod changes {
     //! all of a journal. Groups apart, which no version has written, this takes what prost takes,
     //! and as prost takes it; a test holds the two together.
 
-    use crate::{ChangeRef, Changes, Revision, Timestamp};
+    use crate::model::{
+        ids::Revision,
+        time::Timestamp,
+        view::{ChangeRef, Changes},
+    };
 
     /// Bytes that are not read yet.
     struct Rest<'a>(&'a [u8]);
@@ -703,7 +707,11 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 5_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn what_is_written_is_decoded_alike(
