@@ -175,9 +175,11 @@ pub struct RestoreArgs {
     )]
     pub at_revision: Option<i64>,
 
-    /// The state at this moment: 2026-01-31T10:00:00Z or "10 minutes ago"
+    /// The state at this time: 2026-01-31T10:00:00Z or "10 minutes ago"
     ///
-    /// That is the state before the first change that the persister observed later.
+    /// That is the state before the first change that the persister observed later. Other forms:
+    /// 2026-01-31 11:00:00.250+01:00, 2026-01-31 (UTC where no offset is given), @1769853600 (Unix
+    /// seconds).
     #[arg(long, value_name = "TIME")]
     pub at_time: Option<Timestamp>,
 

@@ -46,7 +46,7 @@ pub struct Args {
         allow_negative_numbers = true
     )]
     pub at_revision: Option<i64>,
-    /// With --state: at this time, in the forms that --from takes
+    /// With --state: at this time (see Times below)
     #[arg(
         long,
         value_name = "TIME",
@@ -69,10 +69,10 @@ pub struct Args {
     /// At the end, wait for more records and print them, until the output is closed
     #[arg(long, conflicts_with_all = ["headers", "state", "stats", "check"])]
     pub follow: bool,
-    /// Begin here: a revision, or a time (2026-01-31T10:00:00Z, "10 minutes ago", now)
+    /// Begin here: a revision, or a time (see Times below)
     #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
     pub from: Option<Point>,
-    /// End here: a revision or a time, in the forms that --from takes
+    /// End here: a revision, or a time
     #[arg(long, value_name = "REV|TIME", allow_negative_numbers = true)]
     pub to: Option<Point>,
     /// Print only the file PATH and what is below it; with a slash at its end, only what is below
@@ -103,6 +103,10 @@ Checkpoints:
 Selection:
   --from and --to are inclusive, and select by the revision that is printed. Where a cluster was
   replaced and revisions began anew, --from REV means the newest cluster that reached REV.
+
+Times:
+  2026-01-31T10:00:00Z, 2026-01-31 11:00:00.250+01:00, 2026-01-31 (UTC where no offset is given),
+  @1769853600 (Unix seconds), '10 minutes ago', now.
 
 Examples:
   dumpjournal /var/lib/cairn/1                            everything
