@@ -6,7 +6,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -134,6 +134,32 @@ impl Lock for DiskLock {
     }
 }
 
+/// Refuses a name that has something else than a file, before it is opened: opening a FIFO would
+/// wait for its other end for ever.
+fn require_file(path: &Path) -> io::Result<()> {
+    let kind = match fs::metadata(path) {
+        Ok(found) => found.file_type(),
+        // Opening says so, or makes it.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it is {what}, not a file; move it out of the journal's directory"),
+    ))
+}
+
 fn parent_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -184,6 +210,10 @@ impl Storage for Disk {
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
+        // What is to be made is never opened if it is there already.
+        if access != Access::CreateNew {
+            require_file(path)?;
+        }
         let mut options = OpenOptions::new();
         options.read(true).mode(0o640);
         match access {
@@ -218,6 +248,7 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        require_file(path)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -246,5 +277,42 @@ impl Storage for Disk {
 
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::{os::unix::net::UnixListener, sync::mpsc, thread, time::Duration};
+
+    /// The story: a FIFO in place of a segment held whoever opened the journal for ever.
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let [fifo, directory, socket] = ["fifo", "directory", "socket"].map(|n| dir.path().join(n));
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        fs::create_dir(&directory).unwrap();
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for (path, what) in [(fifo, "FIFO"), (directory, "directory"), (socket, "socket")] {
+            let (done, answer) = mpsc::channel();
+            thread::spawn(move || {
+                let opened = |access| Disk.open(&path, access).map(drop);
+                let errors = [
+                    opened(Access::Read),
+                    opened(Access::ReadWrite),
+                    Disk.lock(&path).map(drop),
+                ];
+                let _ = done.send((errors, opened(Access::CreateNew)));
+            });
+            let answer = answer.recv_timeout(Duration::from_secs(60));
+            let (errors, created) = answer.expect("an answer, not a wait");
+            for error in errors {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains(what), "{error}");
+            }
+            assert_eq!(created.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 }

@@ -19,16 +19,15 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            // A pipe would look like an empty file.
+        // A pipe would look like an empty file, and one without a writer would be waited for.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is no regular file, and must be readable at any offset: save it to one first",
             ));
         }
-        let length = metadata.len();
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
         Ok(Self {
             file,
             length,
