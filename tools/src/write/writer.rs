@@ -4,9 +4,11 @@
 //! In whichever order revisions come, a dump of the new journal gives the changes that were pushed,
 //! in their order.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 
+use bytes::Bytes;
 use cairn_journal::{
     Change, Entry, GapPhase, GapReason, Journal, NewRecord, Op, Revision, Sequence, Timestamp,
     replay::{Effect, Replay},
@@ -111,9 +113,10 @@ pub struct Writer<'a> {
     newest: Revision,
     /// Whether the changes of `pending` are older than `newest`: part of a gap's difference.
     falling: bool,
-    /// Whether a gap that the input spoke of is open.
-    /// What was read so far means, in the journal that it comes from.
+    /// The meaning of what was read, in the journal that it comes from.
     replay: Replay,
+    /// The paths that the snapshot diff under way has told of.
+    told: HashSet<Bytes>,
     pending: Vec<Change>,
     pending_bytes: usize,
     pending_at: Timestamp,
@@ -132,6 +135,7 @@ impl<'a> Writer<'a> {
             newest: Revision::NONE,
             falling: false,
             replay: Replay::default(),
+            told: HashSet::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             pending_at: Timestamp(0),
@@ -197,6 +201,11 @@ impl<'a> Writer<'a> {
                 ..
             } => {
                 known = (std::mem::take(changes), observed_at);
+                if step.effect == Effect::Resync {
+                    // They are older than what the diff has told.
+                    known.0.retain(|change| !self.told.contains(&change.path));
+                    self.end_diff(observed_at)?;
+                }
                 self.record_of(revision, entry)
             }
             other => self.record_of(revision, other),
@@ -219,6 +228,15 @@ impl<'a> Writer<'a> {
         self.commit_if_due()
     }
 
+    /// Closes the snapshot diff under way where a part of it was lost, so that the part that is
+    /// left counts, as it does in the journal that was read. Covers no revision.
+    fn end_diff(&mut self, at: Timestamp) -> Result<(), LoadError> {
+        self.told.clear();
+        let covered = self.journal.end().revision;
+        let reason = GapReason::HistoryDiscarded;
+        self.append(NewRecord::gap_closed(covered.next(), covered, reason, at))
+    }
+
     /// The record to be written for an entry of another journal, unless it is left out. Counts.
     fn record_of(&mut self, revision: Revision, entry: Entry) -> Option<NewRecord> {
         Some(match entry {
@@ -227,6 +245,8 @@ impl<'a> Writer<'a> {
                 changes,
                 observed_at,
             } => {
+                self.told
+                    .extend(changes.iter().map(|change| change.path.clone()));
                 self.loaded.changes += changes.len() as u64;
                 self.loaded.records += 1;
                 self.uncommitted_bytes += changes
@@ -241,14 +261,20 @@ impl<'a> Writer<'a> {
                 phase: GapPhase::Opened,
                 reason,
                 observed_at,
-            } => NewRecord::gap_opened(first, last, reason, observed_at),
+            } => {
+                self.told.clear();
+                NewRecord::gap_opened(first, last, reason, observed_at)
+            }
             Entry::Gap {
                 first,
                 last,
                 phase: GapPhase::Closed,
                 reason,
                 observed_at,
-            } => NewRecord::gap_closed(first, last, reason, observed_at),
+            } => {
+                self.told.clear();
+                NewRecord::gap_closed(first, last, reason, observed_at)
+            }
             Entry::Lost {
                 first,
                 last,
