@@ -27,6 +27,9 @@
 //! | [`observe`] | what is told to Prometheus, health checks, the service manager, people |
 //! | [`config`] | flags over environment over file over defaults |
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod attach;
 pub mod cluster;
 pub mod config;

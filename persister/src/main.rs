@@ -1,6 +1,10 @@
 //! The persister's process: arguments, logging, signals, exit status.
 
-use std::io::IsTerminal;
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -39,10 +43,7 @@ async fn main() -> ExitCode {
             report(look(&address, json).await)
         }
         Some(Command::Config(ConfigCommand::Check)) => match Config::new(line, file) {
-            Ok(config) => {
-                println!("{config:#?}");
-                ExitCode::SUCCESS
-            }
+            Ok(config) => answer(format_args!("{config:#?}\n")),
             Err(error) => fail(&error, USAGE),
         },
         None => {
@@ -75,18 +76,27 @@ async fn restore(request: &Request, json: bool) -> ExitCode {
         return fail(&error, 1);
     }
     match cairn_persister::restore::run(request, &cancel).await {
-        Ok(report) if json => {
-            println!("{}", report.json());
-            ExitCode::from(report.status)
-        }
         Ok(report) => {
-            print!("{report}");
+            let printed = if json {
+                print(format_args!("{}\n", report.json()))
+            } else {
+                print(format_args!("{report}"))
+            };
+            // The status tells what became of the cluster, whoever reads the report.
+            if let Err(error) = printed {
+                tell(format_args!(
+                    "the restore has ended with status {}, but its report cannot be written to \
+                     standard output: {error}",
+                    report.status
+                ));
+            }
             ExitCode::from(report.status)
         }
         Err(error) => {
             let status = error.exit_status();
             if json {
-                println!("{}", error_as_json(&error, status));
+                // The error is told on standard error, too.
+                let _ = print(format_args!("{}\n", error_as_json(&error, status)));
             }
             fail(&error, status)
         }
@@ -108,16 +118,34 @@ async fn look(address: &Address, json: bool) -> Result<String> {
 
 fn report(result: Result<String>) -> ExitCode {
     match result {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
+        Ok(text) => answer(format_args!("{text}")),
         Err(error) => fail(&format!("{error:#}"), 1),
     }
 }
 
+/// Prints what was asked for and nothing else: a reader that has read enough is no error, an output
+/// that takes no more is one.
+fn answer(text: Arguments<'_>) -> ExitCode {
+    match print(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => fail(&format_args!("cannot write to standard output: {error}"), 1),
+    }
+}
+
+fn print(text: Arguments<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_fmt(text)?;
+    out.flush()
+}
+
+fn tell(message: Arguments<'_>) {
+    // Nothing is left to be done about a closed or full standard error.
+    let _ = writeln!(io::stderr().lock(), "persister: {message}");
+}
+
 fn fail(error: &impl std::fmt::Display, status: u8) -> ExitCode {
-    eprintln!("persister: {error}");
+    tell(format_args!("{error}"));
     ExitCode::from(status)
 }
 
@@ -130,6 +158,8 @@ fn log(verbose: u8, format: LogFormat) {
     let log = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
+        // A lost line is no reason to end: the layer would panic where it cannot print its errors.
+        .log_internal_errors(false)
         .with_target(false);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -21,6 +21,9 @@
 //! [`TreeError`]: read::tree::TreeError
 //! [`LoadError`]: write::writer::LoadError
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod commands;
 pub mod doozer;
 pub mod forms;

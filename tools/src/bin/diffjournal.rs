@@ -1,5 +1,8 @@
 //! `diffjournal A B`: prints where two journals differ.
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use cairn_tools::commands::{diffjournal, exit};

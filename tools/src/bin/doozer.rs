@@ -1,5 +1,8 @@
 //! `doozer COMMAND`: a command-line client of a cluster.
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use cairn_tools::commands::exit;

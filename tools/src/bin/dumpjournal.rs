@@ -1,5 +1,8 @@
 //! `dumpjournal PATH`: prints a journal as text.
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use cairn_tools::commands::dumpjournal::run;

@@ -1,5 +1,8 @@
 //! `writejournal DIR`: makes a journal from text.
 
+// They panic where the output is closed or full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use cairn_tools::commands::{exit, writejournal};

@@ -371,3 +371,59 @@ fn every_form_ends_quietly_when_its_pipe_is_closed() {
         ends_quietly(DIFF, view, &[dir.path(), &copy], 1);
     }
 }
+
+/// Each way of printing, onto a disk without room.
+#[test]
+fn every_form_says_that_its_output_is_full() {
+    let dir = TempDir::new().unwrap();
+    sample(dir.path());
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let path = dir.path().to_str().unwrap();
+    for view in VIEWS {
+        let output = command(DUMP)
+            .args(*view)
+            .arg(path)
+            .stdout(full())
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let told = stderr(&output);
+        assert!(!told.contains("panick"), "{view:?}: {told}");
+        if view == &["--check"] {
+            assert_eq!(code(&output), 3, "{told}");
+        } else {
+            assert_eq!(code(&output), 4, "{view:?}: {told}");
+            assert!(told.contains("cannot write"), "{view:?}: {told}");
+        }
+        // Its messages are best effort: what they are about is done.
+        let output = command(DUMP).args(*view).arg(path).stderr(full()).output();
+        let expected = if view == &["--check"] { 3 } else { 0 };
+        assert_eq!(output.unwrap().status.code(), Some(expected), "{view:?}");
+    }
+}
+
+/// The story: a FIFO in place of a segment was waited for, for ever.
+#[test]
+fn what_is_no_file_is_named_and_not_waited_for() {
+    for make in ["mkfifo", "mkdir"] {
+        let dir = TempDir::new().unwrap();
+        sample(dir.path());
+        let segment = segments(dir.path()).pop().unwrap();
+        fs::remove_file(&segment).unwrap();
+        let made = std::process::Command::new(make).arg(&segment).status();
+        assert!(made.unwrap().success());
+        let name = segment.file_name().unwrap().to_str().unwrap();
+        for view in VIEWS {
+            // From coreutils: 124 if it has not ended by then.
+            let output = command("timeout")
+                .args(["60", DUMP])
+                .args(*view)
+                .arg(dir.path())
+                .output()
+                .unwrap();
+            let told = stderr(&output);
+            assert_eq!(code(&output), 4, "{make} {view:?}: {told}");
+            assert!(told.contains(name) && told.contains("not a file"), "{told}");
+        }
+    }
+}
