@@ -52,7 +52,6 @@
 
 mod checkpoint;
 mod directory;
-mod donor;
 mod error;
 mod format;
 pub mod maintain;
@@ -72,7 +71,6 @@ pub use checkpoint::{
     retention::Retention,
 };
 pub use directory::{handle::Directory, lock::DirectoryLock};
-pub use donor::{Donor, JournalDonor, Part, Recalled, Turn};
 pub use error::{Error, Result};
 pub use model::{
     entry::{Change, Entry, Gap, GapPhase, GapReason, Location, NewRecord, Op, Record, Timeline},
@@ -89,7 +87,10 @@ pub use read::{
 };
 pub use recovery::open::Recovery;
 pub use repair::{
-    Damage, Filled, RepairReport, repair, repair_from, repair_from_with, repair_with,
+    donor::{Donor, JournalDonor, Recalled, Turn},
+    report::{Damage, Filled, RepairReport},
+    run::{Repair, repair},
+    watch::{RepairPhase, RepairProgress},
 };
 pub use stop::Stop;
 pub use uuid::Uuid;

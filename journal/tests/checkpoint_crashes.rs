@@ -17,10 +17,12 @@ use std::{
 };
 
 use cairn_journal::{
-    Directory, Error, Journal, Retention, Revision, repair_with,
+    Directory, Error, Journal, Retention, Revision,
     storage::simulated::{Fault, Simulated},
 };
-use common::{append, dir, expected, files, reader, seed, small_options, survival, variable};
+use common::{
+    append, dir, expected, files, reader, repair_on, seed, small_options, survival, variable,
+};
 use fastrand::Rng;
 
 const NOTHING: Retention = Retention {
@@ -290,9 +292,9 @@ fn a_damaged_checkpoint_is_reported_and_passed_over() {
         );
         if i % 16 == 0 {
             let damaged = disk.fork();
-            let report = repair_with(&damaged, dir()).unwrap();
+            let report = repair_on(&damaged, dir()).unwrap();
             assert!(matches!(&report.damaged[..], [d] if d.lost.is_none() && d.file == path));
-            assert!(report.damaged[0].bad_file.is_some());
+            assert!(report.damaged[0].kept.is_some());
             assert!(damaged.content(&path).is_none());
             let (told, damage) = reader(&damaged).state_and_damage(None).unwrap();
             assert_eq!((told.files, damage.len()), (right.files.clone(), 0));
@@ -318,7 +320,7 @@ fn a_damaged_checkpoint_that_nothing_can_replace_is_an_error() {
         assert!(error.is_none_or(|e| e.is_corruption()));
         if i % 16 == 0 {
             let damaged = disk.fork();
-            let report = repair_with(&damaged, dir()).unwrap();
+            let report = repair_on(&damaged, dir()).unwrap();
             assert_eq!(report.damaged[0].file, path, "{report}");
             assert!(report.damaged[1].lost.is_some(), "{report}");
             let journal = open(&damaged).unwrap();
@@ -343,7 +345,7 @@ fn a_last_segment_that_disappeared_is_noticed() {
     let error = open(&disk).unwrap_err();
     assert!(error.is_corruption(), "{error}");
     assert!(error.to_string().contains("130.ckpt"), "{error}");
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     println!("{report}");
     let journal = open(&disk).unwrap();
     assert!(journal.end().open_gap.is_some());

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
     collections::BTreeMap,
     ops::Range,
@@ -13,9 +15,9 @@ use std::{
 
 use cairn_journal::{
     Change, Directory, Entry, Journal, NewRecord, Options, Record, Revision, Sequence, Timestamp,
-    repair_with,
     storage::simulated::{SECTOR_BYTES, Simulated},
 };
+use common::repair_on;
 
 const DIR: &str = "/journal";
 
@@ -185,38 +187,32 @@ impl Small {
 
     fn mend(&self, disk: &Simulated, hit: &dyn Fn(&Record) -> bool, counts: &mut Counts) {
         counts.repaired += 1;
-        let report = repair_with(disk, Path::new(DIR)).unwrap();
+        let report = repair_on(disk, Path::new(DIR)).unwrap();
         let (_, recovery) = open(disk).unwrap();
         let reader = Directory::on(Arc::new(disk.clone()), Path::new(DIR))
             .reader()
             .unwrap();
-        let kept: BTreeMap<_, _> = reader
-            .records()
-            .map(|r| r.unwrap())
-            .map(|r| (r.sequence, r))
-            .collect();
+        let kept = reader.records().map(|r| r.unwrap());
+        let told = |r: &Record| !matches!(r.entry, Entry::Lost { .. } | Entry::Seal { .. });
+        let mut kept = kept.filter(told).peekable();
         for old in &self.records {
             let named = report
                 .damaged
                 .iter()
                 .filter_map(|d| d.lost)
                 .any(|(a, b)| a <= old.sequence && old.sequence <= b);
-            match kept.get(&old.sequence) {
-                Some(new) if matches!(new.entry, Entry::Lost { .. }) => assert!(named),
-                Some(new) => {
-                    assert!(!named, "kept and named as lost");
-                    assert_eq!(old.revision, new.revision);
-                    if !matches!(old.entry, Entry::Seal { .. }) {
-                        assert_eq!(old.entry, new.entry);
-                    }
-                    continue;
-                }
-                None => assert!(
-                    named || old.sequence > recovery.valid_to,
-                    "lost and not named: {}",
-                    old.sequence
-                ),
+            let is_it = |new: &Record| (new.revision, &new.entry) == (old.revision, &old.entry);
+            // A seal is its segment's own, and all segments are new.
+            let is_seal = matches!(old.entry, Entry::Seal { .. });
+            if kept.next_if(is_it).is_some() || is_seal && !hit(old) {
+                assert!(!named, "kept and named as lost");
+                continue;
             }
+            assert!(
+                named || kept.peek().is_none(),
+                "lost and not named: {}",
+                old.sequence
+            );
             counts.lost_by_repair += 1;
             assert!(
                 hit(old),
@@ -224,12 +220,9 @@ impl Small {
                 old.sequence
             );
         }
-        assert!(
-            repair_with(disk, Path::new(DIR))
-                .unwrap()
-                .damaged
-                .is_empty()
-        );
+        assert_eq!(kept.next(), None, "invented");
+        assert_eq!(recovery.torn_bytes, 0);
+        assert!(repair_on(disk, Path::new(DIR)).unwrap().damaged.is_empty());
     }
 }
 

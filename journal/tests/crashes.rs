@@ -20,10 +20,10 @@ use std::{
 
 use cairn_journal::{
     Change, Directory, Entry, Error, Journal, NewRecord, Options, Record, Recovery, Revision,
-    Sequence, Timestamp, repair_with,
+    Sequence, Timestamp,
     storage::simulated::{Fault, Simulated},
 };
-use common::{DIR, seed, small_options, survival, variable};
+use common::{DIR, repair_on, seed, small_options, survival, variable};
 use fastrand::Rng;
 
 fn options() -> Options {
@@ -404,7 +404,7 @@ fn repair_survives_crashes_in_itself() {
         }
         let whole = disk.fork();
         let calls = whole.calls();
-        repair_with(&whole, dir).unwrap();
+        repair_on(&whole, dir).unwrap();
         let calls = whole.calls() - calls;
         let expected = salvaged(&whole);
         for n in 1..=calls {
@@ -413,7 +413,7 @@ fn repair_survives_crashes_in_itself() {
                 let mut at = n;
                 for _ in 0..3 {
                     crashed.fail_at(crashed.calls() + at, Fault::Crash);
-                    let _ = repair_with(&crashed, dir);
+                    let _ = repair_on(&crashed, dir);
                     crashed = crashed.after_crash(survival(&mut rng), rng.u64(..));
                     states += 1;
                     at = rng.u64(1..=calls);
@@ -423,7 +423,7 @@ fn repair_survives_crashes_in_itself() {
                     e,
                     Error::Corrupt { .. } | Error::RepairInterrupted { .. }
                 )));
-                repair_with(&crashed, dir).unwrap();
+                repair_on(&crashed, dir).unwrap();
                 assert_eq!(salvaged(&crashed), expected, "round {round}, call {n}");
             }
         }

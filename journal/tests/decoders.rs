@@ -13,8 +13,9 @@ use std::{
 
 use cairn_journal::{
     Change, Directory, Entry, Error, Journal, NewRecord, Options, Record, Retention, Revision,
-    Timestamp, repair_with, storage::simulated::Simulated,
+    Timestamp, storage::simulated::Simulated,
 };
+use common::repair_on;
 use proptest::prelude::*;
 
 const DIR: &str = "/journal";
@@ -70,7 +71,7 @@ fn everything(disk: &Simulated) {
         let _ = reader.state(Some(Revision(45)));
     }
     drop(Directory::on(Arc::new(disk.clone()), dir).open(options()));
-    if repair_with(disk, dir).is_ok() {
+    if repair_on(disk, dir).is_ok() {
         Directory::on(Arc::new(disk.clone()), dir)
             .open(options())
             .unwrap();
@@ -194,7 +195,7 @@ fn a_version_from_the_future_is_refused_by_name() {
             .open(options())
             .unwrap_err()
     ));
-    assert!(is_other(repair_with(&disk, dir).unwrap_err()));
+    assert!(is_other(repair_on(&disk, dir).unwrap_err()));
     let reader = Directory::on(Arc::new(disk), dir).reader().unwrap();
     assert!(is_other(reader.records().next().unwrap().unwrap_err()));
 }

@@ -323,7 +323,7 @@ fn a_file_of_this_name_that_is_not_ours_is_left_alone() {
             assert_eq!(recovery.torn_file, Some(dir.path().join(name)));
         } else {
             let report = cairn_journal::repair(dir.path()).unwrap();
-            assert_eq!(report.damaged[0].bad_file, Some(dir.path().join(name)));
+            assert_eq!(report.damaged[0].kept, Some(dir.path().join(name)));
         }
         assert!(!next.exists());
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), content);

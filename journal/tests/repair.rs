@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
+mod common;
+
 use std::{
     io,
     path::{Path, PathBuf},
@@ -12,10 +14,14 @@ use std::{
 };
 
 use cairn_journal::{
-    Change, Directory, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Record, Revision,
-    Sequence, Timeline, Timestamp, repair_with,
-    storage::{Access, File, Lock, Storage, simulated::Simulated},
+    Change, Directory, Entry, Error, Gap, GapReason, Journal, NewRecord, Options, Record, Repair,
+    RepairPhase, RepairProgress, Revision, Sequence, Stop, Timeline, Timestamp,
+    storage::{
+        Access, File, Lock, Storage,
+        simulated::{Fault, Simulated, Survival},
+    },
 };
+use common::repair_on;
 
 const DIR: &str = "/journal";
 
@@ -69,7 +75,7 @@ fn records(disk: &Simulated) -> Vec<Record> {
 
 fn segments(disk: &Simulated) -> Vec<PathBuf> {
     let mut paths = disk.paths();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "seg"));
+    paths.retain(|p| p.parent() == Some(dir()) && p.extension().is_some_and(|e| e == "seg"));
     paths
 }
 
@@ -150,7 +156,7 @@ fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
                 *r.location.file < *file || *r.location.file == *file && end <= sector * 512
             };
             assert_eq!(shown.len(), before.iter().filter(is_before).count());
-            let report = repair_with(&disk, dir()).unwrap();
+            let report = repair_on(&disk, dir()).unwrap();
             assert!(!report.damaged.is_empty());
             let hit = |r: &&Record| {
                 let end = at(r) + usize::try_from(r.location.length).unwrap();
@@ -174,7 +180,7 @@ fn a_sector_that_cannot_be_read_costs_the_records_in_it() {
                 );
             }
             open(&disk).unwrap();
-            assert!(repair_with(&disk, dir()).unwrap().damaged.is_empty());
+            assert!(repair_on(&disk, dir()).unwrap().damaged.is_empty());
             cases += 1;
         }
     }
@@ -195,7 +201,7 @@ fn files_that_do_not_belong_are_put_right_or_aside() {
     // A segment of another journal under one of our names: that segment is lost, and no other.
     let disk = whole.fork();
     disk.overwrite(&files[1], other.content(&segments(&other)[1]).unwrap());
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     println!("{report}");
     assert!(
         report.damaged[0].detail.contains("another")
@@ -218,7 +224,7 @@ fn files_that_do_not_belong_are_put_right_or_aside() {
         let disk = whole.fork();
         disk.rename(&files[1], &dir().join(name)).unwrap();
         assert!(open(&disk).is_err());
-        let report = repair_with(&disk, dir()).unwrap();
+        let report = repair_on(&disk, dir()).unwrap();
         println!("{report}");
         assert_eq!(revisions(&records(&disk)), before, "{name}");
         open(&disk).unwrap();
@@ -233,10 +239,10 @@ fn files_that_do_not_belong_are_put_right_or_aside() {
         open(&disk).unwrap_err(),
         Error::ForeignFile { .. }
     ));
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     assert_eq!(
-        report.damaged[0].bad_file,
-        Some(dir().join("notes.seg.bad"))
+        report.damaged[0].kept,
+        Some(dir().join("damaged-1/notes.seg"))
     );
     assert_eq!(revisions(&records(&disk)), before);
     open(&disk).unwrap();
@@ -259,7 +265,7 @@ fn the_lost_revision_is_named_exactly_where_a_header_still_names_it() {
     let disk = whole.fork();
     harm(&disk, &before[9], false);
     harm(&disk, &before[11], false);
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     let named: Vec<_> = report
         .damaged
         .iter()
@@ -277,7 +283,7 @@ fn the_lost_revision_is_named_exactly_where_a_header_still_names_it() {
     let disk = whole.fork();
     harm(&disk, &before[9], false);
     harm(&disk, &before[10], true);
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     assert_eq!(report.damaged.len(), 1);
     let damage = &report.damaged[0];
     assert_eq!(damage.lost, Some((Sequence(10), Sequence(11))));
@@ -324,7 +330,7 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
         .filter(|r| matches!(r.entry, Entry::Timeline(_)))
         .nth(1);
     harm(&disk, victim.unwrap(), true);
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     println!("{report}");
     assert_eq!(
         report.damaged[0].revisions,
@@ -382,7 +388,7 @@ fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
     let disk = disk.after_exit();
     let victim = records(&disk).into_iter().find(|r| r.sequence == lost);
     harm(&disk, &victim.unwrap(), true);
-    repair_with(&disk, dir()).unwrap();
+    repair_on(&disk, dir()).unwrap();
     let (journal, _) = open(&disk).unwrap();
     let nothing = cairn_journal::Retention {
         age: None,
@@ -430,7 +436,7 @@ fn an_older_difference_does_not_make_later_damage_good() {
     drop(journal);
     let disk = disk.after_exit();
     harm(&disk, &records(&disk)[4], false);
-    repair_with(&disk, dir()).unwrap();
+    repair_on(&disk, dir()).unwrap();
     let damage = Gap {
         first: Revision(5),
         last: Revision(5),
@@ -458,7 +464,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     drop(journal);
     let disk = disk.after_exit();
     harm(&disk, &records(&disk)[4], false);
-    repair_with(&disk, dir()).unwrap();
+    repair_on(&disk, dir()).unwrap();
     let one = Gap {
         first: Revision(5),
         last: Revision(5),
@@ -504,7 +510,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     let last_change = revisions(&records(&disk)).len();
     let victim = records(&disk).into_iter().rfind(|r| r.revision.0 == 20);
     harm(&disk, &victim.unwrap(), false);
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     assert_eq!(
         revisions(&records(&disk)).len(),
         last_change - 1,
@@ -520,7 +526,7 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     // Damage before the difference that is found while the difference is under way.
     let disk = within.after_exit();
     harm(&disk, &records(&disk)[2], false);
-    repair_with(&disk, dir()).unwrap();
+    repair_on(&disk, dir()).unwrap();
     let (journal, _) = open(&disk).unwrap();
     journal
         .append_and_commit(NewRecord::gap_closed(first, last, reason, Timestamp(0)))
@@ -561,7 +567,7 @@ fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
         for victim in victims {
             harm(&disk, &before[victim], true);
         }
-        repair_with(&disk, dir()).unwrap();
+        repair_on(&disk, dir()).unwrap();
         let gap = open(&disk).unwrap().0.end().open_gap;
         let gap = gap.unwrap_or_else(|| panic!("{name}: the loss is not named"));
         assert_eq!((gap.first, gap.last), (first, last), "{name}");
@@ -569,7 +575,7 @@ fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
     // What must have been the end, and nothing else, is no loss.
     let disk = whole.fork();
     harm(&disk, &before[11], true);
-    let report = repair_with(&disk, dir()).unwrap();
+    let report = repair_on(&disk, dir()).unwrap();
     assert_eq!(report.damaged[0].lost, None, "{report}");
     assert_eq!(open(&disk).unwrap().0.end().open_gap, None);
     let reader = Directory::on(Arc::new(disk.clone()), dir())
@@ -616,7 +622,6 @@ fn a_state_before_an_open_difference_belongs_to_the_timeline_before_it() {
 /// said nothing of the tail.
 #[test]
 fn a_torn_tail_that_an_interrupted_opening_cut_is_reported() {
-    use cairn_journal::storage::simulated::{Fault, Survival};
     let whole = filled(1..=20);
     let last = records(&whole).pop().unwrap();
     let path = last.location.file.to_path_buf();
@@ -719,6 +724,9 @@ impl Storage for Odd {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.disk.remove(path)
     }
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)
     }
@@ -749,11 +757,145 @@ fn few_files_are_open_at_once_and_half_a_listing_is_not_believed() {
         most: AtomicUsize::new(0),
         listings: AtomicUsize::new(0),
     });
-    let report = repair_with(&*odd, dir()).unwrap();
+    let report = Repair::of(Directory::on(odd.clone(), dir())).run().unwrap();
     assert_eq!(report.damaged.len(), 3, "{report}");
     let most = odd.most.load(Ordering::Relaxed);
     println!("{count} segments, {most} files open at once");
     assert!(count > 20 && most < 12, "{most} of {count}");
     let reader = Directory::on(odd, dir()).reader().unwrap();
     assert_eq!(reader.records().filter(Result::is_err).count(), 0);
+}
+
+/// A journal with damage in three segments, made durable.
+fn damaged() -> Simulated {
+    let disk = filled(1..=150);
+    let before = records(&disk);
+    for n in [20, 70, 71, 120] {
+        harm(&disk, &before[n], n == 70);
+    }
+    disk.after_crash(Survival::All, 1)
+}
+
+fn contents(disk: &Simulated) -> Vec<(PathBuf, Vec<u8>)> {
+    let content = |path: PathBuf| disk.content(&path).map(|content| (path, content));
+    disk.paths().into_iter().filter_map(content).collect()
+}
+
+fn said(disk: &Simulated) -> Vec<(Sequence, Revision, Vec<Change>)> {
+    let said = |r: Record| (r.sequence, r.revision, r.entry.changes().to_vec());
+    records(disk).into_iter().map(said).collect()
+}
+
+/// A disk without room in the middle of a repair changes nothing, and the error says how much it takes.
+#[test]
+fn a_repair_without_room_leaves_everything_as_it_was() {
+    let disk = damaged();
+    let (before, whole) = (contents(&disk), disk.fork());
+    let calls = whole.calls();
+    repair_on(&whole, dir()).unwrap();
+    let (calls, expected) = (whole.calls() - calls, said(&whole));
+    let mut refused = 0;
+    for n in 1..=calls {
+        let disk = disk.fork();
+        disk.fail_at(disk.calls() + n, Fault::Full);
+        match repair_on(&disk, dir()) {
+            Ok(_) => {}
+            Err(Error::NoRoom { needed, .. }) => {
+                assert!(needed > 100_000, "{needed}");
+                assert_eq!(contents(&disk), before, "call {n}");
+                refused += 1;
+            }
+            Err(Error::Io { .. }) => {}
+            Err(other) => panic!("call {n}: {other}"),
+        }
+        repair_on(&disk, dir()).unwrap();
+        assert_eq!(said(&disk), expected, "call {n}");
+    }
+    println!("{calls} calls, {refused} refusals");
+    assert!(refused > 10);
+}
+
+/// While files are moved there is neither the old journal nor the new one, and everybody is told so.
+#[test]
+fn a_journal_that_is_half_replaced_is_refused_by_name() {
+    let disk = damaged();
+    let before = revisions(&records_until_damage(&disk));
+    let whole = disk.fork();
+    let calls = whole.calls();
+    repair_on(&whole, dir()).unwrap();
+    let (calls, expected) = (whole.calls() - calls, said(&whole));
+    let mut refused = 0;
+    for n in 1..=calls {
+        for survival in Survival::ALL {
+            let disk = disk.fork();
+            disk.fail_at(disk.calls() + n, Fault::Crash);
+            let _ = repair_on(&disk, dir());
+            let disk = disk.after_crash(survival, n);
+            match Directory::on(Arc::new(disk.clone()), dir()).reader() {
+                Ok(_) => {
+                    let now = revisions(&records_until_damage(&disk));
+                    assert!(now == before || said(&disk) == expected, "call {n}");
+                }
+                Err(Error::RepairInterrupted { .. }) => {
+                    assert!(matches!(open(&disk), Err(Error::RepairInterrupted { .. })));
+                    assert!(repair_on(&disk, dir()).unwrap().resumed);
+                    refused += 1;
+                }
+                Err(other) => panic!("call {n}: {other}"),
+            }
+            repair_on(&disk, dir()).unwrap();
+            assert_eq!(said(&disk), expected, "call {n}");
+        }
+    }
+    println!("{calls} calls, refused {refused} times");
+    assert!(refused > 10);
+}
+
+fn records_until_damage(disk: &Simulated) -> Vec<Record> {
+    let directory = Directory::on(Arc::new(disk.clone()), dir());
+    let records = directory.reader().unwrap().records();
+    records.map_while(Result::ok).collect()
+}
+
+/// For a file system that has no room for two journals.
+#[test]
+fn a_journal_is_repaired_into_another_directory_and_stays_as_it_is() {
+    let disk = damaged();
+    let (before, whole) = (contents(&disk), disk.fork());
+    repair_on(&whole, dir()).unwrap();
+    let into = Path::new("/elsewhere");
+    let repair = || Repair::of(Directory::on(Arc::new(disk.clone()), dir())).into_dir(into);
+    let report = repair().run().unwrap();
+    assert_eq!(report.damaged.len(), 3, "{report}");
+    assert!(report.damaged.iter().all(|damage| damage.kept.is_none()));
+    let mut now = contents(&disk);
+    now.retain(|(path, _)| path.starts_with(DIR));
+    assert_eq!(now, before);
+    let directory = Directory::on(Arc::new(disk.clone()), into);
+    let there = directory.reader().unwrap().records();
+    assert_eq!(there.map(Result::unwrap).count(), said(&whole).len());
+    directory.open(options()).unwrap();
+    // Nothing is ever written over.
+    let error = repair().run().unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+}
+
+/// Whoever asks a repair to end finds everything as it was; and is told how far it came.
+#[test]
+fn a_repair_that_is_stopped_changes_nothing() {
+    let disk = damaged();
+    let before = contents(&disk);
+    let stop = Stop::new();
+    let mut phases = Vec::new();
+    let mut tell = |progress: RepairProgress| {
+        phases.push(progress.phase);
+        if progress.phase == RepairPhase::Writing {
+            stop.ask();
+        }
+    };
+    let repair = Repair::of(Directory::on(Arc::new(disk.clone()), dir()));
+    let stopped = repair.telling(&mut tell).unless(stop.clone()).run();
+    assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    assert_eq!(phases, [RepairPhase::Reading, RepairPhase::Writing]);
+    assert_eq!(contents(&disk), before);
 }

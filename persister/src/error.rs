@@ -199,6 +199,7 @@ fn is_full(error: &cairn_journal::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     match error {
         cairn_journal::Error::Poisoned { cause, .. } => is_full(cause),
+        cairn_journal::Error::NoRoom { .. } => true,
         cairn_journal::Error::Io { source, .. } => {
             matches!(source.kind(), StorageFull | QuotaExceeded)
         }

@@ -7,9 +7,12 @@
 //! to make good.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cairn_journal::{Donor, JournalDonor, Part, Recalled, Revision, Span, Timestamp};
+use cairn_journal::{
+    Directory, Donor, JournalDonor, Recalled, Repair, RepairPhase, RepairProgress, Revision, Span,
+    Stop, Timestamp,
+};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -29,13 +32,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// is left to the difference that the next attach takes.
 const HELD_BYTES: usize = 64 << 20;
 
-/// Repairs the journal, if it is damaged, with all the help that there is.
+/// How often a long repair says how far it is.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Whether to go on with the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repaired {
+    /// It is whole now.
+    Here,
+    /// The repaired journal, if one was needed, is elsewhere.
+    Elsewhere,
+}
+
+/// Repairs the journal, if it is damaged, with all the help that there is. `stop` ends it early.
 ///
 /// # Errors
 /// The journal's, or a donor's that cannot be read; then nothing was changed, or the repair is run again.
-pub fn repair<C: Cluster>(config: &Config, cluster: &C) -> Result<(), Error> {
+pub fn repair<C: Cluster>(config: &Config, cluster: &C, stop: Stop) -> Result<Repaired, Error> {
     if !config.journal.exists() {
-        return Ok(());
+        return Ok(Repaired::Here);
     }
     let mut donors: Vec<Box<dyn Donor>> = Vec::new();
     for dir in &config.repair_from {
@@ -45,13 +60,45 @@ pub fn repair<C: Cluster>(config: &Config, cluster: &C) -> Result<(), Error> {
     if matches!(config.endpoint, Endpoint::Remote(_)) {
         donors.push(Box::new(ClusterDonor::new(cluster.clone())));
     }
-    let report = cairn_journal::repair_from(&config.journal, &mut donors)?;
-    if report.is_changed() {
-        tracing::warn!("the journal was damaged and has been repaired:\n{report}");
-    } else {
-        tracing::info!("the journal is whole: nothing to repair");
+    let mut said = Instant::now();
+    let mut tell = |progress: RepairProgress| {
+        if said.elapsed() >= PROGRESS {
+            said = Instant::now();
+            say(progress);
+        }
+    };
+    let repair = Repair::of(Directory::at(&config.journal))
+        .with(&mut donors)
+        .telling(&mut tell)
+        .unless(stop);
+    let repair = match &config.repair_into {
+        Some(into) => repair.into_dir(into),
+        None => repair,
+    };
+    let report = repair.run()?;
+    match &config.repair_into {
+        _ if !report.is_changed() => tracing::info!("the journal is whole: nothing to repair"),
+        None => tracing::warn!("the journal was damaged and has been repaired:\n{report}"),
+        Some(into) => tracing::warn!(
+            "the journal is damaged. The repaired one is {}: go on with that (--journal). {report}",
+            into.display()
+        ),
     }
-    Ok(())
+    Ok(match config.repair_into {
+        Some(_) => Repaired::Elsewhere,
+        None => Repaired::Here,
+    })
+}
+
+fn say(progress: RepairProgress) {
+    let RepairProgress { done, total, .. } = progress;
+    let percent = (done.min(total) * 100).checked_div(total).unwrap_or(0);
+    let what = match progress.phase {
+        RepairPhase::Reading => "reading what is left of the journal",
+        RepairPhase::Writing => "writing the repaired journal",
+        _ => "reading the repaired journal back",
+    };
+    tracing::info!("repair: {what}, {percent} %");
 }
 
 /// The cluster's own history as a donor.
@@ -175,21 +222,9 @@ impl<C: Cluster> Donor for ClusterDonor<C> {
         "the cluster".to_owned()
     }
 
-    fn knows(&mut self, timeline: &str, span: Span) -> cairn_journal::Result<Vec<Part>> {
-        let Some(known) = Handle::current().block_on(self.fetch(timeline, span)) else {
-            return Ok(Vec::new());
-        };
-        let (mut events, mut bytes) = (0, 0);
-        self.recall(timeline, known, &mut |recalled| {
-            events += 1;
-            bytes += recalled.changes.iter().map(bytes_of).sum::<usize>() as u64;
-            Ok(())
-        })?;
-        Ok(vec![Part {
-            span: known,
-            events,
-            bytes,
-        }])
+    fn knows(&mut self, timeline: &str, span: Span) -> cairn_journal::Result<Vec<Span>> {
+        let known = Handle::current().block_on(self.fetch(timeline, span));
+        Ok(known.into_iter().collect())
     }
 
     fn recall(

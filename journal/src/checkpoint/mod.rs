@@ -6,6 +6,7 @@
 
 pub(crate) mod blocks;
 pub(crate) mod buffers;
+pub(crate) mod copy;
 pub(crate) mod file;
 pub(crate) mod history;
 pub(crate) mod retention;

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     format::{
         layout::{FORMAT_VERSION, HeaderFault, MAGIC, SEGMENT_HEADER_BYTES},
-        names::{LOCK, NEXT, Name, classify, segment_name},
+        names::{LOCK, NEXT, Name, REPAIR, REPAIR_MOVED, classify, segment_name},
     },
     model::ids::{Revision, Sequence},
     segment::{create, scan},
@@ -54,6 +54,7 @@ pub(crate) struct Listing {
 impl Listing {
     pub(crate) fn read(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let listing = Self::read_damaged(storage, dir)?;
+        listing.is_not_half_replaced(dir)?;
         match listing.misnamed.first() {
             Some(path) => Err(Error::ForeignFile {
                 path: path.clone(),
@@ -63,7 +64,18 @@ impl Listing {
         }
     }
 
-    /// Reads a directory in which names may be wrong.
+    /// An error while a repair moves files: what is there is neither the old journal nor the new one.
+    fn is_not_half_replaced(&self, dir: &Path) -> Result<()> {
+        let mut markers = [REPAIR, REPAIR_MOVED].into_iter();
+        match markers.find(|marker| self.kept.iter().any(|name| name == marker)) {
+            Some(marker) => Err(Error::RepairInterrupted {
+                path: dir.join(marker),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads a directory in which names may be wrong, or which a repair is changing.
     ///
     /// As of one moment: the names are the same before and after, and what is called [`NEXT`] is
     /// looked into in between. (Otherwise the file that was listed under that name may have got its

@@ -11,27 +11,12 @@ use std::{
 use crate::{
     directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
-    format::names::{CHECKPOINT, LOCK, REPAIR},
+    format::names::{CHECKPOINT, LOCK},
     storage::{
         file_handle::FileHandle,
         traits::{Access, Lock, Storage},
     },
 };
-
-/// An error if the listing shows that a repair was interrupted.
-pub(crate) fn not_half_repaired(listing: &Listing, dir: &Path) -> Result<()> {
-    if listing.kept.iter().any(|n| n == REPAIR) {
-        return Err(Error::RepairInterrupted {
-            path: dir.join(REPAIR),
-        });
-    }
-    Ok(())
-}
-
-/// An error if the directory, as it is now, shows that a repair was interrupted.
-pub(crate) fn refuse_half_repaired(storage: &dyn Storage, dir: &Path) -> Result<()> {
-    not_half_repaired(&Listing::read(storage, dir)?, dir)
-}
 
 /// Makes sure that the directory is there and may be ours, and locks it.
 pub(crate) fn enter(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn Lock>> {

@@ -7,8 +7,14 @@ use crate::model::ids::{Revision, Sequence};
 
 /// The lock file.
 pub(crate) const LOCK: &str = "LOCK";
-/// Exists while a repair is under way.
+/// Exists from the moment at which a repair has written a new journal in full: the old files are being moved away.
 pub(crate) const REPAIR: &str = "REPAIR";
+/// What [`REPAIR`] becomes once they are: the new files are being moved to their places.
+pub(crate) const REPAIR_MOVED: &str = "REPAIR-MOVED";
+/// The directory in which a repair writes the new journal.
+pub(crate) const REPAIRED_DIR: &str = "repaired";
+/// The directories with the files that repairs have replaced, with a number behind it.
+const DAMAGED: &str = "damaged-";
 /// Files that are being written: of no value after a crash.
 pub(crate) const TEMPORARY: &str = ".tmp";
 
@@ -36,6 +42,16 @@ pub(crate) fn run_name(number: u64) -> String {
 /// The name of the segment that begins with this sequence.
 pub(crate) fn segment_name(first: Sequence) -> String {
     format!("{:020}.seg", first.0)
+}
+
+/// The name of the directory with the files that the `number`th repair has replaced.
+pub(crate) fn damaged_name(number: u64) -> String {
+    format!("{DAMAGED}{number}")
+}
+
+/// Which of those directories this is.
+pub(crate) fn damaged_number(name: &str) -> Option<u64> {
+    name.strip_prefix(DAMAGED)?.parse().ok()
 }
 
 /// What a name in the directory is.
@@ -81,7 +97,8 @@ pub(crate) fn classify(name: &str) -> Name {
     }
     if name == LOCK
         || name == CHECKPOINT
-        || name == REPAIR
+        || [REPAIR, REPAIR_MOVED, REPAIRED_DIR].contains(&name)
+        || damaged_number(name).is_some()
         || name.ends_with(".bad")
         || name.ends_with(".torn")
     {

@@ -15,7 +15,7 @@ use crate::{
     directory::{
         handle::Directory,
         listing::Listing,
-        lock::{exclusive, refuse_half_repaired, take_lock},
+        lock::{exclusive, take_lock},
     },
     error::{Error, Result},
     format::{
@@ -147,7 +147,6 @@ impl Directory {
             return Err(listing.not_a_journal(dir));
         }
         let _lock = take_lock(storage, dir)?;
-        refuse_half_repaired(storage, dir)?;
         let upto = proven_durable(storage, dir)?;
         run(self, upto, buffer_bytes, &Stop::new())
     }

@@ -14,7 +14,7 @@ use crate::{
     directory::{
         handle::Directory,
         listing::Listing,
-        lock::{exclusive, refuse_half_repaired, take_lock},
+        lock::{exclusive, take_lock},
     },
     error::{Error, Result},
     format::names::{checkpoint_name, segment_name},
@@ -79,7 +79,6 @@ impl Directory {
             return Err(listing.not_a_journal(dir));
         }
         let _lock = take_lock(storage, dir)?;
-        refuse_half_repaired(storage, dir)?;
         run(self, retention, &Stop::new())
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// A last segment that has been given a successor.
 pub(crate) struct Ended {
     pub(crate) header: SegmentHeader,
-    pub(super) file: FileHandle,
+    pub(crate) file: FileHandle,
     pub(super) torn_bytes: u64,
     pub(super) torn_file: Option<PathBuf>,
 }

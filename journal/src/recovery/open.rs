@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::{
-    directory::{
-        listing::Listing,
-        lock::{enter, not_half_repaired},
-    },
+    directory::{listing::Listing, lock::enter},
     error::Result,
     format::{layout::SegmentHeader, payload::Context},
     model::ids::{Revision, Sequence},
@@ -66,7 +63,6 @@ pub(crate) fn open(storage: &dyn Storage, dir: &Path, options: &Options) -> Resu
     // 1. The directory, and nobody else in it.
     let lock = enter(storage, dir)?;
     let listing = Listing::read(storage, dir)?;
-    not_half_repaired(&listing, dir)?;
 
     let Some((&last_first, _)) = listing.segments.last_key_value() else {
         if !listing.is_vacant() {

@@ -17,7 +17,7 @@ use crate::{
         names::NEXT,
     },
     model::ids::Sequence,
-    repair::evidence,
+    repair::salvage,
     segment::window::{Source, unreadable_detail},
     storage::{
         file_handle::{FileHandle, is_media_error},
@@ -109,7 +109,7 @@ impl Found {
             return Ok(None);
         };
         for seed in guesses {
-            if evidence::any_record(&mut source, &seed)? {
+            if salvage::any_record(&mut source, &seed)? {
                 return Ok(Some(seed));
             }
         }
@@ -157,7 +157,7 @@ pub(crate) fn identity(storage: &dyn Storage, files: &mut [Found]) -> Result<Opt
     for file in files.iter() {
         for guess in &file.guesses {
             if let Some(mut source) = file.source(storage)?
-                && evidence::any_record(&mut source, &guess.seed())?
+                && salvage::any_record(&mut source, &guess.seed())?
             {
                 return Ok(Some(guess.uuid));
             }

@@ -2,7 +2,7 @@
 //!
 //! Pure. Each timeline names its parent, so there is one way back from any of them.
 
-use crate::{donor::Turn, format::position::TimelineTag, model::entry::Timeline};
+use crate::{format::position::TimelineTag, model::entry::Timeline, repair::donor::Turn};
 
 /// How many timelines may have begun in one hole: as many as an identity names ancestors.
 const MAX_TURNS: usize = 8;
@@ -32,8 +32,13 @@ impl Lineage {
     }
 
     fn ids(&self) -> impl Iterator<Item = &str> {
-        let parents = self.turns.iter().filter_map(|t| t.to.parent.as_deref());
+        let parents = self.turns.iter().filter_map(|t| parent(&t.to));
         self.turns.iter().map(|t| t.to.id.as_str()).chain(parents)
+    }
+
+    /// What is known of this timeline.
+    pub(crate) fn turn(&self, id: &str) -> Option<&Turn> {
+        self.turns.iter().find(|turn| turn.to.id == id)
     }
 
     /// The timelines that began between `from` (`None`: there was none) and `to`, oldest first, `to` the last.
@@ -42,7 +47,7 @@ impl Lineage {
         let mut path: Vec<Turn> = Vec::new();
         let mut at = Some(to);
         while at != from {
-            let Some(turn) = at.and_then(|id| self.turns.iter().find(|t| t.to.id == id)) else {
+            let Some(turn) = at.and_then(|id| self.turn(id)) else {
                 // The first of all may have begun without anybody knowing more than its name.
                 return (from.is_none() && !path.is_empty()).then(|| rev(path));
             };
@@ -50,14 +55,14 @@ impl Lineage {
                 return None;
             }
             path.push(turn.clone());
-            at = turn.to.parent.as_deref();
+            at = parent(&turn.to);
         }
         Some(rev(path))
     }
 
     /// The timeline that went on from this one (`None`: that was the first of all), if there is exactly one.
     pub(crate) fn only_child(&self, of: Option<&str>) -> Option<&Turn> {
-        let is_child = |t: &&Turn| t.to.parent.as_deref() == of;
+        let is_child = |t: &&Turn| parent(&t.to) == of;
         let mut children = self.turns.iter().filter(is_child);
         let first = children.next()?;
         children.next().is_none().then_some(first)
@@ -69,12 +74,11 @@ fn rev(mut path: Vec<Turn>) -> Vec<Turn> {
     path
 }
 
-/// A timeline of which only the name and its past are known.
-pub(crate) fn named(timeline: &Timeline) -> Turn {
-    Turn {
-        to: timeline.clone(),
-        begun: None,
-    }
+/// The timeline that this one went on from. Its parent may be told with its own ancestors behind it, each
+/// as `id@revision`.
+pub(crate) fn parent(timeline: &Timeline) -> Option<&str> {
+    let nearest = timeline.parent.as_deref()?.split(' ').next()?;
+    Some(nearest.rsplit_once('@').map_or(nearest, |(id, _)| id))
 }
 
 #[cfg(test)]
@@ -83,13 +87,16 @@ mod tests {
     use crate::model::{ids::Revision, time::Timestamp};
 
     fn turn(id: &str, parent: Option<&str>) -> Turn {
-        named(&Timeline {
-            id: id.to_owned(),
-            parent: parent.map(str::to_owned),
-            at: Revision(7),
-            kept: true,
-            observed_at: Timestamp(0),
-        })
+        Turn {
+            to: Timeline {
+                id: id.to_owned(),
+                parent: parent.map(str::to_owned),
+                at: Revision(7),
+                kept: true,
+                observed_at: Timestamp(0),
+            },
+            begun: None,
+        }
     }
 
     #[test]
@@ -98,7 +105,7 @@ mod tests {
         for (id, parent) in [
             ("a", None),
             ("b", Some("a")),
-            ("c", Some("b")),
+            ("c", Some("b@7 a@3")),
             ("x", Some("a")),
         ] {
             lineage.learn(turn(id, parent));

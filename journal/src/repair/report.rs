@@ -10,11 +10,11 @@ use crate::model::ids::{Revision, Sequence};
 pub struct Damage {
     /// The segment or checkpoint.
     pub file: PathBuf,
-    /// Where its damaged original is kept; `None`: there was no file.
-    pub bad_file: Option<PathBuf>,
+    /// Where it is kept as it was; `None`: there was no file, or it is where it was.
+    pub kept: Option<PathBuf>,
     /// Where the damage begins, in bytes.
     pub offset: u64,
-    /// The first and last sequence lost; `None`: none.
+    /// The first and last sequence lost, as they were in the damaged journal; `None`: none, or nobody knows.
     pub lost: Option<(Sequence, Sequence)>,
     /// The first and last revision that may be lost with them; `None`: only markers.
     pub revisions: Option<(Revision, Revision)>,
@@ -48,8 +48,8 @@ pub struct RepairReport {
     pub filled: Vec<Filled>,
     /// How many records the journal holds now.
     pub kept_records: u64,
-    /// Whether this completed an earlier repair that was interrupted: that one's losses are recorded in
-    /// the journal, and not in `damaged`.
+    /// Whether this completed an earlier repair that was interrupted while it moved files: that one's losses are
+    /// recorded in the journal, and not in `damaged`.
     pub resumed: bool,
 }
 
@@ -58,6 +58,12 @@ impl RepairReport {
     #[must_use]
     pub fn is_changed(&self) -> bool {
         self.resumed || !self.damaged.is_empty() || !self.filled.is_empty()
+    }
+}
+
+impl Damage {
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.file.extension().is_some_and(|e| e == "ckpt")
     }
 }
 
@@ -71,19 +77,22 @@ impl fmt::Display for Damage {
             self.detail
         )?;
         match self.lost {
+            None if self.revisions.is_some() => {
+                f.write_str("lost: nobody knows how many records")?;
+            }
             None => f.write_str("no record is lost")?,
             Some((a, b)) if a == b => write!(f, "lost: sequence {a}")?,
             Some((a, b)) => write!(f, "lost: sequences {a} to {b}")?,
         }
         let perhaps = if self.exact { "" } else { "perhaps " };
         match (self.lost, self.revisions) {
-            (None, _) => {}
+            (None, None) => {}
             (_, None) => f.write_str(" (no revision)")?,
             (_, Some((a, b))) if a == b => write!(f, ", with it {perhaps}revision {a}")?,
             (_, Some((a, b))) => write!(f, ", with it {perhaps}revisions {a} to {b}")?,
         }
-        if let Some(bad) = &self.bad_file {
-            write!(f, "; the damaged file is kept as {}", bad.display())?;
+        if let Some(kept) = &self.kept {
+            write!(f, "; the file is kept as {}", kept.display())?;
         }
         Ok(())
     }

@@ -3,12 +3,12 @@
 use crate::{
     error::{Error, Result},
     format::{layout::SegmentHeader, payload},
-    model::entry::Entry,
+    model::entry::{Entry, GapReason},
     replay::tracker::Tracker,
     segment::{
         ending::{self, Tail},
         open::Segment,
-        scan::{RawRecord, Scan},
+        scan::Scan,
         window::unreadable_detail,
     },
 };
@@ -26,27 +26,20 @@ pub(crate) struct LastSegment {
 
 /// The tracker as it was before the segment's first record.
 pub(crate) fn tracker_before(header: &SegmentHeader) -> Tracker {
+    let damage = header.context.open_gap;
+    let damage = damage.filter(|gap| gap.reason == GapReason::Damage);
     Tracker {
         covered: header.covered,
         timeline: header.context.timeline.clone(),
         open_gap: header.context.open_gap,
         unhealed: header.context.unhealed,
-        reached: header.covered,
-        tag: None,
+        unnamed: None,
+        reached: damage.map_or(header.covered, |gap| gap.last.max(header.covered)),
     }
 }
 
 pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
-    read_last_after(last, tracker_before(&last.header), |_, _, _| {})
-}
-
-/// Reads the last segment; `tracker` is what is known before it. `visit` sees every record, and
-/// what was known before that.
-pub(crate) fn read_last_after(
-    last: &Segment,
-    mut tracker: Tracker,
-    mut visit: impl FnMut(&Tracker, &RawRecord<'_>, &Entry),
-) -> Result<LastSegment> {
+    let mut tracker = tracker_before(&last.header);
     let mut scan = last.scan_patiently();
     let mut closed = false;
     let mut unsynced_from = scan.offset;
@@ -75,8 +68,7 @@ pub(crate) fn read_last_after(
                     Entry::Seal { .. } => closed,
                     _ => false,
                 };
-                visit(&tracker, &raw, &entry);
-                tracker.pass(&raw.header, &entry);
+                tracker.apply(raw.header.revision, &entry);
             }
             Err(stop) => break stop,
         }

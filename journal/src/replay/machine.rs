@@ -20,7 +20,7 @@
 //! 6. Damage stays open until a diff that was taken after it has come whole.
 
 use crate::{
-    format::{checkpoint::Header, layout::SegmentHeader},
+    format::{checkpoint::Header, layout::SegmentHeader, position::TimelineTag},
     model::{
         entry::{Entry, Gap, GapPhase, GapReason, Record, Timeline},
         ids::{Revision, Sequence},
@@ -121,6 +121,29 @@ impl Replay {
             tracker: tracker_before(header),
             ..Self::default()
         }
+    }
+
+    /// Before the first record of a segment, counted behind this record since.
+    pub(crate) fn counting_from(
+        header: &SegmentHeader,
+        counted_from: Sequence,
+        first_told: Revision,
+    ) -> Self {
+        Self {
+            counted_from,
+            first_told,
+            ..Self::before_segment(header)
+        }
+    }
+
+    /// What is known here.
+    pub(crate) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// What follows is of another timeline, of which nobody knows the name.
+    pub(crate) fn enter_unnamed(&mut self, timeline: TimelineTag) {
+        self.tracker.enter_unnamed(timeline);
     }
 
     /// The newest revision covered.

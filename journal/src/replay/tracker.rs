@@ -4,11 +4,7 @@
 //! A pure function of the records: the writer, recovery, repair and reading all use this one.
 
 use crate::{
-    format::{
-        kind::Kind,
-        layout::RecordHeader,
-        position::{RecordPosition, TimelineTag},
-    },
+    format::position::{RecordPosition, TimelineTag},
     model::{
         entry::{Entry, Gap, GapPhase, GapReason, Timeline},
         ids::Revision,
@@ -26,10 +22,10 @@ pub(crate) struct Tracker {
     pub(crate) open_gap: Option<Gap>,
     /// Within a snapshot diff: older damage that it does not make good.
     pub(crate) unhealed: Option<Gap>,
-    /// For repair: up to where all was told, or named as lost. Not less than what is covered.
+    /// Up to where everything was told, or named as lost. Not less than what is covered.
     pub(crate) reached: Revision,
-    /// For repair: the timeline that the newest record says it is of. Its own record may be lost.
-    pub(crate) tag: Option<TimelineTag>,
+    /// Set by a repair: the records are of this timeline, of which nobody knows the name.
+    pub(crate) unnamed: Option<TimelineTag>,
 }
 
 /// Two losses as one.
@@ -50,30 +46,11 @@ impl Tracker {
         self.open_gap.is_some_and(|g| g.reason != GapReason::Damage)
     }
 
-    /// Takes in the next record, of which the header is at hand.
-    pub(crate) fn pass(&mut self, header: &RecordHeader, entry: &Entry) {
-        self.apply(header.revision, entry);
-        self.tag = Some(header.position.timeline);
-        let told = match (header.kind, entry) {
-            (_, Entry::Lost { first, last, .. }) if first <= last => *last,
-            (_, Entry::Gap { last, phase, .. }) if *phase == GapPhase::Closed => *last,
-            (Kind::Timeline, _) => {
-                self.reached = self.covered;
-                return;
-            }
-            (Kind::Changes | Kind::Watermark | Kind::Seal, _) if !header.position.within => {
-                header.revision
-            }
-            _ => header.position.prev_revision,
-        };
-        let told = told.max(header.position.prev_revision);
-        self.reached = self.reached.max(self.covered).max(told);
-    }
-
     /// Takes in the next record, which is of changes or has none to tell.
     pub(crate) fn pass_changes(&mut self, revision: Revision) {
         if !self.in_snapshot_diff() {
             self.covered = self.covered.max(revision);
+            self.reached = self.reached.max(self.covered);
         }
     }
 
@@ -112,13 +89,20 @@ impl Tracker {
             }
             Entry::Timeline(timeline) => {
                 self.timeline = Some(timeline.clone());
+                self.unnamed = None;
                 // The one place where it may go back: another cluster counts anew.
                 self.covered = revision;
+                self.reached = revision;
             }
             Entry::Lost { first, last, .. } => {
-                // Less than before: a timeline that took revisions back is among what is lost.
-                self.covered = self.covered.min(revision);
+                if revision < self.covered {
+                    // A timeline that took revisions back is among what is lost, and its name with it.
+                    self.timeline = None;
+                    self.covered = revision;
+                    self.reached = revision;
+                }
                 if first <= last {
+                    self.reached = self.reached.max(*last);
                     let lost = Gap {
                         first: *first,
                         last: *last,
@@ -130,17 +114,27 @@ impl Tracker {
             }
             Entry::Seal { .. } => {}
         }
+        self.reached = self.reached.max(self.covered);
+    }
+
+    /// What follows is of another timeline, of which nobody knows the name.
+    pub(crate) fn enter_unnamed(&mut self, timeline: TimelineTag) {
+        self.timeline = None;
+        self.unnamed = Some(timeline);
     }
 
     /// Where the next record stands, if it says this.
     pub(crate) fn position(&self, entry: &Entry) -> RecordPosition {
-        let timeline = match entry {
-            Entry::Timeline(begun) => Some(begun),
-            _ => self.timeline.as_ref(),
+        let named = |timeline: &Timeline| TimelineTag::of(Some(&timeline.id));
+        let timeline = match (entry, self.unnamed, &self.timeline) {
+            (Entry::Timeline(begun), ..) => named(begun),
+            (_, Some(unnamed), _) => unnamed,
+            (_, None, timeline) => timeline.as_ref().map_or(TimelineTag::NONE, named),
         };
         RecordPosition {
-            prev_revision: self.covered,
-            timeline: TimelineTag::of(timeline.map(|t| t.id.as_str())),
+            // What is lost is nothing that the next record tells.
+            prev_revision: self.reached,
+            timeline,
             within: self.in_snapshot_diff(),
             shared: false,
         }

@@ -13,12 +13,12 @@ use uuid::Uuid;
 use crate::{
     directory::{handle::Directory, listing::as_found},
     error::Result,
-    format::layout::SEGMENT_HEADER_BYTES,
+    format::{layout::SEGMENT_HEADER_BYTES, position::TimelineTag},
     model::{entry::NewRecord, ids::Sequence},
     options::Options,
     read::reader::Reader,
-    recovery::open::{Recovery, open},
-    storage::zeros::first_fill,
+    recovery::open::{Opened, Recovery, open},
+    storage::{traits::SharedStorage, zeros::first_fill},
     write::{
         idle::Idle,
         pending::Pending,
@@ -90,6 +90,16 @@ impl Journal {
         options.validate()?;
         let (storage, dir) = (directory.shared().clone(), directory.path());
         let opened = open(&*storage, dir, &options).map_err(|error| as_found(directory, error))?;
+        Ok(Self::of(storage, dir, options, opened))
+    }
+
+    /// The writer of what an opening, or a repair, has made ready. Nothing happens in the background.
+    pub(crate) fn of(
+        storage: SharedStorage,
+        dir: &Path,
+        options: Options,
+        opened: Opened,
+    ) -> (Self, Recovery) {
         let valid_to = opened.recovery.valid_to;
         let syncs = Arc::new(AtomicU64::new(0));
         let uuid = opened.header.uuid;
@@ -134,7 +144,7 @@ impl Journal {
             idle: None,
             preparer: None,
         };
-        Ok((journal, opened.recovery))
+        (journal, opened.recovery)
     }
 
     /// Queues a record and returns its sequence. It is durable once [`Journal::commit`] says so.
@@ -174,6 +184,11 @@ impl Journal {
     #[must_use]
     pub fn end(&self) -> End {
         self.shared.end()
+    }
+
+    /// What is appended from here on is of this timeline, of which nobody knows the name.
+    pub(crate) fn enter_unnamed(&self, timeline: TimelineTag) {
+        self.shared.enter_unnamed(timeline);
     }
 
     /// The journal's identity, given when it was created.

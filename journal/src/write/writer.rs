@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
-    format::{layout::record_length, names::LOCK, payload::Payload},
+    format::{layout::record_length, names::LOCK, payload::Payload, position::TimelineTag},
     model::{
         entry::{Entry, Gap, NewRecord, Timeline},
         ids::{Revision, Sequence},
@@ -141,6 +141,10 @@ impl Writer {
         let (pending, sequence) = self.queue(record)?;
         self.wait(pending, sequence)?;
         Ok(sequence)
+    }
+
+    pub(crate) fn enter_unnamed(&self, timeline: TimelineTag) {
+        self.pending().tracker.enter_unnamed(timeline);
     }
 
     pub(crate) fn end(&self) -> End {

@@ -102,13 +102,13 @@ impl Nameless {
 }
 
 /// Asks work in a thread to end when somebody cancels; not any more once this is dropped.
-struct StopWith {
-    stop: Stop,
+pub(crate) struct StopWith {
+    pub(crate) stop: Stop,
     asking: JoinHandle<()>,
 }
 
 impl StopWith {
-    fn new(cancel: &CancellationToken) -> Self {
+    pub(crate) fn new(cancel: &CancellationToken) -> Self {
         let (stop, cancel) = (Stop::new(), cancel.clone());
         let asked = stop.clone();
         let asking = tokio::spawn(async move {

@@ -80,9 +80,9 @@ pub struct CommandLine {
 
     /// Repair the journal first, if it is damaged
     ///
-    /// Keeps every record that verifies, before and after the damage, fetches from --from and from
-    /// the cluster what they still know of the rest, says what is lost, and keeps the damaged file
-    /// beside it as .bad.
+    /// Writes a new journal beside the damaged one, with every record that verifies, before and
+    /// after the damage, and what --from and the cluster still know of the rest. Says what is lost,
+    /// and keeps the files of the damaged journal in damaged-N.
     #[arg(short = 'f', long, global = true)]
     pub repair: bool,
 
@@ -98,6 +98,12 @@ pub struct CommandLine {
         requires = "repair"
     )]
     pub repair_from: Vec<PathBuf>,
+
+    /// Write the repaired journal into this empty directory, and end
+    ///
+    /// For a file system that has no room for two. The damaged journal stays as it is.
+    #[arg(long, global = true, value_name = "DIR", requires = "repair")]
+    pub repair_into: Option<PathBuf>,
 
     /// Run a single-node cluster in this process too, and restore it from the journal at every
     /// start

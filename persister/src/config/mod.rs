@@ -56,6 +56,8 @@ pub struct Config {
     pub repair: bool,
     /// Journals of other persisters that may still have what was lost.
     pub repair_from: Vec<PathBuf>,
+    /// Where to write the repaired journal, if not in the place of the damaged one.
+    pub repair_into: Option<PathBuf>,
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
     /// What to write into the cluster.
@@ -165,6 +167,7 @@ impl Config {
             restore,
             repair,
             repair_from,
+            repair_into,
             accept_loss,
             ..
         } = line;
@@ -200,6 +203,7 @@ impl Config {
             restore_options,
             repair,
             repair_from,
+            repair_into,
             accept_loss,
             mirror: settings.mirror.unwrap_or_default(),
             wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),

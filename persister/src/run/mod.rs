@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::attach::StopWith;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::connect::{Task, connect};
 use crate::cluster::embedded::EmbeddedNode;
@@ -24,6 +25,7 @@ use crate::identity::holder::Holder;
 use crate::maintenance::Maintenance;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::follow::Ended;
+use crate::repair::Repaired;
 use crate::restore::job::restore;
 use crate::restore::outcome::{Restored, Shifted, Summary};
 use crate::restore::source::Source;
@@ -147,7 +149,7 @@ impl<C: Cluster> Incarnation<'_, C> {
                 Err(error) if self.persist.config.wait_for_room && error.is_disk_full() => error,
                 other => return other,
             };
-            repair = false;
+            repair &= matches!(full, Error::Journal(cairn_journal::Error::NoRoom { .. }));
             if self.persist.vitals.status().durable_revision > before {
                 backoff = Backoff::new();
             }
@@ -164,12 +166,21 @@ impl<C: Cluster> Incarnation<'_, C> {
     }
 
     async fn persist_once(&self, repair: bool) -> Result<(), Error> {
-        let journal = tokio::task::block_in_place(|| {
-            if repair {
-                crate::repair::repair(self.persist.config, &self.cluster)?;
+        if repair {
+            let stop = StopWith::new(self.persist.cancel);
+            let config = self.persist.config;
+            let repaired = tokio::task::block_in_place(|| {
+                crate::repair::repair(config, &self.cluster, stop.stop.clone())
+            });
+            match repaired {
+                Ok(Repaired::Here) => {}
+                Ok(Repaired::Elsewhere) | Err(Error::Journal(cairn_journal::Error::Stopped)) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
-            opening::open(self.persist.config)
-        })?;
+        }
+        let journal = tokio::task::block_in_place(|| opening::open(self.persist.config))?;
         let journal = Arc::new(journal);
         let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.persist.vitals));
         let maintenance = Maintenance::start(own, self.persist.config.maintenance, vitals)

@@ -64,7 +64,7 @@ impl Simulated {
         let mut world = self.world().clone();
         let mut rng = Rng::with_seed(seed);
         let mut names = world.durable_names.clone();
-        for change in &world.name_changes {
+        for (change, _) in &world.name_changes {
             if survival.keeps(&mut rng) {
                 apply(&mut names, change);
             }
@@ -82,6 +82,9 @@ impl Simulated {
                 ..Inode::default()
             });
         }
+        // A directory that was removed is there again with any of its files.
+        let dirs = names.keys().filter_map(|path| path.parent());
+        world.dirs.extend(dirs.map(Path::to_owned));
         world.durable_names.clone_from(&names);
         world.names = names;
         world.name_changes.clear();
@@ -251,12 +254,24 @@ impl Storage for Simulated {
         world.change(NameChange::Remove(path.to_owned()))
     }
 
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.observed();
+        let mut world = self.world();
+        if world.names.keys().any(|path| path.starts_with(dir)) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        world.simple_call()?;
+        if !world.dirs.remove(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        world.after()
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.observed();
         let mut world = self.world();
         world.simple_call()?;
-        world.durable_names = world.names.clone();
-        world.name_changes.clear();
+        world.sync_names(dir);
         world.after()
     }
 

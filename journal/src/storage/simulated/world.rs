@@ -41,7 +41,8 @@ pub(super) struct World {
     pub(super) inodes: Vec<Arc<Inode>>,
     pub(super) names: BTreeMap<PathBuf, usize>,
     pub(super) durable_names: BTreeMap<PathBuf, usize>,
-    pub(super) name_changes: Vec<NameChange>,
+    /// Changes that are not durable, each with the directories that are still to be synced for it.
+    pub(super) name_changes: Vec<(NameChange, Vec<PathBuf>)>,
     pub(super) dirs: BTreeSet<PathBuf>,
     pub(super) locked: BTreeSet<PathBuf>,
     pub(super) calls: u64,
@@ -65,6 +66,22 @@ pub(super) enum NameChange {
     Add(PathBuf, usize),
     Rename(PathBuf, PathBuf, usize),
     Remove(PathBuf),
+}
+
+impl NameChange {
+    /// The directories that it changes.
+    fn dirs(&self) -> Vec<PathBuf> {
+        let (one, other) = match self {
+            Self::Add(path, _) | Self::Remove(path) => (path, path),
+            Self::Rename(from, to, _) => (from, to),
+        };
+        let mut dirs: Vec<_> = [one, other]
+            .into_iter()
+            .filter_map(|path| path.parent().map(Path::to_owned))
+            .collect();
+        dirs.dedup();
+        dirs
+    }
 }
 
 pub(super) fn apply(names: &mut BTreeMap<PathBuf, usize>, change: &NameChange) {
@@ -141,7 +158,20 @@ impl World {
 
     pub(super) fn change(&mut self, change: NameChange) -> io::Result<()> {
         apply(&mut self.names, &change);
-        self.name_changes.push(change);
+        let dirs = change.dirs();
+        self.name_changes.push((change, dirs));
         self.after()
+    }
+
+    /// Makes the changes in this directory durable; those between two directories once both were synced.
+    pub(super) fn sync_names(&mut self, dir: &Path) {
+        let names = &mut self.durable_names;
+        self.name_changes.retain_mut(|(change, dirs)| {
+            dirs.retain(|other| other != dir);
+            if dirs.is_empty() {
+                apply(names, change);
+            }
+            !dirs.is_empty()
+        });
     }
 }
