@@ -27,7 +27,7 @@ use crate::wire::watch::WatchCreateRequest;
 /// error that [is unavailable](Error::is_unavailable).
 ///
 /// **It answers in time.** Every call ends by [`Options::request_timeout`]. A member that is silent
-/// to everything ends the session, and with it all watches, after [`Options::keepalive`] and
+/// to everything ends the session, and with it all watches, after [`field@Options::keepalive`] and
 /// [`Options::keepalive_timeout`] together.
 ///
 /// **It sends each write once.** The one thing that it tries again is a call that the member turned

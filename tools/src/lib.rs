@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`forms`] | text (total and reversible), JSON, the journals of other programs |
 //! | [`read`] | what a path holds, the part of it that is wanted, and its views |
-//! | [`write`] | text, JSON or another program's journal becomes a journal |
+//! | [`mod@write`] | text, JSON or another program's journal becomes a journal |
 //! | [`commands`] | `dumpjournal`, `diffjournal`, `writejournal`: arguments, messages, exit codes |
 //! | [`doozer`] | the command-line client of a cluster |
 //!

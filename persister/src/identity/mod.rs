@@ -3,8 +3,8 @@
 //! A cluster in memory that loses all its nodes comes back empty, counting revisions from 1 again.
 //! A persister that waited there for its next revision would wait in silence, and one that followed
 //! would mix two histories in one journal. So every cluster carries an
-//! [`Identity`](lineage::Identity), every journal is bound to the one it followed, and
-//! [`decide`](decision::decide) compares the two on every attach.
+//! [`Identity`], every journal is bound to the one it followed, and
+//! [`decide`] compares the two on every attach.
 //!
 //! | module | what it decides |
 //! |---|---|

@@ -10,7 +10,7 @@
 //! | `records` | what a record means to it |
 //! | `resync` | how it is led to a state as a whole |
 //! | [`ops`] | which writes are needed, and which may fly together (pure) |
-//! | [`write`] | writing them |
+//! | [`mod@write`] | writing them |
 
 pub mod backlog;
 pub mod ops;

@@ -25,7 +25,8 @@ pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 /// sender is gone and the last value is written.
 ///
 /// # Errors
-/// The cluster's; [`ClusterError::Conflict`] if somebody else writes the key.
+/// The cluster's; [`Error::Conflict`](crate::cluster::error::Error::Conflict) if somebody else
+/// writes the key.
 pub async fn announce<S: Session, T: Clone + Send + Sync>(
     session: &S,
     key: ControlKey,

@@ -13,13 +13,13 @@
 //!   way.
 //! * [`journal`] writes whatever has queued with one commit, and tells nothing before the fsync
 //!   has returned.
-//! * [`announce`] writes the watermark, once per commit at most, and beside it the per-path mirror.
+//! * [`mod@announce`] writes the watermark, once per commit at most, and beside it the per-path mirror.
 //!   What the mirror has to be told is read back from the journal
 //!   ([`backlog`](crate::mirror::backlog)): the journal is the queue. So a mirror that is slower
 //!   than the disk delays nobody, takes no memory, and catches up after a restart in the same way
 //!   as ever.
 //!
-//! A pipeline lives exactly as long as one [`Session`](crate::cluster::Session). When the
+//! A pipeline lives exactly as long as one [`Session`]. When the
 //! connection ends the pipeline ends: what was followed is journaled, what was not published is
 //! left in the journal, and the next one resumes from there, just as after a restart of the
 //! process.
