@@ -163,11 +163,13 @@ pub enum Error {
         /// What was found instead.
         detail: String,
     },
-    /// A repair is moving files, or was interrupted while it did: what is there is neither the old journal nor the
-    /// new one. Run the repair again.
+    /// A repair is moving files, or was interrupted while it did: what is there is neither the old
+    /// journal nor the new one. Run the repair again.
     #[error(
-        "{path}: a repair of this journal has not moved all files yet: until it has, nothing can be read or \
-         written here. If it was interrupted, run it again (persister -f): it moves the rest", path = path.display()
+        "{path}: a repair of this journal has not moved all files yet: until it has, nothing can \
+         be read or written here. If it was interrupted, run it again (persister -f): it moves the \
+         rest",
+        path = path.display()
     )]
     RepairInterrupted {
         /// The file that says so.
@@ -175,8 +177,10 @@ pub enum Error {
     },
     /// The disk has no room for the repaired journal beside the damaged one. Nothing was changed.
     #[error(
-        "{path}: no room for the repaired journal. It takes about {needed} bytes beside the damaged one. Nothing was \
-         changed. Make room, or repair into a directory of another file system (persister -f --repair-into DIR)", path = path.display()
+        "{path}: no room for the repaired journal. It takes about {needed} bytes beside the \
+         damaged one. Nothing was changed. Make room, or repair into a directory of another file \
+         system (persister -f --repair-into DIR)",
+        path = path.display()
     )]
     NoRoom {
         /// Where it was being written.
@@ -184,7 +188,8 @@ pub enum Error {
         /// About how many bytes it takes.
         needed: u64,
     },
-    /// A donor does not say any more what it said a moment ago. The repair is not complete: run it again.
+    /// A donor does not say any more what it said a moment ago. The repair is not complete: run it
+    /// again.
     #[error(
         "{donor}: what it knew of revisions {first} to {last} has changed while it was read. Run \
          the repair again"

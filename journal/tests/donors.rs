@@ -1,11 +1,11 @@
-//! Repair from other journals of the same cluster: whatever any of them still has comes back, in order;
-//! nothing else does; and what nobody has is named.
+//! Repair from other journals of the same cluster: whatever any of them still has comes back, in
+//! order; nothing else does; and what nobody has is named.
 //!
-//! The model is exact: it knows which records of each journal are whole, so it knows what has to come out of a
-//! repair of any of them with the help of none, one or both of the others.
+//! The model is exact: it knows which records of each journal are whole, so it knows what has to
+//! come out of a repair of any of them with the help of none, one or both of the others.
 //!
-//! A failure prints the seed of its case: `CAIRN_CASE=that` runs it alone and tells of it. `CAIRN_SEED` (1
-//! unless set) gives other cases, `CAIRN_DONOR_CASES` more.
+//! A failure prints the seed of its case: `CAIRN_CASE=that` runs it alone and tells of it.
+//! `CAIRN_SEED` (1 unless set) gives other cases, `CAIRN_DONOR_CASES` more.
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
@@ -104,8 +104,8 @@ impl History {
         }
     }
 
-    /// Journals it as a persister would: in groups, with markers, restarts, and perhaps a time when it was
-    /// away for too long.
+    /// Journals it as a persister would: in groups, with markers, restarts, and perhaps a time when
+    /// it was away for too long.
     fn journal(&self, disk: &Simulated, dir: &Path, rng: &mut Rng, gaps: bool) {
         let mut options = Options::default();
         options.max_payload_bytes = 4 << 10;
@@ -342,8 +342,8 @@ impl Case {
                 hurt.get(path)
                     .is_some_and(|all| all.iter().any(|(a, b)| *a < to && from < *b))
             };
-            // A segment is readable as long as one place says by what its records verify: the salt, and
-            // unless another segment's header says it, the journal's UUID.
+            // A segment is readable as long as one place says by what its records verify: the salt,
+            // and unless another segment's header says it, the journal's UUID.
             let is_there = |r: &Record| {
                 let from = usize::try_from(r.location.offset).unwrap();
                 let to = from + usize::try_from(r.location.length).unwrap();
@@ -378,7 +378,8 @@ impl Case {
                 .map(|r| r.revision.0)
                 .collect();
             copy.has = copy.has.intersection(&whole).copied().collect();
-            // Who names a timeline: its own record, that of a child, or the header of a later segment.
+            // Who names a timeline: its own record, that of a child, or the header of a later
+            // segment.
             let mut names = BTreeSet::new();
             let mut name = |second: bool| {
                 names.extend(second.then_some("second"));
@@ -407,8 +408,8 @@ impl Case {
         }
     }
 
-    /// What the donors still have that can be asked for. A timeline whose name nobody has any more cannot; nor is
-    /// it known then where the one before it ended.
+    /// What the donors still have that can be asked for. A timeline whose name nobody has any more
+    /// cannot; nor is it known then where the one before it ended.
     fn had(&self, own: usize, donors: &[usize]) -> BTreeSet<i64> {
         let all = donors.iter().chain([&own]);
         let names: BTreeSet<_> = all.flat_map(|i| &self.copies[*i].names).collect();
@@ -429,8 +430,8 @@ impl Case {
         }
         let report = self.repair(&disk, own, donors);
         if self.copies[own].whole.is_empty() && report.is_err() {
-            // Not one record of it can be read: there is nothing to put right. What the others have is
-            // copied by a restore.
+            // Not one record of it can be read: there is nothing to put right. What the others have
+            // is copied by a restore.
             counts.nothing_left += 1;
             return;
         }
@@ -524,8 +525,8 @@ impl Case {
         Repair::of(own).with(&mut donors).run()
     }
 
-    /// Everything that must hold of a journal that was repaired from others. `changed`: by this repair, or one
-    /// before.
+    /// Everything that must hold of a journal that was repaired from others. `changed`: by this
+    /// repair, or one before.
     fn check(
         &self,
         disk: &Simulated,
@@ -572,9 +573,9 @@ impl Case {
         for revision in &happened {
             let there = found.contains(revision);
             let is_bridged = copy.bridged.contains(revision);
-            // What is torn off the end without a trace, and nobody else has, is a tail that was never
-            // acknowledged, as far as anybody can know. It is no damage; whatever is whole in it is kept where
-            // there is something to repair.
+            // What is torn off the end without a trace, and nobody else has, is a tail that was
+            // never acknowledged, as far as anybody can know. It is no damage; whatever is whole in
+            // it is kept where there is something to repair.
             let is_tail = records.iter().all(|r| r.revision.0 < *revision);
             let is_kept = copy.has.contains(revision) && (changed || !is_tail);
             let is_had = others.contains(revision) || is_kept;
@@ -616,7 +617,8 @@ impl Case {
                     assert!(gap.first.0 <= *first && *last <= gap.last.0);
                 }
             } else {
-                // A difference that breaks off behind it does not make it good, once it is begun anew.
+                // A difference that breaks off behind it does not make it good, once it is begun
+                // anew.
                 assert!(gap.last.0 > newest, "{gap:?} is not closed");
                 assert!(named.iter().all(|(_, last)| *last < gap.first.0));
             }
@@ -809,7 +811,8 @@ fn what_failed_before_does_not_fail_again() {
     }
 }
 
-/// A repaired journal is a journal like any other: damaged again, it comes back from a copy of itself.
+/// A repaired journal is a journal like any other: damaged again, it comes back from a copy of
+/// itself.
 #[test]
 fn a_repaired_journal_that_is_damaged_again_is_repaired_like_any_other() {
     let cases = variable("CAIRN_DONOR_CASES", 60) / 2;
@@ -870,7 +873,8 @@ fn copy(disk: &Simulated, from: &Path, to: &Path) {
     }
 }
 
-/// The usual order of things: first a repair without donors, then somebody remembers the other disks.
+/// The usual order of things: first a repair without donors, then somebody remembers the other
+/// disks.
 #[test]
 fn what_a_first_repair_had_to_leave_out_is_filled_later() {
     let cases = variable("CAIRN_DONOR_CASES", 60) / 4;

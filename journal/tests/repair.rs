@@ -102,7 +102,8 @@ fn revisions(records: &[Record]) -> Vec<i64> {
     changes.map(|r| r.revision.0).collect()
 }
 
-/// What a reader shows before it meets damage, without a copy and with one, and the error that ends it.
+/// What a reader shows before it meets damage, without a copy and with one, and the error that ends
+/// it.
 fn read_until_damage(disk: &Simulated) -> (Vec<(Sequence, u64)>, Error) {
     let open = || {
         Directory::on(Arc::new(disk.clone()), dir())
@@ -248,8 +249,8 @@ fn files_that_do_not_belong_are_put_right_or_aside() {
     open(&disk).unwrap();
 }
 
-/// The range that was named ran from the last good record to the next one, though the damaged record's
-/// own header still said what it was.
+/// The range that was named ran from the last good record to the next one, though the damaged
+/// record's own header still said what it was.
 #[test]
 fn the_lost_revision_is_named_exactly_where_a_header_still_names_it() {
     // Only every tenth revision is journaled.
@@ -361,8 +362,9 @@ fn a_lost_timeline_that_took_revisions_back_is_noticed() {
     assert!(reader.state(Some(Revision(35))).is_ok());
 }
 
-/// A checkpoint made behind that loss did not say that counting had begun anew there, and an older one that had a
-/// higher revision in the older count was passed over, although it was the way to the state.
+/// A checkpoint made behind that loss did not say that counting had begun anew there, and an older
+/// one that had a higher revision in the older count was passed over, although it was the way to
+/// the state.
 #[test]
 fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
     let disk = Simulated::new(5);
@@ -416,8 +418,8 @@ fn a_checkpoint_behind_a_lost_timeline_says_where_counting_began() {
     assert_eq!(told(), before);
 }
 
-/// A gap that had been bridged before the damage came does not make it good: its difference was taken when
-/// nothing was missing.
+/// A gap that had been bridged before the damage came does not make it good: its difference was
+/// taken when nothing was missing.
 #[test]
 fn an_older_difference_does_not_make_later_damage_good() {
     let disk = Simulated::new(5);
@@ -452,8 +454,8 @@ fn an_older_difference_does_not_make_later_damage_good() {
     }
 }
 
-/// A difference that begins behind older damage does not make that good. Within it the journal was opened again, or
-/// repaired again, and the damage was forgotten with the next segment.
+/// A difference that begins behind older damage does not make that good. Within it the journal was
+/// opened again, or repaired again, and the damage was forgotten with the next segment.
 #[test]
 fn damage_before_a_difference_is_remembered_across_its_segments() {
     let disk = Simulated::new(5);
@@ -478,7 +480,8 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
         .append_and_commit(NewRecord::gap_opened(first, last, reason, Timestamp(0)))
         .unwrap();
     drop(journal);
-    // An opening of its own begins a segment within the difference, a part of the difference fills several.
+    // An opening of its own begins a segment within the difference, a part of the difference fills
+    // several.
     let (journal, _) = open(&disk).unwrap();
     for n in 10..200 {
         let part = vec![Change::set(format!("/{n}"), vec![b'x'; 700]).at(Revision(19))];
@@ -538,7 +541,8 @@ fn damage_before_a_difference_is_remembered_across_its_segments() {
     assert_eq!((journal.end().open_gap, told(&disk)), (both, both));
 }
 
-/// A gap was opened and all of it lost but its end: the end says that everything up to there is covered.
+/// A gap was opened and all of it lost but its end: the end says that everything up to there is
+/// covered.
 #[test]
 fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
     let disk = Simulated::new(5);
@@ -584,8 +588,8 @@ fn the_end_of_a_gap_does_not_hide_what_was_lost_in_it() {
     assert!(reader.state(None).unwrap().files.contains_key(&b"/x"[..]));
 }
 
-/// A restored cluster's state was being taken when the persister died: the journal has the state of the old
-/// cluster, and said that it was the new one's.
+/// A restored cluster's state was being taken when the persister died: the journal has the state of
+/// the old cluster, and said that it was the new one's.
 #[test]
 fn a_state_before_an_open_difference_belongs_to_the_timeline_before_it() {
     let disk = Simulated::new(5);
@@ -618,8 +622,8 @@ fn a_state_before_an_open_difference_belongs_to_the_timeline_before_it() {
     );
 }
 
-/// Power failed between the cut of a torn tail and the new segment: the next opening found a clean end, and
-/// said nothing of the tail.
+/// Power failed between the cut of a torn tail and the new segment: the next opening found a clean
+/// end, and said nothing of the tail.
 #[test]
 fn a_torn_tail_that_an_interrupted_opening_cut_is_reported() {
     let whole = filled(1..=20);
@@ -741,8 +745,8 @@ impl Storage for Odd {
     }
 }
 
-/// A journal may have more segments than a process may have open files; and a reader that listed the
-/// directory while segments came took one that it had not been shown for missing.
+/// A journal may have more segments than a process may have open files; and a reader that listed
+/// the directory while segments came took one that it had not been shown for missing.
 #[test]
 fn few_files_are_open_at_once_and_half_a_listing_is_not_believed() {
     let disk = filled(1..=1500);
@@ -786,7 +790,8 @@ fn said(disk: &Simulated) -> Vec<(Sequence, Revision, Vec<Change>)> {
     records(disk).into_iter().map(said).collect()
 }
 
-/// A disk without room in the middle of a repair changes nothing, and the error says how much it takes.
+/// A disk without room in the middle of a repair changes nothing, and the error says how much it
+/// takes.
 #[test]
 fn a_repair_without_room_leaves_everything_as_it_was() {
     let disk = damaged();
@@ -815,7 +820,8 @@ fn a_repair_without_room_leaves_everything_as_it_was() {
     assert!(refused > 10);
 }
 
-/// While files are moved there is neither the old journal nor the new one, and everybody is told so.
+/// While files are moved there is neither the old journal nor the new one, and everybody is told
+/// so.
 #[test]
 fn a_journal_that_is_half_replaced_is_refused_by_name() {
     let disk = damaged();

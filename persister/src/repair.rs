@@ -1,10 +1,10 @@
-//! Repairing the journal before it is opened: what it lost is fetched from other persisters' journals,
-//! and from the cluster as far as that remembers.
+//! Repairing the journal before it is opened: what it lost is fetched from other persisters'
+//! journals, and from the cluster as far as that remembers.
 //!
-//! Promises: a journal that is given as a donor is only read; the cluster is asked only if it is the
-//! one that the journal followed, and only for revisions that the journal knows to have lost; a cluster that is away
-//! costs a few seconds, and nothing else. What stays lost is the journal's to name, and the next attach's
-//! to make good.
+//! Promises: a journal that is given as a donor is only read; the cluster is asked only if it is
+//! the one that the journal followed, and only for revisions that the journal knows to have lost; a
+//! cluster that is away costs a few seconds, and nothing else. What stays lost is the journal's to
+//! name, and the next attach's to make good.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ use crate::identity::lineage::Outcome;
 /// How long the cluster has for each answer. A repair does not depend on it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How much of the cluster's history is held at once. A history is some thousand revisions; what is beyond
-/// is left to the difference that the next attach takes.
+/// How much of the cluster's history is held at once. A history is some thousand revisions; what is
+/// beyond is left to the difference that the next attach takes.
 const HELD_BYTES: usize = 64 << 20;
 
 /// How often a long repair says how far it is.
@@ -47,7 +47,8 @@ pub enum Repaired {
 /// Repairs the journal, if it is damaged, with all the help that there is. `stop` ends it early.
 ///
 /// # Errors
-/// The journal's, or a donor's that cannot be read; then nothing was changed, or the repair is run again.
+/// The journal's, or a donor's that cannot be read; then nothing was changed, or the repair is run
+/// again.
 pub fn repair<C: Cluster>(config: &Config, cluster: &C, stop: Stop) -> Result<Repaired, Error> {
     if !config.journal.exists() {
         return Ok(Repaired::Here);

@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// Writes the entries of `from` into `dir` as the checkpoint that `header` describes, and reads them back.
+/// Writes the entries of `from` into `dir` as the checkpoint that `header` describes, and reads
+/// them back.
 pub(crate) fn copy(
     storage: &dyn Storage,
     dir: &Path,

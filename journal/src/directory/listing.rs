@@ -64,7 +64,8 @@ impl Listing {
         }
     }
 
-    /// An error while a repair moves files: what is there is neither the old journal nor the new one.
+    /// An error while a repair moves files: what is there is neither the old journal nor the new
+    /// one.
     fn is_not_half_replaced(&self, dir: &Path) -> Result<()> {
         let mut markers = [REPAIR, REPAIR_MOVED].into_iter();
         match markers.find(|marker| self.kept.iter().any(|name| name == marker)) {

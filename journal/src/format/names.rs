@@ -7,7 +7,8 @@ use crate::model::ids::{Revision, Sequence};
 
 /// The lock file.
 pub(crate) const LOCK: &str = "LOCK";
-/// Exists from the moment at which a repair has written a new journal in full: the old files are being moved away.
+/// Exists from the moment at which a repair has written a new journal in full: the old files are
+/// being moved away.
 pub(crate) const REPAIR: &str = "REPAIR";
 /// What [`REPAIR`] becomes once they are: the new files are being moved to their places.
 pub(crate) const REPAIR_MOVED: &str = "REPAIR-MOVED";

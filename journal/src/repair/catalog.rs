@@ -1,9 +1,9 @@
 //! What the files of a journal verifiably hold, whatever state they are in.
 //!
-//! Every record says by itself which revisions it speaks of, in which timeline, and whether as an event or as a
-//! part of a gap's snapshot diff. So a record counts whatever is lost around it. Records that lie one behind the
-//! other and tell all that happened in between are one item: memory grows with damage, gaps and timelines, not
-//! with history.
+//! Every record says by itself which revisions it speaks of, in which timeline, and whether as an
+//! event or as a part of a gap's snapshot diff. So a record counts whatever is lost around it.
+//! Records that lie one behind the other and tell all that happened in between are one item: memory
+//! grows with damage, gaps and timelines, not with history.
 
 use uuid::Uuid;
 
@@ -39,8 +39,8 @@ pub(crate) const UNKNOWN: Revision = Revision(i64::MIN);
 /// What an item says.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// Changes and watermarks: all that happened behind `after` up to `revision`. From each of these offsets
-    /// on they can be read; all before it is told up to its revision.
+    /// Changes and watermarks: all that happened behind `after` up to `revision`. From each of
+    /// these offsets on they can be read; all before it is told up to its revision.
     Told(Vec<(Revision, u64)>),
     /// Parts of a gap's snapshot diff. `revision` is the last one of the gap.
     Parts,
@@ -186,7 +186,8 @@ struct Builder {
     cuts: Vec<Sequence>,
     /// All sequences up to here were acknowledged.
     proven: Sequence,
-    /// Items that count only if they turn out to be proven: where they are, and what was synced by their account.
+    /// Items that count only if they turn out to be proven: where they are, and what was synced by
+    /// their account.
     unproven: Vec<(usize, Sequence)>,
 }
 

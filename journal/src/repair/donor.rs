@@ -1,8 +1,8 @@
 //! Who else may know what happened: donors.
 //!
-//! A donor speaks of revisions of a timeline, never of sequences: two journals of one cluster hold the
-//! same changes at the same revision, under whatever sequences. A span that it says it knows it knows
-//! whole: a revision of which it has no change had none.
+//! A donor speaks of revisions of a timeline, never of sequences: two journals of one cluster hold
+//! the same changes at the same revision, under whatever sequences. A span that it says it knows it
+//! knows whole: a revision of which it has no change had none.
 
 use std::path::Path;
 
@@ -76,7 +76,8 @@ pub(crate) struct Piece {
     pub(crate) donor: Option<usize>,
 }
 
-/// Who knows what of a span, in order and without anything left out. The first donor is asked first.
+/// Who knows what of a span, in order and without anything left out. The first donor is asked
+/// first.
 pub(crate) fn survey(
     donors: &mut [Box<dyn Donor>],
     timeline: &str,
@@ -108,8 +109,8 @@ pub(crate) fn survey(
     Ok(pieces)
 }
 
-/// The journal in a directory as a donor. Read only, never locked, whatever state it is in; only records that
-/// verify are handed on. A gap's snapshot diff tells no single revision, so it is not.
+/// The journal in a directory as a donor. Read only, never locked, whatever state it is in; only
+/// records that verify are handed on. A gap's snapshot diff tells no single revision, so it is not.
 #[derive(Debug)]
 pub struct JournalDonor {
     directory: Directory,

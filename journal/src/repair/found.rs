@@ -132,8 +132,8 @@ fn open_for_reading(storage: &dyn Storage, path: &Path) -> Result<Option<FileHan
     }
 }
 
-/// The journal's UUID: the one that most headers name, else that of a copy that records verify by. A
-/// header that names another one counts as damaged from here on.
+/// The journal's UUID: the one that most headers name, else that of a copy that records verify by.
+/// A header that names another one counts as damaged from here on.
 pub(crate) fn identity(storage: &dyn Storage, files: &mut [Found]) -> Result<Option<Uuid>> {
     let mut votes: Vec<(Uuid, usize)> = Vec::new();
     for header in files.iter().filter_map(|f| f.header.as_ref().ok()) {

@@ -14,8 +14,8 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    /// Takes in a timeline. Where it began, seen from the journal that has its record, is worth more than
-    /// only its name.
+    /// Takes in a timeline. Where it began, seen from the journal that has its record, is worth
+    /// more than only its name.
     pub(crate) fn learn(&mut self, turn: Turn) {
         let known = self.turns.iter_mut().find(|t| t.to.id == turn.to.id);
         match known {
@@ -41,8 +41,8 @@ impl Lineage {
         self.turns.iter().find(|turn| turn.to.id == id)
     }
 
-    /// The timelines that began between `from` (`None`: there was none) and `to`, oldest first, `to` the last.
-    /// `None`: they are not known to follow each other.
+    /// The timelines that began between `from` (`None`: there was none) and `to`, oldest first,
+    /// `to` the last. `None`: they are not known to follow each other.
     pub(crate) fn path(&self, from: Option<&str>, to: &str) -> Option<Vec<Turn>> {
         let mut path: Vec<Turn> = Vec::new();
         let mut at = Some(to);
@@ -60,7 +60,8 @@ impl Lineage {
         Some(rev(path))
     }
 
-    /// The timeline that went on from this one (`None`: that was the first of all), if there is exactly one.
+    /// The timeline that went on from this one (`None`: that was the first of all), if there is
+    /// exactly one.
     pub(crate) fn only_child(&self, of: Option<&str>) -> Option<&Turn> {
         let is_child = |t: &&Turn| parent(&t.to) == of;
         let mut children = self.turns.iter().filter(is_child);
@@ -74,8 +75,8 @@ fn rev(mut path: Vec<Turn>) -> Vec<Turn> {
     path
 }
 
-/// The timeline that this one went on from. Its parent may be told with its own ancestors behind it, each
-/// as `id@revision`.
+/// The timeline that this one went on from. Its parent may be told with its own ancestors behind
+/// it, each as `id@revision`.
 pub(crate) fn parent(timeline: &Timeline) -> Option<&str> {
     let nearest = timeline.parent.as_deref()?.split(' ').next()?;
     Some(nearest.rsplit_once('@').map_or(nearest, |(id, _)| id))

@@ -14,11 +14,13 @@ pub struct Damage {
     pub kept: Option<PathBuf>,
     /// Where the damage begins, in bytes.
     pub offset: u64,
-    /// The first and last sequence lost, as they were in the damaged journal; `None`: none, or nobody knows.
+    /// The first and last sequence lost, as they were in the damaged journal; `None`: none, or
+    /// nobody knows.
     pub lost: Option<(Sequence, Sequence)>,
     /// The first and last revision that may be lost with them; `None`: only markers.
     pub revisions: Option<(Revision, Revision)>,
-    /// Whether these revisions are lost for certain: the header of the damaged record still names them.
+    /// Whether these revisions are lost for certain: the header of the damaged record still names
+    /// them.
     pub exact: bool,
     /// What was wrong.
     pub detail: String,
@@ -48,8 +50,8 @@ pub struct RepairReport {
     pub filled: Vec<Filled>,
     /// How many records the journal holds now.
     pub kept_records: u64,
-    /// Whether this completed an earlier repair that was interrupted while it moved files: that one's losses are
-    /// recorded in the journal, and not in `damaged`.
+    /// Whether this completed an earlier repair that was interrupted while it moved files: that
+    /// one's losses are recorded in the journal, and not in `damaged`.
     pub resumed: bool,
 }
 

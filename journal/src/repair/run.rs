@@ -76,16 +76,17 @@ impl<'a> Repair<'a> {
         }
     }
 
-    /// Puts what donors still know into the place of what is lost, among it what an earlier repair had to leave
-    /// out, and what they know beyond the journal's end. The first donor is asked first.
+    /// Puts what donors still know into the place of what is lost, among it what an earlier repair
+    /// had to leave out, and what they know beyond the journal's end. The first donor is asked
+    /// first.
     #[must_use]
     pub fn with(mut self, donors: &'a mut [Box<dyn Donor>]) -> Self {
         self.donors = donors;
         self
     }
 
-    /// Writes the new journal into this directory, which holds nothing, and leaves the damaged one as it is: for
-    /// a file system that has no room for both.
+    /// Writes the new journal into this directory, which holds nothing, and leaves the damaged one
+    /// as it is: for a file system that has no room for both.
     #[must_use]
     pub fn into_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.into = Some(dir.into());
@@ -109,8 +110,8 @@ impl<'a> Repair<'a> {
     /// Repairs.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if nothing can be salvaged; [`Error::NoRoom`]; [`Error::Locked`]; the disk's, and a donor's.
-    /// After an error everything is as it was, or the repair is run again.
+    /// [`Error::Corrupt`] if nothing can be salvaged; [`Error::NoRoom`]; [`Error::Locked`]; the
+    /// disk's, and a donor's. After an error everything is as it was, or the repair is run again.
     pub fn run(self) -> Result<RepairReport> {
         let storage = self.directory.shared().clone();
         let dir = self.directory.path().to_owned();

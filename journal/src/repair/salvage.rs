@@ -1,4 +1,5 @@
-//! Finds what verifies in a damaged segment: whole records, and headers of records whose payload is gone.
+//! Finds what verifies in a damaged segment: whole records, and headers of records whose payload is
+//! gone.
 
 use crate::{
     error::Result,
@@ -13,8 +14,8 @@ use crate::{
 /// Where records begin.
 pub(crate) const BEGIN: u64 = SEGMENT_HEADER_BYTES as u64;
 
-/// How many headers of damaged records are remembered within one hole. Beyond that, losses are named less
-/// exactly.
+/// How many headers of damaged records are remembered within one hole. Beyond that, losses are
+/// named less exactly.
 const MAX_HEADERS: usize = 65_536;
 
 /// A whole record: where it lies, its header, and what it says if it is not changes.

@@ -1,8 +1,9 @@
 //! The new journal takes the old one's place.
 //!
-//! It lies in `repaired/` until it is complete and was read back. The marker `REPAIR` is the commit: before
-//! it is durable an interrupted repair changes nothing and is thrown away; behind it every step can be taken
-//! again. While a marker is there, readers and writers refuse the directory: it is neither the old journal nor the new one.
+//! It lies in `repaired/` until it is complete and was read back. The marker `REPAIR` is the
+//! commit: before it is durable an interrupted repair changes nothing and is thrown away; behind it
+//! every step can be taken again. While a marker is there, readers and writers refuse the
+//! directory: it is neither the old journal nor the new one.
 //!
 //! 1. `REPAIR`: every file of the old journal is moved into `damaged-N/`.
 //! 2. It becomes `REPAIR-MOVED`: every file of the new one is moved up. Then the marker goes.
@@ -46,8 +47,8 @@ pub(crate) fn discard(storage: &dyn Storage, dir: &Path) -> Result<()> {
     remove_dir(storage, &repaired)
 }
 
-/// The directory for files that are replaced or do not belong here: one that is empty, or that is still to be
-/// created.
+/// The directory for files that are replaced or do not belong here: one that is empty, or that is
+/// still to be created.
 pub(crate) fn aside(storage: &dyn Storage, dir: &Path) -> Result<PathBuf> {
     let newest = newest(storage, dir)?;
     if let Some(newest) = newest {
@@ -69,8 +70,8 @@ pub(crate) fn move_aside(storage: &dyn Storage, path: &Path, aside: &Path) -> Re
     Ok(to)
 }
 
-/// Lets the journal in `repaired/`, which is complete and durable, take the place of the one in `dir`, of which
-/// the files go to `aside`: the newest of its kind.
+/// Lets the journal in `repaired/`, which is complete and durable, take the place of the one in
+/// `dir`, of which the files go to `aside`: the newest of its kind.
 pub(crate) fn commit(storage: &dyn Storage, dir: &Path, aside: &Path) -> Result<()> {
     create_dir(storage, aside)?;
     sync_dir(storage, &dir.join(REPAIRED_DIR))?;

@@ -47,7 +47,8 @@ impl Teller<'_> {
         damaged.collect()
     }
 
-    /// What is wrong with segments. `complaint`: what is wrong with the journal, if that is all that is known.
+    /// What is wrong with segments. `complaint`: what is wrong with the journal, if that is all
+    /// that is known.
     pub(crate) fn losses(&self, plan: &Plan, complaint: Option<Error>) -> Result<Vec<Damage>> {
         let (catalog, aside) = (self.catalog, self.aside);
         let (mut damaged, mut told) = (Vec::new(), Vec::new());
@@ -96,7 +97,8 @@ impl Teller<'_> {
             if let What::Checkpoint(_) = item.what {
                 let path = &catalog.files[item.file].0.path;
                 let detail = format!(
-                    "the journal ends before it; the checkpoint of revision {} proves that sequence {} had \
+                    "the journal ends before it; the checkpoint of revision {} proves that \
+                     sequence {} had \
                      been acknowledged, and has the state there",
                     item.revision, item.last
                 );

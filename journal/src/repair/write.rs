@@ -1,7 +1,7 @@
 //! Writes the new journal with the ordinary writer, and reads it back in full.
 //!
-//! A segment ends where the own journal's did, as at a restart, so that retention finds history in the same
-//! parts. Memory holds one group of records.
+//! A segment ends where the own journal's did, as at a restart, so that retention finds history in
+//! the same parts. Memory holds one group of records.
 
 use std::{
     io,
@@ -320,7 +320,8 @@ impl Output {
         }
     }
 
-    /// Copies the records of an own item, and of parts of a snapshot diff the changes up to a revision.
+    /// Copies the records of an own item, and of parts of a snapshot diff the changes up to a
+    /// revision.
     fn copy(
         &mut self,
         catalog: &Catalog,

@@ -96,7 +96,8 @@ impl Tracker {
             }
             Entry::Lost { first, last, .. } => {
                 if revision < self.covered {
-                    // A timeline that took revisions back is among what is lost, and its name with it.
+                    // A timeline that took revisions back is among what is lost, and its name with
+                    // it.
                     self.timeline = None;
                     self.covered = revision;
                     self.reached = revision;

@@ -86,9 +86,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Opens a file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>>;
 
-    /// Gives a file another name, replacing what has that name, at once: at every moment the new name means
-    /// the old file or the new one. In another directory of the same file system, too: the file is in one
-    /// of the two at every moment and after every crash, and durably in the other once both are synced.
+    /// Gives a file another name, replacing what has that name, at once: at every moment the new
+    /// name means the old file or the new one. In another directory of the same file system, too:
+    /// the file is in one of the two at every moment and after every crash, and durably in the
+    /// other once both are synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Gives a file a second name; an error if it is taken.

@@ -93,7 +93,8 @@ impl Journal {
         Ok(Self::of(storage, dir, options, opened))
     }
 
-    /// The writer of what an opening, or a repair, has made ready. Nothing happens in the background.
+    /// The writer of what an opening, or a repair, has made ready. Nothing happens in the
+    /// background.
     pub(crate) fn of(
         storage: SharedStorage,
         dir: &Path,

@@ -48,7 +48,8 @@ pub(crate) struct Loss {
     /// The revisions that may be lost with them, and whether they are for certain.
     pub(crate) span: Option<Span>,
     pub(crate) exact: bool,
-    /// Whether nothing is lost: donors have given it back, or only bookkeeping was there that is known.
+    /// Whether nothing is lost: donors have given it back, or only bookkeeping was there that is
+    /// known.
     pub(crate) made_good: bool,
 }
 

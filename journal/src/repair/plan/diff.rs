@@ -166,8 +166,8 @@ impl Planner<'_> {
             // Revisions of two timelines are not compared.
             diff.broken |= self.found.is_some();
         } else {
-            // What was given back is not in the state that the diff was taken from. What this repair found to be
-            // lost was in it: the diff does not make that good.
+            // What was given back is not in the state that the diff was taken from. What this
+            // repair found to be lost was in it: the diff does not make that good.
             diff.broken |= heals && self.filled.is_some_and(|filled| filled >= first);
             let found = self.found.filter(|found| *found >= first);
             first = found.map_or(first, Revision::next);
@@ -240,8 +240,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A diff of which a part is lost. What is known singly is told; behind that comes what is left of it, with
-    /// the loss in its place.
+    /// A diff of which a part is lost. What is known singly is told; behind that comes what is left
+    /// of it, with the loss in its place.
     pub(super) fn broken(&mut self, diff: &Diff) -> Result<()> {
         let mut pieces = Vec::new();
         let from = match &diff.timeline {
@@ -336,7 +336,8 @@ impl Planner<'_> {
         None
     }
 
-    /// Whether everything that a gap's snapshot diff stands for is known singly, so that it is not needed.
+    /// Whether everything that a gap's snapshot diff stands for is known singly, so that it is not
+    /// needed.
     pub(super) fn is_replaceable(&mut self, opened: usize) -> Result<bool> {
         if let Some(known) = self.replaceable.get(&opened) {
             return Ok(*known);

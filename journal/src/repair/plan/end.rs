@@ -55,7 +55,8 @@ impl Planner<'_> {
         Ok(pieces.iter().any(|piece| piece.donor.is_some()))
     }
 
-    /// Whatever donors know behind the end, to the last that they know. What is between was lost by all.
+    /// Whatever donors know behind the end, to the last that they know. What is between was lost by
+    /// all.
     pub(super) fn beyond(&mut self) -> Result<()> {
         if self.donors.is_empty() {
             return Ok(());
@@ -111,8 +112,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The timeline behind this one, if all who went on from there agree on it: nobody knows of another, or of
-    /// anything that this one counted behind its end.
+    /// The timeline behind this one, if all who went on from there agree on it: nobody knows of
+    /// another, or of anything that this one counted behind its end.
     pub(super) fn only_way_on(&mut self, life: &Life, from: Revision) -> Result<Option<Turn>> {
         let turn = self.lineage.only_child(life.name.as_deref()).cloned();
         let Some(turn) = turn.filter(|turn| turn.to.kept && turn.to.at >= from) else {

@@ -1,6 +1,6 @@
-//! Decides what the new journal holds: one sweep over what is left of the own journal, in the order in which it
-//! was written. What is missing between two items is what happened between them; donors are asked for
-//! it, and what nobody knows is a loss.
+//! Decides what the new journal holds: one sweep over what is left of the own journal, in the order
+//! in which it was written. What is missing between two items is what happened between them; donors
+//! are asked for it, and what nobody knows is a loss.
 
 pub(crate) mod decided;
 mod diff;

@@ -48,7 +48,8 @@ pub(super) struct Diff {
     pub(super) parts: Vec<usize>,
     /// The timeline that began within it, and where.
     pub(super) timeline: Option<(Timeline, Revision)>,
-    /// Whether a part of it is lost; whether an earlier repair has said so; and the sequences missing in it.
+    /// Whether a part of it is lost; whether an earlier repair has said so; and the sequences
+    /// missing in it.
     pub(super) broken: bool,
     pub(super) recorded: bool,
     pub(super) missing: Option<(Sequence, Sequence)>,
@@ -104,8 +105,8 @@ pub(super) struct Planner<'a> {
     pub(super) prev: Sequence,
     /// The item that is being dealt with.
     pub(super) at: usize,
-    /// The sequences that are missing before it, until they are accounted for; whether a loss was named for
-    /// them, and whether anything was given back.
+    /// The sequences that are missing before it, until they are accounted for; whether a loss was
+    /// named for them, and whether anything was given back.
     pub(super) hole: Option<(Sequence, Sequence)>,
     pub(super) named: bool,
     pub(super) told: bool,
@@ -114,7 +115,8 @@ pub(super) struct Planner<'a> {
     /// Whether the last item names something as lost, and it is not known what.
     pub(super) unsure: bool,
     pub(super) diff: Option<Diff>,
-    /// In this timeline: the newest revision that this repair found to be lost, and that it gave back.
+    /// In this timeline: the newest revision that this repair found to be lost, and that it gave
+    /// back.
     pub(super) found: Option<Revision>,
     pub(super) filled: Option<Revision>,
     /// Whether anything was given back that an earlier repair had named as lost.
@@ -306,8 +308,8 @@ impl Planner<'_> {
     }
 }
 
-/// Whether an earlier repair has found that a timeline is missing here that took revisions back. What is lost
-/// otherwise lies behind what was covered.
+/// Whether an earlier repair has found that a timeline is missing here that took revisions back.
+/// What is lost otherwise lies behind what was covered.
 pub(super) fn takes_back(item: &Item) -> bool {
     let lies_before = match item.what {
         What::Lost(Some(span)) => span.last <= item.revision,

@@ -202,8 +202,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What an item must at least have before it, or else a timeline that took revisions back is missing. A
-    /// header that was written behind a loss may know of less.
+    /// What an item must at least have before it, or else a timeline that took revisions back is
+    /// missing. A header that was written behind a loss may know of less.
     fn reached_here(&self, item: &Item) -> Revision {
         match item.what {
             What::Told(_) | What::Opened(_) if !item.within && item.tag == self.life.tag => {

@@ -117,7 +117,8 @@ impl Planner<'_> {
         }
     }
 
-    /// A timeline of which the record is lost, and `end` is covered by one of it, or of one behind it.
+    /// A timeline of which the record is lost, and `end` is covered by one of it, or of one behind
+    /// it.
     pub(super) fn turn_to(&mut self, turn: &Turn, end: Revision) -> Result<()> {
         let to = &turn.to;
         let at = match (parent(to), to.kept) {

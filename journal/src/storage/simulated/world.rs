@@ -163,7 +163,8 @@ impl World {
         self.after()
     }
 
-    /// Makes the changes in this directory durable; those between two directories once both were synced.
+    /// Makes the changes in this directory durable; those between two directories once both were
+    /// synced.
     pub(super) fn sync_names(&mut self, dir: &Path) {
         let names = &mut self.durable_names;
         self.name_changes.retain_mut(|(change, dirs)| {
