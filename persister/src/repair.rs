@@ -136,7 +136,8 @@ impl<C: Cluster> ClusterDonor<C> {
                 }
                 Err(_) => {
                     tracing::info!(
-                        "the cluster does not help to repair the journal: no answer within {PATIENCE:?}"
+                        "the cluster does not help to repair the journal: \
+                         no answer within {PATIENCE:?}"
                     );
                     Reached::Away
                 }

@@ -13,8 +13,8 @@
 //!   way.
 //! * [`journal`] writes whatever has queued with one commit, and tells nothing before the fsync
 //!   has returned.
-//! * [`mod@announce`] writes the watermark, once per commit at most, and beside it the per-path mirror.
-//!   What the mirror has to be told is read back from the journal
+//! * [`mod@announce`] writes the watermark, once per commit at most, and beside it the per-path
+//!   mirror. What the mirror has to be told is read back from the journal
 //!   ([`backlog`](crate::mirror::backlog)): the journal is the queue. So a mirror that is slower
 //!   than the disk delays nobody, takes no memory, and catches up after a restart in the same way
 //!   as ever.
