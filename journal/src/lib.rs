@@ -87,7 +87,8 @@ pub use read::{
 };
 pub use recovery::open::Recovery;
 pub use repair::{
-    donor::{Donor, JournalDonor, Recalled, Turn},
+    donor::{Donor, JournalDonor, Recalled},
+    lineage::Turn,
     report::{Damage, Filled, RepairReport},
     run::{Repair, repair},
     watch::{RepairPhase, RepairProgress},

@@ -21,8 +21,8 @@ use crate::{
         span::Span,
     },
     repair::{
-        donor::Turn,
         found::Found,
+        lineage::Turn,
         salvage::{self, BEGIN, Whole},
         watch::Watch,
     },

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     format::{kind::Kind, layout::RecordHeader, payload, position::TimelineTag},
     model::{
-        entry::{Change, Entry, Timeline},
+        entry::{Change, Entry},
         ids::Revision,
         span::Span,
         time::Timestamp,
@@ -19,7 +19,7 @@ use crate::{
     repair::{
         catalog::{Catalog, Item, What},
         found::{self, Found},
-        lineage,
+        lineage::{self, Turn},
         watch::Watch,
     },
     segment::scan,
@@ -36,15 +36,6 @@ pub struct Recalled {
     pub changes: Vec<Change>,
     /// When they were seen.
     pub observed_at: Timestamp,
-}
-
-/// A timeline that began, as somebody knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// The timeline; it names the one before.
-    pub to: Timeline,
-    /// The revision that it was counted from, where somebody saw it begin.
-    pub begun: Option<Revision>,
 }
 
 /// Something that may know what a journal has lost.

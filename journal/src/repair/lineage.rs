@@ -2,10 +2,22 @@
 //!
 //! Pure. Each timeline names its parent, so there is one way back from any of them.
 
-use crate::{format::position::TimelineTag, model::entry::Timeline, repair::donor::Turn};
+use crate::{
+    format::position::TimelineTag,
+    model::{entry::Timeline, ids::Revision},
+};
 
 /// How many timelines may have begun in one hole: as many as an identity names ancestors.
 const MAX_TURNS: usize = 8;
+
+/// A timeline that began, as somebody knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// The timeline; it names the one before.
+    pub to: Timeline,
+    /// The revision that it was counted from, where somebody saw it begin.
+    pub begun: Option<Revision>,
+}
 
 /// All timelines that anybody knows of, each once.
 #[derive(Debug, Default)]

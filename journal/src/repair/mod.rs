@@ -34,7 +34,7 @@
 mod catalog;
 pub(crate) mod donor;
 mod found;
-mod lineage;
+pub(crate) mod lineage;
 mod plan;
 pub(crate) mod report;
 pub(crate) mod run;

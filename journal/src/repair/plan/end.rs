@@ -6,7 +6,7 @@ use crate::{
     model::{entry::Gap, ids::Revision, span::Span},
     repair::{
         catalog::What,
-        donor::Turn,
+        lineage::Turn,
         plan::planner::{Life, Planner},
     },
 };

@@ -6,8 +6,7 @@ use crate::{
     model::{ids::Revision, span::Span},
     repair::{
         catalog::{Item, What},
-        donor::Turn,
-        lineage::parent,
+        lineage::{Turn, parent},
         plan::{
             decided::Step,
             planner::{Life, Planner, takes_back},
