@@ -4,7 +4,7 @@
 //! errors.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
 use tokio::time::timeout;
@@ -25,8 +25,6 @@ const TAG_LEN: usize = 6;
 #[derive(Clone)]
 pub(crate) struct Caller {
     handle: Arc<Handle>,
-    /// When requests become stale.
-    send_by: Option<Instant>,
 }
 
 /// Ends the session when the last caller drops it.
@@ -44,15 +42,6 @@ impl Caller {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self {
             handle: Arc::new(Handle { shared }),
-            send_by: None,
-        }
-    }
-
-    /// A handle of this session that sends nothing after `by`.
-    pub(crate) fn sending_by(&self, by: Instant) -> Self {
-        Self {
-            handle: Arc::clone(&self.handle),
-            send_by: Some(by),
         }
     }
 
@@ -77,10 +66,7 @@ impl Caller {
                 max,
             });
         }
-        Ok(self
-            .shared()
-            .queue
-            .submit(verb, request, class, self.send_by))
+        Ok(self.shared().queue.submit(verb, request, class))
     }
 
     pub(crate) fn submit_wait(&self, glob: &str, from: Revision) -> Result<Call> {
@@ -183,7 +169,6 @@ impl Caller {
                 found: changed.found,
             }),
             Err(Failure::Closed) => Err(Error::Closed { verb, path: path() }),
-            Err(Failure::Stale) => Err(Error::Stale { verb, path: path() }),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The client: one method a verb.
 
 use std::fmt;
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -69,19 +68,6 @@ impl Client {
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
         let caller = boot::connect(uri, options).await?;
         Ok(Self { caller })
-    }
-
-    /// A handle of this client that sends no request after `by`, however long the process is
-    /// stopped meanwhile: for writes whose precondition is only certain until then.
-    ///
-    /// Bytes that were handed to the operating system by then count as sent. A request that still
-    /// waits fails with [`Error::Stale`]. A request that is already encoded can only be taken back
-    /// together with all that follow it, so the connection ends.
-    #[must_use]
-    pub fn sending_by(&self, by: Instant) -> Self {
-        Self {
-            caller: self.caller.sending_by(by),
-        }
     }
 
     /// The state of the connection, and notice of every change of it.

@@ -5,7 +5,6 @@
 //! answer, so they share a read. Anything that a correct server would not send ends the connection:
 //! what else it says could not be trusted.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -59,8 +58,6 @@ pub(crate) struct Connection {
     outbox: BytesMut,
     /// Bytes written since the connection was made.
     written: u64,
-    /// Until when what is encoded may be written, and where it ends in the stream of all bytes.
-    send_by: VecDeque<(u64, std::time::Instant)>,
     flushed: bool,
     tags: TagTable<Pending>,
     prompt_in_flight: usize,
@@ -104,7 +101,6 @@ impl Connection {
             inbox: BytesMut::new(),
             outbox: BytesMut::new(),
             written: 0,
-            send_by: VecDeque::new(),
             flushed: true,
             tags: TagTable::new(),
             prompt_in_flight: 0,
@@ -212,12 +208,7 @@ impl Connection {
             bytes: WRITE_AHEAD.saturating_sub(self.outbox.len()),
         };
         queue.take(room, taken);
-        let now = std::time::Instant::now();
         for mut entry in taken.drain(..) {
-            if entry.is_stale(now) {
-                queue.answer(entry, Err(Failure::Stale));
-                continue;
-            }
             entry.request.tag = Some(self.tags.next_free());
             frame::encode(&entry.request, self.max_frame, &mut self.outbox)
                 .expect("a request's size is checked before it is queued");
@@ -234,7 +225,6 @@ impl Connection {
                 );
             }
             let ends_at = self.written + self.outbox.len() as u64;
-            self.send_by.extend(entry.send_by.map(|by| (ends_at, by)));
             self.tags.insert(Pending::Request { entry, ends_at });
         }
     }
@@ -331,7 +321,6 @@ impl Connection {
     fn poll_transfer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Moved>> {
         let mut broken = None;
         if !self.outbox.is_empty() {
-            self.refuse_if_stale()?;
             match Pin::new(&mut self.socket).poll_write(cx, &self.outbox) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(length)) => {
@@ -365,27 +354,6 @@ impl Connection {
             )));
         }
         Poll::Ready(Ok(Moved::In))
-    }
-
-    /// Checks, last thing before the system call, that every encoded request may still be sent.
-    /// Nothing waits in between.
-    fn refuse_if_stale(&mut self) -> io::Result<()> {
-        while let Some(&(ends_at, _)) = self.send_by.front()
-            && ends_at <= self.written
-        {
-            self.send_by.pop_front();
-        }
-        if self.send_by.is_empty() {
-            return Ok(());
-        }
-        let now = std::time::Instant::now();
-        if self.send_by.iter().any(|(_, by)| *by <= now) {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "a request could not be sent in time",
-            ));
-        }
-        Ok(())
     }
 
     /// Ends every outstanding request: what can be sent again goes back into the queue, which is

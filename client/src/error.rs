@@ -57,15 +57,6 @@ pub enum Error {
         /// Whether the request may have reached the server.
         sent: bool,
     },
-    /// It could not be sent by the time that the caller had set
-    /// ([`Client::sending_by`](crate::Client::sending_by)).
-    #[error("{}: it was not sent in time, and not done", request(*verb, path))]
-    Stale {
-        /// What was asked.
-        verb: Verb,
-        /// Of which path or glob.
-        path: String,
-    },
     /// No server could be reached; nothing was sent.
     #[error("cannot connect to {}", each_attempt(.attempts))]
     Connect {
@@ -144,10 +135,7 @@ impl Error {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Timeout { .. }
-            | Self::ConnectionLost { .. }
-            | Self::Connect { .. }
-            | Self::Stale { .. } => true,
+            Self::Timeout { .. } | Self::ConnectionLost { .. } | Self::Connect { .. } => true,
             Self::Server { code, .. } => {
                 matches!(code, ErrorCode::ReadOnly | ErrorCode::TagInUse)
             }

@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use prost::Message;
 use tokio::sync::{Notify, oneshot};
@@ -36,8 +35,6 @@ pub(crate) enum Failure {
     Changed(Changed),
     /// The client is gone, and the request had not been sent.
     Closed,
-    /// The time by which it had to be sent had passed.
-    Stale,
 }
 
 /// A required file that holds another value.
@@ -58,18 +55,12 @@ pub(crate) struct Entry {
     pub(crate) request: Request,
     /// Nodes that have refused it because they do not take writes.
     pub(crate) refusals: usize,
-    /// After this it must not be sent any more.
-    pub(crate) send_by: Option<Instant>,
     reply: oneshot::Sender<Outcome>,
 }
 
 impl Entry {
     pub(crate) fn is_write(&self) -> bool {
         is_write(self.verb)
-    }
-
-    pub(crate) fn is_stale(&self, now: Instant) -> bool {
-        self.send_by.is_some_and(|by| by <= now)
     }
 }
 
@@ -119,13 +110,7 @@ impl Queue {
     }
 
     /// Puts a request at the end of the queue.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        verb: Verb,
-        request: Request,
-        class: Class,
-        send_by: Option<Instant>,
-    ) -> Call {
+    pub(crate) fn submit(self: &Arc<Self>, verb: Verb, request: Request, class: Class) -> Call {
         let (reply, outcome) = oneshot::channel();
         let mut waiting = self.lock();
         let place = waiting.next_place;
@@ -142,7 +127,6 @@ impl Queue {
                 verb,
                 request,
                 refusals: 0,
-                send_by,
                 reply,
             };
             queue.insert(place, entry);
@@ -326,7 +310,7 @@ mod tests {
             Class::Prompt => Verb::Rev,
             Class::Blocking => Verb::Wait,
         };
-        queue.submit(verb, Request::default(), class, None)
+        queue.submit(verb, Request::default(), class)
     }
 
     fn take(queue: &Queue, room: Room) -> Vec<Entry> {

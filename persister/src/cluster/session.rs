@@ -5,7 +5,6 @@
 //! there. `conformance` holds each engine to what is promised here.
 
 use std::future::Future;
-use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_journal::Revision;
@@ -63,12 +62,6 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// # Errors
     /// The cluster's.
     fn limits(&self) -> impl Future<Output = Result<Limits>> + Send;
-
-    /// The same connection, of which no call is sent after `by`, however long this process is
-    /// stopped meanwhile: the engine looks at the clock right before it hands bytes to the
-    /// operating system.
-    #[must_use]
-    fn sending_by(&self, by: Instant) -> Self;
 
     /// The same connection, whose writes are applied only while the value of the identity key is
     /// `identity`. Replaces an earlier fence. An engine whose [`Guard`] is the key alone cannot do

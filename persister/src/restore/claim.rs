@@ -5,13 +5,6 @@
 //! takes over writes the claim by compare-and-set; the one that was replaced notices by the
 //! revision that this costs, or within a second, before it writes anything more, and at the latest
 //! when it wants to finish.
-//!
-//! And nothing leaves a restore later than [`SENT_WITHIN`] after its claim was last known to hold:
-//! every write carries that time with it, and the client looks at the clock right before it hands
-//! bytes to the operating system. A process that was stopped after it had looked, however far the
-//! write had come, throws away what it had not sent. Whoever takes over waits for longer than that
-//! before it looks at the keys (`election::QUIET`), so that it sees all that was sent:
-//! docs/protocol.md has the whole argument.
 
 use std::time::{Duration, Instant};
 
@@ -29,11 +22,6 @@ use crate::identity::lineage::Identity;
 
 /// How old the knowledge that the claim holds may be when a write is begun.
 const BELIEVED: Duration = Duration::from_secs(1);
-
-/// How long after the claim was last known to hold a write may leave the process. The rest, beyond
-/// [`BELIEVED`], is for what waits until the server reads. Below the time for which others, who
-/// have overruled us, wait.
-pub(super) const SENT_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often others are looked out for while there is nothing to write yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -116,8 +104,7 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
         }
     }
 
-    /// A session for the next write: of one who has looked lately that the claim still holds, and
-    /// whose calls are not sent when that is long ago.
+    /// A session for the next write: of one who has looked lately that the claim still holds.
     ///
     /// # Errors
     /// As [`RestoreClaim::check`].
@@ -125,8 +112,7 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
         if self.seen.elapsed() >= BELIEVED {
             self.check().await?;
         }
-        let session = self.session.fenced(&self.value);
-        Ok(session.sending_by(self.seen + SENT_WITHIN))
+        Ok(self.session.fenced(&self.value))
     }
 
     /// Gives a sign of life now and then while there is nothing else to write.

@@ -25,15 +25,12 @@ use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
 
-use crate::restore::claim::SENT_WITHIN;
-
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
 /// restoring: about ten a second. A restore writes hundreds a second.
 const CHATTER: u64 = 10 * STALE_AFTER.as_secs();
 
-/// How long a restore that was overruled must have written nothing. What it sends, it sends within
-/// [`SENT_WITHIN`] of a moment at which its claim still held; the rest is the way to the server.
-const QUIET: Duration = SENT_WITHIN.saturating_add(Duration::from_secs(1));
+/// How long a restore that was overruled must have written nothing.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// How long that may take.
 const QUIET_WITHIN: Duration = Duration::from_secs(30);

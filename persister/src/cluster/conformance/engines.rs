@@ -100,7 +100,7 @@ async fn the_fake_conforms() {
 }
 
 /// Each fault, and the property that must notice it.
-const FAULTS: [(Fault, &str); 31] = [
+const FAULTS: [(Fault, &str); 30] = [
     (
         Fault::SkipsRevisions,
         "every_revision_comes_once_and_in_order",
@@ -165,7 +165,6 @@ const FAULTS: [(Fault, &str); 31] = [
     (Fault::LosesOrder, "order_is_kept_where_it_is_offered"),
     (Fault::Lags, "what_was_acknowledged_is_there"),
     (Fault::Reconnects, "a_session_never_comes_back"),
-    (Fault::SendsLate, "nothing_is_sent_late"),
     (Fault::KeepsOwners, "an_owner_lives_as_it_says"),
     (
         Fault::HidesRollBacks,

@@ -66,7 +66,6 @@ properties! {
         what_was_acknowledged_is_there;
     sessions:
         a_session_never_comes_back
-        nothing_is_sent_late
         an_owner_lives_as_it_says
         a_roll_back_shows_where_there_can_be_one;
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use cairn_client::{self as client, Client, ErrorCode};
@@ -96,13 +95,6 @@ impl Session for DoozerSession {
             revision_bytes: 2 * value_bytes,
             in_order,
         })
-    }
-
-    fn sending_by(&self, by: Instant) -> Self {
-        Self {
-            client: self.client.sending_by(by),
-            ..self.clone()
-        }
     }
 
     /// SET and DEL compare the revision of their own file and nothing else.

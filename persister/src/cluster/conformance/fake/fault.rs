@@ -61,8 +61,6 @@ pub(crate) enum Fault {
     Lags,
     /// Its sessions go on when their connection has ended.
     Reconnects,
-    /// It sends what should have been sent earlier.
-    SendsLate,
     /// Its leases last for ever.
     KeepsOwners,
     /// It hides that it went back.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_journal::Revision;
@@ -40,7 +40,6 @@ pub(crate) struct FakeSession {
     id: Id,
     fault: Fault,
     fence: Option<Bytes>,
-    send_by: Option<Instant>,
 }
 
 type Changes = Vec<(Bytes, Option<Bytes>, Lease)>;
@@ -52,7 +51,6 @@ impl FakeSession {
             id,
             fault,
             fence: None,
-            send_by: None,
         }
     }
 
@@ -62,12 +60,7 @@ impl FakeSession {
 
     /// Every call passes here before it is sent.
     fn send(&self) -> Result<()> {
-        self.connection.check(self.fault)?;
-        let is_late = self.send_by.is_some_and(|by| Instant::now() >= by);
-        if is_late && self.fault != Fault::SendsLate {
-            return Err(Error::Unavailable("it was not sent in time".to_owned()));
-        }
-        Ok(())
+        self.connection.check(self.fault)
     }
 
     /// Why these writes can be no revision.
@@ -179,13 +172,6 @@ impl Session for FakeSession {
             in_order: self.fault == Fault::LosesOrder,
             ..LIMITS
         })
-    }
-
-    fn sending_by(&self, by: Instant) -> Self {
-        Self {
-            send_by: Some(by),
-            ..self.clone()
-        }
     }
 
     fn fenced(&self, identity: &Bytes) -> Self {
