@@ -117,11 +117,28 @@ pub enum Error {
     /// The lock file was removed or replaced while this journal held it, so another writer may have
     /// opened the journal. What was just written is not acknowledged, and nothing is written any
     /// more.
-    #[error("{path}: the lock file was removed while it was held: another process may write to \
-        this journal. Never remove it; open the journal anew", path = path.display())]
+    #[error(
+        "{path}: the lock file was removed while it was held, or its directory was moved: another \
+         process may write to this journal. Never do that; open the journal anew",
+        path = path.display()
+    )]
     LockLost {
         /// The lock file.
         path: PathBuf,
+    },
+    /// The segment that is being written lost its name, or a part of its bytes, to somebody else:
+    /// what is written into it would be found by nobody. What was just written is not acknowledged,
+    /// and nothing is written any more.
+    #[error(
+        "{path}: {detail} while it was being written. What was just written is not acknowledged. \
+         Find out who did that, and open the journal anew",
+        path = path.display()
+    )]
+    SegmentLost {
+        /// The segment.
+        path: PathBuf,
+        /// What became of it.
+        detail: String,
     },
     /// The record is larger than the journal accepts. Nothing was written.
     #[error("a record of {size} bytes exceeds the limit of {limit} bytes ({option})")]

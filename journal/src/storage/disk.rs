@@ -23,6 +23,8 @@ pub struct Disk;
 #[derive(Debug)]
 struct DiskFile {
     file: fs::File,
+    /// Device and number of the file.
+    id: OnceLock<(u64, u64)>,
     /// A second handle of the file for writing past the page cache; `None`: that cannot be done
     /// here.
     around: OnceLock<Option<fs::File>>,
@@ -60,6 +62,18 @@ fn cannot(e: &io::Error) -> bool {
 impl File for DiskFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn len_under(&self, path: &Path) -> io::Result<Option<u64>> {
+        let id = match self.id.get() {
+            Some(id) => *id,
+            None => {
+                let id = id_of(&self.file.metadata()?);
+                *self.id.get_or_init(|| id)
+            }
+        };
+        let found = found_at(path)?.filter(|found| id_of(found) == id);
+        Ok(found.map(|found| found.len()))
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -114,17 +128,23 @@ struct DiskLock {
     id: (u64, u64),
 }
 
-fn id(metadata: &fs::Metadata) -> (u64, u64) {
+fn id_of(metadata: &fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
+}
+
+/// What has this name; `None`: nothing.
+fn found_at(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 impl Lock for DiskLock {
     fn is_held(&self) -> io::Result<bool> {
-        match fs::symlink_metadata(&self.path) {
-            Ok(found) => Ok(id(&found) == self.id),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(e),
-        }
+        let found = found_at(&self.path)?;
+        Ok(found.is_some_and(|found| id_of(&found) == self.id))
     }
 
     fn write_holder(&self, note: &str) -> io::Result<()> {
@@ -227,6 +247,7 @@ impl Storage for Disk {
         }
         Ok(Box::new(DiskFile {
             file: options.open(path)?,
+            id: OnceLock::new(),
             around: OnceLock::new(),
         }))
     }
@@ -263,7 +284,7 @@ impl Storage for Disk {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 let lock = DiskLock {
-                    id: id(&file.metadata()?),
+                    id: id_of(&file.metadata()?),
                     file,
                     path: path.to_owned(),
                 };

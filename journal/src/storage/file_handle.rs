@@ -59,6 +59,12 @@ impl FileHandle {
         self.file.len().map_err(self.err("tell the length"))
     }
 
+    /// Length in bytes; `None`: its name is gone, or means another file by now.
+    pub(crate) fn len_if_named(&self) -> Result<Option<u64>> {
+        let length = self.file.len_under(&self.path);
+        length.map_err(self.err("look at the name and length"))
+    }
+
     /// Fills as much of `into` as the file has, and says how much.
     pub(crate) fn read_at(&self, into: &mut [u8], offset: u64) -> Result<usize> {
         let mut done = 0;

@@ -37,6 +37,13 @@ pub trait File: Send + Sync + fmt::Debug {
         Ok(self.len()? == 0)
     }
 
+    /// Length in bytes, if `path` still is a name of this file. `None`: the name is gone, or means
+    /// another file by now.
+    fn len_under(&self, path: &Path) -> io::Result<Option<u64>> {
+        let _ = path;
+        self.len().map(Some)
+    }
+
     /// Reads up to `into.len()` bytes at `offset`; fewer only at the end of the file or if
     /// interrupted, 0 only at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;

@@ -270,7 +270,16 @@ impl Prepare {
         if from >= to || from >= ahead || self.is_large() {
             return false;
         }
-        match fill(file, from, to) {
+        let filled = file.len().and_then(|length| {
+            // Somebody has cut it. Zeros would hide that from the writer, who looks at the length.
+            if length < from {
+                let path = file.path.to_path_buf();
+                let detail = format!("the segment was cut to {length} bytes");
+                return Err(Error::SegmentLost { path, detail });
+            }
+            fill(file, from, to)
+        });
+        match filled {
             Ok(()) => {
                 self.filled.store(to, Ordering::Release);
                 true

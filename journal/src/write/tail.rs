@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     format::{
         kind::Kind,
         layout::{
@@ -80,6 +80,8 @@ struct Current {
     records: u64,
     index: Vec<IndexPoint>,
     seal: Option<u64>,
+    /// How long the file is at least, as far as was seen. Nobody makes it shorter.
+    length: u64,
     /// Whether the file has its own name. It gets it when it was synced for the first time, before
     /// that sync is told of.
     named: bool,
@@ -98,7 +100,47 @@ impl Current {
             records: 0,
             index: Vec::new(),
             seal: None,
+            length: SEGMENT_HEADER_BYTES as u64,
             named,
+        }
+    }
+
+    /// Between the sync and the acknowledgement: fails if the file is not found by its name any
+    /// more, or was cut. A file that was cut and then written to has a hole, and is short unless
+    /// that write made it longer than it ever was: see [`Current::before_growth`].
+    fn check_file(&mut self, end: u64) -> Result<()> {
+        match self.file.len_if_named()? {
+            Some(length) if length >= self.length.max(end) => {
+                self.length = length;
+                Ok(())
+            }
+            Some(length) => Err(self.lost(format!(
+                "the segment was cut to {length} bytes, of {} that it had,",
+                self.length.max(end)
+            ))),
+            None => Err(self.lost("the segment was removed, moved or replaced".to_owned())),
+        }
+    }
+
+    /// Before a write up to `end`: fails if the write would hide that the file was cut.
+    fn before_growth(&self, end: u64) -> Result<()> {
+        if end < self.length {
+            return Ok(());
+        }
+        let length = self.file.len()?;
+        if length < self.length {
+            let had = self.length;
+            return Err(self.lost(format!(
+                "the segment was cut to {length} bytes, of {had} that it had,"
+            )));
+        }
+        Ok(())
+    }
+
+    fn lost(&self, detail: String) -> Error {
+        Error::SegmentLost {
+            path: self.file.path.to_path_buf(),
+            detail,
         }
     }
 
@@ -136,6 +178,10 @@ impl Tail {
     /// Writes a group and syncs it. `durable` is told of each part as soon as it is: a group
     /// that fills a segment becomes durable in parts. Nothing is written before what was written
     /// earlier is durable, so "everything before this part" is what its records call synced.
+    ///
+    /// A part is told of only while the segment has its name and all of its bytes: what lies in a
+    /// file that somebody removed is found by nobody. The directory itself is looked after by
+    /// `is_ours`: its lock file is not the one that is held if the directory was moved or replaced.
     ///
     /// `is_ours` fails if somebody else may have opened the journal. It is asked before a file gets
     /// the name of a segment, which would take the place of the other's, and before `durable` is
@@ -179,6 +225,7 @@ impl Tail {
             self.put_down(group, &part, begin)?;
             is_ours()?;
             self.name()?;
+            self.current.check_file(self.current.offset)?;
             durable(self.current.last);
             if let Some(prepare) = &self.prepare {
                 prepare.after_sync(self.current.offset - begin);
@@ -259,6 +306,7 @@ impl Tail {
             .extend_from_slice(group.part(unfinished, part.end));
 
         let end = at + (last - first) as u64;
+        current.before_growth(end)?;
         let is_filled = match &self.prepare {
             Some(prepare) => prepare.before_write(end),
             None => false,
@@ -314,6 +362,8 @@ impl Tail {
     /// Starts the segment after the one that was sealed and is durable. Where its file was made
     /// ready, the header is only written here: the sync of the first records covers it.
     fn rotate(&mut self, sealed: &Sealed) -> Result<()> {
+        // Nothing looks at this segment again while later ones are acknowledged.
+        self.current.check_file(self.current.offset)?;
         let extent = Extent {
             last: self.current.last,
             digest: self.current.digest.value(),

@@ -1,6 +1,6 @@
 //! An open file of the simulated disk: each call counted, and failing as it was told to.
 
-use std::{io, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use crate::storage::{
     simulated::{
@@ -55,6 +55,13 @@ impl File for SimulatedFile {
         let world = self.disk.world();
         world.after()?;
         Ok(world.inodes[self.inode].seen.len() as u64)
+    }
+
+    fn len_under(&self, path: &Path) -> io::Result<Option<u64>> {
+        let world = self.disk.world();
+        world.after()?;
+        let is_named = world.names.get(path) == Some(&self.inode);
+        Ok(is_named.then(|| world.inodes[self.inode].seen.len() as u64))
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
