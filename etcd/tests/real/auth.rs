@@ -3,8 +3,9 @@
 use anyhow::Result;
 use cairn_etcd::wire::{PutRequest, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Environment, ErrorKind, Options, Secret, User};
+use cairn_etcd_member::Member;
 
-use crate::member::{Member, cluster};
+use crate::session::cluster;
 
 const ROOT: &[&str] = &["--user", "root:hush"];
 
@@ -72,7 +73,7 @@ async fn a_token_that_was_forgotten_is_got_again_and_the_write_done_once() -> Re
         .await
         .unwrap_err();
     assert!(!format!("{failed:?} {failed}").contains("wrong-one"));
-    let nobody = member.session().await?;
+    let nobody = open(&member, &Environment::default()).await?;
     let failed = nobody.call(PutRequest::new("a", "")).await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unauthenticated, "{failed}");
 

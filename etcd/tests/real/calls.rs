@@ -8,13 +8,14 @@ use cairn_etcd::wire::{
     LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, MemberListRequest, Operand,
     PutRequest, RangeRequest, StatusRequest, TxnRequest, response_op,
 };
+use cairn_etcd_member::Member;
 
-use crate::member::Member;
+use crate::session::open;
 
 #[tokio::test]
 async fn keys_are_any_bytes_and_values_up_to_the_limit() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let all_bytes: Bytes = (0..=255).collect::<Vec<u8>>().into();
     for key in [&b"\0"[..], b"\xff\xff", b"a/b", &all_bytes] {
         let key = Bytes::copy_from_slice(key);
@@ -65,7 +66,7 @@ async fn keys_are_any_bytes_and_values_up_to_the_limit() -> Result<()> {
 #[tokio::test]
 async fn a_transaction_does_the_one_or_the_other() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let create = |value: &str| TxnRequest {
         compare: vec![Compare::absent("k")],
         success: vec![PutRequest::new("k", value.to_owned()).into()],
@@ -122,7 +123,7 @@ async fn a_transaction_does_the_one_or_the_other() -> Result<()> {
 #[tokio::test]
 async fn leases_live_as_long_as_they_are_kept() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let grant = LeaseGrantRequest { ttl: 600, id: 77 };
     let granted = session.call(grant).await?;
     assert_eq!((granted.id, granted.ttl), (77, 600));
@@ -166,7 +167,7 @@ async fn leases_live_as_long_as_they_are_kept() -> Result<()> {
 #[tokio::test]
 async fn a_member_tells_about_itself_and_gives_its_database() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     session
         .call(PutRequest::new("k", vec![1; 1_000_000]))
         .await?;
@@ -177,7 +178,7 @@ async fn a_member_tells_about_itself_and_gives_its_database() -> Result<()> {
     assert_eq!(members[0].id, session.member_id());
     assert_eq!(
         members[0].client_urls,
-        [format!("http://127.0.0.1:{}", member.port)]
+        [format!("http://127.0.0.1:{}", member.port())]
     );
 
     let hash = session.call(HashKvRequest { revision: 0 }).await?.hash;

@@ -4,7 +4,7 @@
 
 mod auth;
 mod calls;
-mod member;
+mod session;
 #[cfg(feature = "tls")]
 mod tls;
 mod trouble;

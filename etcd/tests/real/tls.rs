@@ -5,9 +5,10 @@ use std::fs;
 use anyhow::Result;
 use cairn_etcd::wire::{PutRequest, RangeRequest};
 use cairn_etcd::{Environment, Options};
+use cairn_etcd_member::Member;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::member::{Member, cluster};
+use crate::session::cluster;
 
 #[tokio::test]
 async fn members_prove_themselves_and_so_do_clients() -> Result<()> {
@@ -42,12 +43,12 @@ async fn members_prove_themselves_and_so_do_clients() -> Result<()> {
         cacert: Some(path("ca")),
         cert: Some(path("client")),
         key: Some(path("client-key")),
-        endpoints: Some(format!("127.0.0.1:{}", member.port)),
+        endpoints: Some(format!("127.0.0.1:{}", member.port())),
         ..Environment::default()
     };
     for uri in [
         "etcd:".to_owned(),
-        format!("etcds://127.0.0.1:{}", member.port),
+        format!("etcds://127.0.0.1:{}", member.port()),
     ] {
         let session = cluster(&uri, &environment, Options::default())?
             .open()
@@ -62,8 +63,8 @@ async fn members_prove_themselves_and_so_do_clients() -> Result<()> {
         key: None,
         ..environment.clone()
     };
-    let plain = format!("etcd://127.0.0.1:{}", member.port);
-    let misnamed = format!("etcds://localhost:{}", member.port);
+    let plain = format!("etcd://127.0.0.1:{}", member.port());
+    let misnamed = format!("etcds://localhost:{}", member.port());
     for (uri, environment) in [
         (&*member.uri(), &nobody),
         (&*misnamed, &environment),

@@ -5,15 +5,16 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use cairn_etcd::wire::{PutRequest, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Environment, ErrorKind, Options};
+use cairn_etcd_member::{DEADLINE, Member, free_port};
 use futures::StreamExt;
 use rustix::process::Signal;
 
-use crate::member::{DEADLINE, Member, cluster, free_port};
+use crate::session::{cluster, open};
 
 #[tokio::test]
 async fn a_session_has_ended_for_ever_when_its_member_is_killed() -> Result<()> {
     let mut member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let mut watch = session.watch(WatchCreateRequest::all(0)).await?;
     member.kill();
     let failed = watch.next().await.context("no error")?.unwrap_err();
@@ -22,7 +23,7 @@ async fn a_session_has_ended_for_ever_when_its_member_is_killed() -> Result<()> 
 
     assert!(member.restart()?);
     // The same address answers, but not to this session.
-    let other = member.session().await?;
+    let other = open(&member).await?;
     for _ in 0..3 {
         let failed = session.call(PutRequest::new("k", "")).await.unwrap_err();
         assert!(
@@ -95,7 +96,7 @@ async fn a_deadline_leaves_open_whether_a_write_happened() -> Result<()> {
 #[tokio::test]
 async fn a_closed_session_says_why() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let mut watch = session.watch(WatchCreateRequest::all(0)).await?;
     session.close("enough");
     let failed = watch.next().await.context("no error")?.unwrap_err();
@@ -108,7 +109,7 @@ async fn a_closed_session_says_why() -> Result<()> {
 #[tokio::test]
 async fn an_idle_watch_outlives_many_pings() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let mut watch = session.watch(WatchCreateRequest::all(0)).await?;
     // Four pings: members end a connection at the third that comes too early.
     let idle = std::time::Duration::from_secs(26);
@@ -122,7 +123,7 @@ async fn an_idle_watch_outlives_many_pings() -> Result<()> {
 async fn endpoints_are_tried_in_turn_and_all_are_named_if_none_answers() -> Result<()> {
     let member = Member::start(&[])?;
     let dead = free_port()?;
-    let uri = format!("etcd://127.0.0.1:{dead},127.0.0.1:{}", member.port);
+    let uri = format!("etcd://127.0.0.1:{dead},127.0.0.1:{}", member.port());
     let both = cluster(&uri, &Environment::default(), Options::default())?;
     for _ in 0..3 {
         both.open().await?;
@@ -140,7 +141,7 @@ async fn endpoints_are_tried_in_turn_and_all_are_named_if_none_answers() -> Resu
 
 #[tokio::test]
 async fn members_are_learned_and_one_without_a_majority_is_left() -> Result<()> {
-    let mut members = Member::three()?;
+    let mut members = Member::cluster(3, &[])?;
     let one = members[0].uri();
     let cluster = cluster(&one, &Environment::default(), Options::default())?;
     let session = cluster.open().await?;
@@ -165,7 +166,7 @@ async fn members_are_learned_and_one_without_a_majority_is_left() -> Result<()> 
             second
                 .endpoint()
                 .to_string()
-                .ends_with(&member.port.to_string())
+                .ends_with(&member.port().to_string())
         })
         .context("no such member")?;
     members[3 - last].kill();

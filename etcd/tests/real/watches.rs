@@ -5,15 +5,16 @@ use cairn_etcd::ErrorKind;
 use cairn_etcd::wire::{
     CompactionRequest, DeleteRangeRequest, EventType, PutRequest, TxnRequest, WatchCreateRequest,
 };
+use cairn_etcd_member::Member;
 use futures::StreamExt;
 
-use crate::member::Member;
+use crate::session::open;
 
 #[tokio::test]
 async fn a_range_delete_of_many_keys_arrives_whole_through_fragments() -> Result<()> {
     // The least limit at which 128 puts of such keys pass: so that the delete is cut.
     let member = Member::start(&["--max-request-bytes", "30000"])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let key = |at: usize| format!("{at:0>100}");
     for first in (0..10_000).step_by(100) {
         let puts = (first..first + 100).map(|at| PutRequest::new(key(at), "").into());
@@ -54,7 +55,7 @@ async fn a_range_delete_of_many_keys_arrives_whole_through_fragments() -> Result
 #[tokio::test]
 async fn what_is_compacted_is_said_with_the_oldest_revision_that_is_left() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     for at in 0..10 {
         session.call(PutRequest::new("k", at.to_string())).await?;
     }
@@ -86,7 +87,7 @@ async fn what_is_compacted_is_said_with_the_oldest_revision_that_is_left() -> Re
 #[tokio::test]
 async fn a_watch_from_the_future_waits() -> Result<()> {
     let member = Member::start(&[])?;
-    let session = member.session().await?;
+    let session = open(&member).await?;
     let mut watch = session.watch(WatchCreateRequest::all(4)).await?;
     assert_eq!(watch.created_revision(), 1);
     for value in ["2", "3", "4"] {

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cairn-protocol", &[]),
     ("cairn-journal", &[]),
     ("cairn-etcd", &[]),
+    ("cairn-etcd-member", &[]),
     ("cairn-etcd-snapshot", &[]),
     ("cairn-client", &[]),
     ("cairn-lite", &["cairn-client"]),

@@ -1,0 +1,237 @@
+//! Members of a cluster, as many as a test wants.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::process::{INSTALL, Killed, command, is_halted, program, spawn};
+
+/// How long anything may take before a test gives up on it: far more than it should.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a cluster is started on other ports when a port was taken.
+const ATTEMPTS: usize = 5;
+
+/// One member, which can be killed, halted, wiped and started again at the same address.
+#[derive(Debug)]
+pub struct Member {
+    process: Option<Killed>,
+    directory: TempDir,
+    arguments: Vec<String>,
+    port: u16,
+    scheme: &'static str,
+}
+
+impl Member {
+    /// A cluster of one.
+    ///
+    /// # Errors
+    /// With what etcd said; and how to install it where it is missing.
+    pub fn start(arguments: &[&str]) -> Result<Self> {
+        Self::start_with(arguments, "http")
+    }
+
+    /// A cluster of one, whose clients use `scheme`.
+    ///
+    /// # Errors
+    /// As [`Member::start`].
+    pub fn start_with(arguments: &[&str], scheme: &'static str) -> Result<Self> {
+        let one = Self::started(1, arguments, scheme)?.pop();
+        one.context("a cluster of one has one member")
+    }
+
+    /// A cluster of `count`, all of which are ready.
+    ///
+    /// # Errors
+    /// As [`Member::start`].
+    pub fn cluster(count: usize, arguments: &[&str]) -> Result<Vec<Self>> {
+        Self::started(count, arguments, "http")
+    }
+
+    fn started(count: usize, arguments: &[&str], scheme: &'static str) -> Result<Vec<Self>> {
+        // A port that is free now may be taken by the time that etcd binds it: then once more.
+        for _ in 0..ATTEMPTS {
+            let mut members = Self::stopped(count, arguments, scheme)?;
+            if Self::start_all(&mut members)? {
+                return Ok(members);
+            }
+            for member in &members {
+                let log = member.log()?;
+                let ended = member.process.is_none();
+                ensure!(
+                    !ended || log.contains("address already in use"),
+                    "{INSTALL}: {log}"
+                );
+            }
+        }
+        bail!("no port stays free")
+    }
+
+    fn stopped(count: usize, arguments: &[&str], scheme: &'static str) -> Result<Vec<Self>> {
+        let ports: Vec<(u16, u16)> = (0..count)
+            .map(|_| Ok((free_port()?, free_port()?)))
+            .collect::<Result<_>>()?;
+        let peer = |at: usize| format!("http://127.0.0.1:{}", ports[at].1);
+        let cluster = (0..count).map(|at| format!("m{at}={}", peer(at)));
+        let cluster = cluster.collect::<Vec<_>>().join(",");
+        let member = |(at, (port, _)): (usize, &(u16, u16))| {
+            let (client, peer) = (format!("{scheme}://127.0.0.1:{port}"), peer(at));
+            let own = [
+                ("--name", &format!("m{at}")),
+                ("--listen-client-urls", &client),
+                ("--advertise-client-urls", &client),
+                ("--listen-peer-urls", &peer),
+                ("--initial-advertise-peer-urls", &peer),
+                ("--initial-cluster", &cluster),
+            ];
+            let own = own.iter().flat_map(|(name, value)| [*name, value.as_str()]);
+            Ok(Self {
+                process: None,
+                directory: tempfile::tempdir()?,
+                arguments: own
+                    .chain(arguments.iter().copied())
+                    .map(str::to_owned)
+                    .collect(),
+                port: *port,
+                scheme,
+            })
+        };
+        ports.iter().enumerate().map(member).collect()
+    }
+
+    /// Starts them side by side, with the data that they have: a member of several is ready only
+    /// when most are. Says whether all of them run.
+    ///
+    /// # Errors
+    /// If one does not become ready.
+    pub fn start_all(members: &mut [Self]) -> Result<bool> {
+        for member in &mut *members {
+            member.spawn()?;
+        }
+        let mut all = true;
+        for member in members {
+            all &= member.becomes_ready()?;
+        }
+        Ok(all)
+    }
+
+    /// Starts it with the data that it has; says whether it runs.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub fn restart(&mut self) -> Result<bool> {
+        self.spawn()?;
+        self.becomes_ready()
+    }
+
+    fn spawn(&mut self) -> Result<()> {
+        self.process = None;
+        let log = self.directory.path().join("log");
+        self.process = Some(spawn(&self.data(), &self.arguments, &log)?);
+        Ok(())
+    }
+
+    fn becomes_ready(&mut self) -> Result<bool> {
+        let begin = Instant::now();
+        while begin.elapsed() < DEADLINE {
+            let process = self.process.as_mut().context("was killed")?;
+            if process.0.try_wait()?.is_some() {
+                self.process = None;
+                return Ok(false);
+            }
+            if self.log()?.contains("ready to serve client requests") {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(20)); // between looks
+        }
+        bail!("etcd is not ready after {DEADLINE:?}: {}", self.log()?)
+    }
+
+    /// What it said since its last start.
+    ///
+    /// # Errors
+    /// If it was never started.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.directory.path().join("log"))?)
+    }
+
+    /// SIGKILL, if it runs.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// SIGKILL, and all that it had is gone: the next start is its first.
+    ///
+    /// # Errors
+    /// If its data cannot be deleted.
+    pub fn wipe(&mut self) -> Result<()> {
+        self.kill();
+        Ok(fs::remove_dir_all(self.data())?)
+    }
+
+    /// Where its data are. Whole only while it is down.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// Sends a signal; SIGSTOP has taken effect when this returns.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let process = self.process.as_ref().context("was killed")?;
+        kill_process(Pid::from_child(&process.0), signal)?;
+        if signal == Signal::STOP {
+            // A thread may go on for a moment.
+            let begin = Instant::now();
+            while !is_halted(process.0.id())? {
+                ensure!(begin.elapsed() < DEADLINE, "etcd does not halt");
+                std::thread::sleep(Duration::from_millis(5)); // between looks
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs etcd's own tool against it.
+    ///
+    /// # Errors
+    /// With what the tool said.
+    pub fn etcdctl(&self, arguments: &[&str]) -> Result<String> {
+        let url = format!("{}://127.0.0.1:{}", self.scheme, self.port);
+        let output = command(program("etcdctl"))
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", &url])
+            .args(arguments)
+            .output()
+            .context(INSTALL)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{arguments:?}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Where clients reach it, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its own URI.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("etcd:{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// If there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
