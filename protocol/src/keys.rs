@@ -76,6 +76,20 @@ pub fn mirrored(id: u32, key: &str) -> Option<&str> {
     (path.len() > 1 && path.starts_with('/') && !is_internal(path)).then_some(path)
 }
 
+/// What every key of this module begins with. Where keys are bytes and not paths, this and nothing
+/// else is the persisters' own: the rest of `/ctl` is data like any other.
+pub const FLAT_ROOT: &str = "/ctl/persistence/";
+
+/// A key that is written for the sake of its revision alone, where keys are bytes.
+pub const FLAT_PAD: &str = "/ctl/persistence/pad";
+
+/// What the names of the mirror entries of persister `id` begin with where keys are bytes: the
+/// key's bytes follow.
+#[must_use]
+pub fn flat_mirror(id: u32) -> String {
+    format!("{ROOT}/{id}/m/")
+}
+
 /// Whether `path` belongs to the cluster itself: `/ctl` or anything below it.
 ///
 /// Such paths are never journaled; `/ctlfoo` is an ordinary path.

@@ -9,6 +9,7 @@
 //! | [`address`], [`connect`](mod@connect) | which engine is at an address |
 //! | [`ahead`], [`budget`], [`backoff`] | reading, holding back and trying again, for any engine |
 //! | [`doozer`] | the doozer protocol |
+//! | [`etcd`] | etcd v3 |
 //! | [`embedded`] | a cluster in this process |
 //! | `conformance` | the properties that every engine must have, as tests |
 //!
@@ -27,6 +28,7 @@ pub mod control;
 pub mod doozer;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
 pub mod followed;
 pub mod rules;
 pub mod session;

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cairn-persister",
         &[
             "cairn-client",
+            "cairn-etcd",
             "cairn-journal",
             "cairn-lite",
             "cairn-protocol",

@@ -7,6 +7,7 @@ use cairn_lite::{Control, Options, Server};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::cluster::conformance::etcd::EtcdRig;
 use crate::cluster::conformance::fake::FakeRig;
 use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::rig::Rig;
@@ -92,6 +93,16 @@ async fn doozer_over_the_wire_conforms() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doozer_in_this_process_conforms() {
     conforms(async || Ok(InProcess(OverTheWire(Lite::start().await?)))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_of_one_member_conforms() {
+    conforms(async || EtcdRig::start(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_of_three_members_conforms() {
+    conforms(async || EtcdRig::start(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

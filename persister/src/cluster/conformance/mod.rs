@@ -9,10 +9,12 @@
 //! | [`rig`] | what the suite needs of an engine besides its sessions |
 //! | [`following`], [`state`], [`writing`], [`sessions`] | the properties |
 //! | [`suite`] | the list of them, and running it |
+//! | [`etcd`] | real clusters of etcd |
 //! | [`fake`] | an engine in memory that has what doozer has not, or is wrong in a chosen way |
 //! | `engines` | the suite on each engine, and the canary: each wrong engine is caught |
 
 mod engines;
+pub(crate) mod etcd;
 pub(crate) mod fake;
 mod following;
 pub(crate) mod rig;

@@ -11,7 +11,7 @@ use crate::cluster::error::{Error, Result};
 use crate::cluster::rules::KeyRules;
 
 /// Everything but our own prefix is data.
-pub(super) const RULES: KeyRules = KeyRules::flat("/ctl/persistence/");
+pub(super) const RULES: KeyRules = KeyRules::flat(cairn_protocol::keys::FLAT_ROOT);
 
 /// A connection: its lease ends with it.
 #[derive(Debug)]

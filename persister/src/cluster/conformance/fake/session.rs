@@ -22,9 +22,6 @@ use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::{Expect, Key, Write};
 
-/// What an advance writes.
-const PAD: &str = "/ctl/persistence/pad";
-
 const LIMITS: Limits = Limits {
     value_bytes: 4_096,
     revision_bytes: 1 << 20,
@@ -139,13 +136,10 @@ fn name(key: &Key) -> Bytes {
         Key::Control(ControlKey::Owner(id)) => keys::owner(*id).into(),
         Key::Control(ControlKey::Watermark(id)) => keys::watermark(*id).into(),
         Key::Control(ControlKey::Mirrored(id)) => keys::mirror_progress(*id).into(),
-        Key::Control(ControlKey::Mirror(id, key)) => [mirror(*id).as_bytes(), key].concat().into(),
+        Key::Control(ControlKey::Mirror(id, key)) => {
+            [keys::flat_mirror(*id).as_bytes(), key].concat().into()
+        }
     }
-}
-
-/// What the names of the mirror entries of a persister begin with.
-fn mirror(id: Id) -> String {
-    format!("{}/m/", keys::directory(id))
 }
 
 impl Session for FakeSession {
@@ -249,7 +243,7 @@ impl Session for FakeSession {
     ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static {
         let prefix = match self.fault {
             Fault::MirrorsMixUp => keys::directory(id),
-            _ => mirror(id),
+            _ => keys::flat_mirror(id),
         };
         let state = self.store().state_at(self.store().revision());
         let entry = |(key, entry): (Bytes, Entry)| {
@@ -328,7 +322,7 @@ impl Session for FakeSession {
             1
         };
         for _ in 0..times {
-            let pad = (Bytes::from(PAD), Some(Bytes::new()), 0);
+            let pad = (Bytes::from(keys::FLAT_PAD), Some(Bytes::new()), 0);
             self.store().transact(|_| (vec![pad], ()));
         }
         Ok(())

@@ -1,0 +1,132 @@
+//! Following: one watch of everything.
+//!
+//! Promise: every revision from the first one on comes once, whole and in order, or the stream ends
+//! with an error. Where a member stands is never taken for something that has come: up to etcd
+//! 3.4.24 and 3.5.7 a member may say that it is further than its watch.
+
+use std::collections::VecDeque;
+
+use cairn_etcd::wire::{Event, EventType, WatchCreateRequest};
+use cairn_etcd::{Session, Watch};
+use cairn_journal::{Change, Revision};
+use futures::{Stream, StreamExt, stream};
+
+use crate::cluster::control::Id;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::etcd::contiguity::{Broken, Contiguity};
+use crate::cluster::etcd::names::{RULES, touched};
+use crate::cluster::followed::Followed;
+
+/// Every revision from `from` on.
+pub(super) fn follow(
+    session: Session,
+    id: Id,
+    from: Revision,
+) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
+    let following = Following {
+        session,
+        id,
+        contiguity: Contiguity::from(from),
+        watch: None,
+        ready: VecDeque::new(),
+        failed: None,
+        has_ended: false,
+    };
+    Box::pin(stream::unfold(following, |mut following| async move {
+        let item = following.item().await?;
+        Some((item, following))
+    }))
+}
+
+struct Following {
+    session: Session,
+    id: Id,
+    contiguity: Contiguity,
+    watch: Option<Watch>,
+    /// What has come and was not handed on yet: what one answer of the watch had.
+    ready: VecDeque<Followed>,
+    /// What came after that.
+    failed: Option<Error>,
+    has_ended: bool,
+}
+
+impl Following {
+    async fn item(&mut self) -> Option<Result<Followed>> {
+        loop {
+            if let Some(followed) = self.ready.pop_front() {
+                return Some(Ok(followed));
+            }
+            if self.has_ended {
+                return None;
+            }
+            if let Some(error) = self.failed.take() {
+                self.has_ended = true;
+                return Some(Err(error));
+            }
+            self.failed = self.fill().await.err();
+        }
+    }
+
+    /// Takes one answer of the watch. What it tells before it breaks is ready all the same.
+    async fn fill(&mut self) -> Result<()> {
+        let watch = match &mut self.watch {
+            Some(watch) => watch,
+            None => {
+                let create = WatchCreateRequest::all(self.contiguity.due().0);
+                self.watch.insert(self.session.watch(create).await?)
+            }
+        };
+        let Some(batch) = watch.next().await else {
+            return Err(Error::Unavailable("the watch has ended".to_owned()));
+        };
+        let (ready, id) = (&mut self.ready, self.id);
+        let passed = self.contiguity.pass(batch?.events, |revision, events| {
+            ready.push_back(followed(id, revision, events));
+        });
+        passed.map_err(|broken| self.broken(broken))
+    }
+
+    fn broken(&self, broken: Broken) -> Error {
+        let member = self.session.endpoint();
+        match broken {
+            Broken::Jump { due, got } => {
+                tracing::error!(
+                    "the member at {member} (etcd {}) told revision {got} where {due} was due: \
+                     those between are taken from the cluster's state",
+                    self.session.version()
+                );
+                Error::HistoryDiscarded
+            }
+            // Another session, and a look at the whole, tells what became of the cluster.
+            Broken::Again(revision) => Error::Unavailable(format!(
+                "the member at {member} told revision {revision} again, and not as before"
+            )),
+            Broken::Nonsense => Error::Unavailable(format!(
+                "the member at {member} told of an event without a key"
+            )),
+        }
+    }
+}
+
+fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
+    let mut followed = Followed {
+        revision,
+        ..Followed::default()
+    };
+    for event in events {
+        let is_delete = event.r#type == EventType::Delete as i32;
+        let key = event.kv.unwrap_or_default();
+        let value = (!is_delete).then_some(key.value);
+        if RULES.is_control(&key.key) {
+            followed
+                .touched
+                .extend(touched(id, &key.key, value.as_ref()));
+        } else {
+            followed.changes.push(match value {
+                Some(value) => Change::set(key.key, value),
+                None => Change::delete(key.key),
+            });
+        }
+    }
+    followed
+}

@@ -1,0 +1,101 @@
+//! Keys in pages, all of them as they were at one revision, as far as the cluster keeps it.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use cairn_etcd::wire::{KeyValue, RangeRequest};
+use cairn_etcd::{ErrorKind, Session};
+use futures::{Stream, stream};
+
+use crate::cluster::error::{Error, Result};
+
+/// How many keys the first page has at most, and any page.
+const FIRST_PAGE: i64 = 256;
+const LARGEST_PAGE: i64 = 4096;
+
+/// A page of less than this makes the next one larger.
+const SMALL_PAGE_BYTES: usize = 1 << 20;
+
+/// All keys of `range`, each once, in order. They are as they were at one revision: `at`, or the
+/// newest one if `at` is 0 or forgotten. Where that is forgotten in the middle, the rest is as at
+/// the newest revision.
+pub(super) fn list(
+    session: Session,
+    range: RangeRequest,
+    at: i64,
+) -> impl Stream<Item = Result<KeyValue>> + Send + Unpin + 'static {
+    let listing = Listing {
+        session,
+        range,
+        at,
+        limit: FIRST_PAGE,
+        page: VecDeque::new(),
+        has_more: true,
+    };
+    Box::pin(stream::try_unfold(listing, |mut listing| async move {
+        while listing.page.is_empty() && listing.has_more {
+            listing.next_page().await?;
+        }
+        Ok(listing.page.pop_front().map(|key| (key, listing)))
+    }))
+}
+
+struct Listing {
+    session: Session,
+    /// What is left of it.
+    range: RangeRequest,
+    /// The revision that is read at; 0 for the newest, which the next page then settles.
+    at: i64,
+    limit: i64,
+    page: VecDeque<KeyValue>,
+    has_more: bool,
+}
+
+impl Listing {
+    async fn next_page(&mut self) -> Result<()> {
+        let request = RangeRequest {
+            limit: self.limit,
+            revision: self.at,
+            ..self.range.clone()
+        };
+        match self.session.call(request).await {
+            Ok(answer) => {
+                if self.at == 0 {
+                    self.at = answer.header.map_or(0, |header| header.revision);
+                }
+                self.has_more = answer.more;
+                if let Some(last) = answer.kvs.last() {
+                    self.range.key = after(&last.key);
+                }
+                let bytes: usize = answer.kvs.iter().map(prost::Message::encoded_len).sum();
+                if bytes < SMALL_PAGE_BYTES {
+                    self.limit = (self.limit * 2).min(LARGEST_PAGE);
+                }
+                self.page = answer.kvs.into();
+                Ok(())
+            }
+            // What is listed next is newer, and so is not older than was asked for.
+            Err(error) if matches!(error.kind(), ErrorKind::Compacted(_)) && self.at != 0 => {
+                tracing::debug!(
+                    at = self.at,
+                    "forgotten while it was listed: going on newer"
+                );
+                self.at = 0;
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::TooLarge && self.limit > 1 => {
+                self.limit /= 2;
+                Ok(())
+            }
+            Err(error) => Err(Error::from(error)),
+        }
+    }
+}
+
+/// The first key that comes after `key`.
+fn after(key: &Bytes) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len() + 1);
+    next.put_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}

@@ -1,0 +1,70 @@
+//! etcd v3 as an engine.
+//!
+//! | module | promise |
+//! |---|---|
+//! | [`follow`] | every revision once, whole and in order, each proven to follow the one before |
+//! | [`contiguity`] | the proof: which revision may come next, and what a repeated one must be |
+//! | [`listing`] | keys in pages of one revision |
+//! | [`publish`] | writes as one transaction, fenced by the identity and by the owner's lease |
+//! | [`lease`] | the owner's lease: it lasts as long as its session |
+//! | [`attributes`] | create revision, version and lease of a key, as bytes that a journal keeps |
+//! | [`names`] | what the control keys are called |
+//! | [`versions`] | which servers have faults that matter here |
+//! | [`session`] | all of it as a [`Session`](crate::cluster::session::Session) |
+
+pub mod attributes;
+mod contiguity;
+mod error;
+mod follow;
+mod lease;
+mod listing;
+pub mod names;
+mod publish;
+pub mod session;
+mod versions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cairn_etcd::{Options, Target};
+
+use crate::cluster::control::Id;
+use crate::cluster::error::Result;
+use crate::cluster::etcd::session::EtcdSession;
+use crate::cluster::etcd::versions::fault_of;
+use crate::cluster::session::Cluster;
+
+/// A cluster of etcd.
+#[derive(Clone, Debug)]
+pub struct Etcd {
+    cluster: cairn_etcd::Cluster,
+    id: Id,
+    /// Whether the faults of its servers were told.
+    told: Arc<AtomicBool>,
+}
+
+impl Etcd {
+    /// The cluster at `target`, for the persister `id`: whose owner key a follower reports.
+    #[must_use]
+    pub fn new(target: Target, id: Id) -> Self {
+        Self {
+            cluster: cairn_etcd::Cluster::new(target, Options::default()),
+            id,
+            told: Arc::default(),
+        }
+    }
+}
+
+impl Cluster for Etcd {
+    type Session = EtcdSession;
+
+    async fn open(&self) -> Result<EtcdSession> {
+        let session = self.cluster.open().await?;
+        if let Some(fault) = fault_of(session.version())
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(version = session.version(), "this version of etcd {fault}");
+        }
+        Ok(EtcdSession::new(session, self.id))
+    }
+}
