@@ -129,6 +129,29 @@ impl History {
     }
 }
 
+/// The newest checkpoint from which on the journal can be read. It is made of durable records only,
+/// so it is a witness for them.
+pub(crate) fn newest_witness(storage: &dyn Storage, dir: &Path) -> Result<Option<Checkpoint>> {
+    unless_changing(storage, dir, || {
+        let listing = Listing::read(storage, dir)?;
+        let Some((first, path)) = listing.segments.first_key_value() else {
+            return Err(listing.not_a_journal(dir));
+        };
+        let oldest = Segment::open(storage, path, *first)?.header;
+        let history = History::of(storage, &listing, &oldest)?;
+        Ok(history.checkpoints.usable.into_iter().next())
+    })
+}
+
+/// The detail of the error for a journal that ends before what this checkpoint covers.
+pub(crate) fn ends_before(witness: &Checkpoint) -> String {
+    format!(
+        "the journal ends here; {} proves that sequence {} had been acknowledged",
+        witness.path().display(),
+        witness.sequence()
+    )
+}
+
 /// A sequence that was lost by a disk and used again lies in a segment with another salt.
 pub(crate) fn is_of_another_past(
     storage: &dyn Storage,

@@ -5,17 +5,19 @@
 //! yet", never corruption: only the proof that what is missing had been synced makes it that. What
 //! is returned need not be durable yet; a later record's [`Record::synced`] says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     checkpoint::history::{Checkpoints, History},
     directory::{handle::Directory, listing::Listing},
-    error::Result,
+    error::{Error, Result},
+    format::names::segment_name,
     model::{
         entry::Timeline,
         ids::{Revision, Sequence},
     },
     read::{begin::Begin, records::Records},
+    recovery::leftovers::begun,
 };
 
 /// A read-only view of a journal.
@@ -48,7 +50,7 @@ impl Directory {
     /// Opens the journal for reading. Takes no lock, writes nothing.
     ///
     /// # Errors
-    /// [`Error::NotAJournal`](crate::Error::NotAJournal); the disk's. Damage is met where it is
+    /// [`Error::NotAJournal`]; the disk's. Damage is met where it is
     /// read.
     pub fn reader(&self) -> Result<Reader> {
         let listing = Listing::read(self.storage(), self.path())?;
@@ -115,7 +117,7 @@ impl Reader {
     }
 
     /// The records from this sequence on. If retention has removed it, the first item is
-    /// [`Error::Retired`](crate::Error::Retired); up to sequence 1 this is [`Reader::records`].
+    /// [`Error::Retired`]; up to sequence 1 this is [`Reader::records`].
     #[must_use]
     pub fn records_from(&self, sequence: Sequence) -> Records {
         Records::of(&self.directory, Begin::Sequence(sequence))
@@ -123,7 +125,7 @@ impl Reader {
 
     /// The records from the first one that covers this revision, in the newest timeline that does.
     /// If retention has removed it, the first item is
-    /// [`Error::NotInHistory`](crate::Error::NotInHistory); up to revision 0 this is
+    /// [`Error::NotInHistory`]; up to revision 0 this is
     /// [`Reader::records`].
     #[must_use]
     pub fn records_from_revision(&self, revision: Revision) -> Records {
@@ -138,5 +140,37 @@ impl Reader {
     /// The disk's; a directory that is no journal.
     pub fn checkpoints(&self) -> Result<Checkpoints> {
         Ok(History::read(self.directory.storage(), self.directory.path())?.checkpoints)
+    }
+
+    /// A segment that was begun, holds something, and has no sound header, and how many bytes it
+    /// holds: a crash while its first records were written leaves one, but so does damage. Opening
+    /// keeps it aside.
+    ///
+    /// # Errors
+    /// The disk's; a directory that is no journal.
+    pub fn headless_segment(&self) -> Result<Option<(PathBuf, u64)>> {
+        let storage = self.directory.storage();
+        begun(storage, &Listing::read(storage, self.directory.path())?)
+    }
+
+    /// Reads every checkpoint in full, and says what is wrong with each that is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if retention has removed records that no sound checkpoint covers; the
+    /// disk's; a directory that is no journal.
+    pub fn verify_checkpoints(&self) -> Result<Vec<Error>> {
+        let mut history = History::read(self.directory.storage(), self.directory.path())?;
+        for checkpoint in std::mem::take(&mut history.checkpoints.usable) {
+            match checkpoint.verify() {
+                Ok(()) => history.checkpoints.usable.push(checkpoint),
+                Err(error) if error.is_corruption() => history.checkpoints.damaged.push(error),
+                Err(other) => return Err(other),
+            }
+        }
+        if !history.is_complete() && history.checkpoints.usable.is_empty() {
+            let oldest = segment_name(history.oldest.first);
+            return Err(history.not_covered(&self.dir().join(oldest)));
+        }
+        Ok(history.checkpoints.damaged)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    checkpoint::history::{History, retired, unless_changing},
+    checkpoint::history::{History, ends_before, newest_witness, retired, unless_changing},
     directory::{
         handle::Directory,
         listing::{Listing, as_found},
@@ -216,6 +216,11 @@ impl Records {
     /// The scan of the last segment has stopped. Returns whether to try again.
     fn at_end(&mut self, stop: &Stop) -> Result<bool> {
         let storage = self.directory.shared().clone();
+        // Before anything is looked at again: what it covers is there to be seen then.
+        let witness = match &self.current {
+            Some(current) if !current.searched => newest_witness(&*storage, self.directory.path())?,
+            _ => None,
+        };
         let listing = Listing::read(&*storage, self.directory.path())?;
         let current = self.current.as_mut().expect("the caller has one");
         let first = current.segment.header.first;
@@ -260,6 +265,11 @@ impl Records {
         };
         let tail = ending::judge(&mut current.scan, stop, &current.segment.header, look)?;
         current.searched = true;
+        if let Some(witness) = witness
+            && witness.sequence() > current.scan.last()
+        {
+            return Err(current.corrupt(ends_before(&witness)));
+        }
         self.end = match tail {
             Tail::Clean => EndState::Clean,
             Tail::Torn(bytes) => EndState::TornTail {

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    checkpoint::history::History,
+    checkpoint::history::{History, ends_before},
     directory::listing::Listing,
     error::{Error, Result},
     format::layout::SegmentHeader,
@@ -71,11 +71,7 @@ pub(super) fn checkpoints_fit(
             offset: end.scan.offset,
             sequence: end.scan.expected,
             revision: end.tracker.covered,
-            detail: format!(
-                "the journal ends here; {} proves that sequence {} had been acknowledged",
-                witness.path().display(),
-                witness.sequence()
-            ),
+            detail: ends_before(witness),
         }),
         _ => Ok(()),
     }

@@ -42,6 +42,20 @@ pub(crate) fn remove_temporary(
     Ok(kept)
 }
 
+/// A file called [`NEXT`] that has no sound header and yet holds something, and its length: what
+/// [`remove_temporary`] would keep.
+pub(crate) fn begun(storage: &dyn Storage, listing: &Listing) -> Result<Option<(PathBuf, u64)>> {
+    let Some(path) = listing.temporary.iter().find(|path| path.ends_with(NEXT)) else {
+        return Ok(None);
+    };
+    match content_bytes(storage, path) {
+        Ok(bytes) => Ok(bytes.map(|bytes| (path.clone(), bytes))),
+        // A writer has given it its name meanwhile.
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// How many bytes are behind the header of a file, if any of them is not zero.
 fn content_bytes(storage: &dyn Storage, path: &Path) -> Result<Option<u64>> {
     let begin = SEGMENT_HEADER_BYTES as u64;

@@ -121,7 +121,8 @@ Examples:
 
 Exit codes:
   0   whole (without --check: everything was printed; a torn tail is only mentioned)
-  1   --check: a torn tail, left by a crash; nothing acknowledged is missing
+  1   --check: whole but for a torn tail: a write that a crash cut off (if the disk has damaged the
+      newest write, that looks the same)
   2   corrupt: the error names file, offset and revision; everything valid before it was printed
   3   --check: whole, but with gaps: revisions that the persister could not see (and perhaps a
       torn tail as well)

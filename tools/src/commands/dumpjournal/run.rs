@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use cairn_journal::{Checkpoint, EndState, Error, Reader};
@@ -100,7 +101,7 @@ fn look(args: &Args) -> Result<u8, DumpFailure> {
     if args.check {
         let summary = dump::check(&mut records, tell_seen)?;
         tell_end(&summary.end);
-        return Ok(verdict(&summary));
+        return verdict(&source, &summary);
     }
     let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
     if args.follow {
@@ -215,21 +216,40 @@ fn failed(error: &SourceError) -> u8 {
     }
 }
 
-fn verdict(summary: &Summary) -> u8 {
-    let gaps = summary.gaps;
-    let is_torn = matches!(summary.end, EndState::TornTail { .. });
-    // A gap is history that is missing, a torn tail is not: the worse of the two decides.
-    let (code, word) = match (gaps > 0, is_torn) {
+/// What a check says of records that could be read to the end.
+fn verdict(source: &Source, summary: &Summary) -> Result<u8, DumpFailure> {
+    let mut is_torn = matches!(summary.end, EndState::TornTail { .. });
+    let counts = format!(
+        "{} records, {} changes, {} gaps",
+        summary.records, summary.changes, summary.gaps
+    );
+    if let Source::Journal(reader) = source {
+        let damaged = reader.verify_checkpoints().map_err(SourceError::from)?;
+        if !damaged.is_empty() {
+            for error in &damaged {
+                tell(format_args!("{error}"));
+            }
+            tell(format_args!(
+                "damaged: {} checkpoints. The records that are there are whole: {counts}. State \
+                 and history can be told without these checkpoints",
+                damaged.len()
+            ));
+            return Ok(exit::CORRUPT);
+        }
+        if let Some((file, bytes)) = reader.headless_segment().map_err(SourceError::from)? {
+            is_torn = true;
+            tell_torn(&file, 0, bytes);
+        }
+    }
+    // A gap is history that is missing, a torn tail hardly ever is: the worse of the two decides.
+    let (code, word) = match (summary.gaps > 0, is_torn) {
         (true, true) => (exit::GAPS, "whole but for its torn tail, with gaps"),
         (true, false) => (exit::GAPS, "whole, with gaps"),
         (false, true) => (exit::TORN_TAIL, "whole but for its torn tail"),
         (false, false) => (exit::OK, "whole"),
     };
-    tell(format_args!(
-        "{word}: {} records, {} changes, {gaps} gaps",
-        summary.records, summary.changes
-    ));
-    code
+    tell(format_args!("{word}: {counts}"));
+    Ok(code)
 }
 
 /// Reports where history begins, if retention has shortened it.
@@ -280,12 +300,19 @@ fn tell_end(end: &EndState) {
         bytes,
     } = end
     {
-        tell(format_args!(
-            "{}: torn tail: {bytes} bytes from offset {offset} on are no whole record: a crash \
-             left them, or a write is under way. Nothing acknowledged is missing",
-            file.display()
-        ));
+        tell_torn(file, *offset, *bytes);
     }
+}
+
+/// The newest group of records has no witness: nobody can tell a write that was cut off from one
+/// that was acknowledged and damaged since.
+fn tell_torn(file: &Path, offset: u64, bytes: u64) {
+    tell(format_args!(
+        "{}: torn tail: {bytes} bytes from offset {offset} on are no whole record: a write that a \
+         crash cut off, which nobody was told is durable, or one that is under way. Should the \
+         disk have damaged the newest write after it was acknowledged, it would look the same",
+        file.display()
+    ));
 }
 
 fn tell(message: std::fmt::Arguments<'_>) {
