@@ -152,7 +152,7 @@ impl Catalog {
             builder.learn(checkpoint.header.timeline.as_ref(), None);
         }
         for i in 0..files.len() {
-            let seed = files[i].seed(storage, files.get(i + 1), uuid)?;
+            let seed = files[i].seed(storage, &files[i + 1..], uuid)?;
             let source = files[i].source(storage)?;
             builder.file(i, &files[i], seed.as_ref().zip(source), watch)?;
             builder.catalog.files.push((files[i].clone(), seed));
@@ -231,7 +231,8 @@ impl Builder {
                 let entered = item(entered, header.covered, tag, gap.is_some());
                 self.catalog.items.push(entered);
             }
-            Err(_) if open.is_none() => {
+            // A copy of a segment that has no record holds none either.
+            Err(_) if open.is_none() && !found.is_copy() => {
                 let unreadable = item(What::Unreadable, Revision::NONE, TimelineTag::NONE, false);
                 self.catalog.items.push(unreadable);
             }

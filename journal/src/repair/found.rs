@@ -32,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) first: Sequence,
     pub(crate) path: PathBuf,
     pub(crate) header: Result<SegmentHeader, String>,
+    /// What it begins with by its header, if that is sound, else by its name.
+    claims: Sequence,
     /// Headers that the records may verify by, if the header itself does not.
     pub(crate) guesses: Vec<SegmentHeader>,
 }
@@ -43,6 +45,7 @@ impl Found {
             first,
             path: path.to_owned(),
             header: Err(String::new()),
+            claims: first,
             guesses: Vec::new(),
         };
         let mut block = vec![0; SEGMENT_HEADER_BYTES];
@@ -56,10 +59,13 @@ impl Found {
         };
         found.guesses = SegmentHeader::salvage(&block[..n]);
         found.header = match SegmentHeader::decode(&block[..n]) {
-            Ok(h) if h.first != first => Err(format!(
-                "its header says that it begins with sequence {}",
-                h.first
-            )),
+            Ok(h) if h.first != first => {
+                found.claims = h.first;
+                Err(format!(
+                    "its header says that it begins with sequence {}",
+                    h.first
+                ))
+            }
             // Its zeros may be those that were there; the disk is failing all the same.
             Ok(h) => unreadable.map_or(Ok(h), |at| Err(unreadable_detail(at))),
             Err(HeaderFault::Format(version)) => {
@@ -74,12 +80,19 @@ impl Found {
         Ok(found)
     }
 
-    /// All segments of a listing, oldest first.
+    /// All segments of a listing, oldest first. A copy under another name comes behind the segment
+    /// that it is a copy of.
     pub(crate) fn all(storage: &dyn Storage, listing: &Listing) -> Result<Vec<Self>> {
         let segments = listing.segments.iter();
-        segments
-            .map(|(first, path)| Self::read(storage, path, *first))
-            .collect()
+        let found = segments.map(|(first, path)| Self::read(storage, path, *first));
+        let mut found = found.collect::<Result<Vec<_>>>()?;
+        found.sort_by_key(|file| (file.claims, file.is_copy()));
+        Ok(found)
+    }
+
+    /// Whether its header is sound, and is that of the segment of another name.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.claims != self.first
     }
 
     /// The bytes of the file; `None`: it cannot be opened.
@@ -88,18 +101,18 @@ impl Found {
         Ok(file.map(|file| Source::patient(Arc::new(file))))
     }
 
-    /// By what the records verify, if by anything.
+    /// By what the records verify, if by anything. `later`: the files behind it.
     pub(crate) fn seed(
         &self,
         storage: &dyn Storage,
-        next: Option<&Self>,
+        later: &[Self],
         uuid: Uuid,
     ) -> Result<Option<Seed>> {
         let mut guesses = Vec::new();
         if let Ok(h) = &self.header {
             guesses.push(h.seed());
         }
-        if let Some(Ok(h)) = next.map(|n| &n.header)
+        if let Some(h) = later.iter().find_map(|file| file.header.as_ref().ok())
             && h.context.predecessor_first == self.first
         {
             guesses.push(Seed::new(uuid, h.context.predecessor_salt));
