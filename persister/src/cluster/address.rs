@@ -4,21 +4,25 @@ use std::fmt;
 use std::str::FromStr;
 
 use cairn_client::Uri;
+use cairn_etcd::{Environment, Target};
 
-use crate::cluster::doozer::session::RULES;
+use crate::cluster::doozer;
+use crate::cluster::etcd::names;
 use crate::cluster::rules::KeyRules;
 
 /// Where a cluster is looked for, and where the embedded one listens, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "127.0.0.1:8046";
 
 /// The address of a cluster. Shows no secret, however it is printed.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Address(Engine);
 
 /// Each engine with its own form of an address.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) enum Engine {
     Doozer(Uri),
+    /// The URI as it was given, and what it and the environment of `etcdctl` come to.
+    Etcd(cairn_etcd::Uri, Target),
 }
 
 /// A text that is no address of a cluster.
@@ -35,7 +39,8 @@ impl Address {
     #[must_use]
     pub fn rules(&self) -> KeyRules {
         match self.0 {
-            Engine::Doozer(_) => RULES,
+            Engine::Doozer(_) => doozer::session::RULES,
+            Engine::Etcd(..) => names::RULES,
         }
     }
 }
@@ -58,6 +63,9 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if is_of_etcd(text) {
+            return etcd(text).map_err(|error| AddressError(error.to_string()));
+        }
         let uri: Uri = text
             .parse()
             .map_err(|error: cairn_client::uri::UriError| AddressError(error.to_string()))?;
@@ -65,10 +73,25 @@ impl FromStr for Address {
     }
 }
 
+/// Whether a text means etcd. One that begins as etcd's own endpoints do is no URI of ours, and
+/// etcd's parser says how to write it.
+fn is_of_etcd(text: &str) -> bool {
+    let schemes = ["etcd:", "etcds:", "http://", "https://"];
+    schemes.iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// The variables of `etcdctl` count with a URI of etcd only.
+fn etcd(text: &str) -> Result<Address, Box<dyn std::error::Error>> {
+    let uri: cairn_etcd::Uri = text.parse()?;
+    let target = Target::new(&uri, &Environment::read()?)?;
+    Ok(Address(Engine::Etcd(uri, target)))
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Engine::Doozer(uri) => uri.fmt(f),
+            Engine::Etcd(uri, _) => uri.fmt(f),
         }
     }
 }
@@ -77,6 +100,38 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Engine::Doozer(uri) => uri.fmt(f),
+            Engine::Etcd(uri, _) => uri.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_tells_the_engine() {
+        for (text, shown, control) in [
+            ("doozer:?ca=10.0.0.1", "doozer:?ca=10.0.0.1:8046", "/ctl"),
+            ("etcd://a,b:1", "etcd://a:2379,b:1", "/ctl/persistence/"),
+            ("etcd:http://a:1", "etcd://a:1", "/ctl/persistence/"),
+        ] {
+            let address: Address = text.parse().expect("a valid form");
+            assert_eq!(address.to_string(), shown);
+            assert_eq!(format!("{address:?}"), shown);
+            assert_eq!(address.rules().control_area(), control);
+        }
+        for (text, says) in [
+            ("http://a:1,http://b:2", "did you mean etcd://a:1,b:2"),
+            ("etcd://", "there is no address"),
+            ("etcd://ada:hush@a", "the form is etcd://HOST:PORT"),
+        ] {
+            let said = text
+                .parse::<Address>()
+                .map(drop)
+                .expect_err(text)
+                .to_string();
+            assert!(said.contains(says) && !said.contains("hush"), "{said}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use crate::cluster::address::{Address, Engine};
 use crate::cluster::control::Id;
 use crate::cluster::doozer::Doozer;
+use crate::cluster::etcd::Etcd;
 use crate::cluster::session::Cluster;
 
 /// Work that is done with a cluster, whichever engine it has.
@@ -24,5 +25,6 @@ pub trait Task {
 pub async fn connect<T: Task>(address: &Address, id: Id, task: T) -> T::Output {
     match address.engine() {
         Engine::Doozer(uri) => task.run(Doozer::new(uri.clone(), id)).await,
+        Engine::Etcd(_, target) => task.run(Etcd::new(target.clone(), id)).await,
     }
 }

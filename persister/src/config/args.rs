@@ -24,6 +24,7 @@ over the default.
 Examples:
   persister --id 1 --embedded         run a durable single-node cluster in one process
   persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2
+  persister --id 1 -a etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
   persister --id 1 -r                 bring a lost cluster back, then go on as usual
   persister --id 1 -f                 repair a damaged journal, then go on as usual
   persister --id 1 -f --from /mnt/2   repair it with what persister 2's journal still has
@@ -228,8 +229,12 @@ pub struct Settings {
     )]
     pub id: Option<Id>,
 
-    /// The cluster: doozer:?ca=HOST:PORT, with &ca=HOST:PORT for each further node, and &sk=SECRET
-    /// [default: doozer:?ca=127.0.0.1:8046]
+    /// The cluster: etcd://HOST:PORT,... or doozer:?ca=HOST:PORT [default:
+    /// doozer:?ca=127.0.0.1:8046]
+    ///
+    /// doozer: &ca=HOST:PORT for each further node, &sk=SECRET. etcd: etcds://HOST:PORT,... with
+    /// TLS; bare etcd: takes ETCDCTL_ENDPOINTS; users and certificates come from ETCDCTL_USER,
+    /// ETCDCTL_CACERT, ETCDCTL_CERT and ETCDCTL_KEY.
     #[arg(
         short = 'a',
         long,
@@ -262,7 +267,7 @@ pub struct Settings {
     )]
     pub embedded_listen: Option<SocketAddr>,
 
-    /// What to write into the cluster beside the watermark [default: paths]
+    /// What to write into the cluster beside the watermark [default: paths; with etcd: watermark]
     #[arg(long, global = true, value_enum, env = "CAIRN_MIRROR")]
     pub mirror: Option<MirrorMode>,
 

@@ -60,8 +60,8 @@ pub struct Config {
     pub repair_into: Option<PathBuf>,
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
-    /// What to write into the cluster.
-    pub mirror: MirrorMode,
+    /// What to write into the cluster; `None`: what is usual on its engine.
+    pub mirror: Option<MirrorMode>,
     /// Whether to wait for room on a full disk.
     pub wait_for_room: bool,
     /// Where to serve metrics and health.
@@ -205,7 +205,7 @@ impl Config {
             repair_from,
             repair_into,
             accept_loss,
-            mirror: settings.mirror.unwrap_or_default(),
+            mirror: settings.mirror,
             wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),
             listen: settings.listen,
             ready_lag: settings.ready_lag.unwrap_or(DEFAULT_READY_LAG),
@@ -337,7 +337,7 @@ mod tests {
         "#;
         let config = config(&["persister", "--id", "3", "-j", "/other"], file).expect("valid");
         assert_eq!(config.journal, PathBuf::from("/other"));
-        assert_eq!(config.mirror, MirrorMode::Watermark);
+        assert_eq!(config.mirror, Some(MirrorMode::Watermark));
         assert_eq!(config.ready_lag, Duration::from_secs(3));
         assert_eq!(config.options.segment_bytes, 32 << 20);
         assert!(!config.wait_for_room);

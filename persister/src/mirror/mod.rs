@@ -22,11 +22,10 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 /// `--mirror`: what is written into the cluster beside the watermark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MirrorMode {
     /// An entry for every path, for programs that wait for single paths
-    #[default]
     Paths,
     /// Nothing: the watermark is all, and half the writes
     Watermark,

@@ -62,7 +62,7 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
         let me = Holder::new(journal.uuid(), journal.dir());
         let vitals = Arc::new(Vitals::new(1, dir.path().to_owned(), Duration::ZERO));
         async move {
-            let mode = MirrorMode::Paths;
+            let mode = Some(MirrorMode::Paths);
             pipeline::run(attached, &journal, 1, &me, mode, &vitals, &cancel).await
         }
     });

@@ -79,7 +79,7 @@ pub async fn run<S: Session>(
     journal: &Arc<Journal>,
     id: Id,
     me: &Holder,
-    mirror: MirrorMode,
+    mirror: Option<MirrorMode>,
     vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
 ) -> Result<Ended, Error> {
@@ -104,7 +104,11 @@ pub async fn run<S: Session>(
     let (durable, durables) = watch::channel(end.durable);
     let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
     let mut publishers = Publishers::start(&session, id, watermarks, vitals).await?;
-    if mirror == MirrorMode::Paths {
+    let usual = match session.capabilities().mirrors_paths {
+        true => MirrorMode::Paths,
+        false => MirrorMode::Watermark,
+    };
+    if mirror.unwrap_or(usual) == MirrorMode::Paths {
         let mirror = Mirror::new(session.clone(), id, seen_by_mirror);
         publishers
             .mirror(&session, id, journal, mirror, durables, vitals)

@@ -111,7 +111,7 @@ async fn the_fake_conforms() {
 }
 
 /// Each fault, and the property that must notice it.
-const FAULTS: [(Fault, &str); 30] = [
+const FAULTS: [(Fault, &str); 31] = [
     (
         Fault::SkipsRevisions,
         "every_revision_comes_once_and_in_order",
@@ -125,6 +125,10 @@ const FAULTS: [(Fault, &str); 30] = [
     (Fault::TellsControl, "control_writes_are_no_changes"),
     (Fault::TellsAllOwners, "keys_that_decide_are_told"),
     (Fault::WaitsForNothing, "the_future_is_waited_for"),
+    (
+        Fault::SkipsTheFirst,
+        "history_is_told_from_the_very_first_revision",
+    ),
     (Fault::LosesTheBacklog, "a_long_backlog_comes_whole"),
     (Fault::BeginsLate, "forgotten_history_is_an_error"),
     (Fault::GoesOn, "a_cut_ends_the_stream"),

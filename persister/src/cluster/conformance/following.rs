@@ -226,6 +226,20 @@ pub(super) async fn the_future_is_waited_for<R: Rig>(rig: &R) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn history_is_told_from_the_very_first_revision<R: Rig>(rig: &R) -> Result<()> {
+    let session = rig.cluster(1).open().await?;
+    let first = Revision(1);
+    let mut early = session.follow(first);
+    let path = bytes("/a");
+    let at = session.put(&path, Expect::Any, bytes("x")).await?;
+    for stream in [&mut early, &mut session.follow(first)] {
+        let all = follow_to(stream, first, at).await?;
+        let last = all.last().map(|followed| followed.changes.len());
+        ensure!(last == Some(1), "{all:?}");
+    }
+    Ok(())
+}
+
 pub(super) async fn a_long_backlog_comes_whole<R: Rig>(rig: &R) -> Result<()> {
     let session = rig.cluster(1).open().await?;
     let begin = session.revision().await?.next();

@@ -44,6 +44,7 @@ properties! {
         control_writes_are_no_changes
         keys_that_decide_are_told
         the_future_is_waited_for
+        history_is_told_from_the_very_first_revision
         a_long_backlog_comes_whole
         forgotten_history_is_an_error
         a_cut_ends_the_stream;

@@ -17,6 +17,9 @@ use crate::cluster::etcd::contiguity::{Broken, Contiguity};
 use crate::cluster::etcd::names::{RULES, touched};
 use crate::cluster::followed::Followed;
 
+/// The revision of a cluster that nobody has written to.
+const FIRST: Revision = Revision(1);
+
 /// Every revision from `from` on.
 pub(super) fn follow(
     session: Session,
@@ -26,8 +29,9 @@ pub(super) fn follow(
     let following = Following {
         session,
         id,
-        contiguity: Contiguity::from(from),
+        contiguity: Contiguity::from(from.max(FIRST.next())),
         watch: None,
+        owes_first: from <= FIRST,
         ready: VecDeque::new(),
         failed: None,
         has_ended: false,
@@ -43,6 +47,9 @@ struct Following {
     id: Id,
     contiguity: Contiguity,
     watch: Option<Watch>,
+    /// Whether the first revision of all is to be told before the rest: it is that of an empty
+    /// cluster, and no event tells of it.
+    owes_first: bool,
     /// What has come and was not handed on yet: what one answer of the watch had.
     ready: VecDeque<Followed>,
     /// What came after that.
@@ -73,14 +80,22 @@ impl Following {
             Some(watch) => watch,
             None => {
                 let create = WatchCreateRequest::all(self.contiguity.due().0);
-                self.watch.insert(self.session.watch(create).await?)
+                let watch = self.watch.insert(self.session.watch(create).await?);
+                if self.owes_first && watch.created_revision() <= FIRST.0 {
+                    self.owes_first = false;
+                    self.ready.push_back(first());
+                    return Ok(());
+                }
+                watch
             }
         };
         let Some(batch) = watch.next().await else {
             return Err(Error::Unavailable("the watch has ended".to_owned()));
         };
         let (ready, id) = (&mut self.ready, self.id);
+        let mut owed = std::mem::take(&mut self.owes_first).then(first);
         let passed = self.contiguity.pass(batch?.events, |revision, events| {
+            ready.extend(owed.take());
             ready.push_back(followed(id, revision, events));
         });
         passed.map_err(|broken| self.broken(broken))
@@ -105,6 +120,13 @@ impl Following {
                 "the member at {member} told of an event without a key"
             )),
         }
+    }
+}
+
+fn first() -> Followed {
+    Followed {
+        revision: FIRST,
+        ..Followed::default()
     }
 }
 

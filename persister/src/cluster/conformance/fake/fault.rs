@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     TellsAllOwners,
     /// It follows from now on where it was asked to wait for a later revision.
     WaitsForNothing,
+    /// It begins with the first revision that changed something.
+    SkipsTheFirst,
     /// It leaves out what is long ago.
     LosesTheBacklog,
     /// It begins with what it still has where it was asked for what it has forgotten.

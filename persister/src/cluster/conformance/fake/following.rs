@@ -38,6 +38,7 @@ pub(super) fn follow(
         fault,
         next: match fault {
             Fault::WaitsForNothing => from.min(newest.next()),
+            Fault::SkipsTheFirst => from.max(Revision(2)),
             _ => from,
         },
         known: VecDeque::new(),

@@ -1,0 +1,175 @@
+//! A cluster of real members, a persister beside it, and what each of them has.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use cairn_etcd::wire::{
+    Event, EventType, PutRequest, RangeRequest, ResponseHeader, WatchCreateRequest,
+};
+use cairn_etcd::{Environment, Options, Session, Target, Uri};
+use cairn_etcd_member::Member;
+use cairn_journal::{Entry, Op};
+use cairn_protocol::{keys, progress};
+use cairn_tests::{Process, eventually, records};
+use futures::StreamExt as _;
+
+/// Members that lose nothing by SIGKILL, though they could by a power cut.
+pub(crate) const NO_FSYNC: &[&str] = &["--unsafe-no-fsync"];
+
+/// What one revision did outside the control area, in order: a key, and its value or its end.
+pub(crate) type Changes = Vec<(Bytes, Option<Bytes>)>;
+
+/// What each revision did, without those that did nothing outside the control area.
+pub(crate) type History = BTreeMap<i64, Changes>;
+
+/// A running cluster.
+pub(crate) struct Etcd {
+    pub(crate) members: Vec<Member>,
+    pub(crate) uri: String,
+}
+
+impl Etcd {
+    pub(crate) fn start(count: usize) -> Result<Self> {
+        Self::start_with(count, NO_FSYNC)
+    }
+
+    pub(crate) fn start_with(count: usize, args: &[&str]) -> Result<Self> {
+        let members = Member::cluster(count, args)?;
+        let addresses = members
+            .iter()
+            .map(|member| format!("127.0.0.1:{}", member.port()));
+        let uri = format!("etcd://{}", addresses.collect::<Vec<_>>().join(","));
+        Ok(Self { members, uri })
+    }
+
+    pub(crate) async fn session(&self) -> Result<Session> {
+        let uri: Uri = self.uri.parse()?;
+        let target = Target::new(&uri, &Environment::default())?;
+        let cluster = cairn_etcd::Cluster::new(target, Options::default());
+        eventually("a member with a leader", || async {
+            Ok(cluster.open().await.ok())
+        })
+        .await
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.members.iter_mut().for_each(Member::kill);
+    }
+
+    /// All of them are killed, and lose everything.
+    pub(crate) fn wipe(&mut self) -> Result<()> {
+        self.members.iter_mut().try_for_each(Member::wipe)
+    }
+
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        ensure!(
+            Member::start_all(&mut self.members)?,
+            "a member does not start"
+        );
+        Ok(())
+    }
+
+    /// Starts `persister --id ID -a URI -j JOURNAL` with further arguments.
+    pub(crate) fn persister(&self, id: u32, journal: &Path, args: &[&str]) -> Result<Process> {
+        let id = id.to_string();
+        let journal = journal.to_str().context("a test directory is UTF-8")?;
+        let fixed = ["--id", &id, "-a", &self.uri, "-j", journal];
+        Process::start("persister", [&fixed, args].concat())
+    }
+}
+
+pub(crate) fn revision(header: Option<ResponseHeader>) -> Result<i64> {
+    Ok(header.context("an answer has a header")?.revision)
+}
+
+pub(crate) async fn put(session: &Session, key: &str, value: &str) -> Result<i64> {
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    let put = PutRequest::new(key, value.to_owned());
+    revision(session.call(put).await?.header)
+}
+
+/// The watermark of a persister, if it has said any.
+pub(crate) async fn watermark(session: &Session, id: u32) -> Result<Option<i64>> {
+    let answer = session.call(RangeRequest::key(keys::watermark(id))).await?;
+    let value = answer
+        .kvs
+        .first()
+        .map(|key| progress::parse_revision(&key.value));
+    value
+        .transpose()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// Waits until persister `id` has everything up to `revision` on disk, as its watermark says.
+pub(crate) async fn durable(session: &Session, id: u32, revision: i64) -> Result<()> {
+    let what = format!("watermark of persister {id} at {revision}");
+    eventually(&what, || async {
+        let said = watermark(session, id).await?;
+        Ok(said.filter(|said| *said >= revision).map(drop))
+    })
+    .await
+}
+
+/// Everything that happened from revision `from` to `to`, as the cluster tells it.
+pub(crate) async fn told(session: &Session, from: i64, to: i64) -> Result<History> {
+    let mut watch = session.watch(WatchCreateRequest::all(from)).await?;
+    let (mut history, mut newest) = (History::new(), from - 1);
+    while newest < to {
+        for event in watch.next().await.context("the watch ended")??.events {
+            newest = take_in(&mut history, event)?;
+        }
+    }
+    history.split_off(&(to + 1));
+    Ok(history)
+}
+
+/// Takes an event in. Returns its revision.
+pub(crate) fn take_in(history: &mut History, event: Event) -> Result<i64> {
+    let key = event.kv.context("an event has a key")?;
+    if !key.key.starts_with(keys::FLAT_ROOT.as_bytes()) {
+        let is_put = event.r#type == EventType::Put as i32;
+        let changes = history.entry(key.mod_revision).or_default();
+        changes.push((key.key, is_put.then_some(key.value)));
+    }
+    Ok(key.mod_revision)
+}
+
+/// What a journal says of each revision; fails if one stands there twice, or out of order.
+pub(crate) fn journaled(journal: &Path) -> Result<History> {
+    let (mut history, mut newest) = (History::new(), 0);
+    for record in records(journal)? {
+        let Entry::Changes { changes, .. } = record.entry else {
+            continue;
+        };
+        let revision = record.revision.0;
+        ensure!(revision > newest, "{revision} stands after {newest}");
+        newest = revision;
+        let changes: Changes = changes
+            .into_iter()
+            .map(|change| match change.op {
+                Op::Set(value) => (change.path, Some(value)),
+                Op::Delete => (change.path, None),
+            })
+            .collect();
+        if !changes.is_empty() {
+            history.insert(revision, changes);
+        }
+    }
+    Ok(history)
+}
+
+/// Fails with the first difference of two histories from `from` to `to`.
+pub(crate) fn same(a: &History, b: &History, from: i64, to: i64) -> Result<()> {
+    for revision in from..=to {
+        let (a, b) = (a.get(&revision), b.get(&revision));
+        ensure!(
+            a == b,
+            "revision {revision} differs: {:?} and {:?}",
+            a.map(|changes| changes.len()),
+            b.map(|changes| changes.len())
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Persisters beside real clusters of etcd.
+
+#[allow(dead_code)]
+mod cluster;
+mod total_loss;
