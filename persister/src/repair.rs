@@ -23,7 +23,6 @@ use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::{Cluster, Session};
 use crate::config::{Config, Endpoint};
 use crate::error::Error;
-use crate::identity::lineage::Outcome;
 
 /// How long the cluster has for each answer. A repair does not depend on it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -152,15 +151,9 @@ impl<C: Cluster> ClusterDonor<C> {
     async fn look(&self) -> Result<Reached<C::Session>, Error> {
         let session = self.cluster.open().await?;
         let (remote, newest) = remote_cluster(&session).await?;
-        let restoring = |outcome: &Outcome| matches!(outcome, Outcome::Restoring { .. });
         Ok(match remote.identity {
             // While a restore is under way its revisions do not say yet what they are going to say.
-            Some(identity)
-                if !identity
-                    .origin
-                    .as_ref()
-                    .is_some_and(|o| restoring(&o.outcome)) =>
-            {
+            Some(identity) if !identity.is_unfinished() => {
                 Reached::Open(session, identity.id, newest)
             }
             _ => Reached::Away,

@@ -96,7 +96,7 @@ impl<'a, S: Session> Attempt<'a, S> {
                 self.remote.newest, self.local.newest
             ))),
             Attach::Unfinished(identity) => Ok(Tried::Wait(format!(
-                "the cluster is being restored ({identity}); if that restore was interrupted: {}",
+                "the cluster is being restored ({identity}): {}",
                 identity.completed_by()
             ))),
             Attach::Name => self.name().await,
@@ -161,7 +161,8 @@ impl<'a, S: Session> Attempt<'a, S> {
         accept_loss: bool,
     ) -> Result<Tried<S>, Error> {
         let newest = self.local.newest;
-        let beyond = tokio::task::block_in_place(|| changes_beyond(self.journal, common))?;
+        let beyond =
+            tokio::task::block_in_place(|| changes_beyond(&self.journal.reader()?, common))?;
         if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
             return Err(Error::WouldLose(format!(
                 "this journal holds {beyond}, up to revision {newest}, that the cluster was not \

@@ -66,10 +66,10 @@ fn has_content(reader: &Reader) -> Result<bool, cairn_journal::Error> {
 
 /// The changes that the journal holds and a restored cluster does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Beyond {
-    pub(super) changes: u64,
+pub(crate) struct Beyond {
+    pub(crate) changes: u64,
     /// Whether there may be more, in records that were retired.
-    pub(super) or_more: bool,
+    pub(crate) or_more: bool,
 }
 
 impl fmt::Display for Beyond {
@@ -88,11 +88,10 @@ impl fmt::Display for Beyond {
 
 /// How many changes the journal holds beyond `common`, which are not in the restored cluster. Reads
 /// no more than the records after it.
-pub(super) fn changes_beyond(
-    journal: &Journal,
+pub(crate) fn changes_beyond(
+    reader: &Reader,
     common: Revision,
 ) -> Result<Beyond, cairn_journal::Error> {
-    let reader = journal.reader()?;
     let mut beyond = Beyond {
         changes: 0,
         or_more: false,
@@ -204,7 +203,10 @@ mod tests {
         let journal = open(dir.path());
         append(&journal, 106..=110);
 
-        let beyond = |common| changes_beyond(&journal, Revision(common)).expect("read");
+        let beyond = |common| {
+            let reader = journal.reader().expect("a reader");
+            changes_beyond(&reader, Revision(common)).expect("read")
+        };
         let counted = |changes, or_more| Beyond { changes, or_more };
         assert_eq!(beyond(110), counted(0, false));
         assert_eq!(beyond(105), counted(5, false));

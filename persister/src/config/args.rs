@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -121,6 +122,13 @@ pub struct CommandLine {
     /// Go on although changes are lost that exist nowhere else; the refusal names them
     #[arg(long, global = true)]
     pub accept_loss: bool,
+
+    /// Complete a restore that another journal began; only if its process is dead
+    ///
+    /// Nobody but you can know that. A process that is cut off, or stopped, goes on when it can,
+    /// and may bring back keys that were deleted meanwhile.
+    #[arg(long, global = true)]
+    pub take_over: bool,
 
     /// Everything that may also stand in the configuration file.
     #[command(flatten)]
@@ -331,7 +339,22 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "SIZE")]
     pub max_value_bytes: Option<ByteSize>,
 
-    /// How long a restore waits for persisters that have more, before it begins [default: 2s]
+    /// Begin a restore once these persisters have bid, too; of all the newest journal restores
+    ///
+    /// With --restore-wait, not longer than that.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N,N,...",
+        env = "CAIRN_RESTORE_WITH",
+        value_delimiter = ','
+    )]
+    pub restore_with: Option<Vec<NonZeroU32>>,
+
+    /// How long a restore waits for persisters that have more, before it begins [default: 6s; of
+    /// `persister restore` 2s]
+    ///
+    /// Who comes later is refused.
     #[arg(
         long,
         global = true,
@@ -416,6 +439,7 @@ impl Settings {
             retain_bytes: self.retain_bytes.or(other.retain_bytes),
             in_flight: self.in_flight.or(other.in_flight),
             max_value_bytes: self.max_value_bytes.or(other.max_value_bytes),
+            restore_with: self.restore_with.or(other.restore_with),
             restore_wait: self.restore_wait.or(other.restore_wait),
             log_format: self.log_format.or(other.log_format),
         }

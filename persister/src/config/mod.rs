@@ -1,5 +1,6 @@
 //! The configuration: flags over environment over file over defaults, checked once, here.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,12 +29,13 @@ const DEFAULT_CHECKPOINT_EVERY: u64 = 64 << 20;
 /// How long history is kept: long enough to notice on Monday what went wrong on Friday.
 const DEFAULT_RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How long a restore waits for persisters that have more: those that start with it need about a
-/// second to open their journals.
+/// How long `persister restore` waits for persisters that have more: those that start with it need
+/// about a second to open their journals.
 const DEFAULT_RESTORE_WAIT: Duration = Duration::from_secs(2);
 
-/// Well below the time after which a restore that does nothing counts as dead.
-const LONGEST_RESTORE_WAIT: Duration = Duration::from_secs(10);
+/// How long a persister waits for them: those that run look for a cluster that is away every five
+/// seconds, and see at different times that it is back.
+const DEFAULT_ELECTION: Duration = Duration::from_secs(6);
 
 /// The configuration of a persister, complete.
 #[derive(Clone, Debug)]
@@ -124,9 +126,6 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
-    /// Nobody would be left to take the restore for alive.
-    #[error("--restore-wait can be {0:?} at most")]
-    WaitTooLong(Duration),
     /// A setting of the journal cannot work.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),
@@ -169,6 +168,7 @@ impl Config {
             repair_from,
             repair_into,
             accept_loss,
+            take_over,
             ..
         } = line;
         let settings = line.settings.or(file);
@@ -181,7 +181,8 @@ impl Config {
         };
         let restore_options = RestoreOptions {
             accept_loss,
-            ..restore_options(&settings)?
+            take_over,
+            ..restore_options(&settings, DEFAULT_ELECTION)
         };
         let mut options = cairn_journal::Options::default();
         options.idle_watermark = Some(IDLE_WATERMARK);
@@ -253,7 +254,7 @@ pub fn restore_request(
     }
     let settings = line.settings.clone().or(file);
     let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));
-    let restore_options = restore_options(&settings)?;
+    let restore_options = restore_options(&settings, DEFAULT_RESTORE_WAIT);
     let cluster = cluster(&settings);
     for prefix in &args.prefix {
         let checked = cluster.rules().check_prefix(prefix);
@@ -277,24 +278,26 @@ pub fn restore_request(
             prefixes: args.prefix.clone(),
             merge: args.merge,
             accept_loss: line.accept_loss,
+            take_over: line.take_over,
             ..restore_options
         },
     })
 }
 
 /// How to restore, as far as it is a setting.
-fn restore_options(settings: &Settings) -> Result<RestoreOptions, ConfigError> {
-    let wait = settings.restore_wait.unwrap_or(DEFAULT_RESTORE_WAIT);
-    if wait > LONGEST_RESTORE_WAIT {
-        return Err(ConfigError::WaitTooLong(LONGEST_RESTORE_WAIT));
-    }
+fn restore_options(settings: &Settings, default_wait: Duration) -> RestoreOptions {
     let bytes = settings.max_value_bytes.map(|size| size.as_u64());
-    Ok(RestoreOptions {
+    let with = settings.restore_with.iter().flatten();
+    let with: BTreeSet<Id> = with.map(|id| id.get()).collect();
+    let default_wait = with.is_empty().then_some(default_wait);
+    RestoreOptions {
         in_flight: settings.in_flight.map(usize::from),
         max_value_bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        wait_for_others: wait,
+        wait_for_others: settings.restore_wait.or(default_wait),
+        id: settings.id,
+        with,
         ..RestoreOptions::default()
-    })
+    }
 }
 
 /// After how long without a change the journal testifies to its last records. Until then, damage to
@@ -370,6 +373,28 @@ mod tests {
             assert_eq!(config.maintenance.retention, expected, "{args:?} {file}");
         }
         assert!(toml::from_str::<Settings>("retain = \"some\"").is_err());
+    }
+
+    #[test]
+    fn others_are_waited_for_by_number_or_for_a_time() {
+        let six = Some(DEFAULT_ELECTION);
+        for (args, file, with, wait) in [
+            (&[][..], "", &[][..], six),
+            (&["--restore-with", "1,2,3"], "", &[1, 2, 3], None),
+            (&[], "restore-with = [1, 2]", &[1, 2], None),
+            (
+                &["--restore-wait", "6s"],
+                "restore-with = [1, 2]",
+                &[1, 2],
+                six,
+            ),
+        ] {
+            let line = [&["persister", "--id", "1"], args].concat();
+            let options = config(&line, file).expect("valid").restore_options;
+            assert_eq!(options.with, with.iter().copied().collect(), "{args:?}");
+            assert_eq!(options.wait_for_others, wait, "{args:?} {file}");
+        }
+        assert!(toml::from_str::<Settings>("restore-with = [0]").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use cairn_journal::Revision;
 
-use crate::identity::lineage::{ANCESTORS, Ancestor, Choice, Identity, Origin, Outcome};
+use crate::identity::lineage::{ANCESTORS, Ancestor, Identity, Origin, Outcome};
 
 /// The journal's side of an attach: which cluster it follows, and how far.
 #[derive(Clone, Debug, Default)]
@@ -19,24 +19,18 @@ pub struct LocalHistory {
 }
 
 impl LocalHistory {
-    /// A new identity for a cluster in which `by` restores the state at `at` from a journal that
-    /// knows this.
+    /// The identity of a cluster `id` that is to get the state at `at` from a journal that knows
+    /// this.
     #[must_use]
-    pub fn restoring(
-        &self,
-        at: Revision,
-        by: String,
-        over: Vec<Revision>,
-        choice: Choice,
-    ) -> Identity {
+    pub fn claim(&self, id: String, at: Revision, outcome: Outcome) -> Identity {
         Identity {
+            id,
             origin: Some(Origin {
                 parent: self.bound_to.clone().unwrap_or_default(),
                 at,
-                outcome: Outcome::Restoring { by, over, choice },
+                outcome,
                 ancestors: self.ancestors.iter().take(ANCESTORS).cloned().collect(),
             }),
-            ..Identity::generate()
         }
     }
 }
@@ -144,7 +138,7 @@ pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
     let Some(bound_to) = &local.bound_to else {
         return match &remote.identity {
             None => Attach::Name,
-            Some(identity) if is_unfinished(identity) => Attach::Unfinished(identity.clone()),
+            Some(identity) if identity.is_unfinished() => Attach::Unfinished(identity.clone()),
             Some(identity) => Attach::Bind(identity.clone()),
         };
     };
@@ -155,7 +149,7 @@ pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
         });
     };
     if identity.id == *bound_to {
-        return if is_unfinished(identity) {
+        return if identity.is_unfinished() {
             Attach::Unfinished(identity.clone())
         } else if remote.newest < local.newest && remote.may_roll_back {
             Attach::RolledBack {
@@ -177,7 +171,7 @@ pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
     let identity = identity.clone();
     let is_parent = |origin: &Origin| origin.parent == *bound_to;
     match &identity.origin {
-        _ if is_unfinished(&identity) => Attach::Unfinished(identity),
+        _ if identity.is_unfinished() => Attach::Unfinished(identity),
         Some(origin)
             if is_parent(origin) && origin.outcome == Outcome::Kept && local.newest == common =>
         {
@@ -187,16 +181,10 @@ pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
     }
 }
 
-fn is_unfinished(identity: &Identity) -> bool {
-    identity
-        .origin
-        .as_ref()
-        .is_some_and(|origin| matches!(origin.outcome, Outcome::Restoring { .. }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::lineage::Choice;
     use cairn_journal::Timestamp;
 
     fn local(bound_to: Option<&str>, newest: i64) -> LocalHistory {
@@ -280,15 +268,17 @@ mod tests {
             decide(&local(Some("a"), 60), &shifted),
             Attach::Rebase { .. }
         ));
-        let restoring = remote(Some("b from a at 100 restoring j"), 80);
-        assert!(matches!(
-            decide(&local(Some("a"), 60), &restoring),
-            Attach::Unfinished(_)
-        ));
-        assert!(matches!(
-            decide(&local(None, 0), &restoring),
-            Attach::Unfinished(_)
-        ));
+        for claim in ["bidding j for 2s", "restoring j"] {
+            let restoring = remote(Some(&format!("b from a at 100 {claim}")), 80);
+            assert!(matches!(
+                decide(&local(Some("a"), 60), &restoring),
+                Attach::Unfinished(_)
+            ));
+            assert!(matches!(
+                decide(&local(None, 0), &restoring),
+                Attach::Unfinished(_)
+            ));
+        }
     }
 
     /// Whatever a journal of the whole holds, a part of it may lack anything.
@@ -350,7 +340,11 @@ mod tests {
             newest: Revision(300),
             ancestors,
         };
-        let next = local.restoring(local.newest, "j".to_owned(), Vec::new(), Choice::Newest);
+        let outcome = Outcome::Restoring {
+            by: "j".to_owned(),
+            choice: Choice::Newest,
+        };
+        let next = local.claim("d".to_owned(), local.newest, outcome);
         let (_, lineage) = next
             .to_string()
             .split_once(' ')

@@ -1,6 +1,12 @@
 //! An identity names a cluster, and the restores from which it came. Pure.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use cairn_journal::{Revision, Timeline, Timestamp};
+use cairn_protocol::owner::STALE_AFTER;
+
+use crate::cluster::control::Id;
 
 /// A cluster's identity: the value of one key in it, written by the first persister or by a
 /// restore.
@@ -55,14 +61,12 @@ const _: () = assert!((ANCESTORS + 1) * (36 + 1 + 20 + 1) <= 512);
 /// How far a restore came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// Not begun: bids are awaited, and nothing has been written.
+    Bidding(Bid),
     /// Still running, or interrupted: the state is incomplete.
     Restoring {
         /// Who restores it: the UUID of the journal, and where the lock is that is held meanwhile.
         by: String,
-        /// The revisions of the states that restores which were overruled have brought back in
-        /// part, lowest first. It bears no more of them than there are journals: each was outbid by
-        /// a higher one.
-        over: Vec<Revision>,
         /// What is restored.
         choice: Choice,
     },
@@ -72,6 +76,37 @@ pub enum Outcome {
     Shifted,
     /// Some keys only were wanted, and are there.
     Part,
+}
+
+/// The best bid so far for restoring the newest state of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bid {
+    /// Who bids, as in [`Outcome::Restoring`].
+    pub by: String,
+    /// How many seconds it is to stand before its bidder begins; `None`: until all of `of` have
+    /// bid.
+    pub seconds: Option<u64>,
+    /// The persisters that have bid, or have seen that others bid more.
+    pub met: BTreeSet<Id>,
+    /// The persisters that are waited for.
+    pub of: BTreeSet<Id>,
+}
+
+impl Bid {
+    /// The persisters that are still waited for.
+    pub fn missing(&self) -> impl Iterator<Item = Id> {
+        self.of.difference(&self.met).copied()
+    }
+
+    /// How long it may stay as it is while its bidder lives; `None`: as long as it likes.
+    #[must_use]
+    pub fn stands_for(&self) -> Option<Duration> {
+        if !self.of.is_empty() && self.missing().next().is_none() {
+            return Some(STALE_AFTER);
+        }
+        let seconds = Duration::from_secs(self.seconds?);
+        Some(seconds.saturating_add(STALE_AFTER))
+    }
 }
 
 /// What a restore is to bring back.
@@ -105,18 +140,46 @@ impl Identity {
         self
     }
 
-    /// Tells the operator how to complete a restore whose restorer is dead.
+    /// Whether a restore is to give the cluster its state, and has not done so yet.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        let outcome = self.origin.as_ref().map(|origin| &origin.outcome);
+        matches!(
+            outcome,
+            Some(Outcome::Bidding(_) | Outcome::Restoring { .. })
+        )
+    }
+
+    /// The bid, if bids are awaited.
+    #[must_use]
+    pub fn bid(&self) -> Option<&Bid> {
+        match &self.origin.as_ref()?.outcome {
+            Outcome::Bidding(bid) => Some(bid),
+            _ => None,
+        }
+    }
+
+    /// Tells the operator what completes a restore that is not finished.
     #[must_use]
     pub fn completed_by(&self) -> &'static str {
         match self.origin.as_ref().map(|origin| &origin.outcome) {
+            Some(Outcome::Bidding(_)) => {
+                "bids are still awaited; the persister that has bid most begins by itself. If it \
+                 is dead, start it again with -r"
+            }
             Some(Outcome::Restoring {
                 choice: Choice::Revision | Choice::Only(_),
                 ..
             }) => {
-                "somebody chose this state with `persister restore`: run the same command again, \
-                 or start the cluster anew"
+                "somebody chose this state with `persister restore`. If that process is dead, run \
+                 the same command again (with --take-over, if the journal was in use), or start \
+                 the cluster anew"
             }
-            _ => "start the persister that ran it again with -r",
+            _ => {
+                "if its process is dead, start that persister again with -r. If it never comes \
+                 back, --take-over completes its work from another journal: only if that process \
+                 is dead, because it would go on writing"
+            }
         }
     }
 
@@ -165,6 +228,7 @@ mod tests {
     #[test]
     fn a_choice_is_completed_by_choosing_it_again() {
         for (mark, by) in [
+            ("b from a at 90 bidding j for 2s", "with -r"),
             ("b from a at 90 restoring j", "with -r"),
             ("b from a at 90 restoring j chosen", "the same command"),
             ("b from a at 90 restoring j only /app", "the same command"),

@@ -3,9 +3,10 @@
 //! ```text
 //! identity = ID [ " from " PARENT " at " REVISION " " outcome [ ancestry ] ]
 //! ancestry = " after " ancestor { " " ancestor }
-//! outcome  = "kept" | "shifted" | "part" | "restoring " BY [ " over " revisions ] [ choice ]
-//! revisions = REVISION { "," REVISION }
+//! outcome  = "kept" | "shifted" | "part" | "restoring " BY [ choice ]
+//!          | "bidding " BY [ " for " SECONDS "s" ] [ " met " ids ] [ " of " ids ]
 //! choice   = " chosen" | " only " PREFIX { " " PREFIX }
+//! ids      = NUMBER { "," NUMBER }
 //! ancestor = ID "@" REVISION
 //! ```
 //!
@@ -13,17 +14,19 @@
 //! [`Identity::parse`] reads back as the same; and what an operator or a stranger wrote there is
 //! refused, not guessed at.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cairn_journal::Revision;
 
-use crate::identity::lineage::{Ancestor, Choice, Identity, Origin, Outcome};
+use crate::cluster::control::Id;
+use crate::identity::lineage::{Ancestor, Bid, Choice, Identity, Origin, Outcome};
 
 /// The value of the identity key is not in a form that we know.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the cluster's identity is {value:?}, which is not of the form \
-     `ID` or `ID from OLD at REVISION kept|shifted|part|restoring ... [after OLDER@REVISION ...]`"
+     `ID` or `ID from OLD at REVISION kept|shifted|part|bidding ...|restoring ... [after OLDER@REVISION ...]`"
 )]
 pub struct ParseError {
     value: String,
@@ -52,17 +55,30 @@ impl fmt::Display for Origin {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Restoring { by, over, choice } => {
-                write!(f, "restoring {by}")?;
-                for (n, at) in over.iter().enumerate() {
-                    write!(f, "{}{at}", if n == 0 { " over " } else { "," })?;
-                }
-                write!(f, "{choice}")
-            }
+            Self::Bidding(bid) => write!(f, "bidding {bid}"),
+            Self::Restoring { by, choice } => write!(f, "restoring {by}{choice}"),
             Self::Kept => f.write_str("kept"),
             Self::Shifted => f.write_str("shifted"),
             Self::Part => f.write_str("part"),
         }
+    }
+}
+
+impl fmt::Display for Bid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.by)?;
+        if let Some(seconds) = self.seconds {
+            write!(f, " for {seconds}s")?;
+        }
+        for (word, ids) in [("met", &self.met), ("of", &self.of)] {
+            for (n, id) in ids.iter().enumerate() {
+                match n {
+                    0 => write!(f, " {word} {id}")?,
+                    _ => write!(f, ",{id}")?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -123,14 +139,9 @@ impl Identity {
 impl Outcome {
     fn parse(words: &[&str]) -> Option<Self> {
         Some(match *words {
-            ["restoring", by, "over", over, ref choice @ ..] => Self::Restoring {
-                by: by.to_owned(),
-                over: revisions(over)?,
-                choice: Choice::parse(choice)?,
-            },
+            ["bidding", by, ref rest @ ..] => Self::Bidding(Bid::parse(by, rest)?),
             ["restoring", by, ref choice @ ..] => Self::Restoring {
                 by: by.to_owned(),
-                over: Vec::new(),
                 choice: Choice::parse(choice)?,
             },
             ["kept"] => Self::Kept,
@@ -138,6 +149,28 @@ impl Outcome {
             ["part"] => Self::Part,
             _ => return None,
         })
+    }
+}
+
+impl Bid {
+    fn parse(by: &str, mut words: &[&str]) -> Option<Self> {
+        let mut bid = Self {
+            by: by.to_owned(),
+            ..Self::default()
+        };
+        if let ["for", wait, rest @ ..] = words {
+            bid.seconds = Some(wait.strip_suffix('s')?.parse().ok()?);
+            words = rest;
+        }
+        if let ["met", met, rest @ ..] = words {
+            bid.met = ids(met)?;
+            words = rest;
+        }
+        if let ["of", of, rest @ ..] = words {
+            bid.of = ids(of)?;
+            words = rest;
+        }
+        words.is_empty().then_some(bid)
     }
 }
 
@@ -154,10 +187,9 @@ impl Choice {
     }
 }
 
-/// Revisions separated by commas.
-fn revisions(text: &str) -> Option<Vec<Revision>> {
-    let each = text.split(',').map(|at| at.parse().ok().map(Revision));
-    each.collect()
+/// Numbers of persisters separated by commas.
+fn ids(text: &str) -> Option<BTreeSet<Id>> {
+    text.split(',').map(|id| id.parse().ok()).collect()
 }
 
 impl Ancestor {
@@ -191,8 +223,10 @@ mod tests {
             "b from a at 90 shifted",
             "b from a at 90 restoring j",
             "b from a at 90 restoring j chosen",
-            "b from a at 90 restoring j over 60,80",
-            "b from a at 90 restoring j over 60 after z@5",
+            "b from a at 90 bidding j",
+            "b from a at 90 bidding j for 2s",
+            "b from a at 90 bidding j for 2s met 3",
+            "b from a at 90 bidding j met 1,3 of 1,2,3 after z@5",
             "b from a at 90 restoring j only /app /lib after z@5",
             "b from a at 90 part",
             "c from b at 120 kept after a@90",
@@ -216,8 +250,12 @@ mod tests {
             b"b from a at 9 restoring",
             b"b from a at 9 restoring j maybe",
             b"b from a at 9 restoring j only",
-            b"b from a at 9 restoring j over",
-            b"b from a at 9 restoring j over 5,x",
+            b"b from a at 9 bidding",
+            b"b from a at 9 bidding j for",
+            b"b from a at 9 bidding j for 2",
+            b"b from a at 9 bidding j met 1,x",
+            b"b from a at 9 bidding j of 1 met 2",
+            b"b from a at 9 bidding j chosen",
             b"b from a at 9 part of",
             b"b from a at 9 kept kept",
             b" from a at 9 kept",

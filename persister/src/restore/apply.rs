@@ -48,8 +48,6 @@ pub(super) struct Item {
     /// The revision that it had.
     pub(super) revision: Revision,
     pub(super) value: Bytes,
-    /// Absent, or what an overruled restore has left.
-    pub(super) expect: Expect,
 }
 
 /// What is to be written.
@@ -57,8 +55,6 @@ pub(super) struct Item {
 pub(super) struct Work {
     /// In any order.
     pub(super) items: Vec<Item>,
-    /// Keys to delete, at these revisions: what an overruled restore has left.
-    pub(super) deletes: Vec<(Bytes, Revision)>,
     /// Where the counter has to end.
     pub(super) upto: Revision,
     /// How many keys may be in flight.
@@ -105,7 +101,6 @@ pub(super) async fn apply<S: Session>(
     let way = u64::try_from(work.upto.0.saturating_sub(current.0)).unwrap_or(0);
     let Work {
         items,
-        deletes,
         upto,
         in_flight,
     } = work;
@@ -118,10 +113,10 @@ pub(super) async fn apply<S: Session>(
         progress: Bar::new("restoring revisions", way.max(items.len() as u64)),
     };
     let mut rest = &items[..];
-    if in_flight > 1 && deletes.is_empty() {
+    if in_flight > 1 {
         rest = writer.together(rest, current, upto, in_flight).await?;
     }
-    writer.one_by_one(rest, deletes.into(), upto).await?;
+    writer.one_by_one(rest, upto).await?;
     writer.progress.done();
     Ok(std::mem::take(&mut writer.applied))
 }
@@ -163,32 +158,14 @@ impl<'a, S: Session> Writer<'a, '_, S> {
     }
 
     /// Each key when the cluster is at the revision before its own.
-    async fn one_by_one(
-        &mut self,
-        items: &'a [Item],
-        mut deletes: VecDeque<(Bytes, Revision)>,
-        upto: Revision,
-    ) -> Result<(), Error> {
+    async fn one_by_one(&mut self, items: &'a [Item], upto: Revision) -> Result<(), Error> {
         let mut current = self.session.revision().await?;
         // What made keys go one by one may be that somebody has taken over.
         self.claim.check().await?;
-        let rules = self.session.rules();
         for item in items {
-            // A file has to go before another one can come below it.
-            while let Some(at) =
-                (deletes.iter()).position(|(path, _)| rules.exclude_each_other(path, &item.path))
-            {
-                let delete = deletes.remove(at);
-                current = self.delete(delete, current).await?;
-            }
-            while current.next() < item.revision
-                && let Some(delete) = deletes.pop_front()
-            {
-                current = self.delete(Some(delete), current).await?;
-            }
             current = self.advance(current, item.revision.previous()).await?;
             let session = self.claim.session().await?;
-            let put = session.put(&item.path, item.expect, item.value.clone());
+            let put = session.put(&item.path, Expect::Absent, item.value.clone());
             let at = put.await?;
             self.progress.one();
             self.wrote(item, current.next(), at);
@@ -198,24 +175,8 @@ impl<'a, S: Session> Writer<'a, '_, S> {
             }
             current = at;
         }
-        while let Some(delete) = deletes.pop_front() {
-            current = self.delete(Some(delete), current).await?;
-        }
         self.advance(current, upto).await?;
         Ok(())
-    }
-
-    async fn delete(
-        &mut self,
-        delete: Option<(Bytes, Revision)>,
-        current: Revision,
-    ) -> Result<Revision, Error> {
-        if let Some((path, at)) = delete {
-            let session = self.claim.session().await?;
-            let removed = session.remove(&path, Expect::At(at)).await?;
-            return Ok(removed.unwrap_or(current.next()));
-        }
-        Ok(current)
     }
 
     /// Consumes revisions up to `to`; returns where the cluster is then.
@@ -249,7 +210,7 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         let session = self.claim.session().await?;
         let mut flight: Flight<'a> = match key {
             Some((item, _)) => Box::pin(async move {
-                let put = session.put(&item.path, item.expect, item.value.clone());
+                let put = session.put(&item.path, Expect::Absent, item.value.clone());
                 Ok(Some(put.await?))
             }),
             None => Box::pin(async move { session.advance().await.map(|()| None) }),

@@ -1,10 +1,14 @@
-//! The claim in the cluster's identity that says who restores what: at once bid, lock and sign of
-//! life.
+//! The claim in the cluster's identity that says who restores what: first a bid, then a lock.
 //!
-//! Promise: no restore finishes unless its claim has held from its first write to its last. Whoever
-//! takes over writes the claim by compare-and-set; the one that was replaced notices by the
-//! revision that this costs, or within a second, before it writes anything more, and at the latest
-//! when it wants to finish.
+//! Promise: no key is written before the claim is a lock, and a restore finishes only if its lock
+//! has held from its first write to its last. A bid becomes a lock by compare-and-set, so of two
+//! bidders one at most gets it, whatever their clocks say, and however long either was held up.
+//!
+//! Nobody writes over a lock but the next holder of the journal that it names, whose predecessor
+//! is therefore dead, and an operator who says so. For the case that the operator was wrong, the
+//! one that was replaced notices before it writes anything more: by the revision that this costs,
+//! or because it looks before every write that comes more than [`BELIEVED`] after its last look.
+//! docs/protocol.md has the whole argument.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +22,7 @@ use crate::cluster::session::Session;
 use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::decision::RemoteCluster;
-use crate::identity::lineage::Identity;
+use crate::identity::lineage::{Bid, Identity};
 
 /// How old the knowledge that the claim holds may be when a write is begun.
 const BELIEVED: Duration = Duration::from_secs(1);
@@ -26,10 +30,14 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// How often others are looked out for while there is nothing to write yet.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// How often the log says whose bids are awaited.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
 /// Our claim.
 pub(super) struct RestoreClaim<'a, S> {
     session: &'a S,
-    /// What it says.
+    /// What it says, and how that is written.
+    claim: Identity,
     value: Bytes,
     /// The revision that wrote it.
     at: Revision,
@@ -41,6 +49,10 @@ pub(super) struct RestoreClaim<'a, S> {
     written: Instant,
 }
 
+fn taken() -> Error {
+    ClusterError::Conflict(Conflict::Key).into()
+}
+
 impl<'a, S: Session> RestoreClaim<'a, S> {
     /// Writes it, if the cluster's identity is still what it was when it was looked at.
     ///
@@ -49,41 +61,42 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
     pub(super) async fn set(
         session: &'a S,
         remote: &RemoteCluster,
-        identity: &Identity,
+        claim: &Identity,
     ) -> Result<Self, Error> {
-        let value: Bytes = identity.to_string().into();
-        let mut claim = Self {
+        let asked = Instant::now();
+        let mut this = Self {
             session,
-            value,
+            claim: claim.clone(),
+            value: claim.to_string().into(),
             at: Revision::NONE,
             before: None,
-            seen: Instant::now(),
-            written: Instant::now(),
+            seen: asked,
+            written: asked,
         };
-        let asked = Instant::now();
         let expect = match (&remote.identity, session.read(&ControlKey::Identity).await?) {
             (None, None) => Expect::Absent,
             (Some(seen), Some(Control { revision, value }))
                 if seen.to_string().as_bytes() == &value[..] =>
             {
-                if value == claim.value {
-                    claim.at = revision;
-                    claim.seen = asked;
-                    return Ok(claim);
+                if seen == claim {
+                    this.at = revision;
+                    return Ok(this);
                 }
-                claim.before = Some(value);
+                this.before = Some(value);
                 Expect::At(revision)
             }
-            _ => return Err(ClusterError::Conflict(Conflict::Key).into()),
+            _ => return Err(taken()),
         };
-        claim.write(expect, claim.value.clone()).await?;
-        Ok(claim)
+        this.write(expect, claim).await?;
+        Ok(this)
     }
 
-    async fn write(&mut self, expect: Expect, value: Bytes) -> Result<(), Error> {
+    async fn write(&mut self, expect: Expect, claim: &Identity) -> Result<(), Error> {
         let asked = Instant::now();
-        let written = self.session.write(&ControlKey::Identity, expect, value);
+        let value = Bytes::from(claim.to_string());
+        let written = (self.session).write(&ControlKey::Identity, expect, value.clone());
         self.at = written.await?;
+        (self.claim, self.value) = (claim.clone(), value);
         self.seen = asked;
         self.written = asked;
         Ok(())
@@ -100,7 +113,64 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
                 self.seen = asked;
                 Ok(())
             }
-            _ => Err(ClusterError::Conflict(Conflict::Key).into()),
+            _ => Err(taken()),
+        }
+    }
+
+    /// Looks whether a bid still holds. Others may have written into it that they have seen it, or
+    /// whom they wait for.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if somebody has bid more.
+    async fn check_bid(&mut self, by: &str) -> Result<(), Error> {
+        let found = (self.session.read(&ControlKey::Identity).await?).ok_or_else(taken)?;
+        if found.revision == self.at {
+            return Ok(());
+        }
+        let now = Identity::parse(&found.value)?;
+        if now.bid().is_none_or(|bid| bid.by != by) {
+            return Err(taken());
+        }
+        (self.claim, self.value, self.at) = (now, found.value, found.revision);
+        Ok(())
+    }
+
+    /// Lets a bid stand until everybody who is waited for has bid, but not longer than it says, or
+    /// for `wait` if nobody in particular is waited for; then makes it `lock`. A claim that is no
+    /// bid stays as it is.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] if somebody has bid more.
+    pub(super) async fn win(
+        &mut self,
+        wait: Option<Duration>,
+        lock: &Identity,
+    ) -> Result<(), Error> {
+        let Some(by) = self.claim.bid().map(|bid| bid.by.clone()) else {
+            return Ok(());
+        };
+        let (begun, mut said) = (Instant::now(), Instant::now());
+        loop {
+            let bid = self.claim.bid().ok_or_else(taken)?;
+            let wait = if bid.of.is_empty() {
+                Some(wait.unwrap_or_default())
+            } else {
+                bid.seconds.map(Duration::from_secs)
+            };
+            let is_over = wait.is_some_and(|wait| begun.elapsed() >= wait);
+            if is_over || have_all_bid(bid) {
+                match self.write(Expect::At(self.at), lock).await {
+                    // Somebody has seen the bid, perhaps.
+                    Err(Error::Cluster(ClusterError::Conflict(_))) => {}
+                    locked => return locked,
+                }
+            } else if said.elapsed() >= SAY_EVERY {
+                said = Instant::now();
+                say(bid);
+            }
+            let left = wait.map_or(LOOK_EVERY, |wait| wait.saturating_sub(begun.elapsed()));
+            tokio::time::sleep(left.min(LOOK_EVERY)).await;
+            self.check_bid(&by).await?;
         }
     }
 
@@ -123,35 +193,20 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
         if self.written.elapsed() < HEARTBEAT {
             return Ok(());
         }
-        self.write(Expect::At(self.at), self.value.clone()).await
-    }
-
-    /// Leaves others time to bid more.
-    ///
-    /// # Errors
-    /// As [`RestoreClaim::check`].
-    pub(super) async fn hold(&mut self, time: Duration) -> Result<(), Error> {
-        let begun = Instant::now();
-        while let Some(left) = time.checked_sub(begun.elapsed()).filter(|t| !t.is_zero()) {
-            tokio::time::sleep(left.min(LOOK_EVERY)).await;
-            self.check().await?;
-        }
-        Ok(())
+        self.write(Expect::At(self.at), &self.claim.clone()).await
     }
 
     /// Takes it back: the cluster is as if nobody had come.
     ///
     /// # Errors
     /// As [`RestoreClaim::check`].
-    pub(super) async fn withdraw(mut self) -> Result<(), Error> {
-        match self.before.take() {
-            Some(before) => self.write(Expect::At(self.at), before).await,
-            None => {
-                let at = Expect::At(self.at);
-                self.session.delete(&ControlKey::Identity, at).await?;
-                Ok(())
-            }
+    pub(super) async fn withdraw(self) -> Result<(), Error> {
+        let (key, at) = (ControlKey::Identity, Expect::At(self.at));
+        match self.before {
+            Some(before) => drop(self.session.write(&key, at, before).await?),
+            None => drop(self.session.delete(&key, at).await?),
         }
+        Ok(())
     }
 
     /// Replaces it by the identity of a cluster that is restored. Returns the revision of that.
@@ -159,8 +214,21 @@ impl<'a, S: Session> RestoreClaim<'a, S> {
     /// # Errors
     /// As [`RestoreClaim::check`].
     pub(super) async fn finish(mut self, identity: &Identity) -> Result<Revision, Error> {
-        self.write(Expect::At(self.at), identity.to_string().into())
-            .await?;
+        self.write(Expect::At(self.at), identity).await?;
         Ok(self.at)
+    }
+}
+
+fn have_all_bid(bid: &Bid) -> bool {
+    !bid.of.is_empty() && bid.missing().next().is_none()
+}
+
+fn say(bid: &Bid) {
+    let missing: Vec<String> = bid.missing().map(|id| id.to_string()).collect();
+    if !missing.is_empty() {
+        tracing::info!(
+            "the restore begins once these persisters have bid, too: {}",
+            missing.join(", ")
+        );
     }
 }

@@ -81,8 +81,8 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
     let mut backoff = Backoff::new();
     loop {
         let why = match attempt(&session, &source, &options).await {
-            Ok(Some(report)) => return Ok(report),
-            Ok(None) => "another restore went first".to_owned(),
+            Ok(Attempt::Over(report)) => return Ok(*report),
+            Ok(Attempt::Waited(why)) => why,
             Err(Error::Cluster(
                 error @ (ClusterError::Conflict(_) | ClusterError::Unavailable(_)),
             )) => error.to_string(),
@@ -111,23 +111,33 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
     }
 }
 
-/// Restores, or waits for the restore that goes first; `None`: that one has ended, and it is worth
-/// looking again.
+/// What came of one attempt.
+enum Attempt {
+    Over(Box<Report>),
+    /// It is worth looking again; why nothing was restored.
+    Waited(String),
+}
+
+/// Restores, or waits for the restore that goes first.
 async fn attempt<S: Session>(
     session: &S,
     source: &Source,
     options: &RestoreOptions,
-) -> Result<Option<Report>, Error> {
-    let identity = match restore(session, source, options).await? {
-        Restored::Wait(identity) => identity,
-        restored => return Ok(Some(Report::restored(restored))),
+) -> Result<Attempt, Error> {
+    let claim = match restore(session, source, options).await? {
+        Restored::Wait(claim) => claim,
+        restored => return Ok(Attempt::Over(Box::new(Report::restored(restored)))),
     };
-    tracing::info!("another restore goes first ({identity}): waiting for it");
-    Ok(match election::end_of(session, &identity).await? {
-        Ended::Otherwise => None,
+    if claim.bid().is_some() {
+        let why = format!("another one bids ({claim}): {}", claim.completed_by());
+        return Ok(Attempt::Waited(why));
+    }
+    tracing::info!("another restore goes first ({claim}): waiting for it");
+    Ok(match election::end_of(session, &claim).await? {
+        Ended::Otherwise => Attempt::Waited("another restore went first".to_owned()),
         Ended::Dead => {
-            let reason = Reason::OthersRestore(identity);
-            Some(Report::dry_run(DryRun::Nothing(reason)))
+            let reason = DryRun::Nothing(Reason::OthersRestore(claim));
+            Attempt::Over(Box::new(Report::dry_run(reason)))
         }
     })
 }

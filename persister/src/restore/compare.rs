@@ -1,6 +1,6 @@
 //! What is in the cluster, compared with what should be: streamed, a key at a time.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -8,7 +8,6 @@ use cairn_journal::Revision;
 use futures::StreamExt;
 
 use crate::cluster::session::Session;
-use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::restore::apply::Item;
 use crate::restore::claim::RestoreClaim;
@@ -20,31 +19,22 @@ use crate::restore::source::Files;
 /// How many keys are named.
 const NAMED: usize = 10;
 
-/// Keys and values that overruled restores were bringing back.
-pub(super) type Before = BTreeSet<(Bytes, Bytes)>;
-
 /// What an interrupted restore has left.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Keys that are as they should be.
-    pub(super) there: u64,
+    pub(super) there: HashSet<Bytes>,
     /// Those of them that are at another revision.
     pub(super) shifted: Vec<Shifted>,
-    /// Keys that only an overruled restore can have written, and that are to go.
-    pub(super) deletes: Vec<(Bytes, Revision)>,
-    /// Keys that are to be overwritten, for the same reason.
-    pub(super) overwrites: Vec<(Bytes, Revision)>,
-    /// Keys that no restore has written: the first few of them.
+    /// Keys that no restore of this state has written: the first few of them.
     pub(super) foreign: Vec<Bytes>,
 }
 
-/// Looks at all keys of the cluster, and takes those out of `files` that are there already.
-/// `before`: what overruled restores were bringing back.
-/// `claim`: the one that is kept alive meanwhile.
+/// Looks which keys of `files` the cluster has, and what else. `claim`: the one that is kept alive
+/// meanwhile.
 pub(super) async fn look<S: Session>(
     session: &S,
-    files: &mut Files,
-    before: &Before,
+    files: &Files,
     mut claim: Option<&mut RestoreClaim<'_, S>>,
 ) -> Result<Found, Error> {
     let mut found = Found::default();
@@ -54,21 +44,17 @@ pub(super) async fn look<S: Session>(
         if let Some(claim) = &mut claim {
             claim.refresh().await?;
         }
-        let is_left_over = || before.contains(&(live.path.clone(), live.value.clone()));
-        match files.get(&live.path) {
-            Some((revision, value)) if *value == live.value => {
+        match files.get_key_value(&live.path) {
+            Some((path, (revision, value))) if *value == live.value => {
                 if *revision != live.revision {
                     found.shifted.push(Shifted {
-                        path: live.path.clone(),
+                        path: path.clone(),
                         before: *revision,
                         now: live.revision,
                     });
                 }
-                files.remove(&live.path);
-                found.there += 1;
+                found.there.insert(path.clone());
             }
-            Some(_) if is_left_over() => found.overwrites.push((live.path, live.revision)),
-            None if is_left_over() => found.deletes.push((live.path, live.revision)),
             _ if found.foreign.len() < NAMED => found.foreign.push(live.path),
             _ => {}
         }
@@ -78,21 +64,14 @@ pub(super) async fn look<S: Session>(
 
 impl Found {
     /// The keys that are still to be written.
-    pub(super) fn items(&self, files: Files) -> Vec<Item> {
-        let overwrites: std::collections::HashMap<&Bytes, Revision> = self
-            .overwrites
-            .iter()
-            .map(|(path, at)| (path, *at))
-            .collect();
+    pub(super) fn missing(&self, files: Files) -> Vec<Item> {
         let item = |(path, (revision, value))| Item {
-            expect: overwrites
-                .get(&path)
-                .map_or(Expect::Absent, |at| Expect::At(*at)),
             path,
             revision,
             value,
         };
-        files.into_iter().map(item).collect()
+        let is_missing = |file: &(Bytes, (Revision, Bytes))| !self.there.contains(&file.0);
+        files.into_iter().filter(is_missing).map(item).collect()
     }
 }
 

@@ -1,19 +1,15 @@
-//! Which of several restores goes on: the one whose journal has the highest revision.
+//! Which of several restores goes first, seen by those that do not.
 //!
-//! There is no vote and no list of members. A claim in the cluster is a bid
-//! ([`claim`](crate::restore::claim)): whoever has more overwrites it, at any time until the
-//! restore is finished ([`plan`](crate::restore::plan::plan)), and whoever has less waits. Bids
-//! cost a revision each, and a lonely restorer makes one. It then stands for a moment before the
-//! first key is written, so that persisters which start together do not take each other's work
-//! over; that is a courtesy, and nothing rests on it.
+//! There is no vote and no list of members. The best bid stands in the cluster's identity, and
+//! whoever has more writes its own over it ([`plan`](crate::restore::plan::plan)). Bids cost a
+//! revision each, and a lonely restorer makes one; who has less writes only where somebody waits
+//! for its bid.
 //!
-//! What rests on something: a restore that somebody else began is taken up only when that one is
-//! dead ([`is_alive`]), or overruled, and then only once it has stopped writing
-//! ([`is_quiet_at_last`]).
+//! Whether another restorer is alive is guessed here, from what it does. Nothing rests on that
+//! guess while bids are awaited, as no key has been written; and later it is only told.
 
 use std::time::Duration;
 
-use cairn_journal::Revision;
 use cairn_protocol::owner::STALE_AFTER;
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -23,44 +19,19 @@ use crate::cluster::error::Error as ClusterError;
 use crate::cluster::followed::{Followed, Touched};
 use crate::cluster::session::Session;
 use crate::error::Error;
-use crate::identity::lineage::Identity;
+use crate::identity::decision::RemoteCluster;
+use crate::identity::lineage::{Identity, Origin, Outcome};
+use crate::restore::claim::RestoreClaim;
+use crate::restore::plan::Bidder;
 
 /// How many revisions nodes and persisters write by themselves while we look, without anybody
 /// restoring: about ten a second. A restore writes hundreds a second.
 const CHATTER: u64 = 10 * STALE_AFTER.as_secs();
 
-/// How long a restore that was overruled must have written nothing.
-const QUIET: Duration = Duration::from_secs(4);
-
-/// How long that may take.
-const QUIET_WITHIN: Duration = Duration::from_secs(30);
-
-/// Whether somebody is at work on the restore that was found when the cluster was at `at`: creates
-/// keys, writes the claim again, or consumes revisions by the hundred. Looks for as long as a
-/// living restore would not pause.
-pub(super) async fn is_alive<S: Session>(session: &S, at: Revision) -> Result<bool, Error> {
-    let until = Instant::now() + STALE_AFTER;
-    let mut stream = session.follow(at.next());
-    let mut chatter = 0;
-    while let Ok(next) = timeout_at(until, stream.next()).await {
-        let followed = match next {
-            // Faster than we can read.
-            Some(Err(ClusterError::HistoryDiscarded)) => return Ok(true),
-            Some(followed) => followed?,
-            None => return Err(gone()),
-        };
-        chatter += 1;
-        if is_a_restore(&followed) || chatter > CHATTER {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// How a restore that went first ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The identity is another one: it has finished, was taken over, or has taken its claim back.
+    /// The identity is another one: it has finished, was outbid, or has taken its claim back.
     Otherwise,
     /// Nobody has gone on with it for longer than a living restore would pause.
     Dead,
@@ -68,6 +39,49 @@ pub(super) enum Ended {
 
 /// Waits for the end of the restore whose claim is `claim`, as long as it takes.
 pub(super) async fn end_of<S: Session>(session: &S, claim: &Identity) -> Result<Ended, Error> {
+    until_changed(session, claim, STALE_AFTER, is_a_restore).await
+}
+
+/// Lets the best bid, which is not ours, know that we have seen it, if anybody waits for us. Then
+/// waits until it is another one, or its bidder must be dead.
+pub(super) async fn outlives<S: Session>(
+    session: &S,
+    claim: &Identity,
+    us: &Bidder,
+) -> Result<bool, Error> {
+    let (Some(bid), Some(origin)) = (claim.bid(), &claim.origin) else {
+        return Ok(false);
+    };
+    if let Some(seen) = us.seen(bid) {
+        let remote = RemoteCluster {
+            identity: Some(claim.clone()),
+            newest: session.revision().await?,
+            may_roll_back: false,
+        };
+        let seen = Identity {
+            origin: Some(Origin {
+                outcome: Outcome::Bidding(seen),
+                ..origin.clone()
+            }),
+            ..claim.clone()
+        };
+        RestoreClaim::set(session, &remote, &seen).await?;
+        return Ok(false);
+    }
+    let Some(patience) = bid.stands_for() else {
+        return Ok(false);
+    };
+    let ended = until_changed(session, claim, patience, |_| false).await?;
+    Ok(ended == Ended::Dead)
+}
+
+/// Waits until the identity is not `claim` any more, or nothing has shown life for `patience`.
+async fn until_changed<S: Session>(
+    session: &S,
+    claim: &Identity,
+    patience: Duration,
+    shows_life: fn(&Followed) -> bool,
+) -> Result<Ended, Error> {
     let claim = claim.to_string();
     // What happens before the stream begins is seen by reading, what happens later by the stream.
     let mut stream = session.follow(session.revision().await?.next());
@@ -76,7 +90,7 @@ pub(super) async fn end_of<S: Session>(session: &S, claim: &Identity) -> Result<
     if !still(now.as_ref().map(|control| &control.value[..])) {
         return Ok(Ended::Otherwise);
     }
-    let (mut until, mut chatter) = (Instant::now() + STALE_AFTER, 0);
+    let (mut until, mut chatter) = (Instant::now() + patience, 0);
     while let Ok(next) = timeout_at(until, stream.next()).await {
         let followed = match next.ok_or_else(gone)? {
             // Faster than we can read: it lives, and is looked at again.
@@ -91,32 +105,11 @@ pub(super) async fn end_of<S: Session>(session: &S, claim: &Identity) -> Result<
             return Ok(Ended::Otherwise);
         }
         chatter += 1;
-        if is_a_restore(&followed) || chatter > CHATTER {
-            (until, chatter) = (Instant::now() + STALE_AFTER, 0);
+        if shows_life(&followed) || chatter > CHATTER {
+            (until, chatter) = (Instant::now() + patience, 0);
         }
     }
     Ok(Ended::Dead)
-}
-
-/// Waits until whoever was overruled before has stopped. `false` if it does not.
-pub(super) async fn is_quiet_at_last<S: Session>(session: &S) -> Result<bool, Error> {
-    let give_up = Instant::now() + QUIET_WITHIN;
-    let mut stream = session.follow(session.revision().await?.next());
-    let mut until = Instant::now() + QUIET;
-    while let Ok(next) = timeout_at(until, stream.next()).await {
-        let followed = match next.ok_or_else(gone)? {
-            // Faster than we can read.
-            Err(ClusterError::HistoryDiscarded) => return Ok(false),
-            followed => followed?,
-        };
-        if is_a_restore(&followed) {
-            until = Instant::now() + QUIET;
-        }
-        if Instant::now() > give_up {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 fn is_a_restore(followed: &Followed) -> bool {

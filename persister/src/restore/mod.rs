@@ -10,28 +10,31 @@
 //!   else writes) the key comes back at a later one, and is reported.
 //! * The cluster's counter ends up at the journal's newest revision or beyond, whichever state was
 //!   restored.
-//! * Until everything is there and has been compared, the cluster's identity says `restoring`, and
-//!   no persister follows it. Of several restores the one with the highest revision goes on.
+//! * Until everything is there and has been compared, the cluster's identity says `bidding` or
+//!   `restoring`, and no persister follows it. Of several restores the one with the highest
+//!   revision begins, once the bids are over; and what has begun is completed by its own journal,
+//!   or by whom an operator tells to.
 //! * What the cluster cannot take is found before the first write.
 //!
 //! | module | what it decides |
 //! |---|---|
-//! | `source` | what the journal has to give |
+//! | `source`, `target` | what the journal has to give, and what of it is wanted |
 //! | `plan` | whether to restore at all (pure) |
-//! | `claim`, `election` | who restores, and whether another one is alive |
 //! | `validate` | whether the cluster can take it |
+//! | `decide` | all of that: what a restore does, and what a dry run prints |
+//! | `claim`, `election` | who restores, and who waits |
 //! | `apply` | in which order keys are written, and how many at once |
 //! | `compare` | what is there, and whether it is right |
 //! | `merge` | writing into a cluster that has keys |
-//! | `dry_run` | what would be done |
+//! | `job`, `dry_run` | doing it, or saying so |
 //! | `load` | the short way into the cluster in our own process |
-//! | `prepare` | what both find out before the first write |
 //! | `command`, `report` | `persister restore`, and what it prints |
 
 mod apply;
 mod claim;
 pub mod command;
 mod compare;
+mod decide;
 pub mod digest;
 mod dry_run;
 mod election;
@@ -41,10 +44,10 @@ mod merge;
 pub mod options;
 pub mod outcome;
 mod plan;
-mod prepare;
 mod progress_bar;
 mod report;
 pub mod source;
+mod target;
 mod validate;
 
 pub use command::{Request, run};

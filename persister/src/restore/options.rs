@@ -1,8 +1,11 @@
 //! What somebody may ask of a restore.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cairn_journal::{Revision, Timestamp};
+
+use crate::cluster::control::Id;
 
 /// Which state is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +34,13 @@ pub struct RestoreOptions {
     pub in_flight: Option<usize>,
     /// The longest value that the cluster takes; `None`: what is known of its implementation.
     pub max_value_bytes: Option<usize>,
-    /// How long persisters that have more are waited for.
-    pub wait_for_others: Duration,
+    /// Whether to complete a restore that another journal began. Only if its process is dead: one
+    /// that lives goes on writing.
+    pub take_over: bool,
+    /// The number of the persister that restores, if it is one.
+    pub id: Option<Id>,
+    /// The persisters whose bids are waited for.
+    pub with: BTreeSet<Id>,
+    /// How long bids of others are waited for; `None`: until all of `with` have bid.
+    pub wait_for_others: Option<Duration>,
 }

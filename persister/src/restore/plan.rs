@@ -1,21 +1,30 @@
 //! Whether a journal and a cluster ask for a restore: pure, no I/O.
 //!
 //! ```text
-//!  identity of the cluster                          what a restore does
-//!  none, or one that is no relation of ours         begins, if the cluster has no keys
-//!  ours                                             nothing: it lives
-//!  finished restore of ours                         nothing: it is done
-//!  restoring, the same state                        takes it up, once nobody else is at it
-//!  restoring the newest state of one with less      takes it over: the highest revision wins
-//!  restoring anything else                          waits
+//!  identity of the cluster                        what a restore does
+//!  none, or one that is no relation of ours       bids, if the cluster has no keys
+//!  ours                                           nothing: it lives
+//!  finished restore of ours                       nothing: it is done
+//!  a bid of ours, or a lower one                  bids over it
+//!  a bid that is as high                          waits; bids over it once its bidder is dead
+//!  a higher bid                                   waits
+//!  restoring, by the holder of our lock           completes it: that one is dead
+//!  restoring, by another, from one with less      refuses: it is too late for what we have more
+//!  restoring anything else                        waits
 //! ```
+//!
+//! An operator moves these lines: `--take-over` says that whoever restores is dead, `--accept-loss`
+//! that what others have more may go.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_journal::Revision;
 
+use crate::cluster::control::Id;
 use crate::identity::decision::{LocalHistory, RemoteCluster};
-use crate::identity::lineage::{Choice, Identity, Origin, Outcome};
-use crate::restore::source::Target;
+use crate::identity::lineage::{Bid, Choice, Identity, Origin, Outcome};
+use crate::restore::target::Target;
 
 /// Why there was nothing to restore.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,11 +96,8 @@ impl std::fmt::Display for Reason {
             }
             Self::OthersRestore(identity) => write!(
                 f,
-                "the restore of another state was begun ({identity}), and nobody goes on with it. \
-                 To complete it: {}. \
-                 If its journal is lost: start the cluster anew; or, unless somebody chose that \
-                 state, --accept-loss \
-                 restores this one where the cluster has nothing yet that this journal lacks",
+                "a restore was begun ({identity}), and nobody goes on with it: {}. If its journal \
+                 is lost: start the cluster anew",
                 identity.completed_by()
             ),
         }
@@ -102,27 +108,79 @@ impl std::fmt::Display for Reason {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
     Nothing(Reason),
-    /// Begin: the identity key is as expected. Emptiness is looked at afterwards.
-    Begin,
-    /// Go on with what was begun under this identity.
-    TakeUp(Identity, Takeover),
+    /// Claim the cluster, if it has no keys: in place of this lower or dead bid, if there is one.
+    Begin(Option<Identity>),
+    /// Complete what was begun under this identity.
+    Complete(Identity),
     /// Another restore goes first.
     Wait(Identity),
+    /// It is too late: a restore from a journal that has less has begun.
+    TooLate(Identity),
     /// Write into a cluster that has keys.
     Merge,
 }
 
-/// By what right a restore is taken up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Takeover {
-    /// It is our own: whoever began it had the lock that we have.
-    Own,
-    /// It is of the same state, by somebody else: only if that one is dead.
-    Same,
-    /// Ours has more: at once.
-    Overrule,
-    /// Ours has less: only if that one is dead, and somebody accepts the loss.
-    Lesser,
+/// Who wants to restore, and for whose bids it waits.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bidder {
+    /// As the claim says it.
+    pub(super) by: String,
+    /// The persister's number, if it is one.
+    pub(super) id: Option<Id>,
+    /// The persisters whose bids are to be awaited.
+    pub(super) with: BTreeSet<Id>,
+    /// How long a bid stands; `None`: until all of them have bid.
+    pub(super) wait: Option<Duration>,
+}
+
+impl Bidder {
+    /// Whether nobody's bid is awaited.
+    pub(super) fn is_alone(&self) -> bool {
+        self.with.is_empty() && self.wait.unwrap_or_default().is_zero()
+    }
+
+    /// A bid of ours; `over` is the one in whose place it comes.
+    pub(super) fn bid(&self, over: Option<&Bid>) -> Bid {
+        let over = over.cloned().unwrap_or_default();
+        Bid {
+            by: self.by.clone(),
+            seconds: self.seconds(&over),
+            met: over.met.into_iter().chain(self.id).collect(),
+            of: over.of.union(&self.with).copied().collect(),
+        }
+    }
+
+    /// How long a bid in the place of `over` stands: as long as anybody who waits for others by
+    /// their numbers wants.
+    fn seconds(&self, over: &Bid) -> Option<u64> {
+        let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let ours = self.wait.map(whole);
+        match (over.of.is_empty(), self.with.is_empty()) {
+            (true, _) => ours,
+            (false, true) => over.seconds,
+            (false, false) => Some(over.seconds?.max(ours?)),
+        }
+    }
+
+    /// A bid that is better than ours, as it is to be once we have seen it; `None`: as it is.
+    pub(super) fn seen(&self, bid: &Bid) -> Option<Bid> {
+        let of: BTreeSet<Id> = bid.of.union(&self.with).copied().collect();
+        let is_awaited = |id: &Id| of.contains(id) && !bid.met.contains(id);
+        let id = self.id.filter(is_awaited);
+        if id.is_none() && of == bid.of {
+            return None;
+        }
+        Some(Bid {
+            by: bid.by.clone(),
+            seconds: if of == bid.of {
+                bid.seconds
+            } else {
+                self.seconds(bid)
+            },
+            met: bid.met.iter().copied().chain(self.id).collect(),
+            of,
+        })
+    }
 }
 
 /// What somebody may do who is told to.
@@ -130,47 +188,51 @@ pub(super) enum Takeover {
 pub(super) struct Permission {
     pub(super) merge: bool,
     pub(super) accept_loss: bool,
+    pub(super) take_over: bool,
 }
 
+/// `dead`: a claim whose bidder is known to be dead.
 pub(super) fn plan(
     local: &LocalHistory,
     target: &Target,
     remote: &RemoteCluster,
     by: &str,
     permission: Permission,
+    dead: Option<&Identity>,
 ) -> Plan {
     let Some(bound_to) = &local.bound_to else {
         return Plan::Nothing(Reason::EmptyJournal);
     };
     let Some(identity) = &remote.identity else {
-        return Plan::Begin;
+        return Plan::Begin(None);
     };
-    if let Some(origin) = &identity.origin
-        && let Outcome::Restoring {
-            by: who, choice, ..
-        } = &origin.outcome
-    {
-        let takeover =
-            if origin.parent == *bound_to && origin.at == target.at && *choice == target.choice {
-                Some(if who == by {
-                    Takeover::Own
-                } else {
-                    Takeover::Same
-                })
-            } else if *choice != Choice::Newest || target.choice != Choice::Newest {
-                // Somebody has chosen: who has more is not the question.
-                None
-            } else if outranks(local, origin) {
-                Some(Takeover::Overrule)
-            } else if origin.parent == *bound_to && permission.accept_loss {
-                Some(Takeover::Lesser)
-            } else {
-                None
-            };
-        return match takeover {
-            Some(takeover) => Plan::TakeUp(identity.clone(), takeover),
-            None => Plan::Wait(identity.clone()),
+    if let Some(origin) = &identity.origin {
+        // Whoever had our lock is dead; of anybody else an operator may know.
+        let is_dead = |who: &str| who == by || permission.take_over;
+        let may = match &origin.outcome {
+            Outcome::Bidding(bid) => {
+                let is_dead = is_dead(&bid.by) || dead == Some(identity);
+                Some(outbid(local, target, origin, is_dead, permission))
+            }
+            Outcome::Restoring { by: who, choice } => Some(complete(
+                local,
+                target,
+                origin,
+                choice,
+                is_dead(who),
+                permission,
+            )),
+            Outcome::Kept | Outcome::Shifted | Outcome::Part => None,
         };
+        if let Some(may) = may {
+            let identity = identity.clone();
+            return match may {
+                May::Begin => Plan::Begin(Some(identity)),
+                May::Complete => Plan::Complete(identity),
+                May::Wait => Plan::Wait(identity),
+                May::Refuse => Plan::TooLate(identity),
+            };
+        }
     }
     if identity.id == *bound_to {
         return match (&target.choice, permission.merge) {
@@ -192,8 +254,66 @@ pub(super) fn plan(
             _ => Plan::Nothing(Reason::RestoredOtherwise(identity.clone())),
         };
     }
-    // FileHandle by a persister that attached first. If it is empty it is ours to fill.
-    Plan::Begin
+    // Named by a persister that attached first. If it is empty it is ours to fill.
+    Plan::Begin(None)
+}
+
+/// What somebody may do who finds another one's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum May {
+    Begin,
+    Complete,
+    Wait,
+    Refuse,
+}
+
+/// While bids are awaited no key has been written: what is decided here may cost changes, and never
+/// mixes states. `is_dead`: the bidder is.
+fn outbid(
+    local: &LocalHistory,
+    target: &Target,
+    origin: &Origin,
+    is_dead: bool,
+    permission: Permission,
+) -> May {
+    let may_bid = match rank(local, origin) {
+        // An election for the newest state that has begun is not overruled by a choice.
+        _ if target.choice != Choice::Newest => is_dead,
+        Rank::More => true,
+        Rank::Equal => is_dead,
+        Rank::Less => is_dead && permission.accept_loss,
+        Rank::Unknown => permission.take_over,
+    };
+    if may_bid { May::Begin } else { May::Wait }
+}
+
+/// Once a restore has begun, keys of its state may be there. `is_dead`: the restorer is.
+fn complete(
+    local: &LocalHistory,
+    target: &Target,
+    origin: &Origin,
+    choice: &Choice,
+    is_dead: bool,
+    permission: Permission,
+) -> May {
+    let is_of_our_life = local.bound_to.as_ref() == Some(&origin.parent);
+    if *choice != Choice::Newest || target.choice != Choice::Newest {
+        // Somebody has chosen: who has more is not the question.
+        let is_same = is_of_our_life && origin.at == target.at && *choice == target.choice;
+        return if is_same && is_dead {
+            May::Complete
+        } else {
+            May::Wait
+        };
+    }
+    match rank(local, origin) {
+        Rank::Equal if is_dead => May::Complete,
+        // What is there may be a part of our state, too: that is looked at.
+        Rank::More if is_dead && is_of_our_life => May::Complete,
+        Rank::Less if is_dead && permission.accept_loss => May::Complete,
+        Rank::More => May::Refuse,
+        Rank::Equal | Rank::Less | Rank::Unknown => May::Wait,
+    }
 }
 
 /// Whether this finished restore brought back what is intended.
@@ -203,46 +323,42 @@ fn is_this(origin: &Origin, bound_to: &str, target: &Target) -> bool {
     origin.parent == bound_to && origin.at == target.at && is_whole && is_whole_wanted
 }
 
-/// Whether a journal has more than the one that `origin` is restored from: a higher revision of the
-/// same life of the cluster, or any of a later life.
-fn outranks(local: &LocalHistory, origin: &Origin) -> bool {
-    if local.bound_to.as_ref() == Some(&origin.parent) {
-        return local.newest > origin.at;
-    }
-    local.ancestors.iter().any(|a| a.id == origin.parent)
+/// How a journal compares with the one that a claim speaks of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// A higher revision of the same life of the cluster, or any of a later life.
+    More,
+    Equal,
+    /// A lower revision of the same life.
+    Less,
+    /// Nothing can be compared.
+    Unknown,
 }
 
-/// The revisions of the states that overruled restores have brought back in part, if a restore
-/// takes up what `origin` says: those whose work can be told from what others wrote, as they are of
-/// the same life as ours. Lowest first.
-pub(super) fn overruled(
-    local: &LocalHistory,
-    origin: &Origin,
-    takeover: Takeover,
-) -> Vec<Revision> {
-    let Outcome::Restoring { over, .. } = &origin.outcome else {
-        return Vec::new();
-    };
-    if local.bound_to.as_ref() != Some(&origin.parent) {
-        return Vec::new();
+fn rank(local: &LocalHistory, origin: &Origin) -> Rank {
+    if local.bound_to.as_ref() == Some(&origin.parent) {
+        return match local.newest.cmp(&origin.at) {
+            std::cmp::Ordering::Greater => Rank::More,
+            std::cmp::Ordering::Equal => Rank::Equal,
+            std::cmp::Ordering::Less => Rank::Less,
+        };
     }
-    // Whoever overruled them may have died before their work was put right.
-    let last = (takeover == Takeover::Overrule).then_some(origin.at);
-    let mut all: Vec<Revision> = over.iter().copied().chain(last).collect();
-    all.retain(|at| *at < local.newest);
-    all.sort_unstable();
-    all.dedup();
-    all
+    if local.ancestors.iter().any(|a| a.id == origin.parent) {
+        return Rank::More;
+    }
+    Rank::Unknown
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::lineage::Ancestor;
+    use cairn_journal::Revision;
 
     const NO: Permission = Permission {
         merge: false,
         accept_loss: false,
+        take_over: false,
     };
 
     fn local(bound_to: Option<&str>, newest: i64) -> LocalHistory {
@@ -272,7 +388,11 @@ mod tests {
             at: Revision(at),
             choice,
         };
-        plan(local, &target, &remote, "mine", may)
+        plan(local, &target, &remote, "mine", may, None)
+    }
+
+    fn claim(text: &str) -> Identity {
+        Identity::parse(text.as_bytes()).expect("a test value")
     }
 
     fn newest(bound_to: Option<&str>, at: i64, identity: Option<&str>) -> Plan {
@@ -281,8 +401,8 @@ mod tests {
 
     #[test]
     fn a_fresh_cluster_is_filled_whoever_named_it() {
-        assert_eq!(newest(Some("a"), 9, None), Plan::Begin);
-        assert_eq!(newest(Some("a"), 9, Some("z")), Plan::Begin);
+        assert_eq!(newest(Some("a"), 9, None), Plan::Begin(None));
+        assert_eq!(newest(Some("a"), 9, Some("z")), Plan::Begin(None));
         assert_eq!(newest(None, 0, None), Plan::Nothing(Reason::EmptyJournal));
     }
 
@@ -352,83 +472,156 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_revision_wins_and_the_rest_wait() {
-        let claim = "b from a at 9 restoring another";
-        let takeover = |bound_to, at| match newest(Some(bound_to), at, Some(claim)) {
-            Plan::TakeUp(_, takeover) => Some(takeover),
-            Plan::Wait(_) => None,
+    fn the_highest_bid_wins_and_the_rest_wait() {
+        let bid = "b from a at 9 bidding another for 2s";
+        let outbids = |bound_to, at| match newest(Some(bound_to), at, Some(bid)) {
+            Plan::Begin(over) => over == Some(claim(bid)),
+            Plan::Wait(_) => false,
             other => panic!("{other:?}"),
         };
-        assert_eq!(takeover("a", 9), Some(Takeover::Same));
-        assert_eq!(takeover("a", 10), Some(Takeover::Overrule));
-        assert_eq!(takeover("a", 8), None);
-        assert_eq!(takeover("x", 100), None, "nothing can be compared");
+        assert!(outbids("a", 10));
+        for (bound_to, at) in [("a", 9), ("a", 8), ("x", 100)] {
+            assert!(!outbids(bound_to, at), "{bound_to} at {at}");
+        }
         // A journal of a later life of the cluster, though its revisions began anew.
-        let us = local(Some("b"), 3);
-        let claim = Some("c from older at 9 restoring another");
-        assert!(matches!(
-            decided(&us, 3, Choice::Newest, claim, NO),
-            Plan::TakeUp(_, Takeover::Overrule)
-        ));
+        let bid = "c from older at 9 bidding another for 2s";
+        assert_eq!(
+            newest(Some("b"), 3, Some(bid)),
+            Plan::Begin(Some(claim(bid)))
+        );
+        let own = "b from a at 9 bidding mine for 2s";
+        assert_eq!(
+            newest(Some("a"), 9, Some(own)),
+            Plan::Begin(Some(claim(own)))
+        );
     }
 
     #[test]
-    fn our_own_restore_is_taken_up_and_one_with_more_only_with_permission() {
-        let us = local(Some("a"), 9);
-        let at = |claim, may| decided(&us, 9, Choice::Newest, Some(claim), may);
-        assert!(matches!(
-            at("b from a at 9 restoring mine", NO),
-            Plan::TakeUp(_, Takeover::Own)
-        ));
+    fn a_dead_bidder_is_replaced_by_its_equal_and_by_less_only_with_permission() {
         let accept_loss = Permission {
             accept_loss: true,
             ..NO
         };
-        assert!(matches!(
-            at("b from a at 12 restoring another", accept_loss),
-            Plan::TakeUp(_, Takeover::Lesser)
-        ));
+        let replaces = |at, bid: &str, may| {
+            let (us, remote) = (local(Some("a"), at), claim(bid));
+            let target = Target {
+                at: Revision(at),
+                choice: Choice::Newest,
+            };
+            let remote = RemoteCluster {
+                identity: Some(remote.clone()),
+                newest: Revision(58),
+                may_roll_back: false,
+            };
+            let dead = remote.identity.as_ref();
+            let plan = plan(&us, &target, &remote, "mine", may, dead);
+            matches!(plan, Plan::Begin(Some(_)))
+        };
+        let bid = "b from a at 9 bidding another for 2s";
+        assert!(replaces(9, bid, NO));
+        assert!(!replaces(8, bid, NO));
+        assert!(replaces(8, bid, accept_loss));
+        assert!(!replaces(8, "b from x at 9 bidding another", accept_loss));
+        // It lives, as far as anybody knows.
+        let us = local(Some("a"), 8);
+        let plan = decided(&us, 8, Choice::Newest, Some(bid), accept_loss);
+        assert_eq!(plan, Plan::Wait(claim(bid)));
     }
 
     #[test]
-    fn whoever_takes_up_a_restore_inherits_what_it_had_overruled() {
-        let us = local(Some("a"), 9);
-        let over = |claim: &str, takeover| {
-            let identity = Identity::parse(claim.as_bytes()).expect("a test value");
-            let origin = identity.origin.expect("a test value");
-            let over = overruled(&us, &origin, takeover);
-            over.iter().map(|at| at.0).collect::<Vec<_>>()
+    fn a_restore_that_has_begun_is_completed_by_who_knows_that_its_writer_is_dead() {
+        let take_over = Permission {
+            take_over: true,
+            ..NO
         };
-        let claim = "b from a at 8 restoring another";
-        assert_eq!(over(claim, Takeover::Overrule), [8]);
-        let claim = "b from a at 8 restoring another over 5,7";
-        assert_eq!(over(claim, Takeover::Overrule), [5, 7, 8]);
-        let claim = "b from a at 9 restoring another over 5,7";
-        assert_eq!(over(claim, Takeover::Own), [5, 7]);
-        assert_eq!(over(claim, Takeover::Same), [5, 7]);
-        let claim = "b from older at 8 restoring another over 5,7";
-        assert!(over(claim, Takeover::Overrule).is_empty(), "another life");
+        let accept_loss = Permission {
+            accept_loss: true,
+            ..take_over
+        };
+        let us = local(Some("a"), 9);
+        let at = |text, may| decided(&us, 9, Choice::Newest, Some(text), may);
+        let (mine, equal) = ("b from a at 9 restoring mine", "b from a at 9 restoring x");
+        assert_eq!(at(mine, NO), Plan::Complete(claim(mine)));
+        assert_eq!(at(equal, NO), Plan::Wait(claim(equal)));
+        assert_eq!(at(equal, take_over), Plan::Complete(claim(equal)));
+        // One that has more: only if what it had more may go, too.
+        let more = "b from a at 12 restoring x";
+        for (may, plan) in [
+            (NO, Plan::Wait(claim(more))),
+            (take_over, Plan::Wait(claim(more))),
+            (accept_loss, Plan::Complete(claim(more))),
+        ] {
+            assert_eq!(at(more, may), plan);
+        }
+        // One that has less: what we have more came too late.
+        let less = "b from a at 8 restoring x";
+        assert_eq!(at(less, NO), Plan::TooLate(claim(less)));
+        assert_eq!(at(less, take_over), Plan::Complete(claim(less)));
+        let older = "b from older at 80 restoring x";
+        assert_eq!(at(older, take_over), Plan::TooLate(claim(older)));
+        assert_eq!(
+            at("b from x at 8 restoring x", accept_loss),
+            Plan::Wait(claim("b from x at 8 restoring x"))
+        );
     }
 
     #[test]
     fn what_somebody_has_chosen_is_not_overruled() {
         let us = local(Some("a"), 9);
-        for claim in [
+        for text in [
             "b from a at 7 restoring another chosen",
             "b from a at 7 restoring another only /app",
         ] {
-            let plan = decided(&us, 9, Choice::Newest, Some(claim), NO);
-            assert!(matches!(plan, Plan::Wait(_)), "{claim}");
+            let plan = decided(&us, 9, Choice::Newest, Some(text), NO);
+            assert!(matches!(plan, Plan::Wait(_)), "{text}");
         }
-        let claim = Some("b from a at 7 restoring another chosen");
-        assert!(matches!(
-            decided(&us, 7, Choice::Revision, claim, NO),
-            Plan::TakeUp(_, Takeover::Same)
-        ));
-        let claim = Some("b from a at 7 restoring another");
-        assert!(matches!(
-            decided(&us, 5, Choice::Revision, claim, NO),
-            Plan::Wait(_)
-        ));
+        let mine = "b from a at 7 restoring mine chosen";
+        assert_eq!(
+            decided(&us, 7, Choice::Revision, Some(mine), NO),
+            Plan::Complete(claim(mine))
+        );
+        for text in ["restoring another", "bidding another for 2s"] {
+            let text = format!("b from a at 7 {text}");
+            assert!(matches!(
+                decided(&us, 5, Choice::Revision, Some(&text), NO),
+                Plan::Wait(_)
+            ));
+        }
+    }
+
+    /// The story: cold starts are minutes apart, and the one with less was up first.
+    #[test]
+    fn a_bid_names_who_has_bid_and_who_is_awaited() {
+        let ids = |ids: &[Id]| ids.iter().copied().collect::<BTreeSet<Id>>();
+        let bidder = |id, with: &[Id]| Bidder {
+            by: format!("j{id}"),
+            id: Some(id),
+            with: ids(with),
+            wait: None,
+        };
+        let (one, two, three) = (bidder(1, &[1, 2, 3]), bidder(2, &[1, 2, 3]), bidder(3, &[]));
+        let first = one.bid(None);
+        assert_eq!(first.missing().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(first.stands_for(), None, "it may wait for ever");
+        let second = two.bid(Some(&first));
+        assert_eq!((&*second.by, second.met.clone()), ("j2", ids(&[1, 2])));
+        assert_eq!(one.seen(&second), None, "it has bid already");
+        // One that has less, and was not told of the others, is counted all the same.
+        let third = three.seen(&second).expect("it is awaited");
+        assert_eq!(third.by, "j2");
+        assert_eq!(third.missing().count(), 0);
+        assert!(third.stands_for().is_some());
+        // A demand of one that has less holds, too.
+        let hasty = Bidder {
+            wait: Some(Duration::from_millis(1500)),
+            ..bidder(4, &[])
+        };
+        let bid = hasty.bid(None);
+        assert_eq!(bid.to_string(), "j4 for 2s met 4");
+        let seen = one.seen(&bid).expect("there is more to wait for");
+        assert_eq!(seen.to_string(), "j4 met 1,4 of 1,2,3");
+        // One that would not have waited waits as long as others wanted.
+        assert_eq!(hasty.bid(Some(&first)).to_string(), "j4 met 1,4 of 1,2,3");
+        assert_eq!(three.seen(&bid), None, "nobody asks for it");
     }
 }

@@ -15,9 +15,11 @@ use crate::attach::sides;
 use crate::cluster::rules::{KeyPrefix, KeyRules};
 use crate::identity::decision::LocalHistory;
 use crate::identity::holder::place;
-use crate::identity::lineage::Choice;
+use crate::identity::lineage::{Choice, Origin};
 use crate::restore::digest::Digest;
 use crate::restore::options::{At, RestoreOptions};
+use crate::restore::plan::Bidder;
+use crate::restore::target::Target;
 
 /// Keys with their revisions and values.
 pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
@@ -30,14 +32,6 @@ pub struct Source {
     open_gap: Option<Gap>,
     by: String,
     _lock: Option<DirectoryLock>,
-}
-
-/// What is to be brought back, once it is known where the journal ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// The revision of the state.
-    pub(super) at: Revision,
-    pub(super) choice: Choice,
 }
 
 /// The keys to bring back.
@@ -109,6 +103,30 @@ impl Source {
 
     pub(super) fn by(&self) -> &str {
         &self.by
+    }
+
+    /// This journal as one that bids.
+    pub(super) fn bidder(&self, options: &RestoreOptions) -> Bidder {
+        Bidder {
+            by: self.by.clone(),
+            id: options.id,
+            with: options.with.clone(),
+            wait: options.wait_for_others,
+        }
+    }
+
+    /// The changes of the journal that a restore of `origin` does not have, if any.
+    pub(super) fn beyond(
+        &self,
+        origin: &Origin,
+    ) -> Result<Option<sides::Beyond>, cairn_journal::Error> {
+        let common = match &self.local.bound_to {
+            Some(bound_to) if *bound_to == origin.parent => origin.at,
+            // Of another life of the cluster: nothing is the same.
+            _ => Revision::NONE,
+        };
+        let beyond = sides::changes_beyond(&self.reader, common)?;
+        Ok((beyond.changes > 0 || beyond.or_more).then_some(beyond))
     }
 
     /// Finds out what `options` comes to. May read the whole journal, for a time.

@@ -4,7 +4,8 @@
 use crate::cluster::rules::KeyRules;
 use crate::error::Error;
 use crate::identity::lineage::Choice;
-use crate::restore::source::{Files, Target};
+use crate::restore::source::Files;
+use crate::restore::target::Target;
 
 /// How many keys an error names.
 const NAMED: usize = 10;

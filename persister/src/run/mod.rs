@@ -283,7 +283,7 @@ impl<C: Cluster> Incarnation<'_, C> {
                     return Ok(true);
                 }
                 Ok(Restored::Wait(identity)) => format!(
-                    "another restore goes first ({identity}). If it was interrupted: {}",
+                    "another restore goes first ({identity}): {}",
                     identity.completed_by()
                 ),
                 // Unavailable, or somebody else was faster: another look tells what there is to do

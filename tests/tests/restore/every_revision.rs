@@ -28,7 +28,7 @@ async fn restored_at(
     let options = RestoreOptions {
         at: At::Revision(cairn_journal::Revision(revision)),
         in_flight: Some(in_flight),
-        wait_for_others: Duration::ZERO,
+        wait_for_others: Some(Duration::ZERO),
         ..RestoreOptions::default()
     };
     let restored = restore(&session, source, &options).await?;

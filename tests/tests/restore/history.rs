@@ -10,8 +10,8 @@ use cairn_tests::Tree;
 /// The cluster that all test journals have followed.
 pub(crate) const OLD: &str = "old-cluster";
 
-/// The revision before the first change: a fresh node, its identity, and a claim are older.
-const BEGIN: i64 = 61;
+/// The revision before the first change: a fresh node, the bids of three, and a lock are older.
+const BEGIN: i64 = 69;
 
 /// How long after the change before it each change is observed, in milliseconds.
 pub(crate) const STEP_MS: i64 = 1000;
