@@ -81,6 +81,7 @@ pub use model::{
 };
 pub use options::Options;
 pub use read::{
+    at_time::AtTime,
     reader::Reader,
     records::{EndState, Records},
     state::State,
@@ -106,6 +107,7 @@ pub mod inspect {
         },
         model::entry::IndexPoint,
         read::{
+            at_time::{TimeFound, TimeSearch},
             reader::Beginning,
             segment_file::{SegmentFacts, SegmentFile, StoredRecord, StoredRecords},
         },

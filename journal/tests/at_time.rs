@@ -20,6 +20,7 @@ fn the_state_at_a_time_is_the_one_before_the_first_later_change() {
             .expect("a reader")
             .revision_at(Timestamp(time))
             .ok()
+            .map(|at| at.revision)
     };
     for (time, revision) in [
         (999, None),

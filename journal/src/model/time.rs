@@ -25,6 +25,32 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A time that is still to come was given where one that has been is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is in the future; it is {} now (times without an offset, or with Z, are UTC)",
+    .time.show(), .now.show()
+)]
+pub struct InTheFuture {
+    time: Timestamp,
+    now: Timestamp,
+}
+
+impl Timestamp {
+    /// This time, unless it is still to come by the clock of this machine: nobody knows what is
+    /// going to be then.
+    ///
+    /// # Errors
+    /// It is still to come.
+    pub fn that_has_been(self) -> Result<Self, InTheFuture> {
+        let now = Self::now();
+        if self > now {
+            return Err(InTheFuture { time: self, now });
+        }
+        Ok(self)
+    }
+}
+
 /// A text that is not a time, why, and the forms that are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

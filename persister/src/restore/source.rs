@@ -135,7 +135,13 @@ impl Source {
         let at = match options.at {
             At::Newest => newest,
             At::Revision(at) => at,
-            At::Time(time) => self.reader.revision_at(time)?.min(newest),
+            At::Time(time) => {
+                let at = self.reader.revision_at(time)?;
+                if let Some(doubt) = at.doubt() {
+                    tracing::warn!("--at-time {}: {doubt}", time.show());
+                }
+                at.revision.min(newest)
+            }
         };
         let choice = if !options.prefixes.is_empty() {
             Choice::Only(options.prefixes.clone())

@@ -192,7 +192,7 @@ pub fn states<E: From<TreeError>>(
     mut tell: impl FnMut(Side, Revision, &Change) -> Result<(), E>,
 ) -> Result<Compared, E> {
     let at = Some(Point::Revision(at));
-    let (a, b) = (tree(a, at)?, tree(b, at)?);
+    let (a, b) = (tree(a, at, drop)?, tree(b, at, drop)?);
     let wanted = |(path, _): &(&Bytes, _)| filter.is_path_wanted(path);
     let in_a = a.files.iter().filter(wanted);
     let in_b = b.files.iter().filter(wanted);

@@ -3,9 +3,7 @@
 use std::str::FromStr;
 
 use cairn_client::path::Prefix;
-use cairn_journal::{Entry, EntryRef, RecordRef, Revision, Timestamp};
-
-use crate::read::source::time_of;
+use cairn_journal::{Entry, EntryRef, RecordRef, Revision, Sequence, Timestamp};
 
 /// A place in history, as people name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +12,26 @@ pub enum Point {
     Revision(Revision),
     /// A time, by the persister's clock.
     Time(Timestamp),
+}
+
+impl Point {
+    /// The revision, if it is one.
+    #[must_use]
+    pub fn revision(self) -> Option<Revision> {
+        match self {
+            Self::Revision(revision) => Some(revision),
+            Self::Time(_) => None,
+        }
+    }
+
+    /// The time, if it is one.
+    #[must_use]
+    pub fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Time(time) => Some(time),
+            Self::Revision(_) => None,
+        }
+    }
 }
 
 impl FromStr for Point {
@@ -30,13 +48,22 @@ impl FromStr for Point {
     }
 }
 
+/// An end of the part that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// A revision, as it is printed.
+    Revision(Revision),
+    /// A record: the place of a time.
+    Sequence(Sequence),
+}
+
 /// The part of a journal that is wanted. Both ends are inclusive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Nothing before this.
-    pub from: Option<Point>,
+    pub from: Option<Bound>,
     /// Nothing after this.
-    pub to: Option<Point>,
+    pub to: Option<Bound>,
     /// Only changes of these paths, and no markers.
     pub prefix: Option<Prefix>,
 }
@@ -52,17 +79,9 @@ impl Filter {
     #[must_use]
     pub fn begin(&self) -> Option<Revision> {
         match self.from {
-            Some(Point::Revision(from)) => Some(from),
+            Some(Bound::Revision(from)) => Some(from),
             _ => None,
         }
-    }
-
-    /// Whether times are asked for.
-    #[must_use]
-    pub fn needs_times(&self) -> bool {
-        [self.from, self.to]
-            .iter()
-            .any(|point| matches!(point, Some(Point::Time(_))))
     }
 
     /// The wanted part of a record; `None`: nothing of it.
@@ -73,7 +92,7 @@ impl Filter {
         if self.is_all() {
             return Some(record);
         }
-        if !self.is_time_wanted(&record.entry) {
+        if !self.is_sequence_wanted(record.sequence) {
             return None;
         }
         if let EntryRef::Changes { changes, .. } = &mut record.entry {
@@ -111,29 +130,23 @@ impl Filter {
 
     fn is_revision_wanted(&self, revision: Revision) -> bool {
         let late_enough = match self.from {
-            Some(Point::Revision(from)) => from <= revision,
+            Some(Bound::Revision(from)) => from <= revision,
             _ => true,
         };
         let early_enough = match self.to {
-            Some(Point::Revision(to)) => revision <= to,
+            Some(Bound::Revision(to)) => revision <= to,
             _ => true,
         };
         late_enough && early_enough
     }
 
-    fn is_time_wanted(&self, entry: &EntryRef<'_>) -> bool {
-        if !self.needs_times() {
-            return true;
-        }
-        let Some(time) = time_of(entry) else {
-            return false;
-        };
+    fn is_sequence_wanted(&self, sequence: Sequence) -> bool {
         let late_enough = match self.from {
-            Some(Point::Time(from)) => from <= time,
+            Some(Bound::Sequence(from)) => from <= sequence,
             _ => true,
         };
         let early_enough = match self.to {
-            Some(Point::Time(to)) => time <= to,
+            Some(Bound::Sequence(to)) => sequence <= to,
             _ => true,
         };
         late_enough && early_enough

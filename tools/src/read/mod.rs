@@ -10,4 +10,5 @@ pub mod headers;
 mod ranking;
 pub mod source;
 pub mod stats;
+pub mod times;
 pub mod tree;

@@ -11,8 +11,9 @@ use cairn_journal::{
 use crate::forms::form::Form;
 use crate::read::checkpoint::state_of;
 use crate::read::dump::DumpError;
-use crate::read::filter::{Filter, Point};
-use crate::read::source::{Source, SourceError, time_of};
+use crate::read::filter::{Bound, Filter, Point};
+use crate::read::source::{Source, SourceError};
+use crate::read::times::{doubt, places};
 
 /// Why a state cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +40,20 @@ impl From<cairn_journal::Error> for TreeError {
     }
 }
 
-/// The state at a point; `None`: the newest.
-pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
+/// The state at a point; `None`: the newest. `tell` is told what is in doubt about a time.
+pub fn tree(
+    source: &Source,
+    at: Option<Point>,
+    mut tell: impl FnMut(String),
+) -> Result<State, TreeError> {
     match source {
         Source::Journal(reader) => {
             let at = match at {
-                Some(Point::Time(time)) => Some(reader.revision_at(time)?),
+                Some(Point::Time(time)) => {
+                    let at = reader.revision_at(time)?;
+                    at.doubt().into_iter().for_each(tell);
+                    Some(at.revision)
+                }
                 Some(Point::Revision(revision)) => Some(revision),
                 None => None,
             };
@@ -52,6 +61,17 @@ pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
         }
         Source::Segment(segment) => {
             require_first(segment)?;
+            let at = match at {
+                Some(Point::Time(time)) => {
+                    let found = places(source, [time].into_iter())?;
+                    let found = found.first().copied();
+                    let doubt = found.and_then(|found| doubt("--at-time", time, found));
+                    doubt.into_iter().for_each(&mut tell);
+                    found.map(|found| Bound::Sequence(found.place))
+                }
+                Some(Point::Revision(revision)) => Some(Bound::Revision(revision)),
+                None => None,
+            };
             fold(source, at)
         }
         Source::Checkpoint(checkpoint) => {
@@ -59,12 +79,12 @@ pub fn tree(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
             Ok(state_of(checkpoint)?)
         }
         Source::Foreign(_) => {
-            if matches!(at, Some(Point::Time(_))) {
+            if at.and_then(Point::time).is_some() {
                 return Err(TreeError::Unknown(
                     "this journal has no times; give a revision".to_owned(),
                 ));
             }
-            fold(source, at)
+            fold(source, at.and_then(Point::revision).map(Bound::Revision))
         }
     }
 }
@@ -111,8 +131,8 @@ fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {
     )))
 }
 
-/// Applies all records up to a point, by their revisions or times.
-fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
+/// Applies all records up to a revision, or up to a record.
+fn fold(source: &Source, at: Option<Bound>) -> Result<State, TreeError> {
     let mut state = State::default();
     let mut held: Vec<Record> = Vec::new();
     let mut replay = Replay::default();
@@ -120,8 +140,8 @@ fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
         let record = record?;
         let is_beyond = match at {
             None => false,
-            Some(Point::Revision(at)) => record.revision > at,
-            Some(Point::Time(at)) => time_of(&(&record.entry).into()).is_some_and(|time| time > at),
+            Some(Bound::Revision(at)) => record.revision > at,
+            Some(Bound::Sequence(at)) => record.sequence > at,
         };
         if is_beyond {
             continue;
@@ -137,7 +157,7 @@ fn fold(source: &Source, at: Option<Point>) -> Result<State, TreeError> {
             }
         }
     }
-    if let Some(Point::Revision(at)) = at {
+    if let Some(Bound::Revision(at)) = at {
         if at > state.revision
             && source
                 .records(None)?

@@ -11,3 +11,4 @@ mod inspect;
 mod journal;
 mod live;
 mod run;
+mod times;

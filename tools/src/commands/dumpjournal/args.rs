@@ -7,7 +7,8 @@ use cairn_journal::{Revision, Timestamp};
 
 use crate::forms::form::Form;
 use crate::read::filter::{Filter, Point};
-use crate::read::source::Source;
+use crate::read::source::{Source, SourceError};
+use crate::read::times::{Bounds, bounds};
 
 /// The command line.
 #[derive(Clone, Debug, clap::Parser)]
@@ -106,7 +107,10 @@ Selection:
 
 Times:
   2026-01-31T10:00:00Z, 2026-01-31 11:00:00.250+01:00, 2026-01-31 (UTC where no offset is given),
-  @1769853600 (Unix seconds), '10 minutes ago', now.
+  @1769853600 (Unix seconds), '10 minutes ago', now. A time that is still to come is refused.
+  --from, --to and --at-time take a time for the place in history that the fewest records contradict
+  by their own times, so one moment of a wrong clock moves nothing else. Where a record contradicts
+  it, standard error says which revisions or records it may have been.
 
 Examples:
   dumpjournal /var/lib/cairn/1                            everything
@@ -140,14 +144,40 @@ impl Args {
         }
     }
 
-    /// The part of the journal that is printed.
-    #[must_use]
-    pub fn filter(&self) -> Filter {
-        Filter {
-            from: self.from,
-            to: self.to,
+    /// The part of the journal that is printed. `tell` is told what is in doubt about times.
+    ///
+    /// # Errors
+    /// The journal cannot be read, for a time.
+    pub fn filter(&self, source: &Source, tell: impl FnMut(String)) -> Result<Filter, SourceError> {
+        let Bounds { from, to, doubts } = bounds(source, self.from, self.to)?;
+        doubts.into_iter().for_each(tell);
+        Ok(Filter {
+            from,
+            to,
             prefix: self.prefix.as_deref().map(Prefix::new),
-        }
+        })
+    }
+
+    fn needs_times(&self) -> bool {
+        let points = [self.from, self.to].into_iter().flatten();
+        self.at_time.is_some() || points.filter_map(Point::time).next().is_some()
+    }
+
+    /// Why a time cannot be meant; `None`: all have been.
+    #[must_use]
+    pub fn in_the_future(&self) -> Option<String> {
+        let point = |point: Option<Point>| point.and_then(Point::time);
+        let times = [
+            ("--from", point(self.from)),
+            ("--to", point(self.to)),
+            ("--at-time", self.at_time),
+        ];
+        times.into_iter().find_map(|(option, time)| {
+            let wrong = time?.that_has_been().err()?;
+            Some(format!(
+                "{option} {wrong}. For the newest records leave it out"
+            ))
+        })
     }
 
     /// The point at which the state is printed.
@@ -163,16 +193,14 @@ impl Args {
         let path = self.path.display();
         match source {
             Source::Journal(_) => None,
-            Source::Checkpoint(_) if self.filter().needs_times() || self.at_time.is_some() => {
-                Some(format!(
-                    "{path}: a checkpoint has no times of its keys: give revisions, or the \
+            Source::Checkpoint(_) if self.needs_times() => Some(format!(
+                "{path}: a checkpoint has no times of its keys: give revisions, or the \
                      journal's directory"
-                ))
-            }
+            )),
             _ if self.follow => Some(format!(
                 "{path}: --follow needs a journal's directory: the tail moves on to new segments"
             )),
-            Source::Foreign(file) if self.filter().needs_times() => Some(format!(
+            Source::Foreign(file) if self.needs_times() => Some(format!(
                 "{path}: a {} has no times: give revisions",
                 file.format().name()
             )),

@@ -15,6 +15,7 @@ use crate::commands::exit;
 use crate::forms::json;
 use crate::read::checkpoint;
 use crate::read::dump::{self, DumpError, GapSeen, Item, Seen, Summary};
+use crate::read::filter::Filter;
 use crate::read::follow::follow;
 use crate::read::headers::headers;
 use crate::read::source::{Skipped, Source, SourceError};
@@ -72,14 +73,14 @@ fn code(args: &Args) -> u8 {
 
 fn look(args: &Args) -> Result<u8, DumpFailure> {
     let source = Source::open(&args.path)?;
-    if let Some(wrong) = args.misfit(&source) {
+    if let Some(wrong) = args.in_the_future().or_else(|| args.misfit(&source)) {
         tell(format_args!("{wrong}"));
         return Ok(exit::USAGE);
     }
-    let filter = args.filter();
+    let filter = args.filter(&source, tell_doubt)?;
     let form = args.form();
     if let Source::Checkpoint(checkpoint) = &source {
-        return look_at_checkpoint(args, checkpoint);
+        return look_at_checkpoint(args, checkpoint, &filter);
     }
     if let Source::Journal(reader) = &source
         && !args.state
@@ -87,15 +88,15 @@ fn look(args: &Args) -> Result<u8, DumpFailure> {
         tell_beginning(reader);
     }
     if args.headers {
-        return list_headers(args, &source);
+        return list_headers(args, &source, &filter);
     }
     if args.state {
-        let state = tree(&source, args.at())?;
+        let state = tree(&source, args.at(), tell_doubt)?;
         write_tree(&state, form, &filter, &mut buffered_stdout())?;
         return Ok(exit::OK);
     }
     if args.stats {
-        return count(args, &source);
+        return count(args, &source, &filter);
     }
     let mut records = source.records(filter.begin())?;
     if args.check {
@@ -114,15 +115,14 @@ fn look(args: &Args) -> Result<u8, DumpFailure> {
 }
 
 /// Prints the counts up to the damage before it reports the damage.
-fn count(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
-    let filter = args.filter();
+fn count(args: &Args, source: &Source, filter: &Filter) -> Result<u8, DumpFailure> {
     let mut records = source.records(filter.begin())?;
     let mut counter = Counter::of(source)?;
     let read = dump::read(&mut records, |item| {
         match item {
             Item::Record(record) => {
                 if let Some(record) = filter.apply(record) {
-                    counter.add(&record, &filter)?;
+                    counter.add(&record, filter)?;
                 }
             }
             // Gaps are counted.
@@ -131,14 +131,17 @@ fn count(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
         }
         Ok(())
     });
-    let stats = counter.finish(&records.end_state(), &filter, args.top)?;
+    let stats = counter.finish(&records.end_state(), filter, args.top)?;
     print_stats(args, &stats)?;
     read?;
     Ok(exit::OK)
 }
 
-fn look_at_checkpoint(args: &Args, checkpoint: &Checkpoint) -> Result<u8, DumpFailure> {
-    let filter = args.filter();
+fn look_at_checkpoint(
+    args: &Args,
+    checkpoint: &Checkpoint,
+    filter: &Filter,
+) -> Result<u8, DumpFailure> {
     require_point(checkpoint, args.at())?;
     if args.check {
         checkpoint.verify().map_err(SourceError::from)?;
@@ -150,15 +153,15 @@ fn look_at_checkpoint(args: &Args, checkpoint: &Checkpoint) -> Result<u8, DumpFa
         return Ok(exit::OK);
     }
     if args.stats {
-        print_stats(args, &checkpoint::stats(checkpoint, &filter, args.top)?)?;
+        print_stats(args, &checkpoint::stats(checkpoint, filter, args.top)?)?;
         return Ok(exit::OK);
     }
     let mut out = unbuffered_stdout().map_err(DumpError::Output)?;
     if args.headers {
         let mut out = BufWriter::with_capacity(256 << 10, out);
-        checkpoint::headers(checkpoint, args.json, &filter, &mut out)?;
+        checkpoint::headers(checkpoint, args.json, filter, &mut out)?;
     } else {
-        checkpoint::write_state(checkpoint, args.form(), &filter, &mut out)?;
+        checkpoint::write_state(checkpoint, args.form(), filter, &mut out)?;
     }
     Ok(exit::OK)
 }
@@ -185,18 +188,11 @@ fn unbuffered_stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
 
-fn list_headers(args: &Args, source: &Source) -> Result<u8, DumpFailure> {
+fn list_headers(args: &Args, source: &Source, filter: &Filter) -> Result<u8, DumpFailure> {
     let mut code = exit::OK;
-    let filter = args.filter();
-    let end = headers(
-        source,
-        args.json,
-        &filter,
-        &mut buffered_stdout(),
-        |error| {
-            code = failed(error);
-        },
-    )?;
+    let end = headers(source, args.json, filter, &mut buffered_stdout(), |error| {
+        code = failed(error);
+    })?;
     tell_end(&end);
     Ok(code)
 }
@@ -291,6 +287,10 @@ fn tell_seen(seen: Seen) {
             next.previous()
         )),
     }
+}
+
+fn tell_doubt(doubt: String) {
+    tell(format_args!("{doubt}"));
 }
 
 fn tell_end(end: &EndState) {
