@@ -4,7 +4,13 @@
 //! Requests are applied in the order in which they arrive. Nothing here waits for the peer with
 //! work in its hands: while more than `max_unsent` bytes are unsent, no request is read and no
 //! answer that has become due is fetched, so a peer that does not read stops being served and
-//! costs a bounded amount of memory. An idle connection holds no buffer at all.
+//! costs a bounded amount of memory. An idle connection holds no buffer at all. A request that is
+//! sent in part has a time limit, and all of them together a bound in bytes.
+//!
+//! No lock is held for long: [`MAX_STEPS`](crate::hub::MAX_STEPS) bounds what is done under one,
+//! and what would take longer (trying a glob on the past, making a state of the past) is done
+//! without it. A write waits, and so does what was sent behind it, while a follower in the node's
+//! own process has no [room](crate::feeds) for it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,17 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use cairn_client::wire::{ErrCode, Request, Response};
+use cairn_client::Revision;
+use cairn_client::frame::HEADER_LEN;
+use cairn_client::wire::{ErrCode, Request, Response, Verb};
 use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info};
 
 use crate::answer;
+use crate::arriving::{Arriving, Share};
 use crate::cursors::{Cursors, ListVerb};
 use crate::hub::{Hub, SharedHub};
-use crate::input::{BadFrame, missing, next_request};
+use crate::input::{BadFrame, missing, next_request, peek_tag};
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::output::Output;
@@ -30,7 +39,7 @@ use crate::store::event::Event;
 use crate::store::pattern::Pattern;
 use crate::store::tree::{Dir, Node};
 use crate::store::walk::{Step, Walk};
-use crate::verbs::{ListJob, Reply, Session};
+use crate::verbs::{ListJob, PastJob, Reply, SearchJob, Session};
 
 /// Bytes reserved for a read. A client rarely sends more at a time.
 const READ_SIZE: usize = 64 << 10;
@@ -38,6 +47,9 @@ const READ_SIZE: usize = 64 << 10;
 /// Requests done under one lock: enough to make the lock cheap, few enough that other
 /// connections wait less than a millisecond for it.
 const MAX_BATCH: usize = 256;
+
+/// What a peer that has sent a part of a request may hold in any case.
+const SMALL_INPUT: usize = 4 << 10;
 
 /// Names looked at in a listing before other tasks get their turn.
 const LIST_BUDGET: usize = 10_000;
@@ -51,6 +63,7 @@ pub(crate) struct NodeHandle {
     pub(crate) hub: Arc<SharedHub>,
     pub(crate) options: Arc<Options>,
     pub(crate) mode: watch::Receiver<Mode>,
+    pub(crate) arriving: Arc<Arriving>,
 }
 
 pub(crate) struct Connection {
@@ -63,8 +76,18 @@ pub(crate) struct Connection {
     requests: VecDeque<Request>,
     /// Done, but not encoded yet: their values are shared with the store.
     replies: VecDeque<Reply>,
+    /// A WAIT to be tried on events of the past; it is the first of the requests.
+    search: Option<Box<SearchJob>>,
+    /// The state of the past that was made last.
+    made: Option<(Revision, Dir)>,
     cursors: Cursors,
     output: Output,
+    /// The memory of what is sent in part.
+    arriving: Share,
+    /// When the peer began to send the request that is not complete.
+    begun: Option<Instant>,
+    /// Whether a write waits until followers have room.
+    held: bool,
     generation: u64,
     /// Whether answers may have become due.
     woken: bool,
@@ -78,6 +101,7 @@ impl Connection {
         let id = node.hub.with(|hub| hub.open_session(Arc::clone(&wake)));
         let session = Session::new(id, &node.options);
         let generation = node.mode.borrow_and_update().generation;
+        let arriving = Share::of(&node.arriving);
         Self {
             stream,
             node,
@@ -86,8 +110,13 @@ impl Connection {
             input: BytesMut::new(),
             requests: VecDeque::new(),
             replies: VecDeque::new(),
+            search: None,
+            made: None,
             cursors: Cursors::default(),
             output: Output::default(),
+            arriving,
+            begun: None,
+            held: false,
             generation,
             woken: false,
             ended: false,
@@ -111,7 +140,7 @@ impl Connection {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if self.ended && self.output.is_empty() && !self.has_work() {
+            if self.ended && self.output.is_empty() && !self.has_work() && !self.held {
                 return Ok(());
             }
             self.wait(&mode).await?;
@@ -124,7 +153,7 @@ impl Connection {
 
     /// Whether there is something to do without reading more.
     fn has_work(&self) -> bool {
-        self.woken || !self.replies.is_empty() || !self.requests.is_empty()
+        self.woken || !self.replies.is_empty() || (!self.requests.is_empty() && !self.held)
     }
 
     /// Decodes, does and encodes as much as there is room for.
@@ -135,10 +164,15 @@ impl Connection {
                 return;
             }
             self.decode(mode);
-            if !self.woken && self.requests.is_empty() {
+            if !self.woken && (self.requests.is_empty() || self.held) {
                 return;
             }
             self.apply(mode.readonly);
+            if let Some(job) = self.search.take() {
+                self.session.search(&job);
+                // Others get the lock, and their turn.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -148,7 +182,10 @@ impl Connection {
                 &mut self.input,
                 self.node.options.max_value + FRAME_OVERHEAD,
             ) {
-                Ok(Some(request)) => self.requests.push_back(request),
+                Ok(Some(request)) => {
+                    self.begun = None;
+                    self.requests.push_back(request);
+                }
                 Ok(None) => break,
                 Err(bad) => {
                     self.reject(bad, mode);
@@ -177,18 +214,33 @@ impl Connection {
             // Due answers go first, so that a peer that never stops asking gets them.
             let mut taken = self.collect_due(hub, 0);
             let mut batch = 0;
+            self.held = false;
             while taken < room
                 && batch < MAX_BATCH
+                && !hub.is_spent()
                 && let Some(request) = self.requests.pop_front()
             {
+                if is_write(&request) && !hub.feeds.have_room(&hub.store) {
+                    self.held = true;
+                    self.requests.push_front(request);
+                    hub.feeds.held.push(Arc::clone(&self.wake));
+                    break;
+                }
+                hub.steps += 1;
                 let reply = self
                     .session
                     .answer(hub, request, &self.node.options, readonly);
+                if let Reply::Search(request, job) = reply {
+                    self.requests.push_front(request);
+                    self.search = Some(job);
+                    break;
+                }
                 taken += size(&reply);
                 batch += 1;
                 self.replies.push_back(reply);
             }
             // The answers that these requests have made due on this connection.
+            hub.deliver();
             self.collect_due(hub, taken);
         });
     }
@@ -216,13 +268,36 @@ impl Connection {
         {
             let response = match reply {
                 Reply::Now(response) => response,
-                Reply::Later => continue,
+                Reply::Later | Reply::Search(..) => continue,
                 Reply::List(job) => list(*job, &mut self.cursors).await,
+                Reply::Past(job) => match self.read_past(*job).await {
+                    Reply::Now(response) => response,
+                    Reply::List(job) => list(*job, &mut self.cursors).await,
+                    _ => continue,
+                },
             };
             if !mode.silent {
                 self.output.push(&response, mode.delay);
             }
         }
+        self.made = None;
+    }
+
+    /// Makes the state that a read asks for, and reads it.
+    async fn read_past(&mut self, job: PastJob) -> Reply {
+        let PastJob { request, at, past } = job;
+        let state = match &self.made {
+            Some((made_at, state)) if *made_at == at => state.clone(),
+            _ => {
+                let state = past.make();
+                let shared = state.clone();
+                self.node.hub.with(|hub| hub.store.remember(at, shared));
+                self.made = Some((at, state.clone()));
+                tokio::task::yield_now().await;
+                state
+            }
+        };
+        self.session.read_state(&state, at, request)
     }
 
     async fn wait(&mut self, mode: &Mode) -> io::Result<()> {
@@ -235,6 +310,16 @@ impl Connection {
             self.replies = VecDeque::new();
             self.session.rest();
         }
+        let overdue = self.arrive_by(may_read);
+        if may_read && !self.ended && !self.arriving.take(self.input.capacity()) {
+            let limit = self.node.options.max_arriving;
+            let detail = format!(
+                "requests that are sent in part take too much memory on this node (limit {limit} \
+                 bytes): try again later"
+            );
+            self.reject_incomplete(detail, mode);
+            return Ok(());
+        }
         let release = self.output.next_instant();
         tokio::select! {
             ready = self.stream.readable(), if may_read => {
@@ -244,12 +329,37 @@ impl Connection {
             ready = self.stream.writable(), if self.output.is_ready() => ready?,
             () = self.wake.notified(), if may_work => self.woken = true,
             () = sleep_until(release.unwrap_or_else(far_away)), if release.is_some() => {}
+            () = sleep_until(overdue.unwrap_or_else(far_away)), if overdue.is_some() => {
+                let within = self.node.options.request_time;
+                self.reject_incomplete(format!("no complete request within {within:?}"), mode);
+            }
             changed = self.node.mode.changed() => if changed.is_err() {
                 // The node is gone.
                 return Err(io::ErrorKind::ConnectionAborted.into());
             },
         }
         Ok(())
+    }
+
+    /// Until when the request that is sent in part must be complete. Its time begins with its first
+    /// byte, and passes only while it is read.
+    fn arrive_by(&mut self, may_read: bool) -> Option<Instant> {
+        if !may_read || self.input.is_empty() {
+            self.begun = None;
+            return None;
+        }
+        if self.input.capacity() > 2 * self.input.len() + SMALL_INPUT {
+            // A peer that sends little and waits holds little.
+            self.input = BytesMut::from(&self.input[..]);
+        }
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        Some(begun + self.node.options.request_time)
+    }
+
+    /// Gives up on a request of which only a part has come.
+    fn reject_incomplete(&mut self, detail: String, mode: &Mode) {
+        let tag = self.input.get(HEADER_LEN..).and_then(peek_tag);
+        self.reject(BadFrame { tag, detail }, mode);
     }
 
     /// Takes what has arrived, without waiting.
@@ -274,14 +384,19 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let Self { node, session, .. } = self;
-        node.hub
-            .with(|hub| hub.close_session(session.id, session.waiting()));
+        node.hub.close_session(session.id, session.waiting());
         debug!(peer = ?self.stream.peer_addr().ok(), "connection closed");
     }
 }
 
-fn far_away() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(3_600)
+/// Whether it becomes an event.
+fn is_write(request: &Request) -> bool {
+    let verb = request.verb.and_then(|verb| Verb::try_from(verb).ok());
+    matches!(verb, Some(Verb::Set | Verb::Del | Verb::Nop))
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(3_600)
 }
 
 /// The bytes that a reply takes when encoded, about.
@@ -289,8 +404,8 @@ fn size(reply: &Reply) -> usize {
     match reply {
         Reply::Now(response) => response.encoded_len(),
         // Its value is not known yet; a batch of them is bounded by its number.
-        Reply::List(_) => 4 << 10,
-        Reply::Later => 0,
+        Reply::List(_) | Reply::Past(_) => 4 << 10,
+        Reply::Later | Reply::Search(..) => 0,
     }
 }
 

@@ -6,7 +6,8 @@
 //! and if it has been discarded by then, the answer is that it is too late.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
 
 use bytes::Bytes;
 use cairn_client::Revision;
@@ -17,7 +18,15 @@ use tokio::sync::Notify;
 use crate::store::Store;
 use crate::store::event::Event;
 use crate::store::pattern::Pattern;
-use crate::waiters::{Handle, Waiters};
+use crate::feeds::Feeds;
+use crate::waiters::{Handle, Queue, Waiters};
+
+/// Answers that are made due, or requests that are forgotten, under one lock.
+const AT_ONCE: usize = 512;
+
+/// Names, events and requests that are looked at under one lock before no further request is
+/// begun: a fraction of a millisecond. What has been begun takes at most about as many again.
+pub(crate) const MAX_STEPS: usize = 1_024;
 
 /// Names one connection among all that ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +75,16 @@ pub(crate) struct Hub {
     waiting_bytes: usize,
     mailboxes: HashMap<SessionId, Mailbox>,
     next_session: u64,
+    /// Requests whose event has come, and its revision; their answers are still to be made due.
+    fired: VecDeque<(Revision, Queue<Ticket>)>,
+    /// Those in the node's own process that follow it.
+    pub(crate) feeds: Feeds,
     to_wake: Vec<Arc<Notify>>,
+    feeds_to_wake: Vec<Waker>,
+    /// Names, events and requests looked at since the lock was taken.
+    pub(crate) steps: usize,
+    /// The most that there ever were.
+    most_steps: usize,
 }
 
 /// A [`Hub`] behind its lock.
@@ -82,25 +100,54 @@ impl SharedHub {
             waiting_bytes: 0,
             mailboxes: HashMap::new(),
             next_session: 0,
+            fired: VecDeque::new(),
+            feeds: Feeds::default(),
             to_wake: Vec::new(),
+            feeds_to_wake: Vec::new(),
+            steps: 0,
+            most_steps: 0,
         }))
     }
 
-    /// Runs `act` under the lock; afterwards, without the lock, wakes the connections that have
-    /// answers due.
+    fn lock(&self) -> MutexGuard<'_, Hub> {
+        self.0
+            .lock()
+            .expect("nothing panics while it changes the state")
+    }
+
+    /// Runs `act` under the lock; afterwards, without the lock, wakes those who follow the node
+    /// and the connections that have answers due. Many answers are made due a few at a time, so
+    /// that no lock is held for long.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Hub) -> R) -> R {
-        let (result, to_wake) = {
-            let mut hub = self
-                .0
-                .lock()
-                .expect("nothing panics while it changes the state");
-            let result = act(&mut hub);
-            (result, std::mem::take(&mut hub.to_wake))
-        };
-        for wake in to_wake {
-            wake.notify_one();
+        let mut hub = self.lock();
+        let result = act(&mut hub);
+        loop {
+            let more = hub.deliver();
+            hub.most_steps = hub.most_steps.max(hub.steps);
+            hub.steps = 0;
+            let feeds = std::mem::take(&mut hub.feeds_to_wake);
+            let to_wake = std::mem::take(&mut hub.to_wake);
+            drop(hub);
+            feeds.into_iter().for_each(Waker::wake);
+            to_wake.iter().for_each(|wake| wake.notify_one());
+            if !more {
+                return result;
+            }
+            hub = self.lock();
         }
-        result
+    }
+
+    /// Ends a session and forgets the requests that wait on it.
+    pub(crate) fn close_session<'a>(
+        &self,
+        id: SessionId,
+        waiting: impl Iterator<Item = &'a Handle>,
+    ) {
+        let waiting: Vec<&Handle> = waiting.collect();
+        for some in waiting.chunks(AT_ONCE) {
+            self.with(|hub| some.iter().for_each(|handle| hub.forget(handle)));
+        }
+        self.with(|hub| hub.mailboxes.remove(&id));
     }
 }
 
@@ -119,17 +166,24 @@ impl Hub {
         id
     }
 
-    pub(crate) fn close_session<'a>(
-        &mut self,
-        id: SessionId,
-        waiting: impl Iterator<Item = &'a Handle>,
-    ) {
-        for handle in waiting {
-            if let Some(ticket) = self.waiters.remove(handle) {
-                self.waiting_bytes -= ticket.bytes;
-            }
+    fn forget(&mut self, handle: &Handle) {
+        if let Some(ticket) = self.waiters.remove(handle) {
+            self.waiting_bytes -= ticket.bytes;
         }
-        self.mailboxes.remove(&id);
+    }
+
+    /// Whether enough was done under this lock.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.steps >= MAX_STEPS
+    }
+
+    pub(crate) fn most_steps(&self) -> usize {
+        self.most_steps
+    }
+
+    /// Whether nobody may wait for another wildcard where this pattern has one.
+    pub(crate) fn is_crowded(&self, pattern: &Pattern) -> bool {
+        self.waiters.is_crowded(pattern)
     }
 
     pub(crate) fn sessions(&self) -> usize {
@@ -164,36 +218,66 @@ impl Hub {
         self.waiters.add(pattern, from, ticket)
     }
 
-    /// Makes the answers due that wait for this event.
+    /// Has the requests answered that wait for this event, and those woken that follow the node.
     pub(crate) fn announce(&mut self, event: &Event) {
+        let Self { waiters, fired, .. } = self;
+        let tried = waiters.fire(event, |queue| fired.push_back((event.revision, queue)));
+        self.steps += tried;
+        self.wake_feeds();
+    }
+
+    /// Wakes those who follow the node: something has happened.
+    pub(crate) fn wake_feeds(&mut self) {
+        self.feeds.wake(&mut self.feeds_to_wake);
+    }
+
+    /// Wakes the connections whose writes were held back.
+    pub(crate) fn let_go(&mut self) {
+        if self.feeds.have_room(&self.store) {
+            self.to_wake.append(&mut self.feeds.held);
+        }
+    }
+
+    /// Makes some of the answers due whose event has come; whether there are more.
+    pub(crate) fn deliver(&mut self) -> bool {
         let Self {
-            waiters,
+            fired,
             waiting_bytes,
             mailboxes,
             to_wake,
+            steps,
             ..
         } = self;
-        waiters.fire(event, |ticket| {
-            let Ticket {
-                session,
-                tag,
-                want,
-                bytes,
-            } = ticket;
-            *waiting_bytes -= bytes;
-            let Some(mailbox) = mailboxes.get_mut(&session) else {
-                return;
-            };
-            mailbox.due.push_back(Due {
-                tag,
-                want,
-                revision: event.revision,
-            });
-            if !mailbox.woken {
-                mailbox.woken = true;
-                to_wake.push(Arc::clone(&mailbox.wake));
+        let mut left = AT_ONCE;
+        while let Some((revision, queue)) = fired.front_mut() {
+            while let Some((_, ticket)) = queue.pop_first() {
+                let Ticket {
+                    session,
+                    tag,
+                    want,
+                    bytes,
+                } = ticket;
+                *waiting_bytes -= bytes;
+                if let Some(mailbox) = mailboxes.get_mut(&session) {
+                    mailbox.due.push_back(Due {
+                        tag,
+                        want,
+                        revision: *revision,
+                    });
+                    if !mailbox.woken {
+                        mailbox.woken = true;
+                        to_wake.push(Arc::clone(&mailbox.wake));
+                    }
+                }
+                left -= 1;
+                *steps += 1;
+                if left == 0 {
+                    return true;
+                }
             }
-        });
+            fired.pop_front();
+        }
+        false
     }
 
     /// The next answer that is due on a connection.

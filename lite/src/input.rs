@@ -89,7 +89,7 @@ fn lenient(frame: &[u8]) -> Option<Request> {
 }
 
 /// The tag, if the frame begins with it.
-fn peek_tag(frame: &[u8]) -> Option<i32> {
+pub(crate) fn peek_tag(frame: &[u8]) -> Option<i32> {
     const TAG_FIELD: u8 = 1 << 3;
     let (&TAG_FIELD, mut rest) = frame.split_first()? else {
         return None;

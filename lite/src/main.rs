@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cairn_lite::{Options, Server};
+use bytesize::ByteSize;
+use cairn_lite::{Options, Server, raise_limit};
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +33,11 @@ struct Args {
           value_parser = clap::value_parser!(u64).range(1..))]
     hist: u64,
 
+    /// Keep no more than this of paths and values in the history (KiB, MiB, GiB): with large values
+    /// fewer revisions are kept
+    #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Options::default().history_bytes))]
+    hist_bytes: ByteSize,
+
     /// Require this secret for reading and writing. Prefer the variable: command lines are public
     #[arg(
         long,
@@ -50,7 +56,8 @@ struct Args {
     )]
     rosecret: Option<String>,
 
-    /// Serve this many connections at a time; one more is told so and closed
+    /// Serve this many connections at a time; one more is told so and closed. Fewer where the limit
+    /// of open files (ulimit -Hn) leaves no room for them
     #[arg(long, value_name = "COUNT", default_value_t = Options::default().max_connections)]
     max_connections: usize,
 }
@@ -84,6 +91,7 @@ fn main() -> ExitCode {
         .log_internal_errors(false)
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
         .init();
+    raise_limit();
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -98,6 +106,7 @@ fn main() -> ExitCode {
 async fn serve(args: Args) -> anyhow::Result<()> {
     let options = Options {
         history: args.hist,
+        history_bytes: args.hist_bytes.as_u64(),
         secret_rw: args.rwsecret,
         secret_ro: args.rosecret,
         max_connections: args.max_connections,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cairn_client::Revision;
 use tokio::sync::watch;
 
-use crate::hub::SharedHub;
+use crate::hub::{Hub, SharedHub};
 
 /// Every connection reads it before it applies a request.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +28,11 @@ pub(crate) struct Mode {
 pub struct Control {
     mode: Arc<watch::Sender<Mode>>,
     hub: Arc<SharedHub>,
-    history: u64,
 }
 
 impl Control {
-    pub(crate) fn new(mode: Arc<watch::Sender<Mode>>, hub: Arc<SharedHub>, history: u64) -> Self {
-        Self { mode, hub, history }
+    pub(crate) fn new(mode: Arc<watch::Sender<Mode>>, hub: Arc<SharedHub>) -> Self {
+        Self { mode, hub }
     }
 
     /// Stops reading and answering; connections stay open.
@@ -71,6 +70,7 @@ impl Control {
     /// Closes every connection; new ones are welcome.
     pub fn drop_connections(&self) {
         self.mode.send_modify(|mode| mode.generation += 1);
+        self.hub.with(Hub::wake_feeds);
     }
 
     /// Closes new connections right after they are accepted, or serves them again. Open ones are
@@ -91,7 +91,7 @@ impl Control {
     /// If the node is at that revision already, or beyond.
     pub fn jump_to(&self, revision: Revision) {
         self.hub.with(|hub| {
-            hub.store.jump_to(revision, self.history);
+            hub.store.jump_to(revision);
             if let Some(event) = hub.store.event(revision).cloned() {
                 hub.announce(&event);
             }
@@ -120,5 +120,12 @@ impl Control {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.hub.with(|hub| hub.waiting())
+    }
+
+    /// The most names, events and requests that were looked at under one hold of the node's lock:
+    /// what everybody else may have had to wait for.
+    #[must_use]
+    pub fn most_steps(&self) -> usize {
+        self.hub.with(|hub| hub.most_steps())
     }
 }

@@ -1,6 +1,7 @@
 //! The options of a node, with the reason of each default; checked before anything starts.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The options of a node.
 #[derive(Clone, PartialEq, Eq)]
@@ -8,12 +9,16 @@ pub struct Options {
     /// Revisions that can be asked for, the newest included; at least 1. The event of each is kept,
     /// so this bounds memory together with the size of the values.
     pub history: u64,
+    /// Bytes of paths and values in the history, at least those of the newest event: with large
+    /// values fewer revisions can be asked for. What lives in the tree comes on top.
+    pub history_bytes: u64,
     /// Clients that present this secret may read and write. Without it, everyone may.
     pub secret_rw: Option<String>,
     /// Clients that present this secret may read. Without it, everyone may.
     pub secret_ro: Option<String>,
     /// Connections served at a time; one more is told so and closed. 10,000 idle ones take
-    /// about 40 MiB, both ends.
+    /// about 40 MiB, both ends. Never so many that they would use up the process's descriptors:
+    /// 256 of its soft limit, or half of a small one, are left to everything else.
     pub max_connections: usize,
     /// Requests of one connection that may be waiting at a time. Each costs about 1.2 KiB, if it
     /// waits for a path of its own, until it is answered or its connection ends.
@@ -29,6 +34,12 @@ pub struct Options {
     /// Bytes of answers that may be ready for a client that does not read them. When there are
     /// more, its requests are left unread until it has caught up.
     pub max_unsent: usize,
+    /// How long a request may take from its first byte to its last. A connection that exceeds it
+    /// is told so and closed.
+    pub request_time: Duration,
+    /// Memory of all requests together that are sent in part, in bytes. A connection that exceeds
+    /// it is told so and closed.
+    pub max_arriving: usize,
     /// Refuse writes, like a node that is no member of its cluster yet.
     pub readonly: bool,
     /// Begin at this revision (at least 60), as if all before it had been discarded, instead of
@@ -44,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             history: 360_000,
+            history_bytes: 256 << 20,
             secret_rw: None,
             secret_ro: None,
             max_connections: 10_000,
@@ -52,6 +64,8 @@ impl Default for Options {
             max_waiting_bytes: 384 << 20,
             max_value: 1 << 20,
             max_unsent: 256 << 10,
+            request_time: Duration::from_secs(30),
+            max_arriving: 64 << 20,
             readonly: false,
             start_revision: None,
             name: None,
@@ -124,6 +138,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("history", &self.history)
+            .field("history_bytes", &self.history_bytes)
             .field("secret_rw", &self.secret_rw.as_ref().map(|_| "***"))
             .field("secret_ro", &self.secret_ro.as_ref().map(|_| "***"))
             .field("max_connections", &self.max_connections)
@@ -132,6 +147,8 @@ impl fmt::Debug for Options {
             .field("max_waiting_bytes", &self.max_waiting_bytes)
             .field("max_value", &self.max_value)
             .field("max_unsent", &self.max_unsent)
+            .field("request_time", &self.request_time)
+            .field("max_arriving", &self.max_arriving)
             .field("readonly", &self.readonly)
             .field("advertise", &self.advertise)
             .field("start_revision", &self.start_revision)

@@ -14,13 +14,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
+use crate::arriving::Arriving;
 use crate::connection::{Connection, NodeHandle};
+use crate::descriptors;
 use crate::hub::SharedHub;
+use crate::local::Local;
 use crate::mode::{Control, Mode};
 use crate::node::{random_name, write_preamble};
 use crate::options::{Options, OptionsError};
 use crate::refusal::refuse;
-use crate::store::Store;
+use crate::store::{Keep, Store};
 
 /// The pause before accepting again, when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +38,7 @@ pub struct Server {
     hub: Arc<SharedHub>,
     name: String,
     mode: Arc<watch::Sender<Mode>>,
+    arriving: Arc<Arriving>,
 }
 
 impl Server {
@@ -45,12 +49,17 @@ impl Server {
     pub fn new(options: Options) -> Result<Self, OptionsError> {
         options.validate()?;
         let name = options.name.clone().unwrap_or_else(random_name);
-        let hub = SharedHub::new(Store::new(options.history), name.clone());
+        let keep = Keep {
+            revisions: options.history,
+            bytes: options.history_bytes,
+        };
+        let hub = SharedHub::new(Store::keeping(keep), name.clone());
         let mode = Mode {
             readonly: options.readonly,
             ..Mode::default()
         };
         Ok(Self {
+            arriving: Arc::new(Arriving::new(options.max_arriving)),
             options: Arc::new(options),
             hub: Arc::new(hub),
             name,
@@ -61,11 +70,7 @@ impl Server {
     /// A handle for tests.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control::new(
-            Arc::clone(&self.mode),
-            Arc::clone(&self.hub),
-            self.options.history,
-        )
+        Control::new(Arc::clone(&self.mode), Arc::clone(&self.hub))
     }
 
     /// Serves until `shutdown` is ready, then closes all connections. The state is gone then.
@@ -79,12 +84,11 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let address = address_of(&listener)?;
-        let advertised = self.options.advertise.clone();
-        self.begin(&advertised.unwrap_or_else(|| address.to_string()));
+        self.begin(&address.to_string());
         self.run_also(listener, shutdown).await
     }
 
-    /// Serves the same node on one more listener, while it [runs](Self::run) on another.
+    /// Serves the same node on a listener, once it has [begun](Self::begin).
     ///
     /// # Errors
     /// As [`Server::run`].
@@ -99,15 +103,16 @@ impl Server {
         let mut connections = JoinSet::new();
         let mut refusals = JoinSet::new();
         let mode = self.mode.subscribe();
+        let most = self.options.max_connections.min(descriptors::room());
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) if mode.borrow().refusing => drop(stream),
-                    Ok((stream, peer)) if connections.len() < self.options.max_connections => {
+                    Ok((stream, peer)) if connections.len() < most => {
                         debug!(%peer, "connection accepted");
                         self.open(stream, &mut connections);
                     }
-                    Ok((stream, peer)) => self.turn_away(stream, peer, &mut refusals),
+                    Ok((stream, peer)) => turn_away(stream, peer, most, &mut refusals),
                     Err(error) => {
                         warn!(%error, "cannot accept a connection: trying again shortly");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -138,27 +143,32 @@ impl Server {
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,
         at: Revision,
     ) -> anyhow::Result<()> {
-        let loaded = self
-            .hub
-            .with(|hub| hub.store.load(files, at, self.options.history));
+        let loaded = self.hub.with(|hub| hub.store.load(files, at));
         loaded.map_err(|(path, refusal)| anyhow::anyhow!("{path}: {refusal}"))
     }
 
-    fn begin(&self, address: &str) {
+    /// Has the node write what a fresh node writes about itself, so that it can be used by way of
+    /// [`Server::local`] before anybody is served. `address`: where it is reached, unless the
+    /// options say so.
+    ///
+    /// # Panics
+    /// If it has begun before.
+    pub fn begin(&self, address: &str) {
+        let address = self.options.advertise.as_deref().unwrap_or(address);
         self.hub.with(|hub| {
+            assert_eq!(hub.store.revision(), Revision(0), "a node begins once");
             write_preamble(&mut hub.store, &self.name, address);
             if let Some(start) = self.options.start_revision {
-                hub.store.jump_to(Revision(start), self.options.history);
+                hub.store.jump_to(Revision(start));
             }
         });
     }
 
-    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, refusals: &mut JoinSet<()>) {
-        let limit = self.options.max_connections;
-        warn!(%peer, limit, "too many connections: refusing one");
-        if refusals.len() < MAX_REFUSALS {
-            refusals.spawn(refuse(stream, limit));
-        }
+    /// A session of this process, without a socket between.
+    #[must_use]
+    pub fn local(&self) -> Local {
+        let (hub, options) = (Arc::clone(&self.hub), Arc::clone(&self.options));
+        Local::new(hub, options, self.mode.subscribe())
     }
 
     fn open(&self, stream: TcpStream, connections: &mut JoinSet<()>) {
@@ -170,6 +180,7 @@ impl Server {
             hub: Arc::clone(&self.hub),
             options: Arc::clone(&self.options),
             mode: self.mode.subscribe(),
+            arriving: Arc::clone(&self.arriving),
         };
         let connection = Connection::new(stream, node);
         connections.spawn(async move {
@@ -177,6 +188,13 @@ impl Server {
                 log_end(&error);
             }
         });
+    }
+}
+
+fn turn_away(stream: TcpStream, peer: SocketAddr, limit: usize, refusals: &mut JoinSet<()>) {
+    warn!(%peer, limit, "too many connections: refusing one");
+    if refusals.len() < MAX_REFUSALS {
+        refusals.spawn(refuse(stream, limit));
     }
 }
 

@@ -12,12 +12,13 @@ use crate::cursors::{ListVerb, Listing};
 use crate::hub::{Due, Hub, SessionId, Want, cost};
 use crate::options::Options;
 use crate::store::event::Event;
-use crate::store::history::Found;
+use crate::store::history::Past;
 use crate::store::pattern::Pattern;
+use crate::store::search::{Candidates, Found, Look};
 use crate::store::tree::{Dir, Node};
 use crate::store::{MAX_DEPTH, MAX_PATH, NoState, is_too_long};
 use crate::unmatched::Unmatched;
-use crate::waiters::Handle;
+use crate::waiters::{Handle, MAX_WILDS};
 use crate::writes;
 
 /// The rights of one connection, and the requests that wait on it.
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pattern: Option<Arc<Pattern>>,
     /// Revisions that are known not to match that glob.
     unmatched: Unmatched,
+    /// Whether the names that it can match were too many to be looked through.
+    resumed: bool,
 }
 
 /// The result of a request.
@@ -41,6 +44,11 @@ pub(crate) enum Reply {
     Now(Response),
     /// A listing, to be looked through without the lock.
     List(Box<ListJob>),
+    /// A read of the past, whose state is to be made without the lock.
+    Past(Box<PastJob>),
+    /// A WAIT that is not decided: these are to be tried without the lock, and then it is to be
+    /// asked again.
+    Search(Request, Box<SearchJob>),
     /// It waits; the answer will become due.
     Later,
 }
@@ -56,6 +64,22 @@ pub(crate) struct ListJob {
     pub(crate) offset: usize,
 }
 
+/// A read of a state that is still to be made.
+#[derive(Debug)]
+pub(crate) struct PastJob {
+    pub(crate) request: Request,
+    pub(crate) at: Revision,
+    pub(crate) past: Past,
+}
+
+/// Events that a WAIT is still to be tried on.
+#[derive(Debug)]
+pub(crate) struct SearchJob {
+    pattern: Arc<Pattern>,
+    from: Revision,
+    candidates: Candidates,
+}
+
 impl Session {
     pub(crate) fn new(id: SessionId, options: &Options) -> Self {
         let mut session = Self {
@@ -65,6 +89,7 @@ impl Session {
             waiting: HashMap::new(),
             pattern: None,
             unmatched: Unmatched::default(),
+            resumed: false,
         };
         // Where there is no secret, the empty one is the right one.
         session.grant(b"", options);
@@ -128,7 +153,7 @@ impl Session {
             Some(Verb::Del) => writes::del(hub, &request),
             Some(Verb::Nop) => writes::nop(hub, tag),
             Some(_) if !self.may_read => answer::denied(tag),
-            Some(Verb::Wait) => return self.wait(hub, &request, options),
+            Some(Verb::Wait) => return self.wait(hub, request, options),
             Some(Verb::Get | Verb::Stat | Verb::Walk | Verb::Getdir) => {
                 return self.read(hub, request, options);
             }
@@ -144,39 +169,61 @@ impl Session {
                 Some(event) => answer::event(due.tag, event),
                 None => answer::error(due.tag, ErrCode::TooLate),
             }),
-            Want::Read(request) => match hub.store.state_at(due.revision) {
-                Ok(state) => self.read_state(&state, due.revision, *request),
+            Want::Read(request) => match hub.store.past(due.revision) {
+                Ok(past) => self.read_past(hub, past, due.revision, *request),
                 Err(_) => Reply::Now(answer::error(due.tag, ErrCode::TooLate)),
             },
         }
     }
 
-    fn wait(&mut self, hub: &mut Hub, request: &Request, options: &Options) -> Reply {
+    /// Tries a WAIT on events of the past, for when it is asked again.
+    pub(crate) fn search(&mut self, job: &SearchJob) {
+        let next = job.candidates.first_match(&job.pattern);
+        let is_same = self.pattern.as_ref().map(|pattern| pattern.as_str());
+        if is_same == Some(job.pattern.as_str()) {
+            self.unmatched.learn(job.from, next);
+            self.resumed = true;
+        }
+    }
+
+    fn wait(&mut self, hub: &mut Hub, request: Request, options: &Options) -> Reply {
         let tag = request.tag;
         let (Some(glob), Some(from)) = (&request.path, request.rev) else {
             return Reply::Now(answer::error(tag, ErrCode::MissingArg));
         };
+        // Taking a glob apart, and entering it, costs its length.
+        hub.steps += glob.len() / 16;
         let pattern = match self.parse(tag, glob) {
             Ok(pattern) => pattern,
             Err(response) => return Reply::Now(*response),
         };
         let from = Revision(from).max(Revision(1));
-        let found = if from < hub.store.oldest() {
-            Found::TooLate
+        let begin = self.unmatched.skip(from);
+        let resumed = std::mem::take(&mut self.resumed);
+        let looked = if !resumed && from < hub.store.oldest() {
+            Look::Known(Found::TooLate)
         } else {
-            hub.store.first_match(&pattern, self.unmatched.skip(from))
+            hub.store.look(&pattern, begin, resumed, &mut hub.steps)
         };
-        match &found {
-            Found::Event(event) => self.unmatched.learn(from, event.revision),
-            Found::NotYet => self
-                .unmatched
-                .learn(from, hub.store.revision().next().max(from)),
-            Found::TooLate => {}
-        }
-        match found {
-            Found::Event(event) => Reply::Now(answer::event(tag, &event)),
-            Found::TooLate => Reply::Now(answer::error(tag, ErrCode::TooLate)),
-            Found::NotYet => self.defer(hub, tag, Want::Event, &pattern, from, options),
+        match looked {
+            Look::Known(Found::Event(event)) => {
+                self.unmatched.learn(from, event.revision);
+                Reply::Now(answer::event(tag, &event))
+            }
+            Look::Known(Found::TooLate) => Reply::Now(answer::error(tag, ErrCode::TooLate)),
+            Look::Known(Found::NotYet) => {
+                self.unmatched
+                    .learn(from, hub.store.revision().next().max(from));
+                self.defer(hub, tag, Want::Event, &pattern, from, options)
+            }
+            Look::Among(candidates) => {
+                let job = SearchJob {
+                    pattern,
+                    from,
+                    candidates,
+                };
+                Reply::Search(request, Box::new(job))
+            }
         }
     }
 
@@ -191,17 +238,30 @@ impl Session {
         if let Some(response) = read_file(hub, at, &request) {
             return Reply::Now(response);
         }
-        match hub.store.state_at(at) {
-            Ok(state) => self.read_state(&state, at, request),
+        match hub.store.past(at) {
+            Ok(past) => self.read_past(hub, past, at, request),
             Err(NoState::TooLate) => Reply::Now(answer::error(request.tag, ErrCode::TooLate)),
             Err(NoState::NotYet) => {
                 let every = Pattern::parse("/**").expect("a glob");
                 let tag = request.tag;
                 // No read has a value; a request that waits must not hold one.
                 request.value = None;
+                if request.path.as_deref().is_some_and(is_too_long) {
+                    // Nor a path that nothing can have: this one names nothing either.
+                    request.path = Some(String::new());
+                }
                 self.defer(hub, tag, Want::Read(Box::new(request)), &every, at, options)
             }
         }
+    }
+
+    /// Answers at once where the state is there, and else leaves the making of it to others.
+    fn read_past(&mut self, hub: &mut Hub, past: Past, at: Revision, request: Request) -> Reply {
+        if past.steps() == 0 {
+            return self.read_state(&past.make(), at, request);
+        }
+        hub.steps += past.steps();
+        Reply::Past(Box::new(PastJob { request, at, past }))
     }
 
     fn check_read(&mut self, request: &Request) -> Result<(), Box<Response>> {
@@ -224,7 +284,7 @@ impl Session {
     }
 
     /// Answers a request that [`check_read`](Self::check_read) found complete.
-    fn read_state(&mut self, state: &Dir, revision: Revision, request: Request) -> Reply {
+    pub(crate) fn read_state(&mut self, state: &Dir, revision: Revision, request: Request) -> Reply {
         let tag = request.tag;
         let path = request.path.unwrap_or_default();
         let verb = match Verb::try_from(request.verb.unwrap_or_default()) {
@@ -304,6 +364,15 @@ impl Session {
                 ),
             ));
         }
+        if hub.is_crowded(pattern) {
+            return Reply::Now(answer::other(
+                tag,
+                format!(
+                    "requests wait for too many different wildcards at one place on this node \
+                     (limit {MAX_WILDS}): try again later"
+                ),
+            ));
+        }
         let handle = hub.wait(self.id, tag, want, pattern, from);
         self.waiting.insert(tag, handle);
         Reply::Later
@@ -326,6 +395,7 @@ impl Session {
         let pattern = Arc::new(pattern);
         self.pattern = Some(Arc::clone(&pattern));
         self.unmatched = Unmatched::default();
+        self.resumed = false;
         Ok(pattern)
     }
 }

@@ -19,6 +19,10 @@ use crate::store::pattern::{Part, Pattern, Tail, component_matches, names};
 /// The number of the place that everything else is below.
 const ROOT: usize = 0;
 
+/// The most different wildcards that requests may wait for at one place: each is tried with every
+/// event that passes there.
+pub(crate) const MAX_WILDS: usize = 1_024;
+
 /// Names one waiter among all that ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct WaiterId(u64);
@@ -61,7 +65,7 @@ struct Deep<T> {
 }
 
 /// Waiters on the same glob, by the revision they wait from.
-type Queue<T> = BTreeMap<(i64, WaiterId), T>;
+pub(crate) type Queue<T> = BTreeMap<(i64, WaiterId), T>;
 
 #[derive(Clone, Debug)]
 enum QueueKind {
@@ -174,20 +178,46 @@ impl<T> Waiters<T> {
         Some(ticket)
     }
 
-    /// Removes every waiter that the event is for, and hands over their tickets.
-    pub(crate) fn fire(&mut self, event: &Event, mut take: impl FnMut(T)) {
+    /// Removes every waiter that the event is for, and hands over their queues, however long, in
+    /// O(log n) each. Returns how many places and globs it tried.
+    pub(crate) fn fire(&mut self, event: &Event, mut take: impl FnMut(Queue<T>)) -> usize {
         if self.count == 0 {
-            return;
+            return 0;
         }
         let path: Vec<&str> = names(&event.path).collect();
-        let mut emptied = Vec::new();
+        let mut visited = Vec::new();
         let before = self.count;
-        self.fire_at(ROOT, &path, event, &mut take, &mut emptied);
+        let mut tried = 0;
+        self.fire_at(ROOT, &path, event, &mut take, &mut visited, &mut tried);
+        tried += visited.len();
         if self.count < before {
-            for node in emptied {
+            for node in visited {
                 self.prune(node);
             }
         }
+        tried
+    }
+
+    /// Whether a place that the pattern passes has as many different wildcards as it may have, and
+    /// the pattern would add one: each costs every event that passes there.
+    pub(crate) fn is_crowded(&self, pattern: &Pattern) -> bool {
+        let mut here = ROOT;
+        for part in pattern.parts() {
+            let node = &self.nodes[here];
+            let next = match part {
+                Part::Literal(name) => node.literals.get(name),
+                Part::Wild(name) => node.wilds.get(name),
+            };
+            match (next, part) {
+                (Some(&next), _) => here = next,
+                (None, Part::Wild(_)) => return node.wilds.len() >= MAX_WILDS,
+                (None, Part::Literal(_)) => return false,
+            }
+        }
+        let deep = &self.nodes[here].deep;
+        pattern.tail() == Tail::Deep
+            && deep.len() >= MAX_WILDS
+            && !deep.contains_key(pattern.as_str())
     }
 
     fn fire_at(
@@ -195,19 +225,21 @@ impl<T> Waiters<T> {
         here: usize,
         rest: &[&str],
         event: &Event,
-        take: &mut impl FnMut(T),
-        emptied: &mut Vec<usize>,
+        take: &mut impl FnMut(Queue<T>),
+        visited: &mut Vec<usize>,
+        tried: &mut usize,
     ) {
         let node = &mut self.nodes[here];
         let revision = event.revision.0;
         let Some((name, below)) = rest.split_first() else {
             self.count -= drain(&mut node.exact, revision, take);
-            emptied.push(here);
+            visited.push(here);
             return;
         };
         self.count -= drain(&mut node.all, revision, take);
         if !node.deep.is_empty() {
             let mut fired = 0;
+            *tried += node.deep.len();
             node.deep.retain(|_, deep| {
                 if deep.pattern.matches(&event.path) {
                     fired += drain(&mut deep.queue, revision, take);
@@ -217,6 +249,7 @@ impl<T> Waiters<T> {
             self.count -= fired;
         }
         let literal = node.literals.get(*name).copied();
+        *tried += node.wilds.len();
         let wild: Vec<usize> = node
             .wilds
             .iter()
@@ -224,9 +257,9 @@ impl<T> Waiters<T> {
             .map(|(_, &child)| child)
             .collect();
         for child in literal.into_iter().chain(wild) {
-            self.fire_at(child, below, event, take, emptied);
+            self.fire_at(child, below, event, take, visited, tried);
         }
-        emptied.push(here);
+        visited.push(here);
     }
 
     fn child(&mut self, parent: usize, part: &Part) -> usize {
@@ -267,14 +300,19 @@ impl<T> Waiters<T> {
 }
 
 /// Takes those that wait from `revision` or earlier.
-fn drain<T>(queue: &mut Queue<T>, revision: i64, take: &mut impl FnMut(T)) -> usize {
-    let mut taken = 0;
-    while let Some(first) = queue.first_entry()
-        && first.key().0 <= revision
-    {
-        take(first.remove());
-        taken += 1;
+fn drain<T>(queue: &mut Queue<T>, revision: i64, take: &mut impl FnMut(Queue<T>)) -> usize {
+    let is_due = |key: &(i64, WaiterId)| key.0 <= revision;
+    if !queue.first_key_value().is_some_and(|(key, _)| is_due(key)) {
+        return 0;
     }
+    let due = if queue.last_key_value().is_some_and(|(key, _)| is_due(key)) {
+        std::mem::take(queue)
+    } else {
+        let later = queue.split_off(&(revision + 1, WaiterId(0)));
+        std::mem::replace(queue, later)
+    };
+    let taken = due.len();
+    take(due);
     taken
 }
 
@@ -298,7 +336,7 @@ mod tests {
 
     fn fired(waiters: &mut Waiters<usize>, path: &str, revision: i64) -> Vec<usize> {
         let mut tickets = Vec::new();
-        waiters.fire(&event(path, revision), |ticket| tickets.push(ticket));
+        waiters.fire(&event(path, revision), |queue| tickets.extend(queue.into_values()));
         tickets.sort_unstable();
         tickets
     }

@@ -32,6 +32,14 @@ pub enum EventKind {
     Nop,
 }
 
+impl Event {
+    /// Bytes of its path and value: what it takes of a history's bound.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.path.len() + self.value.len()) as u64
+    }
+}
+
 impl EventKind {
     /// The `flags` of an answer that carries such an event.
     #[must_use]

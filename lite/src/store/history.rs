@@ -13,8 +13,7 @@ use std::sync::Arc;
 use cairn_client::Revision;
 
 use crate::store::event::{Event, EventKind};
-use crate::store::index::{Index, Place, ROOT};
-use crate::store::pattern::{Part, Pattern, Tail};
+use crate::store::index::{Index, Place};
 use crate::store::tree::{Dir, Node};
 
 /// Events between two kept states. Smaller costs memory, and time for each write: the first write
@@ -28,53 +27,64 @@ const CHECKPOINT_INTERVAL: i64 = 512;
 /// be under way at once without making a state twice.
 const REMEMBERED_STATES: usize = 16;
 
-/// Events that are tried in order before names are searched: a client that follows a frequent glob
-/// finds its next event among them.
-const TRIED_FIRST: i64 = 32;
+/// A state is also kept once the events since the last one hold this part of the bytes that a
+/// history may hold: whole intervals are discarded, and large values must not wait for a long one.
+const BYTES_INTERVAL_PART: u64 = 16;
 
-/// The result of a search of the past.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Found {
-    /// This event is the first one.
-    Event(Arc<Event>),
-    /// Nothing up to now.
-    NotYet,
-    /// The revision to start from has been discarded.
-    TooLate,
+/// How much of the past is kept. The newest event always is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    /// Revisions that can be asked for, the newest included.
+    pub revisions: u64,
+    /// Bytes of paths and values of the events that can be asked for.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    event: Arc<Event>,
+    place: Place,
+    /// Bytes of this event and all before it, since the history began.
+    bytes_to: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct History {
-    limit: u64,
+    keep: Keep,
     /// The oldest revision that may be asked for. Events from the checkpoint before it are still
     /// held, because states are made from there.
-    oldest: i64,
+    pub(super) oldest: i64,
     /// Revision of the first held event.
     first: i64,
-    events: VecDeque<(Arc<Event>, Place)>,
-    index: Index,
+    events: VecDeque<Held>,
+    /// Bytes of all events before `first`.
+    bytes_before: u64,
+    pub(super) index: Index,
     /// States and the revisions at which they held, the first one from just before `first`.
     checkpoints: VecDeque<(i64, Dir)>,
+    /// Bytes of all events up to the newest checkpoint.
+    checkpoint_bytes: u64,
     /// Most recently used last.
     remembered: VecDeque<(i64, Dir)>,
 }
 
 impl History {
-    /// An empty history that keeps `limit` revisions, on top of `state` at revision `at`.
-    pub(super) fn new(limit: u64, at: Revision, state: Dir) -> Self {
-        assert!(limit >= 1, "the newest revision is always kept");
+    /// An empty history on top of `state` at revision `at`.
+    pub(super) fn new(keep: Keep, at: Revision, state: Dir) -> Self {
         Self {
-            limit,
+            keep,
             oldest: at.0 + 1,
             first: at.0 + 1,
             events: VecDeque::new(),
+            bytes_before: 0,
             index: Index::new(),
             checkpoints: VecDeque::from([(at.0, state)]),
+            checkpoint_bytes: 0,
             remembered: VecDeque::new(),
         }
     }
 
-    fn newest(&self) -> i64 {
+    pub(super) fn newest(&self) -> i64 {
         self.first - 1 + i64::try_from(self.events.len()).expect("a length fits")
     }
 
@@ -88,13 +98,54 @@ impl History {
         let revision = event.revision.0;
         assert_eq!(revision, self.newest() + 1, "revisions have no holes");
         let place = self.index.insert(&event.path, revision);
-        self.events.push_back((event, place));
+        let bytes_to = self.bytes_to(revision - 1) + event.bytes();
+        self.events.push_back(Held {
+            event,
+            place,
+            bytes_to,
+        });
         let checkpoint = self.checkpoints.back().map_or(0, |(at, _)| *at);
-        if revision - checkpoint >= CHECKPOINT_INTERVAL {
+        let large = self.keep.bytes / BYTES_INTERVAL_PART;
+        if revision - checkpoint >= CHECKPOINT_INTERVAL
+            || bytes_to - self.checkpoint_bytes > large.max(1)
+        {
             self.checkpoints.push_back((revision, state.clone()));
+            self.checkpoint_bytes = bytes_to;
         }
-        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        self.discard_before(revision.saturating_sub(limit) + 1);
+        let revisions = i64::try_from(self.keep.revisions).unwrap_or(i64::MAX);
+        let mut oldest = self.oldest.max(revision.saturating_sub(revisions) + 1);
+        while oldest < revision && bytes_to - self.bytes_to(oldest - 1) > self.keep.bytes {
+            oldest += 1;
+        }
+        self.discard_before(oldest);
+    }
+
+    /// Bytes of all events up to `revision`, which is none that was discarded long ago.
+    fn bytes_to(&self, revision: i64) -> u64 {
+        let at = usize::try_from(revision - self.first).ok();
+        let held = at.and_then(|at| self.events.get(at));
+        held.map_or(self.bytes_before, |held| held.bytes_to)
+    }
+
+    /// Bytes of paths and values of all events after `revision`, as far as they are held.
+    pub(super) fn bytes_after(&self, revision: Revision) -> u64 {
+        if revision.0 >= self.newest() {
+            return 0;
+        }
+        self.bytes_to(self.newest()) - self.bytes_to(revision.0)
+    }
+
+    /// The events from `from` on, which must be held, in order.
+    pub(super) fn events_from(&self, from: Revision) -> impl Iterator<Item = &Arc<Event>> {
+        let at = usize::try_from(from.0 - self.first).unwrap_or(0);
+        self.events
+            .range(at.min(self.events.len())..)
+            .map(|held| &held.event)
+    }
+
+    /// How much is kept.
+    pub(super) fn keep(&self) -> Keep {
+        self.keep
     }
 
     /// Forgets everything before `revision`; the newest event always stays.
@@ -107,8 +158,9 @@ impl History {
             let next = *at + 1;
             self.checkpoints.pop_front();
             while self.first < next {
-                let (_, place) = self.events.pop_front().expect("held up to the checkpoint");
-                self.index.remove(place);
+                let held = self.events.pop_front().expect("held up to the checkpoint");
+                self.index.remove(held.place);
+                self.bytes_before = held.bytes_to;
                 self.first += 1;
             }
         }
@@ -123,37 +175,9 @@ impl History {
         self.held(revision.0)
     }
 
-    fn held(&self, revision: i64) -> Option<&Arc<Event>> {
+    pub(super) fn held(&self, revision: i64) -> Option<&Arc<Event>> {
         let at = usize::try_from(revision - self.first).ok()?;
-        self.events.get(at).map(|(event, _)| event)
-    }
-
-    /// The state right after `revision`, which must be held.
-    pub(super) fn state(&mut self, revision: Revision) -> Option<Dir> {
-        let revision = revision.0;
-        if revision < self.oldest || revision > self.newest() {
-            return None;
-        }
-        if let Some(at) = self.remembered.iter().position(|(at, _)| *at == revision) {
-            let entry = self.remembered.remove(at)?;
-            let state = entry.1.clone();
-            self.remembered.push_back(entry);
-            return Some(state);
-        }
-        let newer = self.checkpoints.partition_point(|(at, _)| *at <= revision);
-        let (from, state) = &self.checkpoints[newer - 1];
-        let mut state = state.clone();
-        for next in from + 1..=revision {
-            let event = self
-                .held(next)
-                .expect("events follow the oldest checkpoint");
-            apply(&mut state, event);
-        }
-        if self.remembered.len() == REMEMBERED_STATES {
-            self.remembered.pop_front();
-        }
-        self.remembered.push_back((revision, state.clone()));
-        Some(state)
+        self.events.get(at).map(|held| &held.event)
     }
 
     /// The file at `path` right after `revision`, which must be held, without making that state;
@@ -180,45 +204,76 @@ impl History {
         }
     }
 
-    /// The first event at or after `from` whose path matches.
-    ///
-    /// Costs O(log n) for one path, for `/**` and for everything below a directory. For another
-    /// glob it tries the next few events, then looks through the names in history that the glob
-    /// can match: never more than there are different paths, however often they have changed.
-    pub(super) fn first_match(&self, pattern: &Pattern, from: Revision) -> Found {
-        let from = from.0.max(1);
-        if from < self.oldest {
-            return Found::TooLate;
+    /// What the state right after `revision`, which must be held, is made of.
+    pub(super) fn past(&mut self, revision: Revision) -> Option<Past> {
+        let revision = revision.0;
+        if revision < self.oldest || revision > self.newest() {
+            return None;
         }
-        let found = if pattern.is_subtree() && pattern.directory().is_empty() {
-            self.held(from)
-        } else if pattern.is_literal() {
-            self.index
-                .at(pattern.as_str())
-                .and_then(|list| first_from(list, from))
-                .and_then(|revision| self.held(revision))
-        } else if pattern.is_subtree() {
-            self.index
-                .below(pattern.directory())
-                .and_then(|list| first_from(list, from))
-                .and_then(|revision| self.held(revision))
-        } else {
-            let soon = from.saturating_add(TRIED_FIRST).min(self.newest() + 1);
-            (from..soon)
-                .filter_map(|revision| self.held(revision))
-                .find(|event| pattern.matches(&event.path))
-                .or_else(|| {
-                    let mut search = Search {
-                        history: self,
-                        pattern,
-                        from: soon,
-                        first: None,
-                    };
-                    search.visit(ROOT, 0);
-                    search.first.and_then(|revision| self.held(revision))
-                })
-        };
-        found.map_or(Found::NotYet, |event| Found::Event(Arc::clone(event)))
+        if let Some(at) = self.remembered.iter().position(|(at, _)| *at == revision) {
+            let entry = self.remembered.remove(at)?;
+            let state = entry.1.clone();
+            self.remembered.push_back(entry);
+            return Some(Past {
+                state,
+                events: Vec::new(),
+            });
+        }
+        let newer = self.checkpoints.partition_point(|(at, _)| *at <= revision);
+        let (from, state) = &self.checkpoints[newer - 1];
+        let events = self.events_from(Revision(from + 1));
+        let count = usize::try_from(revision - from).expect("an interval");
+        Some(Past {
+            state: state.clone(),
+            events: events.take(count).cloned().collect(),
+        })
+    }
+
+    /// Remembers a state that was made of its [`Past`].
+    pub(super) fn remember(&mut self, revision: Revision, state: Dir) {
+        let known = |(at, _): &(i64, Dir)| *at == revision.0;
+        if revision.0 < self.oldest || self.remembered.iter().any(known) {
+            return;
+        }
+        if self.remembered.len() == REMEMBERED_STATES {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back((revision.0, state));
+    }
+}
+
+/// What a state of the past is made of: another state, and the events since. To be
+/// [made](Past::make) without the store: it takes up to [`CHECKPOINT_INTERVAL`] steps.
+#[derive(Debug)]
+pub struct Past {
+    state: Dir,
+    events: Vec<Arc<Event>>,
+}
+
+impl From<Dir> for Past {
+    /// A state that is there already.
+    fn from(state: Dir) -> Self {
+        Self {
+            state,
+            events: Vec::new(),
+        }
+    }
+}
+
+impl Past {
+    /// The events that are still to be applied.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.events.len()
+    }
+
+    /// The state.
+    #[must_use]
+    pub fn make(mut self) -> Dir {
+        for event in &self.events {
+            apply(&mut self.state, event);
+        }
+        self.state
     }
 }
 
@@ -231,69 +286,3 @@ pub(super) fn apply(state: &mut Dir, event: &Arc<Event>) {
     }
 }
 
-fn first_from(list: &VecDeque<i64>, from: i64) -> Option<i64> {
-    let at = list.partition_point(|&revision| revision < from);
-    list.get(at).copied()
-}
-
-/// Looks for the first event that a glob matches, name by name.
-struct Search<'a> {
-    history: &'a History,
-    pattern: &'a Pattern,
-    from: i64,
-    first: Option<i64>,
-}
-
-impl Search<'_> {
-    /// Looks at a place whose path so far is what the first `depth` parts ask for.
-    fn visit(&mut self, place: usize, depth: usize) {
-        let node = &self.history.index.nodes[place];
-        match (self.pattern.parts().get(depth), self.pattern.tail()) {
-            (Some(Part::Literal(name)), _) => {
-                if let Some(&child) = node.children.get(&**name) {
-                    self.visit(child, depth + 1);
-                }
-            }
-            (Some(part), _) => {
-                for (name, &child) in &node.children {
-                    if self.may_lead_on(child) && part.matches(name) {
-                        self.visit(child, depth + 1);
-                    }
-                }
-            }
-            (None, Tail::End) => self.offer(first_from(&node.at, self.from)),
-            (None, Tail::All) => self.offer(first_from(&node.below, self.from)),
-            (None, Tail::Deep) => self.visit_all(place),
-        }
-    }
-
-    /// Tries every path below a place.
-    fn visit_all(&mut self, place: usize) {
-        for &child in self.history.index.nodes[place].children.values() {
-            if !self.may_lead_on(child) {
-                continue;
-            }
-            let at = first_from(&self.history.index.nodes[child].at, self.from);
-            let event = at.and_then(|at| self.history.held(at));
-            if event.is_some_and(|event| self.pattern.matches(&event.path)) {
-                self.offer(at);
-            }
-            self.visit_all(child);
-        }
-    }
-
-    /// Whether there is anything at or below a place that would be the first.
-    fn may_lead_on(&self, place: usize) -> bool {
-        let node = &self.history.index.nodes[place];
-        [&node.at, &node.below].into_iter().any(|list| {
-            first_from(list, self.from).is_some_and(|at| self.first.is_none_or(|first| at < first))
-        })
-    }
-
-    fn offer(&mut self, found: Option<i64>) {
-        self.first = match (self.first, found) {
-            (Some(first), Some(found)) => Some(first.min(found)),
-            (first, found) => first.or(found),
-        };
-    }
-}

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod history;
 mod index;
 pub(crate) mod pattern;
+pub(crate) mod search;
 pub(crate) mod tree;
 pub(crate) mod walk;
 
@@ -17,8 +18,9 @@ use bytes::Bytes;
 use cairn_client::{Revision, path};
 
 pub use event::{Event, EventKind};
-pub use history::Found;
+pub use history::{Keep, Past};
 pub use pattern::{Part, Pattern, Tail, component_matches, names};
+pub use search::{Candidates, Found, Look};
 pub use tree::{Dir, Node};
 pub use walk::{Step, Walk};
 
@@ -85,11 +87,38 @@ impl Store {
     /// An empty store at revision 0 that keeps the newest `limit` revisions, at least one.
     #[must_use]
     pub fn new(limit: u64) -> Self {
+        Self::keeping(Keep {
+            revisions: limit,
+            bytes: u64::MAX,
+        })
+    }
+
+    /// An empty store at revision 0 that keeps so much of the past, and at least the newest
+    /// revision.
+    #[must_use]
+    pub fn keeping(keep: Keep) -> Self {
         Self {
             revision: 0,
             tree: Dir::default(),
-            history: History::new(limit.max(1), Revision(0), Dir::default()),
+            history: History::new(keep, Revision(0), Dir::default()),
         }
+    }
+
+    /// How much of the past is kept.
+    #[must_use]
+    pub fn keep(&self) -> Keep {
+        self.history.keep()
+    }
+
+    /// Bytes of paths and values of all events after `revision`, as far as they are held.
+    #[must_use]
+    pub fn bytes_after(&self, revision: Revision) -> u64 {
+        self.history.bytes_after(revision)
+    }
+
+    /// The events from `from` on, in order; `from` must not be discarded.
+    pub fn events_from(&self, from: Revision) -> impl Iterator<Item = &Arc<Event>> {
+        self.history.events_from(from)
     }
 
     /// The newest revision.
@@ -156,14 +185,33 @@ impl Store {
     /// # Errors
     /// If that revision is no longer, or not yet, there.
     pub fn state_at(&mut self, revision: Revision) -> Result<Dir, NoState> {
+        let state = self.past(revision)?.make();
+        self.remember(revision, state.clone());
+        Ok(state)
+    }
+
+    /// What the [state](Self::state_at) right after a revision is made of: a bounded number of
+    /// steps, to be taken elsewhere.
+    ///
+    /// # Errors
+    /// As [`Store::state_at`].
+    pub fn past(&mut self, revision: Revision) -> Result<Past, NoState> {
         let revision = revision.max(Revision(1));
         if revision < self.oldest() {
             return Err(NoState::TooLate);
         }
         if revision.0 == self.revision {
-            return Ok(self.tree.clone());
+            return Ok(Past::from(self.tree.clone()));
         }
-        self.history.state(revision).ok_or(NoState::NotYet)
+        self.history.past(revision).ok_or(NoState::NotYet)
+    }
+
+    /// Remembers a state that was made of its [`past`](Self::past), for others who ask for it.
+    pub fn remember(&mut self, revision: Revision, state: Dir) {
+        let revision = revision.max(Revision(1));
+        if revision.0 < self.revision {
+            self.history.remember(revision, state);
+        }
     }
 
     /// The file that was at `path` right after a revision, if that can be told without making the
@@ -186,7 +234,26 @@ impl Store {
     /// The first event at or after `from` whose path matches.
     #[must_use]
     pub fn first_match(&self, pattern: &Pattern, from: Revision) -> Found {
-        self.history.first_match(pattern, from)
+        let (mut from, mut resumed, mut steps) = (from, false, 0);
+        loop {
+            match self.look(pattern, from, resumed, &mut steps) {
+                Look::Known(found) => return found,
+                Look::Among(candidates) => from = candidates.first_match(pattern),
+            }
+            resumed = true;
+        }
+    }
+
+    /// A bounded number of steps towards the [first match](Self::first_match). `resumed`: the
+    /// last look handed out candidates. Adds the names and events that were looked at to `steps`.
+    pub fn look(
+        &self,
+        pattern: &Pattern,
+        from: Revision,
+        resumed: bool,
+        steps: &mut usize,
+    ) -> Look {
+        self.history.look(pattern, from, resumed, steps)
     }
 
     /// Forgets the past: only the newest revision can be asked for afterwards.
@@ -195,10 +262,10 @@ impl Store {
     }
 
     /// Jumps to a later revision, as if everything before it had been discarded.
-    pub fn jump_to(&mut self, revision: Revision, limit: u64) {
+    pub fn jump_to(&mut self, revision: Revision) {
         assert!(revision.0 > self.revision, "revisions only grow");
         self.revision = revision.0 - 1;
-        self.history = History::new(limit.max(1), self.revision(), self.tree.clone());
+        self.history = History::new(self.keep(), self.revision(), self.tree.clone());
         self.nop();
     }
 
@@ -212,7 +279,6 @@ impl Store {
         &mut self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,
         at: Revision,
-        limit: u64,
     ) -> Result<(), (String, Refusal)> {
         let at = at.0.max(self.revision + 1);
         let mut last = None;
@@ -233,7 +299,7 @@ impl Store {
             }
         }
         self.revision = at - 1;
-        self.history = History::new(limit.max(1), self.revision(), self.tree.clone());
+        self.history = History::new(self.keep(), self.revision(), self.tree.clone());
         match last {
             // The newest event must still be told.
             Some(event) => {
