@@ -302,7 +302,8 @@ impl Connection {
 
     async fn wait(&mut self, mode: &Mode) -> io::Result<()> {
         let may_work = !mode.paused && !self.is_full();
-        let may_read = may_work && !self.ended;
+        // What is read while a write is held back would only wait behind it.
+        let may_read = may_work && !self.ended && !self.held;
         if may_read && self.input.is_empty() {
             // Nothing under way: a connection that only waits takes no buffers.
             self.input = BytesMut::new();
@@ -311,7 +312,7 @@ impl Connection {
             self.session.rest();
         }
         let overdue = self.arrive_by(may_read);
-        if may_read && !self.ended && !self.arriving.take(self.input.capacity()) {
+        if may_read && !self.arriving.take(self.input.capacity()) {
             let limit = self.node.options.max_arriving;
             let detail = format!(
                 "requests that are sent in part take too much memory on this node (limit {limit} \

@@ -15,7 +15,8 @@ use cairn_client::Revision;
 use slab::Slab;
 use tokio::sync::Notify;
 
-use crate::store::{Keep, Store};
+use crate::store::Store;
+use crate::store::history::Keep;
 
 /// The most revisions that a follower may have before it. Enough for the disk to pause for a second
 /// under load.

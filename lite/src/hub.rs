@@ -15,10 +15,10 @@ use cairn_client::wire::Request;
 use prost::Message as _;
 use tokio::sync::Notify;
 
+use crate::feeds::Feeds;
 use crate::store::Store;
 use crate::store::event::Event;
 use crate::store::pattern::Pattern;
-use crate::feeds::Feeds;
 use crate::waiters::{Handle, Queue, Waiters};
 
 /// Answers that are made due, or requests that are forgotten, under one lock.

@@ -149,7 +149,7 @@ impl Local {
     }
 
     /// Deletes a file, if it is not newer than `expected` and the guard holds; the revision of the
-    /// delete, which happens whether there was a file or not.
+    /// delete, if there was a file. Where there was none a revision is consumed all the same.
     ///
     /// # Errors
     /// Why it was not deleted.
@@ -158,8 +158,13 @@ impl Local {
         path: &str,
         expected: Revision,
         guard: GuardedBy<'_>,
-    ) -> Result<Revision, LocalError> {
-        self.write(guard, |store| store.del(path, expected))
+    ) -> Result<Option<Revision>, LocalError> {
+        let mut existed = false;
+        let revision = self.write(guard, |store| {
+            existed = file(store, path).is_some();
+            store.del(path, expected)
+        })?;
+        Ok(existed.then_some(revision))
     }
 
     /// Consumes a revision.
@@ -239,10 +244,7 @@ impl Feed {
     ///
     /// # Errors
     /// [`LocalError::TooLate`] and [`LocalError::Ended`], also when it is polled again.
-    pub fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Arc<Event>, LocalError>> {
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Event>, LocalError>> {
         loop {
             if let Some(event) = self.taken.next() {
                 return Poll::Ready(Ok(event));

@@ -23,7 +23,8 @@ use crate::mode::{Control, Mode};
 use crate::node::{random_name, write_preamble};
 use crate::options::{Options, OptionsError};
 use crate::refusal::refuse;
-use crate::store::{Keep, Store};
+use crate::store::Store;
+use crate::store::history::Keep;
 
 /// The pause before accepting again, when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -284,7 +284,12 @@ impl Session {
     }
 
     /// Answers a request that [`check_read`](Self::check_read) found complete.
-    pub(crate) fn read_state(&mut self, state: &Dir, revision: Revision, request: Request) -> Reply {
+    pub(crate) fn read_state(
+        &mut self,
+        state: &Dir,
+        revision: Revision,
+        request: Request,
+    ) -> Reply {
         let tag = request.tag;
         let path = request.path.unwrap_or_default();
         let verb = match Verb::try_from(request.verb.unwrap_or_default()) {

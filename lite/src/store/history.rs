@@ -285,4 +285,3 @@ pub(super) fn apply(state: &mut Dir, event: &Arc<Event>) {
         EventKind::Nop => {}
     }
 }
-

@@ -45,7 +45,10 @@ impl Candidates {
     /// Where to look next: at the first of them that matches, or else behind all of them.
     #[must_use]
     pub fn first_match(&self, pattern: &Pattern) -> Revision {
-        let matching = self.events.iter().find(|event| pattern.matches(&event.path));
+        let matching = self
+            .events
+            .iter()
+            .find(|event| pattern.matches(&event.path));
         matching.map_or(self.to, |event| event.revision)
     }
 }

@@ -1,5 +1,8 @@
 //! Every limit has a clear answer, and what is within it works.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use bytes::Bytes;
 use cairn_client::wire::{ErrCode, Request, Response, Verb};
 use cairn_lite::Options;
@@ -176,5 +179,92 @@ async fn long_globs_that_wait_are_bounded_by_the_memory_that_they_take() {
         assert_eq!(writer.set(&long(n), b"").await, revision);
         assert_eq!(second.receive().await.unwrap().rev, Some(revision));
     }
+    node.stop().await;
+}
+
+/// The story: three hundred clients sent half a frame of a megabyte each, and kept it there.
+#[tokio::test]
+async fn half_a_request_has_a_time_limit_and_a_bound_in_bytes() {
+    let node = TestNode::start(Options {
+        request_time: Duration::from_millis(300),
+        max_arriving: 1 << 20,
+        ..Options::default()
+    })
+    .await;
+    let half = {
+        let mut half = (1_u32 << 20).to_be_bytes().to_vec();
+        half.extend_from_slice(&[0x08, 42, 0x10, 2]);
+        half.resize(600 << 10, 0x2a);
+        half
+    };
+    let mut peers = Vec::new();
+    for _ in 0..4 {
+        let mut peer = node.connect().await;
+        peer.stream.write_all(&half).await.unwrap();
+        peers.push(peer);
+    }
+    let mut details = BTreeSet::new();
+    for mut peer in peers {
+        let response = peer.receive().await.unwrap();
+        assert_eq!(response.tag, Some(42));
+        details.extend(response.err_detail);
+        assert_eq!(peer.receive().await, None);
+    }
+    let expected = [
+        "no complete request within 300ms",
+        "requests that are sent in part take too much memory on this node (limit 1048576 bytes): \
+         try again later",
+    ];
+    assert_eq!(details, expected.map(str::to_owned).into());
+    // Silence between requests is nobody's half.
+    let mut idle = node.connect().await;
+    let at = idle.rev().await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(idle.rev().await, at);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn large_values_shorten_the_history() {
+    let node = TestNode::start(Options {
+        history_bytes: 1 << 20,
+        ..Options::default()
+    })
+    .await;
+    let mut peer = node.connect().await;
+    let value = vec![7; 100 << 10];
+    for _ in 0..100 {
+        peer.set("/a", &value).await;
+    }
+    let (newest, oldest) = (node.control.revision().0, node.control.oldest_revision().0);
+    assert_eq!(newest - oldest + 1, 10, "ten of them are a mebibyte");
+    assert_eq!(peer.ask(wait("/a", oldest)).await.rev, Some(oldest));
+    assert_eq!(
+        code(&peer.ask(wait("/a", oldest - 1)).await),
+        Some(ErrCode::TooLate)
+    );
+    // One that is larger than all of it is there all the same.
+    let at = peer.set("/a", &vec![7; 1 << 20]).await;
+    assert_eq!(peer.ask(wait("/a", at)).await.rev, Some(at));
+    node.stop().await;
+}
+
+/// Nothing can have such a path, so the read that waits need not keep it.
+#[tokio::test]
+async fn a_read_of_the_future_holds_no_path_that_cannot_be() {
+    let node = TestNode::start(Options {
+        max_waiting_bytes: 4 << 10,
+        ..Options::default()
+    })
+    .await;
+    let mut peer = node.connect().await;
+    let next = peer.rev().await + 1;
+    let long = format!("/{}", "a".repeat(1 << 19));
+    peer.send(get(&long, Some(next))).await;
+    node.until("the read", |control| control.waiting() == 1)
+        .await;
+    let mut writer = node.connect().await;
+    assert_eq!(writer.set("/b", b"x").await, next);
+    assert_eq!(peer.receive().await.unwrap().rev, Some(0));
     node.stop().await;
 }

@@ -7,6 +7,8 @@ mod binary;
 mod control;
 mod limits;
 mod listing;
+mod local;
+mod lock;
 mod node;
 mod replay;
 mod together;

@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct TestNode {
     pub(crate) address: String,
     pub(crate) control: Control,
+    pub(crate) server: Server,
     stop: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<()>>,
 }
@@ -30,12 +31,14 @@ impl TestNode {
         let server = Server::new(options).unwrap();
         let control = server.control();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(server.run(listener, async {
+        server.begin(&address);
+        let running = tokio::spawn(server.clone().run_also(listener, async {
             let _ = stopped.await;
         }));
         Self {
             address,
             control,
+            server,
             stop,
             running,
         }

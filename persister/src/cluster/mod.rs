@@ -10,7 +10,7 @@
 //! | [`ahead`], [`budget`], [`backoff`] | reading, holding back and trying again, for any engine |
 //! | [`doozer`] | the doozer protocol |
 //! | [`etcd`] | etcd v3 |
-//! | [`embedded`] | a cluster in this process |
+//! | [`in_process`] | the embedded node, without a socket between |
 //! | `conformance` | the properties that every engine must have, as tests |
 //!
 //! A new engine is one folder here, one arm in [`connect`](mod@connect) and one in [`address`], and
@@ -26,10 +26,10 @@ pub(crate) mod conformance;
 pub mod connect;
 pub mod control;
 pub mod doozer;
-pub mod embedded;
 pub mod error;
 pub mod etcd;
 pub mod followed;
+pub mod in_process;
 pub mod rules;
 pub mod session;
 pub mod write;

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::attach::StopWith;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::connect::{Task, connect};
-use crate::cluster::embedded::EmbeddedNode;
 use crate::cluster::error::Error as ClusterError;
+use crate::cluster::in_process::node::EmbeddedNode;
 use crate::cluster::session::Cluster;
 use crate::config::{Config, Endpoint};
 use crate::error::Error;
@@ -70,7 +70,6 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
             };
             let result = persist.run(node.cluster(config.id)).await;
             opening.abort();
-            node.stop().await;
             result
         }
     };

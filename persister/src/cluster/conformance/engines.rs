@@ -14,6 +14,7 @@ use crate::cluster::conformance::rig::Rig;
 use crate::cluster::conformance::suite::{conforms, properties};
 use crate::cluster::control::Id;
 use crate::cluster::doozer::Doozer;
+use crate::cluster::in_process::InProcess;
 
 /// A doozer-lite node.
 struct Lite {
@@ -26,9 +27,11 @@ struct Lite {
 impl Lite {
     async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let uri = Uri::from_address(&listener.local_addr()?.to_string())?;
+        let address = listener.local_addr()?.to_string();
+        let uri = Uri::from_address(&address)?;
         let server = Server::new(Options::default())?;
-        let serving = server.clone().run(listener, std::future::pending());
+        server.begin(&address);
+        let serving = server.clone().run_also(listener, std::future::pending());
         Ok(Self {
             control: server.control(),
             serving: tokio::spawn(serving),
@@ -65,15 +68,14 @@ impl Rig for OverTheWire {
     }
 }
 
-/// A node in this process.
-struct InProcess(OverTheWire);
+/// A node in this process, by calls.
+struct ByCalls(OverTheWire);
 
-impl Rig for InProcess {
-    type Cluster = Doozer;
+impl Rig for ByCalls {
+    type Cluster = InProcess;
 
-    fn cluster(&self, id: Id) -> Doozer {
-        let Lite { server, uri, .. } = &self.0.0;
-        Doozer::in_process(server.clone(), uri.clone(), id)
+    fn cluster(&self, id: Id) -> InProcess {
+        InProcess::new(self.0.0.server.clone(), id)
     }
 
     async fn forget(&self) -> anyhow::Result<()> {
@@ -92,7 +94,7 @@ async fn doozer_over_the_wire_conforms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doozer_in_this_process_conforms() {
-    conforms(async || Ok(InProcess(OverTheWire(Lite::start().await?)))).await;
+    conforms(async || Ok(ByCalls(OverTheWire(Lite::start().await?)))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

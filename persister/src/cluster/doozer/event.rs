@@ -1,5 +1,6 @@
 //! What an event of the protocol means to a persister.
 
+use bytes::Bytes;
 use cairn_client::{self as client, EventKind};
 use cairn_journal::{Change, Revision};
 use cairn_protocol::keys;
@@ -7,27 +8,50 @@ use cairn_protocol::keys;
 use crate::cluster::control::Id;
 use crate::cluster::followed::{Followed, Touched};
 
-/// One event is one revision: a set, a delete or a no-operation.
+/// What one revision does to its path.
+pub(in crate::cluster) enum Effect {
+    Set(Bytes),
+    Delete,
+    Nothing,
+}
+
+/// One event of the wire is one revision.
 pub(super) fn followed(id: Id, event: client::Event) -> Followed {
+    let effect = match event.kind {
+        EventKind::Set => Effect::Set(event.value),
+        EventKind::Delete => Effect::Delete,
+        EventKind::Nop => Effect::Nothing,
+    };
+    revision_of(id, Revision(event.revision.0), event.path, effect)
+}
+
+/// A revision that sets or deletes a path, or does nothing.
+pub(in crate::cluster) fn revision_of(
+    id: Id,
+    revision: Revision,
+    path: impl AsRef<str> + Into<Bytes>,
+    effect: Effect,
+) -> Followed {
     let mut followed = Followed {
-        revision: Revision(event.revision.0),
+        revision,
         ..Followed::default()
     };
-    let value = match event.kind {
-        EventKind::Set => Some(event.value),
-        EventKind::Delete => None,
-        EventKind::Nop => return followed,
+    let value = match effect {
+        Effect::Set(value) => Some(value),
+        Effect::Delete => None,
+        Effect::Nothing => return followed,
     };
-    if keys::is_internal(&event.path) {
-        if event.path == keys::IDENTITY {
+    let name = path.as_ref();
+    if keys::is_internal(name) {
+        if name == keys::IDENTITY {
             followed.touched.push(Touched::Identity(value));
-        } else if event.path == keys::owner(id) {
+        } else if name == keys::owner(id) {
             followed.touched.push(Touched::Owner(id, value));
         }
     } else {
         followed.changes.push(match value {
-            Some(value) => Change::set(event.path, value),
-            None => Change::delete(event.path),
+            Some(value) => Change::set(path, value),
+            None => Change::delete(path),
         });
     }
     followed
@@ -36,7 +60,6 @@ pub(super) fn followed(id: Id, event: client::Event) -> Followed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn event(path: &str, kind: EventKind) -> client::Event {
         client::Event {

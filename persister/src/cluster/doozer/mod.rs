@@ -1,13 +1,13 @@
-//! The doozer protocol as an engine.
+//! The doozer protocol as an engine, over the wire.
 
-mod event;
+pub(super) mod event;
+pub(super) mod names;
 pub mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_client::{Client, Options, Uri};
-use cairn_lite::Server;
 
 use crate::cluster::control::Id;
 use crate::cluster::doozer::session::{DoozerSession, FOLLOW_WINDOW, LIST_WINDOW};
@@ -19,8 +19,6 @@ use crate::cluster::session::Cluster;
 pub struct Doozer {
     uri: Uri,
     id: Id,
-    /// The node, if it is in this process.
-    node: Option<Server>,
     /// How many sessions were opened.
     opened: Arc<AtomicUsize>,
 }
@@ -32,17 +30,7 @@ impl Doozer {
         Self {
             uri,
             id,
-            node: None,
             opened: Arc::default(),
-        }
-    }
-
-    /// The cluster whose only node is `node`, reached at `uri`, and by nobody else before it is
-    /// restored.
-    pub(super) fn in_process(node: Server, uri: Uri, id: Id) -> Self {
-        Self {
-            node: Some(node),
-            ..Self::new(uri, id)
         }
     }
 }
@@ -59,6 +47,6 @@ impl Cluster for Doozer {
             ..Options::default()
         };
         let client = Client::connect_with(&self.uri, options).await?;
-        Ok(DoozerSession::new(client, self.id, self.node.clone()))
+        Ok(DoozerSession::new(client, self.id))
     }
 }

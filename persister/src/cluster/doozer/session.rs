@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use cairn_client::{self as client, Client, ErrorCode};
 use cairn_journal::Revision;
-use cairn_lite::Server;
 use cairn_protocol::owner::{HEARTBEAT, STALE_AFTER};
 use cairn_protocol::{keys, progress};
 use futures::stream::{BoxStream, StreamExt};
@@ -16,11 +15,12 @@ use futures::{Stream, TryStreamExt};
 use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::followed;
+use crate::cluster::doozer::names::{id_of, name, precondition, text};
 use crate::cluster::error::{Conflict, Error, Result};
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::rules::{KeyRules, Names};
 use crate::cluster::session::Session;
-use crate::cluster::write::{Expect, Key, Write};
+use crate::cluster::write::{Key, Write};
 
 /// Keys are paths of files; `/ctl` and what is below it are the cluster's own affair.
 pub const RULES: KeyRules = KeyRules::tree(
@@ -49,12 +49,11 @@ const LITE_VALUE_BYTES: usize = 1 << 20;
 pub struct DoozerSession {
     client: Client,
     id: Id,
-    node: Option<Server>,
 }
 
 impl DoozerSession {
-    pub(super) fn new(client: Client, id: Id, node: Option<Server>) -> Self {
-        Self { client, id, node }
+    pub(super) fn new(client: Client, id: Id) -> Self {
+        Self { client, id }
     }
 }
 
@@ -69,7 +68,7 @@ impl Session for DoozerSession {
             },
             may_roll_back: false,
             mirrors_paths: true,
-            loads: self.node.is_some(),
+            loads: false,
         }
     }
 
@@ -213,19 +212,6 @@ impl Session for DoozerSession {
     async fn advance(&self) -> Result<()> {
         Ok(self.client.nop().await?)
     }
-
-    fn load(&self, state: impl IntoIterator<Item = Live>, at: Revision) -> Result<()> {
-        let Some(node) = &self.node else {
-            return Err(Error::Refused("the cluster runs elsewhere".to_owned()));
-        };
-        let files = state.into_iter().map(|live| {
-            // A path that is no text names no file; the node refuses what it is made into.
-            let path = String::from_utf8_lossy(&live.path).into_owned();
-            (path, client::Revision(live.revision.0), live.value)
-        });
-        node.load(files, client::Revision(at.0))
-            .map_err(|error| Error::Refused(format!("{error:#}")))
-    }
 }
 
 /// The follower's stream: ends after its first error.
@@ -236,43 +222,6 @@ impl Stream for Follow {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(context)
-    }
-}
-
-/// The name of a control key in a doozer cluster.
-fn name(key: &ControlKey) -> Result<String> {
-    Ok(match key {
-        ControlKey::Identity => keys::IDENTITY.to_owned(),
-        ControlKey::Owner(id) => keys::owner(*id),
-        ControlKey::Watermark(id) => keys::watermark(*id),
-        ControlKey::Mirrored(id) => keys::mirror_progress(*id),
-        ControlKey::Mirror(id, path) => keys::mirror(*id, text(path)?),
-    })
-}
-
-/// The persister whose directory a key lies in.
-fn id_of(path: &str) -> Option<Id> {
-    let rest = path.strip_prefix(keys::ROOT)?.strip_prefix('/')?;
-    rest.split('/').next()?.parse().ok()
-}
-
-fn text(path: &Bytes) -> Result<&str> {
-    let valid = std::str::from_utf8(path)
-        .ok()
-        .filter(|path| client::path::is_valid(path));
-    valid.ok_or_else(|| {
-        Error::Refused(format!(
-            "{:?} cannot be a path in a doozer cluster (letters, digits, '.', '-' between slashes)",
-            String::from_utf8_lossy(path)
-        ))
-    })
-}
-
-fn precondition(expect: Expect) -> client::Revision {
-    match expect {
-        Expect::Any => client::Revision::ANY,
-        Expect::Absent => client::Revision::MISSING,
-        Expect::At(revision) => client::Revision(revision.0),
     }
 }
 
