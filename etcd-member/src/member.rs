@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -172,6 +172,36 @@ impl Member {
     pub fn wipe(&mut self) -> Result<()> {
         self.kill();
         Ok(fs::remove_dir_all(self.data())?)
+    }
+
+    /// SIGKILL, and its data become those of a snapshot, as etcd's own tool restores it. Does not
+    /// start it.
+    ///
+    /// # Errors
+    /// With what the tool said.
+    pub fn restore(&mut self, snapshot: &Path) -> Result<()> {
+        self.wipe()?;
+        let own = [
+            "--name",
+            "--initial-cluster",
+            "--initial-advertise-peer-urls",
+        ];
+        let pairs = self.arguments.chunks(2);
+        let pairs = pairs
+            .filter(|pair| own.contains(&pair[0].as_str()))
+            .flatten();
+        let output = command(program("etcdctl"))
+            .env("ETCDCTL_API", "3")
+            .args(["snapshot", "restore"])
+            .arg(snapshot)
+            .arg("--data-dir")
+            .arg(self.data())
+            .args(pairs)
+            .output()
+            .context(INSTALL)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{said}");
+        Ok(())
     }
 
     /// Where its data are. Whole only while it is down.

@@ -22,11 +22,7 @@ pub enum Error {
     Cluster(#[from] ClusterError),
     /// The cluster is not the one that the journal followed.
     #[error(
-        "{refusal}\n  If the cluster was lost and this journal is to bring it back, run with -r \
-         on an empty cluster.\n  \
-         If the cluster is a new one to be followed from now on, give it a new journal: -j \
-         ANOTHER-DIRECTORY.\n  \
-         The journal in {} is untouched.", .journal.display()
+        "{refusal}\n  {}\n  The journal in {} is untouched.", refusal.advice(), .journal.display()
     )]
     Refused {
         /// How the two differ.
@@ -166,6 +162,7 @@ impl Error {
             )
             | Self::NoSuchPart { .. } => 28,
             Self::Journal(_) => 12,
+            Self::Refused { refusal, .. } if matches!(**refusal, Refusal::RolledBack { .. }) => 29,
             Self::Refused { .. } | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,

@@ -3,21 +3,18 @@
 use std::path::Path;
 
 use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
-use futures::Stream;
 
+use crate::attach::continuity::{Continuity, compare};
 use crate::attach::sides::{changes_beyond, identified, local_history};
 use crate::attach::snapshot_diff;
-use crate::cluster::control::ControlKey;
-use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
-use crate::cluster::followed::Followed;
+use crate::cluster::control::{ControlKey, Id};
+use crate::cluster::error::Error as ClusterError;
+use crate::cluster::followed::Changes;
 use crate::cluster::session::{Cluster, Session};
 use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::decision::{Attach, LocalHistory, Refusal, RemoteCluster, decide};
 use crate::identity::lineage::{Identity, Outcome};
-
-/// A stream of everything that happens in a cluster.
-pub type Changes = Box<dyn Stream<Item = ClusterResult<Followed>> + Send + Unpin>;
 
 /// A session that may be followed and published to.
 pub struct Attached<S> {
@@ -50,6 +47,7 @@ pub(super) enum Tried<S> {
 pub(super) struct Attempt<'a, S> {
     session: S,
     journal: &'a Journal,
+    id: Id,
     local: LocalHistory,
     remote: RemoteCluster,
     identified_at: Revision,
@@ -61,6 +59,7 @@ impl<'a, S: Session> Attempt<'a, S> {
     pub(super) async fn begin<C: Cluster<Session = S>>(
         cluster: &C,
         journal: &'a Journal,
+        id: Id,
         stop: &'a Stop,
     ) -> Result<Self, Error> {
         let (session, remote, identified_at) = identified(&cluster.open().await?).await?;
@@ -68,6 +67,7 @@ impl<'a, S: Session> Attempt<'a, S> {
         Ok(Self {
             session,
             journal,
+            id,
             local,
             remote,
             identified_at,
@@ -83,13 +83,13 @@ impl<'a, S: Session> Attempt<'a, S> {
     ) -> Result<Tried<S>, Error> {
         match decide(&self.local, &self.remote) {
             Attach::Refuse(refusal) => self.refuse(refusal),
-            Attach::RolledBack { common } => {
-                let refusal = Refusal::RolledBack {
-                    local: self.local.bound_to.clone().unwrap_or_default(),
-                    newest: self.local.newest,
-                    common,
+            Attach::RolledBack { common: newest } => {
+                let common = match self.compare(newest).await? {
+                    Continuity::Same(_) => newest,
+                    Continuity::Parted { common } => common,
+                    Continuity::Unknown => Revision::NONE,
                 };
-                self.refuse(refusal)
+                self.rolled_back(common, accept_loss).await
             }
             Attach::Behind => Ok(Tried::Wait(format!(
                 "this node is at revision {}, the journal at {}: the node lags",
@@ -106,7 +106,7 @@ impl<'a, S: Session> Attempt<'a, S> {
                     tracing::info!(cluster = %identity.id, "following this cluster from now on");
                     commit(self.journal, binding(&identity, Revision::NONE))?;
                 }
-                self.go_on(identity, take_state).await
+                self.go_on(identity, take_state, None).await
             }
             Attach::Continue(identity) => {
                 tracing::info!(
@@ -114,14 +114,73 @@ impl<'a, S: Session> Attempt<'a, S> {
                     "the cluster was restored with its revisions: going on"
                 );
                 commit(self.journal, binding(&identity, self.local.newest))?;
-                self.go_on(identity, take_state).await
+                self.go_on(identity, take_state, None).await
             }
             Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
-            Attach::Resume => {
-                let identity = self.remote.identity.clone();
-                let lost = || ClusterError::Refused("the cluster lost its identity".to_owned());
-                self.go_on(identity.ok_or_else(lost)?, take_state).await
+            Attach::Resume => self.resume(take_state, accept_loss).await,
+        }
+    }
+
+    async fn compare(&self, last: Revision) -> Result<Continuity, Error> {
+        compare(&self.session, self.journal, self.id, last).await
+    }
+
+    /// Goes on with our own cluster, if its history is still the one that the journal holds.
+    async fn resume(
+        self,
+        take_state: Option<GapReason>,
+        accept_loss: bool,
+    ) -> Result<Tried<S>, Error> {
+        let lost = || ClusterError::Refused("the cluster lost its identity".to_owned());
+        let identity = self.remote.identity.clone().ok_or_else(lost)?;
+        if !self.remote.may_roll_back {
+            return self.go_on(identity, take_state, None).await;
+        }
+        match self.compare(self.local.newest).await? {
+            Continuity::Same(stream) => self.go_on(identity, take_state, Some(stream)).await,
+            Continuity::Parted { common } => self.rolled_back(common, accept_loss).await,
+            Continuity::Unknown => {
+                tracing::warn!(
+                    newest = %self.local.newest,
+                    "the cluster keeps no revision that the journal has, so its history cannot be \
+                     compared"
+                );
+                let take_state = take_state.or(Some(GapReason::HistoryDiscarded));
+                self.go_on(identity, take_state, None).await
             }
+        }
+    }
+
+    /// The cluster has gone back, and has nothing of ours beyond `common`. Where that is accepted,
+    /// what it is from now on gets a name of its own: nobody who knows the old one, persister or
+    /// client, then takes its revisions for those that were lost.
+    async fn rolled_back(self, common: Revision, accept_loss: bool) -> Result<Tried<S>, Error> {
+        if !accept_loss {
+            let refusal = Refusal::RolledBack {
+                local: self.local.bound_to.clone().unwrap_or_default(),
+                newest: self.local.newest,
+                common,
+            };
+            return self.refuse(refusal);
+        }
+        let key = ControlKey::Identity;
+        let Some(now) = self.session.read(&key).await? else {
+            return Ok(Tried::Again);
+        };
+        let identity = self.local.went_on_without(common);
+        tracing::warn!(
+            cluster = %identity,
+            "the cluster went back, which is accepted: naming what it is from now on"
+        );
+        let value = identity.to_string().into();
+        match self
+            .session
+            .write(&key, Expect::At(now.revision), value)
+            .await
+        {
+            // Looked at again, as a descendant of the cluster that it was.
+            Ok(_) | Err(ClusterError::Conflict(_)) => Ok(Tried::Again),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -187,12 +246,13 @@ impl<'a, S: Session> Attempt<'a, S> {
         after(self.session, identity, taken).await
     }
 
-    /// Follows the cluster that the journal is bound to; takes its state first if the journal lacks
-    /// something.
+    /// Follows the cluster that the journal is bound to, by `stream` if there is one that begins
+    /// after the journal's end; takes its state first if the journal lacks something.
     async fn go_on(
         self,
         identity: Identity,
         take_state: Option<GapReason>,
+        stream: Option<Changes>,
     ) -> Result<Tried<S>, Error> {
         let end = self.journal.end();
         let next = end.revision.next();
@@ -211,7 +271,7 @@ impl<'a, S: Session> Attempt<'a, S> {
                 snapshot_diff::take(session, self.journal, first, reason, |_| None, stop).await?;
             return after(self.session, identity, taken).await;
         }
-        let stream: Changes = Box::new(self.session.follow(next));
+        let stream = stream.unwrap_or_else(|| Box::new(self.session.follow(next)));
         Ok(Tried::Attached(Attached {
             session: self.session,
             cluster: identity.id,

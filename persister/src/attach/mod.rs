@@ -5,6 +5,7 @@
 //! been published by then.
 
 pub mod attempt;
+mod continuity;
 pub mod sides;
 pub mod snapshot_diff;
 
@@ -16,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::attempt::{Attached, Attempt, Tried};
 use crate::cluster::backoff::Backoff;
+use crate::cluster::control::Id;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::Cluster;
 use crate::error::Error;
 
-/// Attaches, waiting as long as the cluster is away, behind, or being restored.
+/// Attaches, waiting as long as the cluster is away, behind, or being restored. `id`: whose
+/// watermark in the cluster is ours.
 ///
 /// `take_state` says why following from the journal's end is not enough. The cluster's state is
 /// then taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go
@@ -33,6 +36,7 @@ use crate::error::Error;
 pub async fn attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
+    id: Id,
     take_state: Option<GapReason>,
     accept_loss: bool,
     cancel: &CancellationToken,
@@ -44,7 +48,7 @@ pub async fn attach<C: Cluster>(
         let tried = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(None),
-            tried = try_attach(cluster, journal, take_state, accept_loss, &stop.stop) => tried,
+            tried = try_attach(cluster, journal, id, take_state, accept_loss, &stop.stop) => tried,
         };
         if !matches!(tried, Ok(Tried::Nameless(_))) {
             nameless = Nameless::default();
@@ -78,11 +82,12 @@ pub async fn attach<C: Cluster>(
 async fn try_attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
+    id: Id,
     take_state: Option<GapReason>,
     accept_loss: bool,
     stop: &Stop,
 ) -> Result<Tried<C::Session>, Error> {
-    let attempt = Attempt::begin(cluster, journal, stop).await?;
+    let attempt = Attempt::begin(cluster, journal, id, stop).await?;
     attempt.decide(take_state, accept_loss).await
 }
 

@@ -2,8 +2,13 @@
 
 use bytes::Bytes;
 use cairn_journal::{Change, Revision};
+use futures::Stream;
 
 use crate::cluster::control::Id;
+use crate::cluster::error::Result;
+
+/// A stream of everything that happens in a cluster.
+pub type Changes = Box<dyn Stream<Item = Result<Followed>> + Send + Unpin>;
 
 /// One revision of the cluster, as the follower sees it: all of it, never a part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

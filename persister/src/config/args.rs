@@ -49,6 +49,7 @@ Exit status:
   26   this is not a cluster to restore into
   27   a value is too large for the cluster
   28   the journal does not have that state
+  29   the cluster went back to an older state
   130  interrupted by a signal";
 
 /// Journals every change of a cluster, and says inside the cluster what is on disk.

@@ -35,6 +35,22 @@ impl LocalHistory {
     }
 }
 
+impl LocalHistory {
+    /// A new identity for our cluster, which has gone back to `common` and goes on from there.
+    #[must_use]
+    pub fn went_on_without(&self, common: Revision) -> Identity {
+        Identity {
+            origin: Some(Origin {
+                parent: self.bound_to.clone().unwrap_or_default(),
+                at: common,
+                outcome: Outcome::Shifted,
+                ancestors: self.ancestors.iter().take(ANCESTORS).cloned().collect(),
+            }),
+            ..Identity::generate()
+        }
+    }
+}
+
 /// The cluster's side of an attach: which one it is, and how far it is.
 #[derive(Clone, Debug)]
 pub struct RemoteCluster {
@@ -101,20 +117,19 @@ pub enum Refusal {
         /// The newest revision in the journal.
         newest: Revision,
     },
-    /// The cluster is ours, and is at an older revision than it was.
+    /// The cluster is ours, and has gone back.
     #[error(
         "this journal holds the history of cluster {local} up to revision {newest}, but that \
-         cluster is back at \
-         revision {common}: it was restored from a backup of its own, or lost what it had \
-         acknowledged. What it \
-         writes from now on has the revisions of what this journal holds"
+         cluster went back and has nothing of it after revision {common}: it was restored from a \
+         backup of its own, or lost what it had acknowledged. What it wrote and writes since has \
+         the revisions of what this journal holds"
     )]
     RolledBack {
         /// The identity of both.
         local: String,
         /// The newest revision in the journal.
         newest: Revision,
-        /// The newest revision of the cluster.
+        /// The newest revision that both have, as far as is known.
         common: Revision,
     },
     /// The cluster has another identity, and ours is not its parent.
@@ -130,6 +145,25 @@ pub enum Refusal {
         /// The identity of the cluster.
         remote: Identity,
     },
+}
+
+impl Refusal {
+    /// What can be done about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::RolledBack { .. } => {
+                "If what it lost counts, stop its clients now and restore this journal into an \
+                 empty cluster.\n  If it does not, run with --accept-loss: the cluster is then \
+                 followed as it is, under a new name."
+            }
+            Self::Reset { .. } | Self::Foreign { .. } => {
+                "If the cluster was lost and this journal is to bring it back, run with -r on an \
+                 empty cluster.\n  If the cluster is a new one to be followed from now on, give \
+                 it a new journal: -j ANOTHER-DIRECTORY."
+            }
+        }
+    }
 }
 
 /// Compares the two sides.

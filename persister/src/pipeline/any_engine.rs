@@ -55,7 +55,7 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
     let cluster = rig.cluster(1);
     let journal = Arc::new(Journal::open(dir.path(), Options::default())?.0);
     let cancel = CancellationToken::new();
-    let attached = attach(&cluster, &journal, None, false, &cancel).await?;
+    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
     let attached = attached.context("nobody cancelled")?;
     let running = tokio::spawn({
         let (journal, cancel) = (Arc::clone(&journal), cancel.clone());
@@ -122,7 +122,7 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
         "{ended:?}"
     );
     drop(other);
-    let again = attach(&cluster, &journal, None::<GapReason>, false, &cancel).await;
+    let again = attach(&cluster, &journal, 1, None::<GapReason>, false, &cancel).await;
     let refused = match again {
         Err(Error::Refused { refusal, .. }) => refusal,
         Err(other) => return Err(other.into()),
@@ -143,7 +143,7 @@ async fn nothing_is_published_into_a_cluster_that_has_another_identity() -> Resu
     let cluster = rig.cluster(1);
     let journal = Journal::open(dir.path(), Options::default())?.0;
     let cancel = CancellationToken::new();
-    let attached = attach(&cluster, &journal, None, false, &cancel).await?;
+    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
     let session = attached.context("nobody cancelled")?.session;
     let key = ControlKey::Watermark(1);
     session.write(&key, Expect::Any, "1".into()).await?;
@@ -155,5 +155,176 @@ async fn nothing_is_published_into_a_cluster_that_has_another_identity() -> Resu
     ensure!(written.is_err(), "{written:?}");
     let said = other.read(&key).await?.context("it was written once")?;
     ensure!(said.value == "1", "{said:?}");
+    Ok(())
+}
+
+/// A persister of the fake engine from its start to its end.
+struct Persister {
+    cluster: <FakeRig as Rig>::Cluster,
+    journal: Arc<Journal>,
+    dir: tempfile::TempDir,
+}
+
+impl Persister {
+    fn of(rig: &FakeRig) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        Ok(Self {
+            cluster: rig.cluster(1),
+            journal: Arc::new(Journal::open(dir.path(), Options::default())?.0),
+            dir,
+        })
+    }
+
+    /// Attaches and follows until `work` is done, then ends in good order.
+    async fn while_it_runs<T>(
+        &self,
+        accept_loss: bool,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let cancel = CancellationToken::new();
+        let attached = attach(&self.cluster, &self.journal, 1, None, accept_loss, &cancel).await?;
+        let attached = attached.context("nobody cancelled")?;
+        let running = tokio::spawn({
+            let (journal, cancel) = (Arc::clone(&self.journal), cancel.clone());
+            let me = Holder::new(journal.uuid(), journal.dir());
+            let vitals = Vitals::new(1, self.dir.path().to_owned(), Duration::ZERO);
+            async move {
+                let vitals = Arc::new(vitals);
+                pipeline::run(attached, &journal, 1, &me, None, &vitals, &cancel).await
+            }
+        });
+        let done = work.await;
+        cancel.cancel();
+        running.await??;
+        done
+    }
+
+    async fn refused(&self) -> Result<Refusal> {
+        let cancel = CancellationToken::new();
+        match attach(&self.cluster, &self.journal, 1, None, false, &cancel).await {
+            Err(Error::Refused { refusal, .. }) => Ok(*refusal),
+            Err(other) => Err(other.into()),
+            Ok(_) => anyhow::bail!("it follows a cluster that went back"),
+        }
+    }
+}
+
+async fn write_some(session: &impl Session, value: &'static str, count: usize) -> Result<Revision> {
+    let mut newest = Revision::NONE;
+    for _ in 0..count {
+        let at = session.put(&"/k".into(), Expect::Any, value.into()).await?;
+        newest = newest.max(at);
+    }
+    Ok(newest)
+}
+
+/// The numbers of a cluster that went back pass those of the journal again. A watch from the
+/// journal's end is then simply answered, and would join two histories.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_went_back_is_refused_however_new_its_revisions_are() -> Result<()> {
+    for written_since in [0, 3, 500] {
+        let rig = FakeRig::new(Fault::None);
+        let persister = Persister::of(&rig)?;
+        let other = rig.cluster(2).open().await?;
+        let (kept, lost) = persister
+            .while_it_runs(false, async {
+                let kept = write_some(&other, "kept", 20).await?;
+                published(&other, kept).await?;
+                let lost = write_some(&other, "lost", 20).await?;
+                published(&other, lost).await?;
+                Ok((kept, lost))
+            })
+            .await?;
+        rig.roll_back(kept).await?;
+        let other = rig.cluster(2).open().await?;
+        write_some(&other, "other", written_since).await?;
+        let Refusal::RolledBack { common, .. } = persister.refused().await? else {
+            anyhow::bail!("another refusal");
+        };
+        ensure!(common == kept, "{common}, not {kept}");
+
+        // Accepted, it gets another name, and is followed as it is.
+        let at = persister
+            .while_it_runs(true, async {
+                let at = write_some(&other, "new", 1).await?;
+                published(&other, at).await?;
+                Ok(at)
+            })
+            .await?;
+        let identity = other.read(&ControlKey::Identity).await?;
+        let identity = identity.context("it has one")?.value;
+        let identity = String::from_utf8_lossy(&identity).into_owned();
+        ensure!(
+            identity.contains(&format!(" at {kept} shifted")),
+            "{identity}"
+        );
+        let state = persister.journal.reader()?.state(None)?;
+        ensure!(state.revision >= at, "{}", state.revision);
+        let there = state
+            .files
+            .get(&b"/k"[..])
+            .map(|file| (file.0, &file.1[..]));
+        ensure!(there == Some((at, b"new")), "{there:?} after {lost}");
+    }
+    Ok(())
+}
+
+/// What was journaled is told again where it is compared, and is not journaled twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_did_not_go_back_is_followed_without_a_hole_or_a_repetition() -> Result<()> {
+    let rig = FakeRig::new(Fault::None);
+    let persister = Persister::of(&rig)?;
+    let other = rig.cluster(2).open().await?;
+    for round in 0..3 {
+        persister
+            .while_it_runs(false, async {
+                let at = write_some(&other, "x", 7).await?;
+                published(&other, at).await
+            })
+            .await?;
+        write_some(&other, "away", round).await?;
+    }
+    let mut revisions = Vec::new();
+    for record in persister.journal.reader()?.records() {
+        let record = record?;
+        match record.entry {
+            Entry::Changes { .. } => revisions.push(record.revision),
+            Entry::Gap { .. } => anyhow::bail!("a gap"),
+            _ => {}
+        }
+    }
+    ensure!(revisions.is_sorted_by(|a, b| a < b), "{revisions:?}");
+    ensure!(revisions.len() == 3 * 7 + 1, "{revisions:?}");
+    Ok(())
+}
+
+/// What the cluster has forgotten cannot be compared: its state is taken, and a gap says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_compared_is_a_recorded_gap() -> Result<()> {
+    let rig = FakeRig::new(Fault::None);
+    let persister = Persister::of(&rig)?;
+    let other = rig.cluster(2).open().await?;
+    persister
+        .while_it_runs(false, async {
+            let at = write_some(&other, "x", 7).await?;
+            published(&other, at).await
+        })
+        .await?;
+    write_some(&other, "away", 5).await?;
+    rig.forget().await?;
+    let at = persister
+        .while_it_runs(false, async {
+            let at = write_some(&other, "x", 1).await?;
+            published(&other, at).await?;
+            Ok(at)
+        })
+        .await?;
+    let mut gaps = 0;
+    for record in persister.journal.reader()?.records() {
+        gaps += usize::from(matches!(record?.entry, Entry::Gap { .. }));
+    }
+    ensure!(gaps == 2, "{gaps} records of gaps");
+    let state = persister.journal.reader()?.state(None)?;
+    ensure!(state.revision >= at, "{}", state.revision);
     Ok(())
 }

@@ -45,10 +45,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::attempt::{Attached, Changes};
+use crate::attach::attempt::Attached;
 use crate::cluster::ahead::read_ahead;
 use crate::cluster::control::{ControlKey, Id};
 use crate::cluster::error::{Conflict, Error as ClusterError};
+use crate::cluster::followed::Changes;
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::holder::Holder;

@@ -217,6 +217,7 @@ impl<C: Cluster> Incarnation<'_, C> {
             let attached = attach::attach(
                 &self.cluster,
                 journal,
+                id,
                 take_state,
                 accept_loss,
                 self.persist.cancel,

@@ -3,3 +3,4 @@
 #[allow(dead_code)]
 mod cluster;
 mod total_loss;
+mod went_back;

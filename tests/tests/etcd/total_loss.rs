@@ -16,7 +16,7 @@ use futures::StreamExt as _;
 
 use crate::cluster::{Etcd, History, durable, journaled, put, revision, same, take_in};
 
-const WRITERS: usize = 8;
+const WRITERS: u8 = 8;
 
 /// How many writes are acknowledged before everything is killed.
 const ACKNOWLEDGED: usize = 400;
@@ -28,7 +28,7 @@ const RANGE: usize = 10_000;
 /// cluster dies under it. `newest` is told each revision whose durability was seen.
 async fn write(
     session: Session,
-    number: usize,
+    number: u8,
     mut random: fastrand::Rng,
     acknowledged: Arc<AtomicUsize>,
     newest: Arc<AtomicI64>,
@@ -37,7 +37,7 @@ async fn write(
         let first = random.u8(..);
         let operation = |at: u8, random: &mut fastrand::Rng| {
             // Any bytes.
-            let key = Bytes::from(vec![b'0' + number as u8, first.wrapping_add(at), 0, 0xff]);
+            let key = Bytes::from(vec![number, first.wrapping_add(at), 0, 0xff]);
             if random.u8(..4) == 0 {
                 return DeleteRangeRequest::key(key).into();
             }
