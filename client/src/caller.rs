@@ -54,7 +54,17 @@ impl Caller {
     }
 
     /// Puts a request into the queue.
-    pub(crate) fn submit(&self, verb: Verb, mut request: Request, class: Class) -> Result<Call> {
+    pub(crate) fn submit(&self, verb: Verb, request: Request, class: Class) -> Result<Call> {
+        self.submit_in(None, verb, request, class)
+    }
+
+    fn submit_in(
+        &self,
+        history: Option<u64>,
+        verb: Verb,
+        mut request: Request,
+        class: Class,
+    ) -> Result<Call> {
         request.verb = Some(verb as i32);
         let length = request.encoded_len() + TAG_LEN;
         let max = self.options().max_frame;
@@ -66,16 +76,22 @@ impl Caller {
                 max,
             });
         }
-        Ok(self.shared().queue.submit(verb, request, class))
+        Ok(self.shared().queue.submit_in(history, verb, request, class))
     }
 
-    pub(crate) fn submit_wait(&self, glob: &str, from: Revision) -> Result<Call> {
+    /// The number of the history that revisions are counted in now.
+    pub(crate) fn history(&self) -> u64 {
+        self.shared().queue.history()
+    }
+
+    /// Waits for a revision of this history.
+    pub(crate) fn submit_wait(&self, history: u64, glob: &str, from: Revision) -> Result<Call> {
         let request = Request {
             path: Some(glob.to_owned()),
             rev: Some(from.0),
             ..Request::default()
         };
-        self.submit(Verb::Wait, request, Class::Blocking)
+        self.submit_in(Some(history), Verb::Wait, request, Class::Blocking)
     }
 
     /// A request without a deadline if it is about a certain revision.
@@ -167,6 +183,13 @@ impl Caller {
                 path: changed.path,
                 expected: changed.expected,
                 found: changed.found,
+            }),
+            Err(Failure::WentBack(back)) => Err(Error::WentBack {
+                verb,
+                path: path(),
+                address: back.address,
+                newest: back.newest,
+                seen: back.seen,
             }),
             Err(Failure::Closed) => Err(Error::Closed { verb, path: path() }),
         }

@@ -190,10 +190,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::InvalidGlob`] before anything is sent; [`Error::is_too_late`] if the cluster has
-    /// forgotten what happened at `from`.
+    /// forgotten what happened at `from`; [`Error::WentBack`] if the cluster was reset meanwhile.
     pub async fn wait(&self, glob: &str, from: Revision) -> Result<Event> {
         glob.parse::<Glob>()?;
-        let outcome = self.caller.submit_wait(glob, from)?.await;
+        let history = self.caller.history();
+        let outcome = self.caller.submit_wait(history, glob, from)?.await;
         let response = self.caller.understand(Verb::Wait, glob, outcome)?;
         answer::event(Verb::Wait, glob, response)
     }

@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     prompt_in_flight: usize,
     blocking_in_flight: usize,
     answered: bool,
+    /// The newest revision that an answer named.
+    newest: Revision,
 }
 
 /// Why a connection is left.
@@ -84,6 +86,8 @@ pub(crate) struct Ended {
     pub(crate) reason: Reason,
     /// Whether it answered anything, so that another attempt is worth making at once.
     pub(crate) useful: bool,
+    /// The newest revision that it named.
+    pub(crate) newest: Revision,
 }
 
 enum Moved {
@@ -106,6 +110,7 @@ impl Connection {
             prompt_in_flight: 0,
             blocking_in_flight: 0,
             answered: false,
+            newest: Revision::MISSING,
         }
     }
 
@@ -142,6 +147,7 @@ impl Connection {
         Ended {
             reason,
             useful: self.answered,
+            newest: self.newest,
         }
     }
 
@@ -274,6 +280,9 @@ impl Connection {
             let Some(tag) = response.tag else {
                 return Err("the server sent an answer without a tag".to_owned());
             };
+            if let (Some(revision), None) = (response.rev, response.err_code) {
+                self.newest = self.newest.max(Revision(revision));
+            }
             match self.tags.remove(tag) {
                 None => {
                     return Err(format!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::glob::GlobError;
 use crate::path::PathError;
+use crate::revision::Revision;
 use crate::uri::UriError;
 use crate::wire::{ErrCode, Verb};
 
@@ -86,6 +87,26 @@ pub enum Error {
         expected: String,
         /// What it holds; `None`: there is no such file.
         found: Option<String>,
+    },
+    /// The revision that the request waits for is of a history that is gone: the node that the
+    /// client is connected to now has a lower revision than was seen before, because the cluster was
+    /// reset, or, in a moment, because the node lags far behind. Begin again with its newest one.
+    #[error(
+        "{}: {address} is at revision {newest}, and {seen} was seen before: the cluster was reset \
+         and counts anew, or this node lags behind. Read everything again, and go on from there",
+        request(*verb, path)
+    )]
+    WentBack {
+        /// What was asked.
+        verb: Verb,
+        /// Of which path or glob.
+        path: String,
+        /// The node's address.
+        address: String,
+        /// Its newest revision.
+        newest: Revision,
+        /// The newest one that was seen before.
+        seen: Revision,
     },
     /// The runtime on which the client was connected has gone.
     #[error("{}: the client is closed", request(*verb, path))]

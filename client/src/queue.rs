@@ -15,6 +15,7 @@ use prost::Message;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::is_write;
+use crate::revision::Revision;
 use crate::wire::{Request, Response, Verb};
 
 /// Whether the server answers at once.
@@ -33,8 +34,18 @@ pub(crate) enum Failure {
     Lost { address: String, cause: String },
     /// The connections now lead to another cluster.
     Changed(Changed),
+    /// The node's revisions have gone back; what the request asks for is of a history that is gone.
+    WentBack(WentBack),
     /// The client is gone, and the request had not been sent.
     Closed,
+}
+
+/// A node whose newest revision is lower than one that the client has seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WentBack {
+    pub(crate) address: String,
+    pub(crate) newest: Revision,
+    pub(crate) seen: Revision,
 }
 
 /// A required file that holds another value.
@@ -69,6 +80,9 @@ struct Waiting {
     prompt: BTreeMap<u64, Entry>,
     blocking: BTreeMap<u64, Entry>,
     next_place: u64,
+    /// How often revisions have gone back, and how they did the last time.
+    histories: u64,
+    went_back: Option<WentBack>,
     /// Set once: nothing will be sent any more, and why.
     end: Option<Failure>,
 }
@@ -109,15 +123,29 @@ impl Queue {
             .expect("nothing panics while it holds the queue")
     }
 
-    /// Puts a request at the end of the queue.
-    pub(crate) fn submit(self: &Arc<Self>, verb: Verb, request: Request, class: Class) -> Call {
+    /// The number of the history that revisions are counted in now.
+    pub(crate) fn history(&self) -> u64 {
+        self.lock().histories
+    }
+
+    /// Puts a request at the end of the queue. `history`: the one that its revision is of; it fails
+    /// if that is gone.
+    pub(crate) fn submit_in(
+        self: &Arc<Self>,
+        history: Option<u64>,
+        verb: Verb,
+        request: Request,
+        class: Class,
+    ) -> Call {
         let (reply, outcome) = oneshot::channel();
         let mut waiting = self.lock();
         let place = waiting.next_place;
         waiting.next_place += 1;
-        if let Some(end) = &waiting.end {
+        let gone = history.is_some_and(|history| history != waiting.histories);
+        let gone = waiting.went_back.clone().filter(|_| gone);
+        if let Some(end) = waiting.end.clone().or(gone.map(Failure::WentBack)) {
             // The receiver is still in our hands.
-            let _ = reply.send(Err(end.clone()));
+            let _ = reply.send(Err(end));
         } else {
             let queue = waiting.of(class);
             let was_empty = queue.is_empty();
@@ -200,6 +228,18 @@ impl Queue {
             self.answer(entry, Err(failure.clone()));
         }
         self.changed.notify_one();
+    }
+
+    /// Revisions have gone back: all requests that wait for one fail.
+    pub(crate) fn went_back(&self, went_back: WentBack) {
+        let mut waiting = self.lock();
+        waiting.histories += 1;
+        waiting.went_back = Some(went_back.clone());
+        let blocking = std::mem::take(&mut waiting.blocking);
+        drop(waiting);
+        for entry in blocking.into_values() {
+            self.answer(entry, Err(Failure::WentBack(went_back.clone())));
+        }
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -310,7 +350,7 @@ mod tests {
             Class::Prompt => Verb::Rev,
             Class::Blocking => Verb::Wait,
         };
-        queue.submit(verb, Request::default(), class)
+        queue.submit_in(None, verb, Request::default(), class)
     }
 
     fn take(queue: &Queue, room: Room) -> Vec<Entry> {

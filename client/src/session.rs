@@ -11,12 +11,12 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::{Connection, Ended, Reason, Socket};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::Options;
-use crate::queue::{Changed, Failure, Queue};
+use crate::queue::{Changed, Failure, Queue, WentBack};
 use crate::revision::Revision;
 use crate::route::{Route, jittered};
 use crate::status::Status;
@@ -96,6 +96,8 @@ pub(crate) async fn open(
         route,
         generation: 0,
         attempts: Vec::new(),
+        newest: Revision::MISSING,
+        behind: None,
         _end_queue: EndQueue(Arc::clone(&shared.queue)),
     };
     let connection = session.connect_once().await?;
@@ -110,6 +112,10 @@ struct Session {
     route: Route,
     generation: u64,
     attempts: Vec<(String, String)>,
+    /// The newest revision that a node has named, and since when all that can be reached are behind
+    /// it.
+    newest: Revision,
+    behind: Option<Instant>,
     /// From the start: a runtime may go down before it has polled the task once.
     _end_queue: EndQueue,
 }
@@ -120,6 +126,8 @@ enum Refusal {
     Unreachable(String),
     /// The server answered with an error.
     Denied(Error),
+    /// Its newest revision is lower than one that was seen.
+    Behind(Revision, Revision),
     /// It is not the cluster it should be.
     Changed(Changed),
 }
@@ -129,6 +137,9 @@ impl Refusal {
         match self {
             Self::Unreachable(cause) => cause.clone(),
             Self::Denied(error) => error.to_string(),
+            Self::Behind(newest, seen) => {
+                format!("its newest revision is {newest}, and {seen} was seen before")
+            }
             Self::Changed(changed) => match &changed.found {
                 Some(found) => format!("{} is {found:?} there", changed.path),
                 None => format!("{} is missing there", changed.path),
@@ -141,6 +152,10 @@ type Entered = Result<Connection, Refusal>;
 
 /// One in so many parts of the time to connect.
 const HEAD_START_FRACTION: u32 = 10;
+
+/// How long nodes of several have to catch up with what another one has shown, before their history
+/// counts as another one.
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// Whether a round of refusals shows that our cluster is gone: some node belongs to another one,
 /// or no node has the file that tells. One that lacks it may just lag behind.
@@ -177,7 +192,12 @@ impl Session {
             let ended = connection
                 .serve(queue, &shared.options, self.route.len())
                 .await;
-            let Ended { reason, useful } = ended;
+            let Ended {
+                reason,
+                useful,
+                newest,
+            } = ended;
+            self.newest = self.newest.max(newest);
             let cause = match reason {
                 Reason::Unused => return,
                 Reason::Lost(cause) => cause,
@@ -274,6 +294,10 @@ impl Session {
                 }
                 tokio::select! {
                     Some((address, entered)) = running.next() => match entered {
+                        Ok(connection) if self.is_passed_over(&connection) => {
+                            let refusal = Refusal::Behind(connection.revision, self.newest);
+                            refused.push((address, refusal));
+                        }
                         Ok(connection) => break Some(connection),
                         Err(refusal) => refused.push((address, refusal)),
                     },
@@ -283,6 +307,12 @@ impl Session {
                 }
             }
         };
+        if refused
+            .iter()
+            .any(|(_, refusal)| matches!(refusal, Refusal::Behind(..)))
+        {
+            self.behind.get_or_insert_with(Instant::now);
+        }
         for (address, refusal) in &refused {
             let cause = refusal.cause();
             tracing::debug!(address, cause, "cannot connect");
@@ -351,7 +381,23 @@ impl Session {
         Ok(connection)
     }
 
+    /// Whether to pass over a node that is behind what was seen: it may be about to catch up, and
+    /// another may not lag.
+    fn is_passed_over(&self, connection: &Connection) -> bool {
+        let lags_for = self.behind.map_or(Duration::ZERO, |since| since.elapsed());
+        connection.revision < self.newest && self.route.len() > 1 && lags_for < CATCH_UP
+    }
+
     fn announce(&mut self, connection: &Connection) {
+        if connection.revision < self.newest {
+            self.shared.queue.went_back(WentBack {
+                address: connection.address.clone(),
+                newest: connection.revision,
+                seen: self.newest,
+            });
+        }
+        self.newest = connection.revision;
+        self.behind = None;
         self.generation += 1;
         self.attempts.clear();
         let status = Status::Connected {

@@ -27,11 +27,16 @@ use crate::wire::Verb;
 ///
 /// It waits as long as it takes for the next one, also while there is no connection, and ends
 /// only after an error: with [`Error::is_too_late`], the server has discarded events that were
-/// not delivered yet, from [`Watch::next_revision`] on. It keeps at most
+/// not delivered yet, from [`Watch::next_revision`] on; with [`Error::WentBack`], the nodes that can
+/// be reached have a lower revision than was seen: they are of a cluster that was reset, and count
+/// anew. [`Client::require`](crate::Client::require) tells such a cluster also by what is in it. A
+/// watch keeps at most
 /// [`Options::watch_window`](crate::Options::watch_window) events in memory and stops asking when
 /// it is not polled.
 pub struct Watch {
     caller: Caller,
+    /// The history that the revisions are of.
+    history: u64,
     glob: String,
     /// Whether every revision must have its event.
     complete: bool,
@@ -54,6 +59,7 @@ impl Watch {
         // The first revision is 1; a server takes anything before it for that.
         let from = from.max(Revision(1));
         Self {
+            history: caller.history(),
             caller,
             glob: glob.to_owned(),
             complete,
@@ -77,7 +83,9 @@ impl Watch {
     /// Asks for what the window lacks.
     fn ask(&mut self) -> Result<()> {
         while self.calls.len() < self.window {
-            let call = self.caller.submit_wait(&self.glob, self.ask)?;
+            let call = self
+                .caller
+                .submit_wait(self.history, &self.glob, self.ask)?;
             self.calls.push_back((self.ask, call));
             self.ask = self.ask.next();
         }

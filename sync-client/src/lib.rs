@@ -35,6 +35,7 @@ pub use crate::core::durability::{
 };
 pub use crate::core::liveness::Liveness;
 pub use crate::doozer::behind::Behind;
+pub use crate::doozer::bind::bind;
 pub use crate::doozer::client::Client;
 pub use crate::doozer::error::{Error, Result};
 pub use crate::doozer::streams::{Listing, Walk, Watch};

@@ -230,3 +230,77 @@ async fn a_bad_glob_ends_a_watch_at_once() {
     ));
     assert!(watch.next().await.is_none());
 }
+
+/// The story: a watch went on over a cluster that was reset, waited for the revision that came
+/// after those it had seen, and missed all that the new cluster did until then.
+#[tokio::test]
+async fn a_watch_does_not_go_on_over_a_cluster_that_was_reset() {
+    let fake = Fake::start().await;
+    let (client, mut peer) = fake.connect(Options::default()).await;
+    let mut watch = client.watch("/app/*", Revision(10));
+    let event = |rev| Response {
+        flags: Some(4),
+        path: Some("/app/a".to_owned()),
+        ..file(rev, "")
+    };
+    let (first, _) = tokio::join!(watch.next(), peer.answer(Verb::Wait, event(70)));
+    assert_eq!(first.unwrap().unwrap().revision, Revision(70));
+    let mut other = client.watch("/app/*", Revision(71));
+    let waiting = client.wait("/app/*", Revision(71));
+    let reading = client.get("/app/a", Some(Revision(80)));
+    let reset = async {
+        for _ in 0..4 {
+            peer.request().await;
+        }
+        peer.close().await;
+        let mut peer = fake.accept().await;
+        peer.answer_rev(58).await;
+        peer
+    };
+    let (watched, other, waited, read, mut peer) =
+        tokio::join!(watch.next(), other.next(), waiting, reading, reset);
+    for error in [
+        watched.unwrap().unwrap_err(),
+        other.unwrap().unwrap_err(),
+        waited.unwrap_err(),
+        read.unwrap_err(),
+    ] {
+        let is_reset = matches!(
+            error,
+            Error::WentBack {
+                newest: Revision(58),
+                seen: Revision(70),
+                ..
+            }
+        );
+        assert!(is_reset && !error.is_retryable(), "{error:?}");
+    }
+    assert!(watch.next().await.is_none());
+    // Whoever begins again is served.
+    let mut watch = client.watch("/app/*", Revision(59));
+    let (next, asked) = tokio::join!(watch.next(), peer.answer(Verb::Wait, event(59)));
+    assert_eq!(asked.rev, Some(59));
+    assert_eq!(next.unwrap().unwrap().revision, Revision(59));
+}
+
+/// A watch that nobody polled meanwhile learns it as well.
+#[tokio::test]
+async fn a_watch_that_slept_through_a_reset_learns_of_it() {
+    let fake = Fake::start().await;
+    let (client, mut peer) = fake.connect(Options::default()).await;
+    let mut watch = client.watch("/app/*", Revision(10));
+    let event = |rev| Response {
+        flags: Some(4),
+        path: Some("/app/a".to_owned()),
+        ..file(rev, "")
+    };
+    let (first, _) = tokio::join!(watch.next(), peer.answer(Verb::Wait, event(70)));
+    assert!(first.unwrap().is_ok());
+    peer.close().await;
+    let mut peer = fake.accept().await;
+    peer.answer_rev(1).await;
+    let (rev, ()) = tokio::join!(client.rev(), peer.answer_rev(2));
+    assert_eq!(rev.unwrap(), Revision(2));
+    let error = watch.next().await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::WentBack { .. }), "{error:?}");
+}

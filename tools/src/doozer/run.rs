@@ -99,7 +99,10 @@ async fn touch(session: &Session, path: &str) -> Result<Revision, Failure> {
     Ok(session.set(path, rev, body).await?)
 }
 
+/// Where to begin. From here on the session stays with the cluster that it is connected to: its
+/// revisions mean nothing in another.
 async fn from_now(session: &Session, rev: Option<Revision>) -> Result<Revision, Failure> {
+    cairn_sync_client::bind(session.reader()).await?;
     match rev {
         Some(rev) => Ok(rev),
         None => Ok(session.reader().rev().await?.next()),

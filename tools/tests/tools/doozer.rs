@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_client::{Client, Revision, Uri};
 use cairn_lite::{Options, Server};
@@ -315,4 +315,45 @@ fn bench_measures_plain_and_durable_writes_and_cleans_up() {
     }
     assert_eq!(cluster.ok(&["find", "/bench/**"], b""), "");
     cluster.fails(&["bench", "--count", "0"], 2);
+}
+
+/// The story: `watch` and `wait` went on over a node that had been restarted, empty, and missed what
+/// it did until its revision passed the one that they had seen; or all, if it had passed already.
+#[test]
+fn a_watch_ends_when_the_cluster_was_reset() {
+    for start_revision in [None, Some(1_000)] {
+        let cluster = Cluster::start();
+        for n in 0..20 {
+            cluster.ok(&["set", "/app/k", "-1"], n.to_string().as_bytes());
+        }
+        let mut command = cluster.command(&["watch", "/app/*", "-r", "59"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.ends_with(" 78 set 2\n") {
+            line.clear();
+            assert_ne!(out.read_line(&mut line).unwrap(), 0);
+        }
+        let Cluster { runtime, address } = cluster;
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        let runtime = Runtime::new().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let listener = loop {
+            match runtime.block_on(TcpListener::bind(&address)) {
+                Ok(listener) => break listener,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        };
+        let options = Options {
+            start_revision,
+            ..Options::default()
+        };
+        let server = Server::new(options).unwrap();
+        runtime.spawn(server.run(listener, std::future::pending()));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 2);
+        let told = stderr(&output);
+        assert!(told.contains("another cluster"), "{told}");
+    }
 }
