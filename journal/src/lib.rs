@@ -18,7 +18,7 @@
 //!
 //! let reader = Reader::open(dir)?; // takes no lock, writes nothing
 //! let now = reader.state(None)?;
-//! assert_eq!(now.files[&b"/greeting"[..]].1, "hello");
+//! assert_eq!(now.files[&b"/greeting"[..]].value, "hello");
 //! # Ok(())
 //! # }
 //! ```
@@ -66,14 +66,14 @@ mod stop;
 pub mod storage;
 mod write;
 
-pub use checkpoint::{
-    file::{Checkpoint, CheckpointEntry},
-    retention::Retention,
-};
+pub use checkpoint::{file::Checkpoint, retention::Retention};
 pub use directory::{handle::Directory, lock::DirectoryLock};
 pub use error::{Error, Result};
 pub use model::{
-    entry::{Change, Entry, Gap, GapPhase, GapReason, Location, NewRecord, Op, Record, Timeline},
+    entry::{
+        Change, Entry, Gap, GapPhase, GapReason, KeyValue, Location, NewRecord, Op, Record,
+        Timeline,
+    },
     ids::{Revision, Sequence},
     span::Span,
     time::Timestamp,
@@ -88,7 +88,7 @@ pub use read::{
 };
 pub use recovery::open::Recovery;
 pub use repair::{
-    donor::{Donor, JournalDonor, Recalled},
+    donor::{Donor, JournalDonor},
     lineage::Turn,
     report::{Damage, Filled, RepairReport},
     run::{Repair, repair},

@@ -153,8 +153,8 @@ fn reseal(bytes: &mut [u8]) {
     let mut digest = Hasher::new();
     let all = blocks(bytes);
     for (i, &(at, end)) in all.iter().enumerate() {
-        if i + 1 == all.len() && end - at >= BLOCK + 28 {
-            put(bytes, at + BLOCK + 24, digest.clone().finalize());
+        if i + 1 == all.len() && end - at >= BLOCK + 36 {
+            put(bytes, at + BLOCK + 32, digest.clone().finalize());
         }
         let mut seeded = Hasher::new();
         // UUID and salt, then the offset.

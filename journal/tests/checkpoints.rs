@@ -27,9 +27,9 @@ fn open(disk: &Simulated) -> Journal {
 type Files = BTreeMap<String, (i64, Vec<u8>)>;
 
 fn files(state: &State) -> Files {
-    let files = state.files.iter().map(|(path, (revision, value))| {
-        let path = String::from_utf8(path.to_vec()).unwrap();
-        (path, (revision.0, value.to_vec()))
+    let files = state.files.values().map(|kv| {
+        let path = String::from_utf8(kv.path.to_vec()).unwrap();
+        (path, (kv.revision.0, kv.value.to_vec()))
     });
     files.collect()
 }

@@ -439,19 +439,9 @@ fn salvaged(disk: &Simulated) -> Vec<(Sequence, Revision, Entry)> {
     let records = reader.records().map(|r| {
         let r = r.unwrap();
         let entry = match r.entry {
-            Entry::Lost {
-                first_sequence,
+            Entry::Lost { first, last, .. } => Entry::Lost {
                 first,
                 last,
-                known,
-                changes,
-                ..
-            } => Entry::Lost {
-                first_sequence,
-                first,
-                last,
-                known,
-                changes,
                 observed_at: Timestamp(0),
             },
             Entry::Seal { .. } => Entry::Seal {

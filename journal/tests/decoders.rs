@@ -167,37 +167,38 @@ proptest! {
 }
 
 #[test]
-fn a_version_from_the_future_is_refused_by_name() {
-    let disk = sample(false);
-    let path = disk
-        .paths()
-        .into_iter()
-        .find(|p| p.extension().is_some())
-        .unwrap();
-    let mut content = disk.content(&path).unwrap();
-    content[8] = 9;
-    let crc = crc32fast::hash(&content[..4092]);
-    content[4092..4096].copy_from_slice(&crc.to_le_bytes());
-    disk.overwrite(&path, content);
-    let dir = Path::new(DIR);
-    let is_other = |e: Error| {
-        matches!(
-            e,
-            Error::OtherFormat {
-                found: 9,
-                supported: 2,
-                ..
-            }
-        )
-    };
-    assert!(is_other(
-        Directory::on(Arc::new(disk.clone()), dir)
-            .open(options())
-            .unwrap_err()
-    ));
-    assert!(is_other(repair_on(&disk, dir).unwrap_err()));
-    let reader = Directory::on(Arc::new(disk), dir).reader().unwrap();
-    assert!(is_other(reader.records().next().unwrap().unwrap_err()));
+fn another_version_is_refused_by_name() {
+    for version in [1, 2, 9] {
+        let disk = sample(false);
+        let path = disk
+            .paths()
+            .into_iter()
+            .find(|p| p.extension().is_some())
+            .unwrap();
+        let mut content = disk.content(&path).unwrap();
+        content[8] = version;
+        let crc = crc32fast::hash(&content[..4092]);
+        content[4092..4096].copy_from_slice(&crc.to_le_bytes());
+        disk.overwrite(&path, content);
+        let dir = Path::new(DIR);
+        let is_other = |e: Error| {
+            let Error::OtherFormat {
+                found, supported, ..
+            } = e
+            else {
+                panic!("{e}");
+            };
+            (found, supported) == (version.into(), 3)
+        };
+        assert!(is_other(
+            Directory::on(Arc::new(disk.clone()), dir)
+                .open(options())
+                .unwrap_err()
+        ));
+        assert!(is_other(repair_on(&disk, dir).unwrap_err()));
+        let reader = Directory::on(Arc::new(disk), dir).reader().unwrap();
+        assert!(is_other(reader.records().next().unwrap().unwrap_err()));
+    }
 }
 
 #[test]

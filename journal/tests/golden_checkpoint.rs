@@ -1,4 +1,4 @@
-//! A checkpoint of format version 1 as a file: today's code must read it, and write the same bytes.
+//! A checkpoint of format version 3 as a file: today's code must read it, and write the same bytes.
 //!
 //! To write it anew after a change of format that is meant (and has a new version number):
 //! `CAIRN_GOLDEN=write cargo test -p cairn-journal --test golden_checkpoint`.
@@ -21,7 +21,7 @@ const DIR: &str = "/journal";
 const NAME: &str = "00000000000000000062.ckpt";
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoint-v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoint-v3")
 }
 
 fn timeline() -> Timeline {

@@ -100,7 +100,11 @@ fn what_is_committed_is_read_back_across_segments_and_openings() {
             model.insert(format!("/k/{}", n % 7).into(), Revision(n));
         }
         let then = reader.state(Some(Revision(at))).unwrap();
-        let found: BTreeMap<_, _> = then.files.into_iter().map(|(p, (r, _))| (p, r)).collect();
+        let found: BTreeMap<_, _> = then
+            .files
+            .into_iter()
+            .map(|(p, kv)| (p, kv.revision))
+            .collect();
         assert_eq!(found, model);
     }
     assert!(matches!(

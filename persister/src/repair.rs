@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cairn_journal::{
-    Directory, Donor, JournalDonor, Recalled, Repair, RepairPhase, RepairProgress, Revision, Span,
+    Directory, Donor, JournalDonor, NewRecord, Repair, RepairPhase, RepairProgress, Revision, Span,
     Stop, Timestamp,
 };
 use futures::StreamExt;
@@ -106,7 +106,7 @@ struct ClusterDonor<C: Cluster> {
     cluster: C,
     reached: Reached<C::Session>,
     /// What was fetched: whole from `from` to the end of `history`.
-    fetched: Vec<(Span, BTreeMap<Revision, Recalled>)>,
+    fetched: Vec<(Span, BTreeMap<Revision, NewRecord>)>,
 }
 
 enum Reached<S> {
@@ -184,11 +184,8 @@ impl<C: Cluster> ClusterDonor<C> {
             next = next.next();
             if !followed.changes.is_empty() {
                 held += followed.changes.iter().map(bytes_of).sum::<usize>();
-                let recalled = Recalled {
-                    revision: followed.revision,
-                    changes: followed.changes,
-                    observed_at: Timestamp::now(),
-                };
+                let recalled =
+                    NewRecord::changes(followed.revision, followed.changes, Timestamp::now());
                 history.insert(followed.revision, recalled);
             }
         }
@@ -226,7 +223,7 @@ impl<C: Cluster> Donor for ClusterDonor<C> {
         &mut self,
         _timeline: &str,
         span: Span,
-        visit: &mut dyn FnMut(Recalled) -> cairn_journal::Result<()>,
+        visit: &mut dyn FnMut(NewRecord) -> cairn_journal::Result<()>,
     ) -> cairn_journal::Result<()> {
         let mut all = self.fetched.iter();
         if let Some((_, history)) = all.find(|(have, _)| have.overlap(span) == Some(span)) {

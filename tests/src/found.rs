@@ -27,9 +27,9 @@ pub async fn tree(client: &Client) -> Result<Tree> {
 pub fn journaled(journal: &Path) -> Result<Tree> {
     let reader = cairn_journal::Reader::open(journal)?;
     let state = reader.state(None)?;
-    let files = state.files.into_iter().map(|(path, (revision, value))| {
-        let path = String::from_utf8(path.to_vec())?;
-        Ok((path, (Revision(revision.0), value)))
+    let files = state.files.into_values().map(|kv| {
+        let path = String::from_utf8(kv.path.to_vec())?;
+        Ok((path, (Revision(kv.revision.0), kv.value)))
     });
     files.collect()
 }

@@ -1,37 +1,33 @@
-//! Sorted entries as a stream of blocks: the body of a checkpoint, and of the files that are merged
+//! Sorted rows as a stream of blocks: the body of a checkpoint, and of the files that are merged
 //! into one.
 //!
 //! Holds one block at a time in both directions. Every block is verified before anything in it is
-//! returned, every length before it is allocated, and the order of the paths as they pass.
+//! returned, every length before it is allocated, and the order of the keys as they pass.
 
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    checkpoint::buffers::{Held, Meter},
+    checkpoint::{
+        buffers::{Held, Meter},
+        item::{Item, Live},
+    },
     error::{Error, Result},
     format::{
         checkpoint::{
             BLOCK_BYTES, BLOCK_HEADER_BYTES, BlockHeader, FOOTER_BYTES, Footer, Kind,
-            MAX_BLOCK_BYTES, entry_length, put_entry, take_entry,
+            MAX_BLOCK_BYTES,
         },
         layout::{ALIGNMENT, Checksums, Digest, Seed, payload_matches},
+        table::{self, Space},
     },
-    model::ids::Revision,
+    model::{ids::Revision, view::ChangeRef},
     storage::file_handle::FileHandle,
 };
 
 /// Length of the footer with its block header.
 pub(crate) const FOOTER_BLOCK_BYTES: u64 = (BLOCK_HEADER_BYTES + FOOTER_BYTES) as u64;
-
-/// One path; without a value it is gone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Item {
-    pub(crate) path: Bytes,
-    pub(crate) revision: Revision,
-    pub(crate) value: Option<Bytes>,
-}
 
 /// Writes blocks.
 pub(crate) struct BlockWriter<'a> {
@@ -65,18 +61,19 @@ impl<'a> BlockWriter<'a> {
         self.offset
     }
 
-    /// The caller brings paths in ascending order.
+    /// The caller brings keys in ascending order.
     pub(crate) fn push(&mut self, item: &Item) -> Result<()> {
-        let value = item.value.as_deref();
-        let length = entry_length(&item.path, value);
+        let row = ChangeRef::from(&item.change);
+        let length = table::length(&row);
         let is_full = self.block.len() - BLOCK_HEADER_BYTES + length > BLOCK_BYTES;
         if self.entries > 0 && is_full {
             self.flush(Kind::Entries)?;
         }
-        put_entry(&mut self.block, &item.path, item.revision, value);
+        table::put(&mut self.block, item.space, &row);
         self.held.set(self.block.len());
         self.entries += 1;
-        self.footer.content_bytes += (item.path.len() + value.map_or(0, <[u8]>::len)) as u64;
+        self.footer.content_bytes += table::content_bytes(&row) as u64;
+        self.footer.leases += u64::from(item.space == Space::Leases);
         Ok(())
     }
 
@@ -137,7 +134,7 @@ pub(crate) struct BlockReader {
     /// Of the block that was read last.
     frame: Option<Frame>,
     left: u32,
-    last: Option<Bytes>,
+    last: Option<(Space, Bytes)>,
     seen: Footer,
     digest: Digest,
     ended: bool,
@@ -176,9 +173,15 @@ impl BlockReader {
         damaged(&self.file.path, self.offset, self.of, detail)
     }
 
-    /// The error for a checkpoint that says that a path is gone.
-    pub(crate) fn holds_no_value(&self) -> Error {
-        self.damaged("an entry has no value")
+    /// The next entry of a state, in which nothing is gone.
+    pub(crate) fn next_live(&mut self) -> Result<Option<Live>> {
+        let item = self.next()?;
+        item.map(|item| self.live(item)).transpose()
+    }
+
+    /// What an entry of a state says.
+    pub(crate) fn live(&self, item: Item) -> Result<Live> {
+        item.live().map_err(|detail| self.damaged(detail))
     }
 
     /// The next entry; `None` after the footer was reached and agreed.
@@ -192,20 +195,24 @@ impl BlockReader {
             }
             self.advance()?;
         }
-        let (entry, length) = take_entry(&self.block).map_err(|d| self.damaged(d))?;
-        if self.last.as_deref().is_some_and(|last| last >= entry.path) {
-            return Err(self.damaged("its paths are not in order"));
+        let (space, row, rest) = table::take(&self.block).map_err(|d| self.damaged(d))?;
+        if row.revision.is_none() {
+            return Err(self.damaged("an entry has no revision"));
         }
+        let is_after =
+            |(last_space, last): &(Space, Bytes)| (*last_space, &**last) < (space, row.path);
+        if !self.last.as_ref().is_none_or(is_after) {
+            return Err(self.damaged("its entries are not in order"));
+        }
+        self.seen.content_bytes += table::content_bytes(&row) as u64;
+        self.seen.leases += u64::from(space == Space::Leases);
         let item = Item {
-            path: self.block.slice_ref(entry.path),
-            revision: entry.revision,
-            value: entry.value.map(|v| self.block.slice_ref(v)),
+            space,
+            change: row.within(&self.block),
         };
         self.left -= 1;
-        self.block = self.block.slice(length..);
-        self.seen.content_bytes +=
-            (item.path.len() + item.value.as_ref().map_or(0, Bytes::len)) as u64;
-        self.last = Some(item.path.clone());
+        self.block = self.block.slice_ref(rest);
+        self.last = Some((space, item.change.path.clone()));
         Ok(Some(item))
     }
 
@@ -247,8 +254,9 @@ impl BlockReader {
         self.seen.entries += u64::from(header.entries);
         self.seen.blocks += 1;
         self.digest.add(checksums);
-        // The path that the next one is compared with must not keep a block alive.
-        self.last = self.last.take().map(|p| Bytes::copy_from_slice(&p));
+        // The key that the next one is compared with must not keep a block alive.
+        let last = self.last.take();
+        self.last = last.map(|(space, key)| (space, Bytes::copy_from_slice(&key)));
         self.block = body;
         self.left = header.entries;
         Ok(())

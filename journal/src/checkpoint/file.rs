@@ -4,17 +4,18 @@
 //! are verified as they are read.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
     checkpoint::{
-        blocks::{BlockReader, Item, damaged, read_footer},
+        blocks::{BlockReader, damaged, read_footer},
         buffers::Meter,
+        item::Live,
     },
     directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
@@ -24,7 +25,7 @@ use crate::{
         names::{Name, classify},
     },
     model::{
-        entry::Timeline,
+        entry::{KeyValue, Timeline},
         ids::{Revision, Sequence},
         time::Timestamp,
     },
@@ -56,17 +57,6 @@ pub struct Checkpoint {
     pub(crate) header: Header,
     pub(crate) footer: Footer,
     bytes: u64,
-}
-
-/// One path of a state.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointEntry {
-    /// The path.
-    pub path: Bytes,
-    /// The revision at which it was set.
-    pub revision: Revision,
-    /// Its value.
-    pub value: Bytes,
 }
 
 impl Directory {
@@ -187,19 +177,19 @@ impl Checkpoint {
         self.header.created_at
     }
 
-    /// How many paths there are.
+    /// How many paths there are, those of control writes included.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.footer.entries
+        self.footer.entries.saturating_sub(self.footer.leases)
     }
 
-    /// Whether the state is empty.
+    /// Whether there is no path.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.footer.entries == 0
+        self.len() == 0
     }
 
-    /// Bytes of all paths and values.
+    /// Bytes of all paths, values and attributes, and of leases.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {
         self.footer.content_bytes
@@ -211,7 +201,7 @@ impl Checkpoint {
         self.bytes
     }
 
-    /// All entries, sorted by path. Holds one block in memory.
+    /// All paths, sorted, those of control writes included. Holds one block in memory.
     ///
     /// # Errors
     /// The disk's. Damage is met by the iterator, which then ends.
@@ -219,6 +209,21 @@ impl Checkpoint {
         Ok(Entries {
             blocks: Some(self.blocks(&Arc::default())?),
         })
+    }
+
+    /// The leases that were alive: the id of each, and the time to live that it was granted, in
+    /// seconds.
+    ///
+    /// # Errors
+    /// The disk's, and damage.
+    pub fn leases(&self) -> Result<BTreeMap<i64, i64>> {
+        let mut blocks = self.blocks(&Arc::default())?;
+        let mut leases = BTreeMap::new();
+        // They come first.
+        while let Some(Live::Lease(id, granted_ttl)) = blocks.next_live()? {
+            leases.insert(id, granted_ttl);
+        }
+        Ok(leases)
     }
 
     pub(crate) fn blocks(&self, meter: &Arc<Meter>) -> Result<BlockReader> {
@@ -251,34 +256,27 @@ fn named_within(file: &FileHandle) -> Result<Revision> {
     Ok(Header::decode(&block[..n]).map_or(Revision::NONE, |header| header.revision))
 }
 
-/// The entries of a checkpoint, sorted by path. After an error there is nothing more.
+/// The paths of a checkpoint, sorted. After an error there is nothing more.
 #[derive(Debug)]
 pub struct Entries {
     blocks: Option<BlockReader>,
 }
 
 impl Iterator for Entries {
-    type Item = Result<CheckpointEntry>;
+    type Item = Result<KeyValue>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let blocks = self.blocks.as_mut()?;
-        let next = blocks.next();
-        let next = next.and_then(|item| item.map(|item| entry(item, blocks)).transpose());
-        if !matches!(next, Ok(Some(_))) {
-            self.blocks = None;
+        loop {
+            let next = self.blocks.as_mut()?.next_live();
+            if !matches!(next, Ok(Some(_))) {
+                self.blocks = None;
+            }
+            match next {
+                Ok(Some(Live::Lease(..))) => {}
+                Ok(Some(Live::Path(kv))) => return Some(Ok(kv)),
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+            }
         }
-        next.transpose()
-    }
-}
-
-/// What a checkpoint says of a path: never that it is gone.
-pub(crate) fn entry(item: Item, blocks: &BlockReader) -> Result<CheckpointEntry> {
-    match item.value {
-        Some(value) => Ok(CheckpointEntry {
-            path: item.path,
-            revision: item.revision,
-            value,
-        }),
-        None => Err(blocks.holds_no_value()),
     }
 }

@@ -170,7 +170,7 @@ pub(crate) fn is_of_another_past(
     };
     let header = &segment.header;
     let is_the_same = header.first == h.segment_first && header.salt == h.segment_salt;
-    if is_the_same || h.segment_repaired || header.context.repaired.is_some() {
+    if is_the_same {
         return Ok(None);
     }
     // If the sequence is not there at all, the checkpoint is the witness that it was.

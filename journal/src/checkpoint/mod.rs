@@ -9,6 +9,7 @@ pub(crate) mod buffers;
 pub(crate) mod copy;
 pub(crate) mod file;
 pub(crate) mod history;
+pub(crate) mod item;
 pub(crate) mod retention;
 pub(crate) mod stored;
 pub(crate) mod verified;

@@ -4,14 +4,11 @@
 use uuid::Uuid;
 
 use crate::{
-    checkpoint::{
-        blocks::BlockReader,
-        file::{Checkpoint, CheckpointEntry, entry},
-    },
+    checkpoint::{blocks::BlockReader, file::Checkpoint, item::Live},
     error::Result,
     format::checkpoint::Kind,
     model::{
-        entry::{Gap, Timeline},
+        entry::{Gap, KeyValue, Timeline},
         ids::{Revision, Sequence},
         time::Timestamp,
     },
@@ -37,8 +34,6 @@ pub struct CheckpointFacts {
     pub segment_first: Sequence,
     /// The salt of that segment.
     pub segment_salt: u64,
-    /// Whether a repair wrote that segment.
-    pub segment_repaired: bool,
     /// The record from which on revisions are counted as at the end; 0: the first.
     pub counting_from: Sequence,
     /// The first revision that can be told behind it.
@@ -47,11 +42,13 @@ pub struct CheckpointFacts {
     pub timeline: Option<Timeline>,
     /// What damage had cost by then and nothing had made good.
     pub open_gap: Option<Gap>,
-    /// How many paths there are.
+    /// How many entries there are: paths and leases.
     pub entries: u64,
-    /// In how many blocks.
+    /// How many of them are leases.
+    pub leases: u64,
+    /// In how many blocks they are.
     pub blocks: u64,
-    /// Bytes of all paths and values.
+    /// Bytes of all paths, values and attributes, and of leases.
     pub content_bytes: u64,
     /// Over the checksums of all blocks.
     pub digest: u32,
@@ -73,8 +70,10 @@ pub struct StoredBlock {
     pub is_footer: bool,
     /// How many entries are in the blocks before it.
     pub before: u64,
-    /// Its entries, sorted by path.
-    pub entries: Vec<CheckpointEntry>,
+    /// Its leases: the id of each, and the time to live that it was granted, in seconds.
+    pub leases: Vec<(i64, i64)>,
+    /// Its paths, sorted.
+    pub entries: Vec<KeyValue>,
     /// The checksum of the entries.
     pub body_crc: u32,
     /// The checksum of the header.
@@ -95,12 +94,12 @@ impl Checkpoint {
             created_at: h.created_at,
             segment_first: h.segment_first,
             segment_salt: h.segment_salt,
-            segment_repaired: h.segment_repaired,
             counting_from: h.counting_from,
             counting_at: h.counting_at,
             timeline: h.timeline.clone(),
             open_gap: h.open_gap,
             entries: f.entries,
+            leases: f.leases,
             blocks: f.blocks,
             content_bytes: f.content_bytes,
             digest: f.digest,
@@ -130,14 +129,21 @@ impl StoredBlocks {
         let Some((frame, items)) = blocks.next_block()? else {
             return Ok(None);
         };
-        let entries = items.into_iter().map(|item| entry(item, blocks));
+        let (mut leases, mut entries) = (Vec::new(), Vec::new());
+        for item in items {
+            match blocks.live(item)? {
+                Live::Lease(id, granted_ttl) => leases.push((id, granted_ttl)),
+                Live::Path(kv) => entries.push(kv),
+            }
+        }
         Ok(Some(StoredBlock {
             offset: frame.offset,
             length: frame.header.length() as u64,
             body_bytes: frame.header.body_bytes,
             is_footer: frame.header.kind == Kind::Footer,
             before: frame.header.before,
-            entries: entries.collect::<Result<_>>()?,
+            leases,
+            entries,
             body_crc: frame.checksums.payload,
             header_crc: frame.checksums.header,
         }))

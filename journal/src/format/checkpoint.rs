@@ -6,10 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     format::{
-        layout::{
-            ALIGNMENT, Checksums, FORMAT_VERSION, HeaderFault, MAX_PAYLOAD_BYTES, Seed, array,
-            i64_at, put, u32_at, u64_at,
-        },
+        bytes::{array, i64_at, put, u32_at, u64_at},
+        layout::{ALIGNMENT, Checksums, FORMAT_VERSION, HeaderFault, MAX_PAYLOAD_BYTES, Seed},
         payload::Context,
     },
     model::{
@@ -23,21 +21,16 @@ use crate::{
 pub(crate) const HEADER_BYTES: usize = 4096;
 /// A block begins with a header of this size.
 pub(crate) const BLOCK_HEADER_BYTES: usize = 32;
-/// An entry begins with its lengths and its revision.
-pub(crate) const ENTRY_HEADER_BYTES: usize = 16;
 /// A block is closed when it has this much; one entry that is larger has a block to itself. Small,
 /// as a merge holds one block of each of its inputs.
 pub(crate) const BLOCK_BYTES: usize = 64 << 10;
-/// A path and a value once fitted the payload of a record together, so no block is longer.
-pub(crate) const MAX_BLOCK_BYTES: u32 = MAX_PAYLOAD_BYTES + 16;
-const _: () = assert!(MAX_BLOCK_BYTES as usize == MAX_PAYLOAD_BYTES as usize + ENTRY_HEADER_BYTES);
+/// No block is longer: a row once fitted the payload of a record, behind 8 bytes of time, and has
+/// at most 8 bytes more here, its revision.
+pub(crate) const MAX_BLOCK_BYTES: u32 = MAX_PAYLOAD_BYTES;
 /// What the footer says, behind a block header of its own.
-pub(crate) const FOOTER_BYTES: usize = 32;
+pub(crate) const FOOTER_BYTES: usize = 40;
 
 const MAGIC: &[u8; 8] = b"CAIRNCKP";
-/// In place of the length of a value: the path is gone. Only in files that are merged and removed.
-const GONE: u32 = u32::MAX;
-const FLAG_REPAIRED: u32 = 1;
 
 // The header, one constant per row of the table.
 const H_MAGIC: usize = 0;
@@ -51,11 +44,9 @@ const H_OBSERVED: usize = 56;
 const H_CREATED: usize = 64;
 const H_SEGMENT_FIRST: usize = 72;
 const H_SEGMENT_SALT: usize = 80;
-const H_FLAGS: usize = 88;
-const H_RESERVED: usize = 92;
-const H_COUNTING_FROM: usize = 96;
-const H_COUNTING_AT: usize = 104;
-const H_CONTEXT: usize = 112;
+const H_COUNTING_FROM: usize = 88;
+const H_COUNTING_AT: usize = 96;
+const H_CONTEXT: usize = 104;
 const H_CRC: usize = 4092;
 
 const MAX_CONTEXT_BYTES: usize = H_CRC - H_CONTEXT;
@@ -70,13 +61,11 @@ const _: () = assert!(H_REVISION + 8 == H_OBSERVED);
 const _: () = assert!(H_OBSERVED + 8 == H_CREATED);
 const _: () = assert!(H_CREATED + 8 == H_SEGMENT_FIRST);
 const _: () = assert!(H_SEGMENT_FIRST + 8 == H_SEGMENT_SALT);
-const _: () = assert!(H_SEGMENT_SALT + 8 == H_FLAGS);
-const _: () = assert!(H_FLAGS + 4 == H_RESERVED);
-const _: () = assert!(H_RESERVED + 4 == H_COUNTING_FROM);
+const _: () = assert!(H_SEGMENT_SALT + 8 == H_COUNTING_FROM);
 const _: () = assert!(H_COUNTING_FROM + 8 == H_COUNTING_AT);
 const _: () = assert!(H_COUNTING_AT + 8 == H_CONTEXT);
 const _: () = assert!(H_CONTEXT + MAX_CONTEXT_BYTES == H_CRC);
-const _: () = assert!(MAX_CONTEXT_BYTES == 3980);
+const _: () = assert!(MAX_CONTEXT_BYTES == 3988);
 const _: () = assert!(H_CRC + 4 == HEADER_BYTES);
 const _: () = assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT));
 
@@ -100,25 +89,18 @@ const _: () = assert!(B_BODY_CRC + 4 == B_HEADER_CRC);
 const _: () = assert!(B_HEADER_CRC + 4 == BLOCK_HEADER_BYTES);
 const _: () = assert!(BLOCK_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 
-// An entry.
-const E_PATH_LENGTH: usize = 0;
-const E_VALUE_LENGTH: usize = 4;
-const E_REVISION: usize = 8;
-
-const _: () = assert!(E_PATH_LENGTH + 4 == E_VALUE_LENGTH);
-const _: () = assert!(E_VALUE_LENGTH + 4 == E_REVISION);
-const _: () = assert!(E_REVISION + 8 == ENTRY_HEADER_BYTES);
-
 // The footer.
 const F_ENTRIES: usize = 0;
 const F_BLOCKS: usize = 8;
 const F_CONTENT: usize = 16;
-const F_DIGEST: usize = 24;
-const F_RESERVED: usize = 28;
+const F_LEASES: usize = 24;
+const F_DIGEST: usize = 32;
+const F_RESERVED: usize = 36;
 
 const _: () = assert!(F_ENTRIES + 8 == F_BLOCKS);
 const _: () = assert!(F_BLOCKS + 8 == F_CONTENT);
-const _: () = assert!(F_CONTENT + 8 == F_DIGEST);
+const _: () = assert!(F_CONTENT + 8 == F_LEASES);
+const _: () = assert!(F_LEASES + 8 == F_DIGEST);
 const _: () = assert!(F_DIGEST + 4 == F_RESERVED);
 const _: () = assert!(F_RESERVED + 4 == FOOTER_BYTES);
 const _: () = assert!(FOOTER_BYTES.is_multiple_of(ALIGNMENT));
@@ -134,7 +116,6 @@ pub(crate) struct Header {
     pub(crate) created_at: Timestamp,
     pub(crate) segment_first: Sequence,
     pub(crate) segment_salt: u64,
-    pub(crate) segment_repaired: bool,
     pub(crate) counting_from: Sequence,
     pub(crate) counting_at: Revision,
     pub(crate) timeline: Option<Timeline>,
@@ -171,12 +152,6 @@ impl Header {
         put(out, H_CREATED, &self.created_at.0.to_le_bytes());
         put(out, H_SEGMENT_FIRST, &self.segment_first.0.to_le_bytes());
         put(out, H_SEGMENT_SALT, &self.segment_salt.to_le_bytes());
-        let flags = if self.segment_repaired {
-            FLAG_REPAIRED
-        } else {
-            0
-        };
-        put(out, H_FLAGS, &flags.to_le_bytes());
         put(out, H_COUNTING_FROM, &self.counting_from.0.to_le_bytes());
         put(out, H_COUNTING_AT, &self.counting_at.0.to_le_bytes());
         put(out, H_CONTEXT, &context);
@@ -200,10 +175,9 @@ impl Header {
         if &b[H_MAGIC..H_VERSION] != MAGIC {
             return damaged("the checkpoint header does not begin with CAIRNCKP".to_owned());
         }
-        match u32_at(b, H_VERSION) {
-            0 => return damaged("the checkpoint header has format version 0".to_owned()),
-            v if v > FORMAT_VERSION => return Err(HeaderFault::Format(v)),
-            _ => {}
+        let version = u32_at(b, H_VERSION);
+        if version != FORMAT_VERSION {
+            return Err(HeaderFault::Format(version));
         }
         let length = u32_at(b, H_CONTEXT_LENGTH) as usize;
         if length > MAX_CONTEXT_BYTES {
@@ -213,10 +187,6 @@ impl Header {
         }
         let context = Context::decode(&b[H_CONTEXT..H_CONTEXT + length])
             .map_err(|e| HeaderFault::Damaged(format!("the checkpoint header's context: {e}")))?;
-        let flags = u32_at(b, H_FLAGS);
-        if flags & !FLAG_REPAIRED != 0 || u32_at(b, H_RESERVED) != 0 {
-            return damaged("the checkpoint header's reserved bits are not zero".to_owned());
-        }
         Ok(Self {
             uuid: Uuid::from_bytes(array(b, H_UUID)),
             salt: u64_at(b, H_SALT),
@@ -226,7 +196,6 @@ impl Header {
             created_at: Timestamp(i64_at(b, H_CREATED)),
             segment_first: Sequence(u64_at(b, H_SEGMENT_FIRST)),
             segment_salt: u64_at(b, H_SEGMENT_SALT),
-            segment_repaired: flags & FLAG_REPAIRED != 0,
             counting_from: Sequence(u64_at(b, H_COUNTING_FROM)),
             counting_at: Revision(i64_at(b, H_COUNTING_AT)),
             timeline: context.timeline,
@@ -317,57 +286,15 @@ impl BlockHeader {
     }
 }
 
-/// One entry where it lies; `None`: the path is gone.
-pub(crate) struct RawEntry<'a> {
-    pub(crate) path: &'a [u8],
-    pub(crate) revision: Revision,
-    pub(crate) value: Option<&'a [u8]>,
-}
-
-/// Appends an entry to the body of a block.
-pub(crate) fn put_entry(body: &mut Vec<u8>, path: &[u8], revision: Revision, value: Option<&[u8]>) {
-    let length = |b: &[u8]| u32::try_from(b.len()).expect("it was part of a record's payload");
-    body.extend_from_slice(&length(path).to_le_bytes());
-    body.extend_from_slice(&value.map_or(GONE, length).to_le_bytes());
-    body.extend_from_slice(&revision.0.to_le_bytes());
-    body.extend_from_slice(path);
-    body.extend_from_slice(value.unwrap_or_default());
-}
-
-/// The length of an entry in a block.
-pub(crate) fn entry_length(path: &[u8], value: Option<&[u8]>) -> usize {
-    ENTRY_HEADER_BYTES + path.len() + value.map_or(0, <[u8]>::len)
-}
-
-/// The entry at the beginning of `body`, and its length.
-pub(crate) fn take_entry(body: &[u8]) -> Result<(RawEntry<'_>, usize), String> {
-    let outside = || "an entry reaches beyond its block".to_owned();
-    if body.len() < ENTRY_HEADER_BYTES {
-        return Err(outside());
-    }
-    let path_bytes = u32_at(body, E_PATH_LENGTH) as usize;
-    let value_bytes = u32_at(body, E_VALUE_LENGTH);
-    let is_gone = value_bytes == GONE;
-    let value_bytes = if is_gone { 0 } else { value_bytes as usize };
-    let rest = &body[ENTRY_HEADER_BYTES..];
-    let length = path_bytes.checked_add(value_bytes).ok_or_else(outside)?;
-    let rest = rest.get(..length).ok_or_else(outside)?;
-    let (path, value) = rest.split_at(path_bytes);
-    let entry = RawEntry {
-        path,
-        revision: Revision(i64_at(body, E_REVISION)),
-        value: (!is_gone).then_some(value),
-    };
-    Ok((entry, ENTRY_HEADER_BYTES + length))
-}
-
 /// The end of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) entries: u64,
     pub(crate) blocks: u64,
-    /// Bytes of all paths and values.
+    /// Bytes of all keys, values and attributes.
     pub(crate) content_bytes: u64,
+    /// How many of the entries are leases.
+    pub(crate) leases: u64,
     /// Over the checksums of all blocks before, in order.
     pub(crate) digest: u32,
 }
@@ -378,6 +305,7 @@ impl Footer {
         put(&mut b, F_ENTRIES, &self.entries.to_le_bytes());
         put(&mut b, F_BLOCKS, &self.blocks.to_le_bytes());
         put(&mut b, F_CONTENT, &self.content_bytes.to_le_bytes());
+        put(&mut b, F_LEASES, &self.leases.to_le_bytes());
         put(&mut b, F_DIGEST, &self.digest.to_le_bytes());
         b
     }
@@ -390,6 +318,7 @@ impl Footer {
             entries: u64_at(b, F_ENTRIES),
             blocks: u64_at(b, F_BLOCKS),
             content_bytes: u64_at(b, F_CONTENT),
+            leases: u64_at(b, F_LEASES),
             digest: u32_at(b, F_DIGEST),
         })
     }

@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Watermark = 4,
     Seal = 5,
     Lost = 6,
+    Lease = 7,
 }
 
 impl Kind {
@@ -21,6 +22,7 @@ impl Kind {
             4 => Self::Watermark,
             5 => Self::Seal,
             6 => Self::Lost,
+            7 => Self::Lease,
             _ => return None,
         })
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     format::{
+        bytes::{array, i64_at, put, u16_at, u32_at, u64_at},
         kind::Kind,
         payload::Context,
         position::{RecordPosition, TimelineTag},
@@ -33,7 +34,7 @@ pub(crate) const SEAL_RESERVE_BYTES: u64 = 16 << 10;
 /// A seal has at most this many index points: 256 of at most 33 bytes fit the reserve.
 pub(crate) const MAX_INDEX_POINTS: usize = 256;
 /// The format that is written and read.
-pub(crate) const FORMAT_VERSION: u32 = 2;
+pub(crate) const FORMAT_VERSION: u32 = 3;
 
 pub(crate) const MAGIC: &[u8; 8] = b"CAIRNSEG";
 
@@ -88,9 +89,7 @@ const R_HEADER_CRC: usize = 44;
 
 /// The record lies within a gap's snapshot diff.
 const F_WITHIN: u8 = 1;
-/// The record tells several revisions.
-const F_SHARED: u8 = 2;
-const FLAGS: u8 = F_WITHIN | F_SHARED;
+const FLAGS: u8 = F_WITHIN;
 
 const _: () = assert!(R_LENGTH + 4 == R_KIND);
 const _: () = assert!(R_KIND + 1 == R_FLAGS);
@@ -103,32 +102,6 @@ const _: () = assert!(R_PREV_REVISION + 8 == R_PAYLOAD_CRC);
 const _: () = assert!(R_PAYLOAD_CRC + 4 == R_HEADER_CRC);
 const _: () = assert!(R_HEADER_CRC + 4 == RECORD_HEADER_BYTES);
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(ALIGNMENT));
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(array(bytes, at))
-}
-
-pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(array(bytes, at))
-}
-
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(array(bytes, at))
-}
-
-pub(crate) fn i64_at(bytes: &[u8], at: usize) -> i64 {
-    i64::from_le_bytes(array(bytes, at))
-}
-
-pub(crate) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut out = [0; N];
-    out.copy_from_slice(&bytes[at..at + N]);
-    out
-}
-
-pub(crate) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    bytes[at..at + value.len()].copy_from_slice(value);
-}
 
 /// The length on disk of a record with a payload this long: header, payload, padding.
 pub(crate) const fn record_length(payload_bytes: u32) -> u64 {
@@ -295,13 +268,6 @@ pub(crate) struct Checksums {
     pub(crate) payload: u32,
 }
 
-impl RecordPosition {
-    fn flags(self) -> u8 {
-        let flag = |is: bool, flag| if is { flag } else { 0 };
-        flag(self.within, F_WITHIN) | flag(self.shared, F_SHARED)
-    }
-}
-
 impl RecordHeader {
     /// Length on disk.
     pub(crate) fn length(&self) -> u64 {
@@ -338,7 +304,7 @@ impl RecordHeader {
         let header = &mut record[..RECORD_HEADER_BYTES];
         put(header, R_LENGTH, &self.payload_bytes.to_le_bytes());
         header[R_KIND] = self.kind as u8;
-        header[R_FLAGS] = self.position.flags();
+        header[R_FLAGS] = if self.position.within { F_WITHIN } else { 0 };
         put(header, R_TIMELINE, &self.position.timeline.0.to_le_bytes());
         put(header, R_SEQUENCE, &self.sequence.0.to_le_bytes());
         put(header, R_SYNCED, &self.synced.0.to_le_bytes());
@@ -393,7 +359,6 @@ impl RecordHeader {
                 prev_revision: Revision(i64_at(b, R_PREV_REVISION)),
                 timeline: TimelineTag(u16_at(b, R_TIMELINE)),
                 within: b[R_FLAGS] & F_WITHIN != 0,
-                shared: b[R_FLAGS] & F_SHARED != 0,
             },
         };
         if header.payload_bytes > MAX_PAYLOAD_BYTES {

@@ -1,8 +1,10 @@
 //! The bytes of a journal, as `docs/format.md` tables them. Nothing else in the crate knows any.
 
+pub(crate) mod bytes;
 pub(crate) mod checkpoint;
 pub(crate) mod kind;
 pub(crate) mod layout;
 pub(crate) mod names;
 pub(crate) mod payload;
 pub(crate) mod position;
+pub(crate) mod table;

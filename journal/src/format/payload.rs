@@ -1,8 +1,8 @@
-//! The payloads of records and the context of a segment header: protobuf messages, and what they
-//! mean.
+//! The payloads of records and the context of a file's header: rows for changes and leases,
+//! protobuf messages for the rest, and what they mean.
 //!
-//! A payload is decoded only after its checksum matched, so a message that does not decode was
-//! written by something else than this version; that is reported, never guessed around.
+//! A payload is decoded only after its checksum matched, so one that does not decode was written by
+//! something else than this version; that is reported, never guessed around.
 
 use std::borrow::Cow;
 
@@ -10,40 +10,21 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    format::kind::Kind,
+    format::{
+        bytes::i64_at,
+        kind::Kind,
+        table::{self, Fault, LeaseRow, Space},
+    },
     model::{
-        entry::{Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Op, Timeline},
+        entry::{Change, Entry, Gap, GapPhase, GapReason, IndexPoint, Timeline},
         ids::{Revision, Sequence},
-        span::Span,
         time::Timestamp,
-        view::{ChangeRef, EntryRef},
+        view::{ChangeRef, Changes, EntryRef},
     },
 };
 
 mod wire {
     //! The messages, with the field numbers of `docs/format.md`.
-
-    use bytes::Bytes;
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Change {
-        #[prost(bytes = "bytes", tag = "1")]
-        pub(super) path: Bytes,
-        #[prost(bytes = "bytes", tag = "2")]
-        pub(super) value: Bytes,
-        #[prost(bool, tag = "3")]
-        pub(super) delete: bool,
-        #[prost(int64, optional, tag = "4")]
-        pub(super) revision: Option<i64>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Changes {
-        #[prost(message, repeated, tag = "1")]
-        pub(super) changes: Vec<Change>,
-        #[prost(int64, tag = "2")]
-        pub(super) observed_at: i64,
-    }
 
     #[derive(Clone, PartialEq, prost::Message)]
     pub(super) struct Gap {
@@ -102,39 +83,13 @@ mod wire {
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Span {
+    pub(super) struct Lost {
         #[prost(int64, tag = "1")]
         pub(super) first: i64,
         #[prost(int64, tag = "2")]
         pub(super) last: i64,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Lost {
-        #[prost(uint64, tag = "1")]
-        pub(super) first_sequence: u64,
-        #[prost(int64, tag = "2")]
-        pub(super) first: i64,
         #[prost(int64, tag = "3")]
-        pub(super) last: i64,
-        #[prost(int64, tag = "4")]
         pub(super) observed_at: i64,
-        #[prost(message, repeated, tag = "5")]
-        pub(super) known: Vec<Span>,
-        #[prost(message, repeated, tag = "6")]
-        pub(super) changes: Vec<Change>,
-    }
-
-    #[derive(Clone, PartialEq, prost::Message)]
-    pub(super) struct Repaired {
-        #[prost(fixed32, optional, tag = "1")]
-        pub(super) stands_for: Option<u32>,
-        #[prost(fixed32, tag = "2")]
-        pub(super) digest: u32,
-        #[prost(uint64, tag = "3")]
-        pub(super) last: u64,
-        #[prost(uint64, tag = "4")]
-        pub(super) end: u64,
     }
 
     #[derive(Clone, PartialEq, prost::Message)]
@@ -152,112 +107,7 @@ mod wire {
         #[prost(fixed64, tag = "6")]
         pub(super) predecessor_salt: u64,
         #[prost(message, optional, tag = "7")]
-        pub(super) repaired: Option<Repaired>,
-        #[prost(message, optional, tag = "8")]
         pub(super) unhealed: Option<Gap>,
-    }
-}
-
-mod changes {
-    //! The messages `Changes` and `Change` in a single pass that copies nothing: they are nearly
-    //! all of a journal. Groups apart, which no version has written, this takes what prost takes,
-    //! and as prost takes it; a test holds the two together.
-
-    use crate::model::{
-        ids::Revision,
-        time::Timestamp,
-        view::{ChangeRef, Changes},
-    };
-
-    /// Bytes that are not read yet.
-    struct Rest<'a>(&'a [u8]);
-
-    impl<'a> Rest<'a> {
-        #[inline(always)]
-        fn varint(&mut self) -> Option<u64> {
-            let mut value = 0;
-            for shift in (0..70).step_by(7) {
-                let (&byte, rest) = self.0.split_first()?;
-                self.0 = rest;
-                value |= u64::from(byte & 0x7f) << shift;
-                if byte < 0x80 {
-                    // Of the tenth only one bit is left.
-                    return (shift < 63 || byte < 2).then_some(value);
-                }
-            }
-            None
-        }
-
-        #[inline(always)]
-        fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-            let (part, rest) = self.0.split_at_checked(length)?;
-            self.0 = rest;
-            Some(part)
-        }
-
-        /// What a length in front of it delimits.
-        #[inline(always)]
-        fn part(&mut self) -> Option<&'a [u8]> {
-            let length = usize::try_from(self.varint()?).ok()?;
-            self.take(length)
-        }
-
-        /// Passes over the field that begins with this key, if it is none of the first `known`,
-        /// which are of other types.
-        #[cold]
-        fn skip(&mut self, key: u64, known: u32) -> Option<()> {
-            let key = u32::try_from(key).ok()?;
-            let (field, wire_type) = (key >> 3, key & 7);
-            if field <= known {
-                return None;
-            }
-            match wire_type {
-                0 => self.varint().map(drop),
-                1 => self.take(8).map(drop),
-                2 => self.part().map(drop),
-                5 => self.take(4).map(drop),
-                _ => None,
-            }
-        }
-    }
-
-    // Moving what is decoded from one function to the next costs more than decoding it: hence the
-    // inlining.
-    #[inline]
-    pub(super) fn decode(payload: &[u8]) -> Option<(Changes<'_>, Timestamp)> {
-        let mut rest = Rest(payload);
-        let mut changes = Changes::NONE;
-        let mut observed_at = 0;
-        while !rest.0.is_empty() {
-            match rest.varint()? {
-                0x0a => changes.push(change(rest.part()?)?),
-                0x10 => observed_at = rest.varint()?,
-                other => rest.skip(other, 2)?,
-            }
-        }
-        Some((changes, Timestamp(observed_at.cast_signed())))
-    }
-
-    #[inline(always)]
-    fn change(bytes: &[u8]) -> Option<ChangeRef<'_>> {
-        let mut rest = Rest(bytes);
-        let (mut path, mut value) = (&bytes[..0], &bytes[..0]);
-        let mut delete = false;
-        let mut revision = None;
-        while !rest.0.is_empty() {
-            match rest.varint()? {
-                0x0a => path = rest.part()?,
-                0x12 => value = rest.part()?,
-                0x18 => delete = rest.varint()? != 0,
-                0x20 => revision = Some(Revision(rest.varint()?.cast_signed())),
-                other => rest.skip(other, 4)?,
-            }
-        }
-        Some(ChangeRef {
-            path,
-            value: (!delete).then_some(value),
-            revision,
-        })
     }
 }
 
@@ -278,21 +128,6 @@ pub(crate) struct Context {
     pub(crate) predecessor_seal: Option<u64>,
     /// The predecessor's salt: its records can be verified without its own header.
     pub(crate) predecessor_salt: u64,
-    /// Set if a repair wrote this segment.
-    pub(crate) repaired: Option<Repaired>,
-}
-
-/// What a repair knew of the segment it wrote.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Repaired {
-    /// The digest by which the successor knows the segment that was replaced.
-    pub(crate) stands_for: Option<u32>,
-    /// The digest that this segment really has.
-    pub(crate) digest: u32,
-    /// Its last sequence.
-    pub(crate) last: Sequence,
-    /// Where its records end, in bytes.
-    pub(crate) end: u64,
 }
 
 fn reason_number(reason: GapReason) -> u32 {
@@ -360,12 +195,6 @@ impl Context {
             predecessor_end: self.predecessor_end,
             predecessor_seal: self.predecessor_seal.unwrap_or(0),
             predecessor_salt: self.predecessor_salt,
-            repaired: self.repaired.map(|r| wire::Repaired {
-                stands_for: r.stands_for,
-                digest: r.digest,
-                last: r.last.0,
-                end: r.end,
-            }),
         }
         .encode_to_vec()
     }
@@ -380,53 +209,49 @@ impl Context {
             predecessor_end: c.predecessor_end,
             predecessor_seal: (c.predecessor_seal != 0).then_some(c.predecessor_seal),
             predecessor_salt: c.predecessor_salt,
-            repaired: c.repaired.map(|r| Repaired {
-                stands_for: r.stands_for,
-                digest: r.digest,
-                last: Sequence(r.last),
-                end: r.end,
-            }),
         })
     }
 }
 
+/// A payload of rows begins with when they were observed.
+const OBSERVED_BYTES: usize = 8;
+
 /// An entry in the form in which its length is known and it can be written.
-pub(crate) struct Payload {
+pub(crate) struct Payload<'a> {
     pub(crate) kind: Kind,
-    body: Body,
+    length: usize,
+    body: Body<'a>,
 }
 
-enum Body {
-    Changes(wire::Changes),
-    Gap(wire::Gap),
-    Timeline(wire::Timeline),
-    Watermark(wire::Watermark),
-    Seal(wire::Seal),
-    Lost(wire::Lost),
+enum Body<'a> {
+    Changes(&'a [Change], Timestamp),
+    Lease(LeaseRow, Timestamp),
+    Message(Vec<u8>),
 }
 
-impl Payload {
-    pub(crate) fn new(entry: &Entry) -> Self {
+impl<'a> Payload<'a> {
+    pub(crate) fn new(entry: &'a Entry) -> Self {
         let (kind, body) = match entry {
             Entry::Changes {
                 changes,
                 observed_at,
-            } => (
-                Kind::Changes,
-                Body::Changes(wire::Changes {
-                    changes: changes.iter().map(change_to_wire).collect(),
-                    observed_at: observed_at.0,
-                }),
-            ),
+            } => (Kind::Changes, Body::Changes(changes, *observed_at)),
+            Entry::Lease {
+                id,
+                granted_ttl,
+                observed_at,
+            } => {
+                let row = LeaseRow::new(*id, *granted_ttl);
+                (Kind::Lease, Body::Lease(row, *observed_at))
+            }
             Entry::Gap {
                 first,
                 last,
                 phase,
                 reason,
                 observed_at,
-            } => (
-                Kind::Gap,
-                Body::Gap(wire::Gap {
+            } => {
+                let gap = wire::Gap {
                     first: first.0,
                     last: last.0,
                     phase: match phase {
@@ -435,113 +260,85 @@ impl Payload {
                     },
                     reason: reason_number(*reason),
                     observed_at: observed_at.0,
-                }),
-            ),
-            Entry::Timeline(t) => (Kind::Timeline, Body::Timeline(timeline_to_wire(t))),
+                };
+                (Kind::Gap, message(&gap))
+            }
+            Entry::Timeline(t) => (Kind::Timeline, message(&timeline_to_wire(t))),
             Entry::Watermark {
                 observed_at,
                 closed,
-            } => (
-                Kind::Watermark,
-                Body::Watermark(wire::Watermark {
+            } => {
+                let watermark = wire::Watermark {
                     observed_at: observed_at.0,
                     closed: *closed,
-                }),
-            ),
+                };
+                (Kind::Watermark, message(&watermark))
+            }
             Entry::Seal {
                 records,
                 digest,
                 index,
-            } => (
-                Kind::Seal,
-                Body::Seal(wire::Seal {
+            } => {
+                let point = |p: &IndexPoint| wire::IndexPoint {
+                    sequence: p.sequence.0,
+                    covered: p.covered.0,
+                    offset: p.offset,
+                };
+                let seal = wire::Seal {
                     records: *records,
                     digest: *digest,
-                    index: index
-                        .iter()
-                        .map(|p| wire::IndexPoint {
-                            sequence: p.sequence.0,
-                            covered: p.covered.0,
-                            offset: p.offset,
-                        })
-                        .collect(),
-                }),
-            ),
+                    index: index.iter().map(point).collect(),
+                };
+                (Kind::Seal, message(&seal))
+            }
             Entry::Lost {
-                first_sequence,
                 first,
                 last,
-                known,
-                changes,
                 observed_at,
-            } => (
-                Kind::Lost,
-                Body::Lost(wire::Lost {
-                    first_sequence: first_sequence.0,
+            } => {
+                let lost = wire::Lost {
                     first: first.0,
                     last: last.0,
                     observed_at: observed_at.0,
-                    known: known
-                        .iter()
-                        .map(|span| wire::Span {
-                            first: span.first.0,
-                            last: span.last.0,
-                        })
-                        .collect(),
-                    changes: changes.iter().map(change_to_wire).collect(),
-                }),
-            ),
+                };
+                (Kind::Lost, message(&lost))
+            }
         };
-        Self { kind, body }
+        let rows = |rows: usize| OBSERVED_BYTES + rows;
+        let length = match &body {
+            Body::Changes(changes, _) => {
+                rows(changes.iter().map(|c| table::length(&c.into())).sum())
+            }
+            Body::Lease(lease, _) => rows(table::length(&lease.row(None))),
+            Body::Message(message) => message.len(),
+        };
+        Self { kind, length, body }
     }
 
     pub(crate) fn len(&self) -> usize {
-        match &self.body {
-            Body::Changes(m) => m.encoded_len(),
-            Body::Gap(m) => m.encoded_len(),
-            Body::Timeline(m) => m.encoded_len(),
-            Body::Watermark(m) => m.encoded_len(),
-            Body::Seal(m) => m.encoded_len(),
-            Body::Lost(m) => m.encoded_len(),
-        }
+        self.length
     }
 
     /// Appends exactly `len()` bytes.
     pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
         match &self.body {
-            Body::Changes(m) => m.encode_raw(out),
-            Body::Gap(m) => m.encode_raw(out),
-            Body::Timeline(m) => m.encode_raw(out),
-            Body::Watermark(m) => m.encode_raw(out),
-            Body::Seal(m) => m.encode_raw(out),
-            Body::Lost(m) => m.encode_raw(out),
+            Body::Changes(changes, observed_at) => {
+                out.extend_from_slice(&observed_at.0.to_le_bytes());
+                for change in *changes {
+                    table::put(out, Space::Paths, &change.into());
+                }
+            }
+            Body::Lease(lease, observed_at) => {
+                out.extend_from_slice(&observed_at.0.to_le_bytes());
+                table::put(out, Space::Leases, &lease.row(None));
+            }
+            Body::Message(message) => out.extend_from_slice(message),
         }
     }
 }
 
-fn change_to_wire(c: &Change) -> wire::Change {
-    let (value, delete) = match &c.op {
-        Op::Set(value) => (value.clone(), false),
-        Op::Delete => (Bytes::new(), true),
-    };
-    wire::Change {
-        path: c.path.clone(),
-        value,
-        delete,
-        revision: c.revision.map(|r| r.0),
-    }
-}
-
-fn change_from_wire(c: wire::Change) -> Change {
-    Change {
-        path: c.path,
-        op: if c.delete {
-            Op::Delete
-        } else {
-            Op::Set(c.value)
-        },
-        revision: c.revision.map(Revision),
-    }
+fn message<'a>(message: &impl Message) -> Body<'a> {
+    Body::Message(message.encode_to_vec())
 }
 
 /// Decodes a payload whose checksum matched. Paths and values are parts of it.
@@ -550,12 +347,27 @@ pub(crate) fn view(kind: Kind, payload: &[u8]) -> Result<EntryRef<'_>, String> {
     if kind != Kind::Changes {
         return marker(kind, payload).map(|entry| EntryRef::Marker(Cow::Owned(entry)));
     }
-    let (changes, observed_at) =
-        changes::decode(payload).ok_or("the payload does not decode: it is no list of changes")?;
+    let (observed_at, mut rest) = observed(payload)?;
+    let mut changes = Changes::NONE;
+    while !rest.is_empty() {
+        let (space, change, behind) = table::take(rest)?;
+        if space != Space::Paths {
+            return Err("a record of changes tells of a lease".to_owned());
+        }
+        changes.push(change);
+        rest = behind;
+    }
     Ok(EntryRef::Changes {
         changes,
         observed_at,
     })
+}
+
+#[inline(always)]
+fn observed(payload: &[u8]) -> Result<(Timestamp, &[u8]), Fault> {
+    let split = payload.split_at_checked(OBSERVED_BYTES);
+    let (observed_at, rows) = split.ok_or("the payload ends before its first row")?;
+    Ok((Timestamp(i64_at(observed_at, 0)), rows))
 }
 
 /// Decodes a payload to keep. Paths and values are parts of `whole`, in which the payload lies.
@@ -591,6 +403,19 @@ fn marker(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
     let text = |e: prost::DecodeError| format!("the payload does not decode: {e}");
     Ok(match kind {
         Kind::Changes => unreachable!("the caller decodes them"),
+        Kind::Lease => {
+            let (observed_at, rows) = observed(payload)?;
+            let (space, row, rest) = table::take(rows)?;
+            if space != Space::Leases || row.revision.is_some() || !rest.is_empty() {
+                return Err("the payload is not one lease".to_owned());
+            }
+            let (id, granted_ttl) = LeaseRow::read(&row)?;
+            Entry::Lease {
+                id,
+                granted_ttl,
+                observed_at,
+            }
+        }
         Kind::Gap => {
             let m = wire::Gap::decode(payload).map_err(text)?;
             Entry::Gap {
@@ -632,149 +457,10 @@ fn marker(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
         Kind::Lost => {
             let m = wire::Lost::decode(payload).map_err(text)?;
             Entry::Lost {
-                first_sequence: Sequence(m.first_sequence),
                 first: Revision(m.first),
                 last: Revision(m.last),
-                known: m
-                    .known
-                    .into_iter()
-                    .filter_map(|s| Span::new(Revision(s.first), Revision(s.last)))
-                    .collect(),
-                changes: m.changes.into_iter().map(change_from_wire).collect(),
                 observed_at: Timestamp(m.observed_at),
             }
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn any_change() -> impl Strategy<Value = Change> {
-        let value = prop::option::of(any::<Vec<u8>>());
-        let revision = prop::option::of(any::<i64>());
-        (any::<Vec<u8>>(), value, revision).prop_map(|(path, value, revision)| Change {
-            path: path.into(),
-            op: value.map_or(Op::Delete, |value| Op::Set(value.into())),
-            revision: revision.map(Revision),
-        })
-    }
-
-    fn payload_of(changes: Vec<Change>, observed_at: i64) -> Vec<u8> {
-        let mut out = Vec::new();
-        let observed_at = Timestamp(observed_at);
-        Payload::new(&Entry::Changes {
-            changes,
-            observed_at,
-        })
-        .write_to(&mut out);
-        out
-    }
-
-    fn by_prost(payload: &[u8]) -> Option<Entry> {
-        let m = wire::Changes::decode(payload).ok()?;
-        let changes = m.changes.into_iter().map(|c| Change {
-            path: c.path,
-            op: if c.delete {
-                Op::Delete
-            } else {
-                Op::Set(c.value)
-            },
-            revision: c.revision.map(Revision),
-        });
-        Some(Entry::Changes {
-            changes: changes.collect(),
-            observed_at: Timestamp(m.observed_at),
-        })
-    }
-
-    /// All ways to decode on the same bytes; whether they are changes.
-    fn agree(bytes: &[u8]) -> bool {
-        let whole = Bytes::from([b"before", bytes, b"behind"].concat());
-        let payload = whole.slice(6..6 + bytes.len());
-        let ours = decode(Kind::Changes, &payload);
-        assert_eq!(ours, decode_within(Kind::Changes, &payload, &whole));
-        let prost = by_prost(bytes);
-        // Only of groups prost knows more. They begin with a key of this wire type.
-        let may_have_group = bytes.iter().any(|byte| byte & 7 == 3);
-        if ours.is_ok() || !may_have_group {
-            assert_eq!(ours.clone().ok(), prost);
-        }
-        ours.is_ok()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig {
-            cases: 5_000,
-            failure_persistence: None,
-            ..ProptestConfig::default()
-        })]
-
-        #[test]
-        fn what_is_written_is_decoded_alike(
-            changes in prop::collection::vec(any_change(), 0..6),
-            observed_at in any::<i64>(),
-            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        ) {
-            let mut bytes = payload_of(changes.clone(), observed_at);
-            prop_assert!(agree(&bytes));
-            let observed_at = Timestamp(observed_at);
-            prop_assert_eq!(
-                decode(Kind::Changes, &bytes),
-                Ok(Entry::Changes { changes, observed_at })
-            );
-            for (at, byte) in edits {
-                if !bytes.is_empty() {
-                    let at = at.index(bytes.len());
-                    bytes[at] = byte;
-                }
-            }
-            agree(&bytes);
-        }
-
-        #[test]
-        fn any_bytes_are_decoded_alike(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
-            agree(&bytes);
-        }
-
-        /// Keys, lengths and numbers as they are and as they are not to be.
-        #[test]
-        fn any_fields_are_decoded_alike(
-            bytes in prop::collection::vec(
-                prop::sample::select(&[
-                    0x0a, 0x10, 0x12, 0x18, 0x20, 0x28, 0x29, 0x2a, 0x2d, 0x08, 0x15, 0x00,
-                    0x01, 0x02, 0x04, 0x06, 0x80, 0x8a, 0xff, 0x7f,
-                ][..]),
-                0..24,
-            ),
-        ) {
-            agree(&bytes);
-        }
-    }
-
-    #[test]
-    fn what_a_later_version_may_add_is_passed_over() {
-        let sound = payload_of(vec![Change::set("/a", "x").at(Revision(5))], -1);
-        for field in [
-            &[0x28, 1][..],
-            &[0x2a, 2, 7, 7],
-            &[0x2d, 1, 2, 3, 4],
-            &[0x29, 1, 2, 3, 4, 5, 6, 7, 8],
-            &[0xa8, 0x06, 0xff, 0x01],
-        ] {
-            let bytes = [field, &sound].concat();
-            assert!(agree(&bytes));
-            assert_eq!(decode(Kind::Changes, &bytes), decode(Kind::Changes, &sound));
-        }
-        // A bool that is any other number; a known field of another type; a number of ten bytes,
-        // and of eleven.
-        assert!(agree(&[0x0a, 2, 0x18, 7]));
-        assert!(!agree(&[0x15, 0, 0, 0, 0]));
-        assert!(agree(&[&[0x10][..], &[0xff; 9], &[1]].concat()));
-        assert!(!agree(&[&[0x10][..], &[0xff; 10], &[1]].concat()));
-        assert!(!agree(&[&[0x10][..], &[0xff; 9], &[2]].concat()));
-    }
 }

@@ -36,9 +36,6 @@ pub(crate) struct RecordPosition {
     pub(crate) timeline: TimelineTag,
     /// Whether it lies within a gap's snapshot diff: behind the opening, up to the end.
     pub(crate) within: bool,
-    /// Whether it tells several revisions, each change with its own: only repair writes such
-    /// records.
-    pub(crate) shared: bool,
 }
 
 #[cfg(test)]

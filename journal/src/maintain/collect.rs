@@ -6,15 +6,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
-
 use crate::{
-    checkpoint::{blocks::Item, file::Checkpoint},
+    checkpoint::{file::Checkpoint, item::Item},
     error::Result,
     maintain::runs::{Runs, SortContext},
     model::{
-        entry::{Change, Entry, Op, Record},
-        ids::{Revision, Sequence},
+        entry::{Entry, Record},
+        ids::Sequence,
         time::Timestamp,
     },
     read::reader::Reader,
@@ -45,21 +43,13 @@ impl Point {
 
     fn pass(&mut self, record: &Record) -> Effect {
         self.sequence = record.sequence;
-        if let Some(at) = observed_at(&record.entry) {
+        // A loss was observed by the repair that found it.
+        let observed_at = record.entry.observed_at();
+        if let Some(at) = observed_at.filter(|_| !matches!(record.entry, Entry::Lost { .. })) {
             self.observed_at = at;
         }
         self.segment = Some(record.location.file.clone());
         self.replay.record(record).effect
-    }
-}
-
-fn observed_at(entry: &Entry) -> Option<Timestamp> {
-    match entry {
-        Entry::Changes { observed_at, .. }
-        | Entry::Gap { observed_at, .. }
-        | Entry::Watermark { observed_at, .. } => Some(*observed_at),
-        Entry::Timeline(t) => Some(t.observed_at),
-        Entry::Seal { .. } | Entry::Lost { .. } => None,
     }
 }
 
@@ -82,6 +72,7 @@ pub(crate) fn collect(
     let mut consistent = None;
     let mut runs = Runs::new(context.clone());
     let mut held = Runs::new(context.clone());
+    let reader = reader.clone().with_control();
     let records = match base {
         Some(base) => reader.records_from(base.sequence().next()),
         None => reader.records(),
@@ -118,20 +109,14 @@ pub(crate) fn collect(
 }
 
 fn push(into: &mut Runs, record: &Record) -> Result<()> {
+    if let Entry::Lease {
+        id, granted_ttl, ..
+    } = record.entry
+    {
+        return into.push(Item::lease(id, granted_ttl, record.revision));
+    }
     for change in record.entry.changes() {
-        into.push(item(record.revision, change))?;
+        into.push(Item::of(change, record.revision))?;
     }
     Ok(())
-}
-
-/// A copy: what is sorted in memory must not keep the segments that it was read from.
-fn item(revision: Revision, change: &Change) -> Item {
-    Item {
-        path: Bytes::copy_from_slice(&change.path),
-        revision: change.revision.unwrap_or(revision),
-        value: match &change.op {
-            Op::Set(value) => Some(Bytes::copy_from_slice(value)),
-            Op::Delete => None,
-        },
-    }
 }

@@ -291,7 +291,6 @@ impl Job<'_> {
             created_at: self.storage().now(),
             segment_first: segment.first,
             segment_salt: segment.salt,
-            segment_repaired: segment.context.repaired.is_some(),
             counting_from: point.replay.counted_from(),
             counting_at: point.replay.first_told(),
             timeline: point.replay.timeline().cloned(),
@@ -327,7 +326,7 @@ impl Job<'_> {
                 synced = out.offset();
             }
             // What is gone is gone: there is nothing older that it would have to hide.
-            if item.value.is_some() {
+            if !item.is_gone() {
                 out.push(&item)?;
             }
         }
@@ -338,7 +337,7 @@ impl Job<'_> {
         let read_back = Checkpoint::read(read_back, header.revision)?;
         read_back.verify_unless(&self.context.stop)?;
         let agrees = read_back.header == *header
-            && read_back.len() == footer.entries
+            && read_back.footer == footer
             && read_back.file_bytes() == length;
         if !agrees {
             return Err(Error::CheckpointDamaged {

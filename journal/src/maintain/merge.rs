@@ -1,35 +1,52 @@
-//! Merges sorted inputs into one sorted stream: of each path, what the newest input says.
+//! Merges sorted inputs into one sorted stream: of each key, what the newest input says.
 //!
 //! Holds one entry (and one block) of each input.
 
 use std::{
     cmp::{Ordering, Reverse},
-    collections::{BinaryHeap, binary_heap::PeekMut, btree_map},
+    collections::{BinaryHeap, binary_heap::PeekMut, btree_set},
 };
-
-use bytes::Bytes;
 
 use crate::{
-    checkpoint::blocks::{BlockReader, Item},
+    checkpoint::{blocks::BlockReader, item::Item},
     error::Result,
-    model::ids::Revision,
 };
+
+/// An item that is what it is sorted by.
+#[derive(Debug)]
+pub(crate) struct ByKey(pub(crate) Item);
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for ByKey {}
+
+impl PartialOrd for ByKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key().cmp(&other.0.key())
+    }
+}
 
 /// One sorted input.
 pub(crate) enum Input {
     File(Box<BlockReader>),
-    Memory(btree_map::IntoIter<Bytes, (Revision, Option<Bytes>)>),
+    Memory(btree_set::IntoIter<ByKey>),
 }
 
 impl Input {
     fn next(&mut self) -> Result<Option<Item>> {
         match self {
             Self::File(reader) => reader.next(),
-            Self::Memory(entries) => Ok(entries.next().map(|(path, (revision, value))| Item {
-                path,
-                revision,
-                value,
-            })),
+            Self::Memory(items) => Ok(items.next().map(|ByKey(item)| item)),
         }
     }
 }
@@ -38,40 +55,9 @@ impl Input {
 pub(crate) struct Merge {
     /// Oldest first.
     inputs: Vec<Input>,
-    /// The next entry of each that has one; the least path, and of equals the oldest, on top.
-    heads: BinaryHeap<Reverse<Head>>,
-}
-
-/// An entry, and which input it is from.
-struct Head {
-    item: Item,
-    input: usize,
-}
-
-impl Head {
-    fn key(&self) -> (&Bytes, usize) {
-        (&self.item.path, self.input)
-    }
-}
-
-impl PartialEq for Head {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Head {}
-
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Head {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
+    /// The next item of each that has one, and which that is; the least key, and of equals the
+    /// oldest, on top.
+    heads: BinaryHeap<Reverse<(ByKey, usize)>>,
 }
 
 impl Merge {
@@ -79,7 +65,7 @@ impl Merge {
     pub(crate) fn new(mut inputs: Vec<Input>) -> Result<Self> {
         let mut heads = BinaryHeap::with_capacity(inputs.len());
         for (input, from) in inputs.iter_mut().enumerate() {
-            heads.extend(from.next()?.map(|item| Reverse(Head { item, input })));
+            heads.extend(from.next()?.map(|item| Reverse((ByKey(item), input))));
         }
         Ok(Self { inputs, heads })
     }
@@ -88,22 +74,24 @@ impl Merge {
         let Some(mut newest) = self.take()? else {
             return Ok(None);
         };
-        while let Some(Reverse(head)) = self.heads.peek()
-            && head.item.path == newest.path
+        while let Some(Reverse((ByKey(head), _))) = self.heads.peek()
+            && head.key() == newest.key()
         {
             newest = self.take()?.expect("seen just now");
         }
         Ok(Some(newest))
     }
 
-    /// The entry on top, in whose place the next one of its input comes.
+    /// The item on top, in whose place the next one of its input comes.
     fn take(&mut self) -> Result<Option<Item>> {
         let Some(mut top) = self.heads.peek_mut() else {
             return Ok(None);
         };
-        Ok(Some(match self.inputs[top.0.input].next()? {
-            Some(following) => std::mem::replace(&mut top.0.item, following),
-            None => PeekMut::pop(top).0.item,
-        }))
+        let (_, input) = top.0;
+        let ByKey(item) = match self.inputs[input].next()? {
+            Some(following) => std::mem::replace(&mut top.0.0, ByKey(following)),
+            None => PeekMut::pop(top).0.0,
+        };
+        Ok(Some(item))
     }
 }

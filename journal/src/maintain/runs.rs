@@ -4,19 +4,19 @@
 //! Runs are temporary files in the journal's directory: removed when they are dropped, or at the
 //! next opening after a crash. They are never synced: nothing rests on them.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
     checkpoint::{
-        blocks::{BlockReader, BlockWriter, Item},
+        blocks::{BlockReader, BlockWriter},
         buffers::{Held, Meter},
+        item::Item,
     },
     error::Result,
-    format::{layout::Seed, names::run_name},
-    maintain::merge::{Input, Merge},
+    format::{layout::Seed, names::run_name, table},
+    maintain::merge::{ByKey, Input, Merge},
     model::ids::Revision,
     segment::create,
     stop::Stop,
@@ -30,7 +30,7 @@ pub(crate) const BUFFER_BYTES: usize = 16 << 20;
 /// So many runs of a size are merged into one of the next: a merge holds a block of each, 1 MiB.
 const FAN_IN: usize = 16;
 /// What an entry in memory costs besides its bytes, about.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+const ENTRY_OVERHEAD_BYTES: usize = 192;
 
 /// Where runs are made, and within which bounds.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Drop for Run {
 #[derive(Debug)]
 pub(crate) struct Runs {
     context: SortContext,
-    memory: BTreeMap<Bytes, (Revision, Option<Bytes>)>,
+    memory: BTreeSet<ByKey>,
     held: Held,
     /// Oldest first; all older than what is in memory.
     files: Vec<Run>,
@@ -88,23 +88,21 @@ impl Runs {
         Self {
             held: context.meter.holder(),
             context,
-            memory: BTreeMap::new(),
+            memory: BTreeSet::new(),
             files: Vec::new(),
         }
     }
 
     pub(crate) fn push(&mut self, item: Item) -> Result<()> {
-        let cost = |path: &Bytes, value: &Option<Bytes>| {
-            path.len() + value.as_ref().map_or(0, Bytes::len) + ENTRY_OVERHEAD_BYTES
-        };
-        let mut bytes = self.held.bytes() + cost(&item.path, &item.value);
+        let cost =
+            |item: &Item| table::content_bytes(&(&item.change).into()) + ENTRY_OVERHEAD_BYTES;
+        let mut bytes = self.held.bytes() + cost(&item);
         if bytes > self.context.buffer_bytes && !self.memory.is_empty() {
             self.spill()?;
-            bytes = cost(&item.path, &item.value);
+            bytes = cost(&item);
         }
-        let path = item.path.clone();
-        if let Some((_, old)) = self.memory.insert(item.path, (item.revision, item.value)) {
-            bytes -= cost(&path, &old);
+        if let Some(ByKey(old)) = self.memory.replace(ByKey(item)) {
+            bytes -= cost(&old);
         }
         self.held.set(bytes);
         Ok(())
@@ -120,12 +118,8 @@ impl Runs {
                 self.add(run)?;
             }
         }
-        for (path, (revision, value)) in memory {
-            self.push(Item {
-                path,
-                revision,
-                value,
-            })?;
+        for ByKey(item) in memory {
+            self.push(item)?;
         }
         Ok(())
     }

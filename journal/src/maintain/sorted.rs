@@ -5,22 +5,23 @@
 //! does not fit lies in temporary files in the journal's directory; they go with the value that
 //! made them, or at the next opening.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use crate::{
-    checkpoint::{
-        blocks::Item,
-        buffers::Meter,
-        file::{Checkpoint, CheckpointEntry},
-        history::History,
-    },
+    checkpoint::{buffers::Meter, file::Checkpoint, history::History, item::Live},
     error::{Error, Result},
     maintain::{
         collect::{Collected, collect},
         merge::{Input, Merge},
         runs::{BUFFER_BYTES, Runs, SortContext},
     },
-    model::ids::{Revision, Sequence},
+    model::{
+        entry::KeyValue,
+        ids::{Revision, Sequence},
+    },
     read::{reader::Reader, state::RETRIES},
     stop::Stop,
     storage::salt::new_salt,
@@ -28,10 +29,13 @@ use crate::{
 };
 
 /// Entries in the order of their paths, as bytes. Holds a block of each part that they are merged
-/// from.
+/// from. Leaves out what control writes have set.
 pub struct SortedEntries {
     merge: Merge,
+    /// What was read of it already.
+    next: Option<Live>,
     ended: bool,
+    with_control: bool,
     /// The files that are merged; removed after it.
     _runs: Runs,
 }
@@ -43,28 +47,19 @@ impl std::fmt::Debug for SortedEntries {
 }
 
 impl Iterator for SortedEntries {
-    type Item = Result<CheckpointEntry>;
+    type Item = Result<KeyValue>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
-            match self.merge.next() {
-                Ok(Some(item)) => {
-                    // What is gone is gone: nothing older is left that it would have to hide.
-                    let Some(value) = item.value else { continue };
-                    return Some(Ok(CheckpointEntry {
-                        path: item.path,
-                        revision: item.revision,
-                        value,
-                    }));
+        loop {
+            match self.advance() {
+                Ok(Some(Live::Path(kv))) if self.with_control || !kv.is_control => {
+                    return Some(Ok(kv));
                 }
-                Ok(None) => self.ended = true,
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
             }
         }
-        None
     }
 }
 
@@ -76,6 +71,9 @@ pub struct ConsistentState {
     pub sequence: Sequence,
     /// The revision covered there.
     pub revision: Revision,
+    /// The leases that are alive: the id of each, and the time to live that it was granted, in
+    /// seconds.
+    pub leases: BTreeMap<i64, i64>,
     /// Every path that exists.
     pub entries: SortedEntries,
 }
@@ -89,12 +87,8 @@ impl Sorter {
     ///
     /// # Errors
     /// A full disk: what does not fit into memory is sorted in files.
-    pub fn push(&mut self, entry: CheckpointEntry) -> Result<()> {
-        self.0.push(Item {
-            path: entry.path,
-            revision: entry.revision,
-            value: Some(entry.value),
-        })
+    pub fn push(&mut self, entry: KeyValue) -> Result<()> {
+        self.0.push(entry.into())
     }
 
     /// All that were taken in.
@@ -113,9 +107,53 @@ impl SortedEntries {
         inputs.extend(newer.inputs()?);
         Ok(Self {
             merge: Merge::new(inputs)?,
+            next: None,
             ended: false,
+            with_control: false,
             _runs: newer,
         })
+    }
+
+    /// Gives what control writes have set, too.
+    #[must_use]
+    pub fn with_control(mut self) -> Self {
+        self.with_control = true;
+        self
+    }
+
+    /// The leases, which come first.
+    fn leases(&mut self) -> Result<BTreeMap<i64, i64>> {
+        let mut leases = BTreeMap::new();
+        loop {
+            match self.advance()? {
+                Some(Live::Lease(id, granted_ttl)) => leases.insert(id, granted_ttl),
+                other => {
+                    self.next = other;
+                    return Ok(leases);
+                }
+            };
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<Live>> {
+        if self.next.is_some() {
+            return Ok(self.next.take());
+        }
+        while !self.ended {
+            self.ended = true;
+            let Some(item) = self.merge.next()? else {
+                break;
+            };
+            self.ended = false;
+            // What is gone is gone: nothing older is left that it would have to hide.
+            if !item.is_gone() {
+                let live = item.live();
+                return Ok(Some(
+                    live.expect("what is merged was read back, or is a record's"),
+                ));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -196,10 +234,12 @@ fn consistent(
         Some(base) => Some(Input::File(Box::new(base.blocks(&context.meter)?))),
         None => None,
     };
+    let mut entries = SortedEntries::of(input, runs)?;
     Ok(ConsistentState {
         sequence: point.sequence,
         revision: point.replay.covered(),
-        entries: SortedEntries::of(input, runs)?,
+        leases: entries.leases()?,
+        entries,
     })
 }
 
@@ -228,11 +268,8 @@ mod tests {
         let lost = NewRecord {
             revision: Revision(1),
             entry: Entry::Lost {
-                first_sequence: Sequence(4),
                 first: Revision(1),
                 last: Revision(0),
-                known: Vec::new(),
-                changes: Vec::new(),
                 observed_at: t,
             },
         };

@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use crate::model::{
     ids::{Revision, Sequence},
-    span::Span,
     time::Timestamp,
 };
 
@@ -24,6 +23,12 @@ pub struct Change {
     /// Only in the snapshot diff of a gap: the revision that this key really has. `None`: the
     /// record's own revision.
     pub revision: Option<Revision>,
+    /// What the engine knows of the key besides its value; at most 65,535 bytes, empty if there is
+    /// nothing. The journal stores them and never interprets them.
+    pub attributes: Bytes,
+    /// Whether it is a control write, one of the persister's own. Readers leave it out unless they
+    /// are asked for it ([`Reader::with_control`](crate::Reader::with_control)).
+    pub is_control: bool,
 }
 
 impl Change {
@@ -33,6 +38,8 @@ impl Change {
             path: path.into(),
             op: Op::Set(value.into()),
             revision: None,
+            attributes: Bytes::new(),
+            is_control: false,
         }
     }
 
@@ -42,6 +49,8 @@ impl Change {
             path: path.into(),
             op: Op::Delete,
             revision: None,
+            attributes: Bytes::new(),
+            is_control: false,
         }
     }
 
@@ -50,6 +59,75 @@ impl Change {
     pub fn at(mut self, revision: Revision) -> Self {
         self.revision = Some(revision);
         self
+    }
+
+    /// Gives the change attributes.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: impl Into<Bytes>) -> Self {
+        self.attributes = attributes.into();
+        self
+    }
+
+    /// Makes it a control write.
+    #[must_use]
+    pub fn control(mut self) -> Self {
+        self.is_control = true;
+        self
+    }
+}
+
+/// A path that exists, and everything that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyValue {
+    /// The path, any bytes.
+    pub path: Bytes,
+    /// The revision at which it was set.
+    pub revision: Revision,
+    /// Its value.
+    pub value: Bytes,
+    /// Its attributes: see [`Change::attributes`].
+    pub attributes: Bytes,
+    /// Whether the write that set it was a control write.
+    pub is_control: bool,
+}
+
+impl KeyValue {
+    /// A path without attributes that no control write has set.
+    pub fn new(path: impl Into<Bytes>, revision: Revision, value: impl Into<Bytes>) -> Self {
+        Self {
+            path: path.into(),
+            revision,
+            value: value.into(),
+            attributes: Bytes::new(),
+            is_control: false,
+        }
+    }
+
+    /// Gives it attributes.
+    #[must_use]
+    pub fn with_attributes(mut self, attributes: impl Into<Bytes>) -> Self {
+        self.attributes = attributes.into();
+        self
+    }
+
+    /// Makes it one that a control write has set.
+    #[must_use]
+    pub fn control(mut self) -> Self {
+        self.is_control = true;
+        self
+    }
+}
+
+/// The change that sets it, with its revision.
+impl From<KeyValue> for Change {
+    fn from(kv: KeyValue) -> Self {
+        Self {
+            path: kv.path,
+            op: Op::Set(kv.value),
+            revision: Some(kv.revision),
+            attributes: kv.attributes,
+            is_control: kv.is_control,
+        }
     }
 }
 
@@ -157,6 +235,15 @@ pub enum Entry {
     },
     /// The cluster that is followed from here on.
     Timeline(Timeline),
+    /// What was learnt of a lease: a key that has it goes when the lease does. Costs no revision.
+    Lease {
+        /// Its id.
+        id: i64,
+        /// The time to live that it was granted, in seconds; `None`: it is gone.
+        granted_ttl: Option<i64>,
+        /// When.
+        observed_at: Timestamp,
+    },
     /// Nothing happened; the record's revision is the newest one seen and covered, and its synced
     /// sequence says what is durable.
     Watermark {
@@ -174,20 +261,13 @@ pub enum Entry {
         /// Where reading can start.
         index: Vec<IndexPoint>,
     },
-    /// Written by [`crate::repair`] in the place of records that were damaged beyond use. What
-    /// follows are ordinary records again.
+    /// Written by [`crate::repair`] where revisions are lost. What follows are ordinary records
+    /// again.
     Lost {
-        /// The first sequence that is lost; the last is this record's own.
-        first_sequence: Sequence,
-        /// The first revision that may be lost with them. `first > last`: none is, only markers.
+        /// The first revision that may be lost. `first > last`: none is, only markers.
         first: Revision,
-        /// The last revision that may be lost with them.
+        /// The last revision that may be lost.
         last: Revision,
-        /// Those from `first` to `last` of which all is known nevertheless, in order. Usually none:
-        /// only where more is known than there were records lost does it have to be told here.
-        known: Vec<Span>,
-        /// What happened in those, in order; each change carries its own revision.
-        changes: Vec<Change>,
         /// When the journal was repaired.
         observed_at: Timestamp,
     },
@@ -203,14 +283,35 @@ impl Entry {
         }
     }
 
+    /// When what it says was observed; `None`: a seal, which says nothing of the cluster, or 0,
+    /// which is written where nobody knows.
+    #[must_use]
+    pub fn observed_at(&self) -> Option<Timestamp> {
+        let at = match self {
+            Self::Changes { observed_at, .. }
+            | Self::Gap { observed_at, .. }
+            | Self::Lease { observed_at, .. }
+            | Self::Watermark { observed_at, .. }
+            | Self::Lost { observed_at, .. } => *observed_at,
+            Self::Timeline(timeline) => timeline.observed_at,
+            Self::Seal { .. } => return None,
+        };
+        known(at)
+    }
+
     /// The changes that it tells, if it tells any.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         match self {
-            Self::Changes { changes, .. } | Self::Lost { changes, .. } => changes,
+            Self::Changes { changes, .. } => changes,
             _ => &[],
         }
     }
+}
+
+/// A time, unless nobody knows it.
+pub(crate) fn known(at: Timestamp) -> Option<Timestamp> {
+    (at != Timestamp::default()).then_some(at)
 }
 
 /// Where a record lies.
@@ -311,6 +412,26 @@ impl NewRecord {
         Self {
             revision,
             entry: Entry::Timeline(timeline),
+        }
+    }
+
+    /// A lease was granted with this time to live (in seconds), or is gone (`None`). `revision`:
+    /// the newest one that was seen by then, as for [`NewRecord::watermark`]; within a gap's
+    /// snapshot diff, the gap's last.
+    #[must_use]
+    pub fn lease(
+        revision: Revision,
+        id: i64,
+        granted_ttl: Option<i64>,
+        observed_at: Timestamp,
+    ) -> Self {
+        Self {
+            revision,
+            entry: Entry::Lease {
+                id,
+                granted_ttl,
+                observed_at,
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use std::{borrow::Cow, ops::Deref, path::PathBuf, sync::Arc};
 use bytes::Bytes;
 
 use crate::model::{
-    entry::{Change, Entry, Op, Record},
+    entry::{Change, Entry, KeyValue, Op, Record, known},
     ids::{Revision, Sequence},
     time::Timestamp,
 };
@@ -24,31 +24,35 @@ pub struct ChangeRef<'a> {
     /// Only in the snapshot diff of a gap: the revision that this key really has. `None`: the
     /// record's own revision.
     pub revision: Option<Revision>,
+    /// What the engine knows of the key besides its value: see [`Change::attributes`].
+    pub attributes: &'a [u8],
+    /// Whether it is a control write: see [`Change::is_control`].
+    pub is_control: bool,
 }
 
 impl ChangeRef<'_> {
-    /// As a change of its own; path and value are parts of `whole`, in which they lie.
+    /// As a change of its own; its bytes are parts of `whole`, in which they lie.
     #[inline]
     pub(crate) fn within(&self, whole: &Bytes) -> Change {
-        Change {
-            path: whole.slice_ref(self.path),
-            op: match self.value {
-                Some(value) => Op::Set(whole.slice_ref(value)),
-                None => Op::Delete,
-            },
-            revision: self.revision,
-        }
+        self.owned(|bytes| whole.slice_ref(bytes))
     }
 
-    /// As a change of its own; path and value are copies.
+    /// As a change of its own, of copies.
     pub(crate) fn copy(&self) -> Change {
+        self.owned(Bytes::copy_from_slice)
+    }
+
+    #[inline(always)]
+    fn owned(&self, owned: impl Fn(&[u8]) -> Bytes) -> Change {
         Change {
-            path: Bytes::copy_from_slice(self.path),
-            op: match self.value {
-                Some(value) => Op::Set(Bytes::copy_from_slice(value)),
-                None => Op::Delete,
-            },
+            path: owned(self.path),
+            op: self.value.map_or(Op::Delete, |value| Op::Set(owned(value))),
             revision: self.revision,
+            attributes: match self.attributes {
+                [] => Bytes::new(),
+                attributes => owned(attributes),
+            },
+            is_control: self.is_control,
         }
     }
 }
@@ -62,6 +66,21 @@ impl<'a> From<&'a Change> for ChangeRef<'a> {
                 Op::Delete => None,
             },
             revision: change.revision,
+            attributes: &change.attributes,
+            is_control: change.is_control,
+        }
+    }
+}
+
+/// The change that sets it, with its revision.
+impl<'a> From<&'a KeyValue> for ChangeRef<'a> {
+    fn from(kv: &'a KeyValue) -> Self {
+        Self {
+            path: &kv.path,
+            value: Some(&kv.value),
+            revision: Some(kv.revision),
+            attributes: &kv.attributes,
+            is_control: kv.is_control,
         }
     }
 }
@@ -136,15 +155,22 @@ pub enum EntryRef<'a> {
 }
 
 impl EntryRef<'_> {
-    /// The changes that it tells, those that are known within a loss included.
+    /// The changes that it tells.
     pub fn changes(&self) -> impl Iterator<Item = ChangeRef<'_>> {
-        let (own, within): (&[ChangeRef<'_>], &[Change]) = match self {
-            Self::Changes { changes, .. } => (changes, &[]),
-            Self::Marker(entry) => (&[], entry.changes()),
+        let changes: &[ChangeRef<'_>] = match self {
+            Self::Changes { changes, .. } => changes,
+            Self::Marker(_) => &[],
         };
-        own.iter()
-            .copied()
-            .chain(within.iter().map(ChangeRef::from))
+        changes.iter().copied()
+    }
+
+    /// When what it says was observed: see [`Entry::observed_at`].
+    #[must_use]
+    pub fn observed_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Changes { observed_at, .. } => known(*observed_at),
+            Self::Marker(entry) => entry.observed_at(),
+        }
     }
 
     /// What it says, if it is not changes.

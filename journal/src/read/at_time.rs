@@ -184,11 +184,14 @@ impl Reader {
         let mut anew = None;
         records.try_for_each(|record| {
             let record = record?;
-            let observed = observed(&record.entry);
+            let observed = record.entry.observed_at();
             let step = replay.record(&record);
             let covers = matches!(
                 record.entry,
-                Entry::Changes { .. } | Entry::Watermark { .. } | Entry::Gap { .. }
+                Entry::Changes { .. }
+                    | Entry::Lease { .. }
+                    | Entry::Watermark { .. }
+                    | Entry::Gap { .. }
             );
             if covers && step.effect != Effect::Hold {
                 here.1 = Some(record.revision);
@@ -222,20 +225,6 @@ impl Reader {
         })
     }
 }
-
-/// When a record was observed, if it says so: 0 is what is written where nobody knows.
-fn observed(entry: &Entry) -> Option<Timestamp> {
-    let observed = match entry {
-        Entry::Changes { observed_at, .. }
-        | Entry::Gap { observed_at, .. }
-        | Entry::Watermark { observed_at, .. }
-        | Entry::Lost { observed_at, .. } => *observed_at,
-        Entry::Timeline(timeline) => timeline.observed_at,
-        Entry::Seal { .. } => return None,
-    };
-    (observed != Timestamp::default()).then_some(observed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

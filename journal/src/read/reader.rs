@@ -24,6 +24,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Reader {
     directory: Directory,
+    with_control: bool,
 }
 
 /// Where the records of a journal begin.
@@ -59,6 +60,7 @@ impl Directory {
         }
         Ok(Reader {
             directory: self.clone(),
+            with_control: false,
         })
     }
 }
@@ -70,6 +72,17 @@ impl Reader {
     /// As [`Directory::reader`].
     pub fn open(dir: &Path) -> Result<Self> {
         Directory::at(dir).reader()
+    }
+
+    /// Shows control writes, too: in records and in states.
+    #[must_use]
+    pub fn with_control(mut self) -> Self {
+        self.with_control = true;
+        self
+    }
+
+    pub(crate) fn shows_control(&self) -> bool {
+        self.with_control
     }
 
     /// The directory.
@@ -113,14 +126,14 @@ impl Reader {
     /// a checkpoint covers them, else the first item is an error.
     #[must_use]
     pub fn records(&self) -> Records {
-        Records::of(&self.directory, Begin::Sequence(Sequence(1)))
+        self.records_at(Begin::Sequence(Sequence(1)))
     }
 
     /// The records from this sequence on. If retention has removed it, the first item is
     /// [`Error::Retired`]; up to sequence 1 this is [`Reader::records`].
     #[must_use]
     pub fn records_from(&self, sequence: Sequence) -> Records {
-        Records::of(&self.directory, Begin::Sequence(sequence))
+        self.records_at(Begin::Sequence(sequence))
     }
 
     /// The records from the first one that covers this revision, in the newest timeline that does.
@@ -129,7 +142,11 @@ impl Reader {
     /// [`Reader::records`].
     #[must_use]
     pub fn records_from_revision(&self, revision: Revision) -> Records {
-        Records::of(&self.directory, Begin::Revision(revision))
+        self.records_at(Begin::Revision(revision))
+    }
+
+    fn records_at(&self, begin: Begin) -> Records {
+        Records::of(&self.directory, begin, self.with_control)
     }
 
     /// The checkpoints from which on this journal can be read, newest first, and what is wrong with

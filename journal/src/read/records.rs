@@ -13,7 +13,7 @@ use crate::{
     model::{
         entry::{Entry, IndexPoint, Record},
         ids::{Revision, Sequence},
-        view::RecordRef,
+        view::{EntryRef, RecordRef},
     },
     read::{
         begin::Begin,
@@ -66,10 +66,11 @@ pub struct Records {
     current: Option<Current>,
     end: EndState,
     ended: bool,
+    with_control: bool,
 }
 
 impl Records {
-    pub(super) fn of(directory: &Directory, begin: Begin) -> Self {
+    pub(super) fn of(directory: &Directory, begin: Begin, with_control: bool) -> Self {
         Self {
             directory: directory.clone(),
             begin: Some(begin),
@@ -78,6 +79,7 @@ impl Records {
             current: None,
             end: EndState::Clean,
             ended: false,
+            with_control,
         }
     }
 
@@ -91,7 +93,14 @@ impl Records {
     /// [`Iterator::next`].
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
-        self.next_with(Passed::view)
+        let with_control = self.with_control;
+        self.next_with(|passed| {
+            let mut record = passed.view()?;
+            if !with_control && let EntryRef::Changes { changes, .. } = &mut record.entry {
+                changes.retain(|change| !change.is_control);
+            }
+            Ok(record)
+        })
     }
 
     #[inline]
@@ -263,7 +272,7 @@ impl Records {
         } else {
             u64::MAX
         };
-        let tail = ending::judge(&mut current.scan, stop, &current.segment.header, look)?;
+        let tail = ending::judge(&mut current.scan, stop, look)?;
         current.searched = true;
         if let Some(witness) = witness
             && witness.sequence() > current.scan.last()
@@ -450,6 +459,13 @@ impl Iterator for Records {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_with(Passed::record)
+        let with_control = self.with_control;
+        self.next_with(|passed| {
+            let mut record = passed.record()?;
+            if !with_control && let Entry::Changes { changes, .. } = &mut record.entry {
+                changes.retain(|change| !change.is_control);
+            }
+            Ok(record)
+        })
     }
 }

@@ -62,8 +62,6 @@ pub struct SegmentFacts {
     pub timeline: Option<Timeline>,
     /// The gap that was open there.
     pub open_gap: Option<Gap>,
-    /// Whether a repair wrote it.
-    pub repaired: bool,
 }
 
 /// A record with what frames it in the file.
@@ -127,7 +125,6 @@ impl SegmentFile {
             created_at: header.created_at,
             timeline: header.context.timeline.clone(),
             open_gap: header.context.open_gap,
-            repaired: header.context.repaired.is_some(),
         }
     }
 
@@ -136,7 +133,6 @@ impl SegmentFile {
     pub fn records(&self) -> StoredRecords {
         StoredRecords {
             scan: self.segment.scan_patiently(),
-            header: self.segment.header.clone(),
             covered: self.segment.header.covered,
             end: EndState::Clean,
             ended: false,
@@ -156,7 +152,6 @@ fn named_within(storage: &dyn Storage, path: &Path) -> Result<Sequence> {
 #[derive(Debug)]
 pub struct StoredRecords {
     scan: Scan,
-    header: SegmentHeader,
     covered: Revision,
     end: EndState,
     ended: bool,
@@ -206,7 +201,7 @@ impl StoredRecords {
         if let Some(at) = self.scan.source.unreadable() {
             return Err(corrupt(unreadable_detail(at)));
         }
-        match ending::judge(&mut self.scan, stop, &self.header, u64::MAX)? {
+        match ending::judge(&mut self.scan, stop, u64::MAX)? {
             Tail::Clean => Ok(None),
             Tail::Torn(bytes) => {
                 self.end = EndState::TornTail {

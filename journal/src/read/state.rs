@@ -3,15 +3,15 @@
 //! Built from a checkpoint and the records after it, in order, so memory grows with the state and
 //! not with history.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    checkpoint::{file::Checkpoint, history::History},
+    checkpoint::{file::Checkpoint, history::History, item::Live},
     error::{Error, Result},
     model::{
-        entry::{Change, Entry, Gap, Op, Record, Timeline},
+        entry::{Change, Entry, Gap, KeyValue, Op, Record, Timeline},
         ids::{Revision, Sequence},
     },
     read::{reader::Reader, records::Records},
@@ -22,8 +22,11 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct State {
-    /// Path to the revision of its last set, and the value.
-    pub files: BTreeMap<Bytes, (Revision, Bytes)>,
+    /// By path: the revision of its last set, the value and the attributes.
+    pub files: BTreeMap<Bytes, KeyValue>,
+    /// The leases that are alive: the id of each, and the time to live that it was granted, in
+    /// seconds.
+    pub leases: BTreeMap<i64, i64>,
     /// The revision of this state: the newest one covered, or the one that was asked for.
     pub revision: Revision,
     /// The timeline it belongs to.
@@ -34,25 +37,50 @@ pub struct State {
 }
 
 impl State {
-    /// Takes in one change that happened at `revision`. Path and value are copied: those of a
-    /// record that was read may be parts of a larger buffer, which a state must not keep.
+    /// Takes in one change that happened at `revision`. What is kept of it is copied: a record that
+    /// was read may be a part of a larger buffer, which a state must not keep.
     pub fn apply(&mut self, revision: Revision, change: &Change) {
-        match &change.op {
-            Op::Set(value) => {
-                let at = change.revision.unwrap_or(revision);
-                let file = (at, Bytes::copy_from_slice(value));
-                match self.files.get_mut(&change.path) {
-                    Some(known) => *known = file,
-                    None => {
-                        let path = Bytes::copy_from_slice(&change.path);
-                        self.files.insert(path, file);
-                    }
-                }
-            }
-            Op::Delete => {
-                self.files.remove(&change.path);
-            }
+        let Op::Set(value) = &change.op else {
+            self.files.remove(&change.path);
+            return;
+        };
+        let known = self.files.get(&change.path);
+        let path = known.map_or_else(
+            || Bytes::copy_from_slice(&change.path),
+            |known| known.path.clone(),
+        );
+        let kv = KeyValue {
+            path: path.clone(),
+            revision: change.revision.unwrap_or(revision),
+            value: Bytes::copy_from_slice(value),
+            attributes: Bytes::copy_from_slice(&change.attributes),
+            is_control: change.is_control,
+        };
+        self.files.insert(path, kv);
+    }
+
+    /// Takes in what a record at `revision` says of paths and leases. Whether it counts now, a
+    /// [`Replay`] says.
+    pub fn apply_entry(&mut self, revision: Revision, entry: &Entry) {
+        if let Entry::Lease {
+            id, granted_ttl, ..
+        } = entry
+        {
+            match granted_ttl {
+                Some(granted_ttl) => self.leases.insert(*id, *granted_ttl),
+                None => self.leases.remove(id),
+            };
         }
+        for change in entry.changes() {
+            self.apply(revision, change);
+        }
+    }
+
+    /// Leaves out what control writes have set.
+    #[must_use]
+    pub fn without_control(mut self) -> Self {
+        self.files.retain(|_, kv| !kv.is_control);
+        self
     }
 }
 
@@ -63,7 +91,8 @@ impl Reader {
     /// revision beyond the end cannot be told, nor one before the oldest checkpoint if retention
     /// has removed what was before it: [`Error::NotInHistory`]; nor one inside a gap:
     /// [`Error::NotSeen`]. A gap whose snapshot diff is not complete is left out: the state is the
-    /// one before it. What is missing is in [`State::open_gap`].
+    /// one before it. What is missing is in [`State::open_gap`]. What control writes have set is in
+    /// it only [with control](Self::with_control).
     ///
     /// If a checkpoint is damaged, an older one or the whole history takes its place where there is
     /// one; that is logged as a warning. [`Reader::state_and_damage`] returns it.
@@ -95,6 +124,9 @@ pub(crate) const RETRIES: usize = 64;
 /// Reads what is behind a checkpoint once. Only if revisions turn out to have begun anew behind
 /// what was wanted, so that it meant something else, is all of it read again.
 fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)> {
+    let shows_control = reader.shows_control();
+    // A control write may have taken the place of another one.
+    let reader = &reader.clone().with_control();
     let history = History::read(reader.directory().storage(), reader.dir())?;
     let mut damaged = history.checkpoints.damaged.clone();
     let bases = history.checkpoints.usable.iter().map(Some);
@@ -128,6 +160,10 @@ fn attempt(reader: &Reader, at: Option<Revision>) -> Result<(State, Vec<Error>)>
                         known.check(at, &bases)?;
                     }
                     damaged.extend(passed_over);
+                    let state = match shows_control {
+                        true => state,
+                        false => state.without_control(),
+                    };
                     return Ok((state, damaged));
                 }
             }
@@ -158,7 +194,6 @@ fn build(
             && record.sequence > from
             && is_beyond(&known.replay, &record, at)
         {
-            growing.apply_upto(&known.replay, &record, at);
             told = Some(std::mem::take(&mut growing).finish(&known.replay, at));
         }
         let step = known.see(&record);
@@ -179,7 +214,9 @@ fn build(
 /// Whether this record, which comes next, says something of a time after `at`.
 fn is_beyond(replay: &Replay, record: &Record, at: Revision) -> bool {
     match record.entry {
-        Entry::Changes { .. } => !replay.in_snapshot_diff() && record.revision > at,
+        Entry::Changes { .. } | Entry::Lease { .. } => {
+            !replay.in_snapshot_diff() && record.revision > at
+        }
         Entry::Gap { last, .. } => last > at,
         Entry::Lost { first, last, .. } => first <= last && first > at,
         _ => false,
@@ -198,12 +235,12 @@ impl Growing {
     fn at(base: Option<&Checkpoint>) -> Result<Self> {
         let mut growing = Self::default();
         if let Some(base) = base {
-            for entry in base.entries()? {
-                let entry = entry?;
-                growing
-                    .state
-                    .files
-                    .insert(entry.path, (entry.revision, entry.value));
+            let mut blocks = base.blocks(&Arc::default())?;
+            while let Some(live) = blocks.next_live()? {
+                match live {
+                    Live::Path(kv) => growing.state.files.insert(kv.path.clone(), kv).map(drop),
+                    Live::Lease(id, ttl) => growing.state.leases.insert(id, ttl).map(drop),
+                };
             }
         }
         Ok(growing)
@@ -211,32 +248,13 @@ impl Growing {
 
     fn take(&mut self, record: Record, effect: Effect) {
         match effect {
-            Effect::Apply => self.apply(&record),
+            Effect::Apply => self.state.apply_entry(record.revision, &record.entry),
             Effect::Hold => self.held.push(record),
             Effect::Discard => self.held.clear(),
             Effect::Resync => {
-                self.apply(&record);
-                for record in std::mem::take(&mut self.held) {
-                    self.apply(&record);
+                for record in std::iter::once(record).chain(std::mem::take(&mut self.held)) {
+                    self.state.apply_entry(record.revision, &record.entry);
                 }
-            }
-        }
-    }
-
-    fn apply(&mut self, record: &Record) {
-        for change in record.entry.changes() {
-            self.state.apply(record.revision, change);
-        }
-    }
-
-    /// Of a record in which a repair put several revisions: those up to `at`.
-    fn apply_upto(&mut self, replay: &Replay, record: &Record, at: Revision) {
-        if let Entry::Changes { changes, .. } = &record.entry
-            && !replay.in_snapshot_diff()
-        {
-            let earlier = |c: &&Change| c.revision.is_some_and(|r| r <= at);
-            for change in changes.iter().filter(earlier) {
-                self.state.apply(record.revision, change);
             }
         }
     }

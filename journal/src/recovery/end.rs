@@ -123,7 +123,6 @@ pub(crate) fn next_header(
             predecessor_end: extent.end,
             predecessor_seal: extent.seal,
             predecessor_salt: before.salt,
-            repaired: None,
         },
     }
 }
@@ -137,7 +136,6 @@ fn successor_of_empty(storage: &dyn Storage, empty: &Segment, tracker: &Tracker)
             timeline: tracker.timeline.clone(),
             open_gap: tracker.open_gap,
             unhealed: tracker.unhealed,
-            repaired: None,
             ..empty.header.context.clone()
         },
         ..empty.header.clone()

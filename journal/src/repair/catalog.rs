@@ -87,7 +87,7 @@ impl Item {
         let position = header.position;
         // A record of changes tells its own revision, whatever was lost before it.
         let tells = matches!(header.kind, Kind::Changes) && !position.within;
-        let after = if tells && !position.shared {
+        let after = if tells {
             position.prev_revision.min(header.revision.previous())
         } else {
             position.prev_revision

@@ -9,13 +9,8 @@ use std::path::Path;
 use crate::{
     directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
-    format::{kind::Kind, layout::RecordHeader, payload, position::TimelineTag},
-    model::{
-        entry::{Change, Entry},
-        ids::Revision,
-        span::Span,
-        time::Timestamp,
-    },
+    format::{kind::Kind, payload, position::TimelineTag},
+    model::{entry::NewRecord, span::Span},
     repair::{
         catalog::{Catalog, Item, What},
         found::{self, Found},
@@ -27,17 +22,6 @@ use crate::{
     storage::traits::Storage,
 };
 
-/// All changes of one revision, as a donor has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recalled {
-    /// The revision.
-    pub revision: Revision,
-    /// Its changes, in the order in which they were applied.
-    pub changes: Vec<Change>,
-    /// When they were seen.
-    pub observed_at: Timestamp,
-}
-
 /// Something that may know what a journal has lost.
 pub trait Donor {
     /// What people call it.
@@ -46,12 +30,13 @@ pub trait Donor {
     /// The parts of `span` that it knows whole, in order, none overlapping another.
     fn knows(&mut self, timeline: &str, span: Span) -> Result<Vec<Span>>;
 
-    /// Visits the changes of a span that it knows, oldest first.
+    /// Visits the changes and leases of a span that it knows, oldest first: all changes of a
+    /// revision in one record.
     fn recall(
         &mut self,
         timeline: &str,
         span: Span,
-        visit: &mut dyn FnMut(Recalled) -> Result<()>,
+        visit: &mut dyn FnMut(NewRecord) -> Result<()>,
     ) -> Result<()>;
 
     /// The timelines that it knows of.
@@ -164,7 +149,7 @@ impl Donor for JournalDonor {
         &mut self,
         timeline: &str,
         span: Span,
-        visit: &mut dyn FnMut(Recalled) -> Result<()>,
+        visit: &mut dyn FnMut(NewRecord) -> Result<()>,
     ) -> Result<()> {
         let directory = self.directory.clone();
         let Some(catalog) = self.catalog()? else {
@@ -225,7 +210,7 @@ impl Catalog {
         storage: &dyn Storage,
         item: &Item,
         span: Span,
-        visit: &mut dyn FnMut(Recalled) -> Result<()>,
+        visit: &mut dyn FnMut(NewRecord) -> Result<()>,
     ) -> Result<()> {
         let What::Told(points) = &item.what else {
             return Ok(());
@@ -246,49 +231,16 @@ impl Catalog {
             if header.position.prev_revision >= span.last && header.revision > span.last {
                 break;
             }
-            if header.kind != Kind::Changes {
+            let is_within = span.first <= header.revision && header.revision <= span.last;
+            if !is_within || !matches!(header.kind, Kind::Changes | Kind::Lease) {
                 continue;
             }
             let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
-            for recalled in by_revision(&header, entry) {
-                if span.first <= recalled.revision && recalled.revision <= span.last {
-                    visit(recalled)?;
-                }
-            }
+            visit(NewRecord {
+                revision: header.revision,
+                entry,
+            })?;
         }
         Ok(())
     }
-}
-
-/// The revisions that a record tells: one, unless an earlier version's repair wrote it.
-pub(crate) fn by_revision(header: &RecordHeader, entry: Entry) -> Vec<Recalled> {
-    let Entry::Changes {
-        changes,
-        observed_at,
-    } = entry
-    else {
-        return Vec::new();
-    };
-    let mut all: Vec<Recalled> = vec![Recalled {
-        revision: header.revision,
-        changes: Vec::new(),
-        observed_at,
-    }];
-    if !header.position.shared {
-        all[0].changes = changes;
-        return all;
-    }
-    all.clear();
-    for mut change in changes {
-        let at = change.revision.take().unwrap_or(header.revision);
-        match all.last_mut() {
-            Some(last) if last.revision == at => last.changes.push(change),
-            _ => all.push(Recalled {
-                revision: at,
-                changes: vec![change],
-                observed_at,
-            }),
-        }
-    }
-    all
 }

@@ -35,7 +35,7 @@ use crate::{
     },
     repair::{
         catalog::{Catalog, What},
-        donor::{Donor, by_revision},
+        donor::Donor,
         plan::decided::{Plan, Start, Step},
         report::Filled,
         watch::{RepairPhase, Watch},
@@ -346,7 +346,7 @@ impl Output {
             let header = raw.header;
             at += header.length();
             watch.read(header.length())?;
-            if !matches!(header.kind, Kind::Changes | Kind::Watermark) {
+            if !matches!(header.kind, Kind::Changes | Kind::Lease | Kind::Watermark) {
                 continue;
             }
             let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
@@ -367,17 +367,15 @@ impl Output {
                         self.append(last, part)?;
                     }
                 }
-                Entry::Changes { observed_at, .. } => {
+                Entry::Lease { observed_at, .. } if is_part => {
                     self.observed_at = observed_at;
-                    for recalled in by_revision(&header, entry) {
-                        let changes = Entry::Changes {
-                            changes: recalled.changes,
-                            observed_at: recalled.observed_at,
-                        };
-                        self.append(recalled.revision, changes)?;
-                    }
+                    self.append(upto.unwrap_or(header.revision), entry)?;
                 }
-                Entry::Watermark { observed_at, .. } if !is_part => {
+                Entry::Changes { observed_at, .. }
+                | Entry::Lease { observed_at, .. }
+                | Entry::Watermark { observed_at, .. }
+                    if !is_part =>
+                {
                     self.observed_at = observed_at;
                     self.append(header.revision, entry)?;
                 }
@@ -405,13 +403,9 @@ impl Output {
         };
         donor.recall(timeline, span, &mut |recalled| {
             watch.read(0)?;
-            filled.events += 1;
-            self.observed_at = recalled.observed_at;
-            let changes = Entry::Changes {
-                changes: recalled.changes,
-                observed_at: recalled.observed_at,
-            };
-            self.append(recalled.revision, changes)
+            filled.events += u64::from(recalled.entry.marker().is_none());
+            self.observed_at = recalled.entry.observed_at().unwrap_or(self.observed_at);
+            self.append(recalled.revision, recalled.entry)
         })?;
         self.told = self.told.max(span.last);
         self.written.filled.push(filled);
@@ -424,29 +418,17 @@ impl Output {
         }
         let covered = self.replay.covered();
         let revision = taken_back.unwrap_or(covered);
-        let sequence = self.next_for_a_small_record()?;
         if revision < covered {
             self.told = revision;
         }
         let nothing = (Revision(1), Revision(0));
         let (first, last) = span.map_or(nothing, |span| (span.first, span.last));
         let lost = Entry::Lost {
-            first_sequence: sequence,
             first,
             last,
-            known: Vec::new(),
-            changes: Vec::new(),
             observed_at: self.storage.now(),
         };
         self.append(revision, lost)
-    }
-
-    /// The sequence of the next record: no segment is so long that a seal could come first.
-    fn next_for_a_small_record(&mut self) -> Result<Sequence> {
-        if self.journal().appended_bytes() >= SEGMENT_BYTES {
-            self.end_segment()?;
-        }
-        Ok(self.last().next())
     }
 
     /// A checkpoint whose place is here.
@@ -463,7 +445,6 @@ impl Output {
             sequence,
             segment_first: segment.first,
             segment_salt: segment.salt,
-            segment_repaired: false,
             counting_from: self.replay.counted_from(),
             counting_at: self.replay.first_told(),
             ..checkpoint.header.clone()

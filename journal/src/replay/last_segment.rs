@@ -73,7 +73,7 @@ pub(crate) fn read_last(last: &Segment) -> Result<LastSegment> {
             Err(stop) => break stop,
         }
     };
-    let tail = ending::judge(&mut scan, &stop, &last.header, u64::MAX)?;
+    let tail = ending::judge(&mut scan, &stop, u64::MAX)?;
     // No crash makes a sector unreadable, so this is no torn tail, wherever it is.
     let unreadable = scan.source.unreadable().map(unreadable_detail);
     let corrupt = match &tail {

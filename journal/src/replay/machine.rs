@@ -29,7 +29,7 @@ use crate::{
     replay::{last_segment::tracker_before, tracker::Tracker},
 };
 
-/// What a record's changes do to a state.
+/// What a record's changes, or the lease that it tells of, do to a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// They apply now. Many records have none.
@@ -181,6 +181,14 @@ impl Replay {
         self.first_told
     }
 
+    /// What changes and leases do here.
+    fn of_content(&self) -> Effect {
+        match self.in_snapshot_diff() {
+            true => Effect::Hold,
+            false => Effect::Apply,
+        }
+    }
+
     /// What was known at the last consistent point: here, unless a snapshot diff is under way.
     pub(crate) fn consistent(&self) -> &Tracker {
         match &self.before {
@@ -203,13 +211,8 @@ impl Replay {
     pub fn take(&mut self, sequence: Sequence, revision: Revision, marker: Option<&Entry>) -> Step {
         let Some(marker) = marker else {
             self.tracker.pass_changes(revision);
-            let effect = if self.in_snapshot_diff() {
-                Effect::Hold
-            } else {
-                Effect::Apply
-            };
             return Step {
-                effect,
+                effect: self.of_content(),
                 switch: None,
                 unseen: None,
             };
@@ -282,6 +285,7 @@ impl Replay {
                 debug_assert!(false, "changes are no marker");
                 Effect::Apply
             }
+            Entry::Lease { .. } => self.of_content(),
             Entry::Watermark { .. } | Entry::Seal { .. } => Effect::Apply,
         };
         if let Some(switch) = switch {

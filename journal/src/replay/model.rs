@@ -20,10 +20,21 @@ use crate::{
 };
 
 type Files = BTreeMap<bytes::Bytes, Revision>;
-type Changed = (Revision, Vec<Change>);
+type Said = (Revision, Entry);
 
-fn apply(files: &mut Files, (revision, changes): &Changed) {
-    for change in changes {
+/// A lease counts as a path of its own, with the time to live in place of a revision.
+fn apply(files: &mut Files, (revision, entry): &Said) {
+    if let Entry::Lease {
+        id, granted_ttl, ..
+    } = entry
+    {
+        let path = format!("lease {id}").into();
+        match granted_ttl {
+            Some(ttl) => files.insert(path, Revision(*ttl)),
+            None => files.remove(&path),
+        };
+    }
+    for change in entry.changes() {
         files.insert(change.path.clone(), change.revision.unwrap_or(*revision));
     }
 }
@@ -33,7 +44,7 @@ struct Model {
     tracker: Tracker,
     before: Tracker,
     files: Files,
-    difference: Vec<Changed>,
+    difference: Vec<Said>,
     /// The mirror's: whether it holds back, and how often it was to read the state as a whole.
     mirror_holds: bool,
     resyncs: usize,
@@ -51,7 +62,7 @@ impl Model {
         }
         self.tracker.apply(revision, entry);
         let in_snapshot_diff = self.tracker.in_snapshot_diff();
-        let own = (revision, entry.changes().to_vec());
+        let own = (revision, entry.clone());
         match entry {
             Entry::Lost { .. } if in_snapshot_diff => {}
             Entry::Lost { .. }
@@ -65,7 +76,9 @@ impl Model {
                 }
             }
             Entry::Gap { .. } => self.difference.clear(),
-            Entry::Changes { .. } if in_snapshot_diff => self.difference.push(own),
+            Entry::Changes { .. } | Entry::Lease { .. } if in_snapshot_diff => {
+                self.difference.push(own);
+            }
             _ => apply(&mut self.files, &own),
         }
     }
@@ -136,7 +149,7 @@ impl Model {
 struct Follower {
     replay: Replay,
     files: Files,
-    held: Vec<Changed>,
+    held: Vec<Said>,
     resyncs: usize,
     unknown: Vec<Gap>,
 }
@@ -147,7 +160,7 @@ impl Follower {
         let consistent = !self.replay.in_snapshot_diff();
         let files = self.files.clone();
         let step = self.replay.take(sequence, revision, entry.marker());
-        let own = (revision, entry.changes().to_vec());
+        let own = (revision, entry.clone());
         match step.effect {
             Effect::Apply => apply(&mut self.files, &own),
             Effect::Hold => self.held.push(own),
@@ -220,13 +233,12 @@ fn entry() -> impl Strategy<Value = Entry> {
             observed_at: at,
         })),
         1 => Just(Entry::Watermark { observed_at: at, closed: false }),
-        2 => (range(), changes).prop_map(move |((first, last), changes)| Entry::Lost {
-            first_sequence: Sequence(1),
+        1 => (0..3_i64, prop::option::of(1..9_i64)).prop_map(move |(id, granted_ttl)| {
+            Entry::Lease { id, granted_ttl, observed_at: at }
+        }),
+        2 => range().prop_map(move |(first, last)| Entry::Lost {
             first: Revision(first),
             last: Revision(last),
-            known: Vec::new(),
-            // Where no revision is lost none is known.
-            changes: if first <= last { changes } else { Vec::new() },
             observed_at: at,
         }),
     ]

@@ -57,7 +57,9 @@ impl Tracker {
     /// Takes in the next record.
     pub(crate) fn apply(&mut self, revision: Revision, entry: &Entry) {
         match entry {
-            Entry::Changes { .. } | Entry::Watermark { .. } => self.pass_changes(revision),
+            Entry::Changes { .. } | Entry::Lease { .. } | Entry::Watermark { .. } => {
+                self.pass_changes(revision);
+            }
             Entry::Gap {
                 first,
                 last,
@@ -137,7 +139,6 @@ impl Tracker {
             prev_revision: self.reached,
             timeline,
             within: self.in_snapshot_diff(),
-            shared: false,
         }
     }
 }

@@ -41,22 +41,12 @@ pub(crate) fn link(
             segment_name(c.predecessor_first)
         )));
     }
-    let by_next = Extent {
+    Ok(Extent {
         last: next.predecessor_last,
         digest: next.predecessor_digest,
         end: c.predecessor_end,
         seal: c.predecessor_seal,
-    };
-    match segment.context.repaired {
-        // The repaired segment takes the place of the one that the successor knew.
-        Some(r) if r.stands_for == Some(by_next.digest) && r.last == by_next.last => Ok(Extent {
-            last: r.last,
-            digest: r.digest,
-            end: r.end,
-            seal: None,
-        }),
-        _ => Ok(by_next),
-    }
+    })
 }
 
 fn same_journal(a: &SegmentHeader, b: &SegmentHeader, b_path: &Path) -> Result<()> {

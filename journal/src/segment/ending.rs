@@ -2,7 +2,6 @@
 
 use crate::{
     error::Result,
-    format::layout::SegmentHeader,
     segment::scan::{Scan, Stop},
 };
 
@@ -20,26 +19,12 @@ pub(crate) enum Tail {
 /// Decides between a torn tail and corruption, by the synced sequences of later records.
 ///
 /// Looks at the next `look` bytes only.
-pub(crate) fn judge(
-    scan: &mut Scan,
-    stop: &Stop,
-    header: &SegmentHeader,
-    look: u64,
-) -> Result<Tail> {
+pub(crate) fn judge(scan: &mut Scan, stop: &Stop, look: u64) -> Result<Tail> {
     if scan.seal.is_some() {
         // Preallocated zeros may follow a seal; nothing that counts.
         return Ok(Tail::Clean);
     }
     let expected = scan.expected;
-    if header.context.repaired.is_some_and(|r| r.last >= expected) {
-        return Ok(Tail::Corrupt {
-            proof: 0,
-            detail: format!(
-                "{}; the repair that wrote this segment wrote more",
-                stop.detail()
-            ),
-        });
-    }
     if let Some(proof) = scan.proof_of_sync(expected, look)? {
         return Ok(Tail::Corrupt {
             proof,

@@ -18,7 +18,7 @@ use crate::{
         payload,
     },
     model::{
-        entry::{Entry, Location, Record},
+        entry::{Location, Record},
         ids::{Revision, Sequence},
         view::RecordRef,
     },
@@ -277,36 +277,22 @@ impl Scan {
 #[inline(always)]
 fn out_of_order(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Option<String> {
     let h = &raw.header;
-    if h.kind != Kind::Lost && h.sequence == expected && h.synced >= synced {
+    if h.sequence == expected && h.synced >= synced {
         return None;
     }
-    order_fault(raw, expected, synced)
+    Some(order_fault(h, expected, synced))
 }
 
-/// Why a record cannot be the next one, for records that are not simply that.
 #[cold]
-fn order_fault(raw: &RawRecord<'_>, expected: Sequence, synced: Sequence) -> Option<String> {
-    let h = raw.header;
-    if h.kind == Kind::Lost {
-        // The one record that may jump: it stands for all sequences up to its own.
-        match payload::decode(h.kind, raw.payload) {
-            Ok(Entry::Lost { first_sequence, .. })
-                if first_sequence == expected && h.sequence >= expected => {}
-            _ => {
-                return Some(format!(
-                    "the loss recorded here does not begin with sequence {expected}"
-                ));
-            }
-        }
-    } else if h.sequence != expected {
-        return Some(format!("the record here has sequence {}", h.sequence));
-    }
-    (h.synced < synced).then(|| {
+fn order_fault(h: &RecordHeader, expected: Sequence, synced: Sequence) -> String {
+    if h.sequence == expected {
         format!(
             "the record says that sequence {} was synced, an earlier one said {synced}",
             h.synced
         )
-    })
+    } else {
+        format!("the record here has sequence {}", h.sequence)
+    }
 }
 
 /// A record behind which the scan is.

@@ -203,7 +203,7 @@ impl Pending {
         let covered = self.tracker.covered;
         let tells = matches!(
             record.entry,
-            Entry::Changes { .. } | Entry::Watermark { .. }
+            Entry::Changes { .. } | Entry::Lease { .. } | Entry::Watermark { .. }
         );
         if tells && record.revision != COVERED && record.revision < covered {
             return Err(Error::RevisionFalls {
@@ -214,7 +214,12 @@ impl Pending {
         Ok(())
     }
 
-    pub(crate) fn push(&mut self, record: &NewRecord, payload: &Payload, bytes: u32) -> Sequence {
+    pub(crate) fn push(
+        &mut self,
+        record: &NewRecord,
+        payload: &Payload<'_>,
+        bytes: u32,
+    ) -> Sequence {
         if !self.place.fits(bytes) {
             self.push_seal();
         }

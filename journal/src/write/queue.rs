@@ -84,7 +84,7 @@ impl Queue {
     }
 
     /// Puts a record at the end; `place` is where it is going to lie.
-    pub(crate) fn push(&mut self, payload: &Payload, header: RecordHeader, place: &Place) {
+    pub(crate) fn push(&mut self, payload: &Payload<'_>, header: RecordHeader, place: &Place) {
         let length = usize::try_from(header.length()).expect("bounded by an option");
         match self.items.last() {
             Some(Item::Record { .. }) => {}
@@ -182,7 +182,7 @@ impl Queue {
 }
 
 /// Appends a record whose checksums are still missing.
-fn append(bytes: &mut Vec<u8>, payload: &Payload, header: &RecordHeader) {
+fn append(bytes: &mut Vec<u8>, payload: &Payload<'_>, header: &RecordHeader) {
     let start = bytes.len();
     let length = usize::try_from(header.length()).expect("bounded by an option");
     bytes.reserve(length);
@@ -199,7 +199,7 @@ fn append(bytes: &mut Vec<u8>, payload: &Payload, header: &RecordHeader) {
 
 /// A single record with everything in place, to be written at `offset`.
 pub(crate) fn single(
-    payload: &Payload,
+    payload: &Payload<'_>,
     header: &RecordHeader,
     seed: &Seed,
     offset: u64,
@@ -272,10 +272,11 @@ mod tests {
             for _ in 0..rng.usize(1..20) {
                 let longest = [100, 5_000, 300_000][rng.usize(..3)];
                 let value = vec![9; rng.usize(..longest)];
-                let payload = Payload::new(&Entry::Changes {
+                let entry = Entry::Changes {
                     changes: vec![Change::set("/a", value)],
                     observed_at: Timestamp(1),
-                });
+                };
+                let payload = Payload::new(&entry);
                 let header = RecordHeader {
                     payload_bytes: u32::try_from(payload.len()).unwrap(),
                     kind: Kind::Changes,

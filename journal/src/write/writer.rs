@@ -24,7 +24,10 @@ use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
-    format::{layout::record_length, names::LOCK, payload::Payload, position::TimelineTag},
+    format::{
+        layout::record_length, names::LOCK, payload::Payload, position::TimelineTag,
+        table::MAX_ATTRIBUTES_BYTES,
+    },
     model::{
         entry::{Entry, Gap, NewRecord, Timeline},
         ids::{Revision, Sequence},
@@ -202,7 +205,7 @@ impl Writer {
         Ok((pending, sequence))
     }
 
-    fn payload_bytes(&self, payload: &Payload) -> Result<u32> {
+    fn payload_bytes(&self, payload: &Payload<'_>) -> Result<u32> {
         let limit = self.options.max_payload_bytes;
         u32::try_from(payload.len())
             .ok()
@@ -370,6 +373,14 @@ impl Writer {
 
 /// What the format bounds besides the length.
 fn check(record: &NewRecord) -> Result<()> {
+    let attributes = record.entry.changes().iter().map(|c| c.attributes.len());
+    if let Some(size) = attributes.max().filter(|n| *n > MAX_ATTRIBUTES_BYTES) {
+        return Err(Error::TooLarge {
+            size: size as u64,
+            limit: MAX_ATTRIBUTES_BYTES as u64,
+            option: "the format's bound on attributes",
+        });
+    }
     if let Entry::Timeline(t) = &record.entry {
         let longest = t.id.len().max(t.parent.as_ref().map_or(0, String::len));
         if longest > MAX_TIMELINE_ID_BYTES {

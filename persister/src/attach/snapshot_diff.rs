@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 
 use cairn_journal::{
-    Change, CheckpointEntry, GapReason, Journal, NewRecord, Revision, Stop, Timestamp,
+    Change, GapReason, Journal, KeyValue, NewRecord, Revision, Stop, Timestamp,
     maintain::{SortedEntries, Sorter},
 };
 use futures::{Stream, StreamExt};
@@ -112,13 +112,10 @@ async fn sorted(
                     path,
                     revision,
                     value,
-                    attributes: _,
+                    attributes,
                 } = live?;
-                let entry = CheckpointEntry {
-                    path,
-                    revision,
-                    value,
-                };
+                let entry = KeyValue::new(path, revision, value);
+                let entry = entry.with_attributes(attributes.bytes().clone());
                 Ok::<_, Error>(sorter.push(entry)?)
             })
         })?;
@@ -148,7 +145,7 @@ fn write(
         match (gone, there) {
             (_, Some(_)) if is_same => {}
             (_, Some(new)) => {
-                writer.push(Change::set(new.path, new.value).at(new.revision))?;
+                writer.push(new.into())?;
             }
             // What the cluster does not have any more is deleted.
             (Some(old), None) => writer.push(Change::delete(old.path))?,

@@ -38,12 +38,12 @@ impl Default for ByteBudget {
     }
 }
 
-/// How many bytes of path and value a change carries.
+/// How many bytes of path, value and attributes a change carries.
 #[must_use]
 pub fn bytes_of(change: &Change) -> usize {
     let value = match &change.op {
         Op::Set(value) => value.len(),
         Op::Delete => 0,
     };
-    change.path.len() + value
+    change.path.len() + value + change.attributes.len()
 }

@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use cairn_journal::{CheckpointEntry, Journal, Revision, Sequence, Stop, Uuid};
+use cairn_journal::{Journal, KeyValue, Revision, Sequence, Stop, Uuid};
 use cairn_protocol::progress::MirrorProgress;
 use futures::StreamExt;
 use tokio::runtime::Handle;
@@ -285,12 +285,9 @@ impl<S: Session> BacklogReader<S> {
         };
         for entry in std::iter::from_fn(next) {
             let (path, revision) = entry?;
-            shown.push(CheckpointEntry {
-                path,
-                // Whatever else it says is not what it should say.
-                revision: revision.unwrap_or(Revision(-1)),
-                value: bytes::Bytes::new(),
-            })?;
+            // Whatever else it says is not what it should say.
+            let revision = revision.unwrap_or(Revision(-1));
+            shown.push(KeyValue::new(path, revision, ""))?;
         }
         let stop = &self.ending.busy;
         stop.check()?;

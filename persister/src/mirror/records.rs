@@ -163,11 +163,8 @@ mod tests {
             observed_at: at,
         };
         let lost = |first, last| Entry::Lost {
-            first_sequence: Sequence(1),
             first: Revision(first),
             last: Revision(last),
-            known: Vec::new(),
-            changes: Vec::new(),
             observed_at: at,
         };
         let changes = Entry::Changes {

@@ -16,8 +16,7 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-use cairn_journal::{CheckpointEntry, Journal, Revision, Stop, maintain::Sorter};
+use cairn_journal::{Journal, KeyValue, Revision, Stop, maintain::Sorter};
 
 use crate::mirror::ops::{Kind, Op};
 use crate::mirror::records::Place;
@@ -92,28 +91,21 @@ pub(super) fn resync(
 }
 
 /// An entry that is sorted by its revision, and then by its path, which is its value.
-fn by_revision(entry: &CheckpointEntry) -> CheckpointEntry {
+fn by_revision(entry: &KeyValue) -> KeyValue {
     let Revision(revision) = entry.revision;
     // Revisions are not negative, so their bytes have their order.
     let key = [&revision.to_be_bytes()[..], &entry.path].concat();
-    CheckpointEntry {
-        path: Bytes::from(key),
-        revision: entry.revision,
-        value: entry.path.clone(),
-    }
+    KeyValue::new(key, entry.revision, entry.path.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use cairn_journal::{Change, NewRecord, Options, Timestamp};
 
-    fn entry(path: &'static str, revision: i64) -> CheckpointEntry {
-        CheckpointEntry {
-            path: Bytes::from_static(path.as_bytes()),
-            revision: Revision(revision),
-            value: Bytes::new(),
-        }
+    fn entry(path: &'static str, revision: i64) -> KeyValue {
+        KeyValue::new(path, Revision(revision), "")
     }
 
     #[test]

@@ -205,7 +205,10 @@ impl Source {
     /// The state at a revision of the newest life.
     pub(super) fn state(&self, at: Revision) -> Result<Files, cairn_journal::Error> {
         let at = (at != self.local.newest).then_some(at);
-        Ok(self.reader.state(at)?.files)
+        let files = self.reader.state(at)?.files.into_iter();
+        Ok(files
+            .map(|(path, kv)| (path, (kv.revision, kv.value)))
+            .collect())
     }
 }
 

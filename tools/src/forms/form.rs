@@ -1,6 +1,6 @@
 //! How a record is printed: text, raw text or JSON.
 
-use cairn_journal::{RecordRef, Revision};
+use cairn_journal::{ChangeRef, RecordRef, Revision};
 
 use crate::forms::json;
 use crate::forms::text::{write_line, write_revision};
@@ -23,26 +23,20 @@ impl Form {
             return json::write_record(out, record);
         }
         for change in record.entry.changes() {
-            let revision = change.revision.unwrap_or(record.revision);
-            self.write_change(out, revision, change.path, change.value);
+            self.write_change(out, record.revision, change);
         }
     }
 
-    /// Appends one change that stands alone. `value`: `None` for a delete.
-    pub fn write_change(
-        self,
-        out: &mut Vec<u8>,
-        revision: Revision,
-        path: &[u8],
-        value: Option<&[u8]>,
-    ) {
-        match (self, value) {
-            (Self::Text, _) => write_line(out, revision, path, value),
-            (Self::Json, Some(value)) => json::write_file(out, revision, path, value),
-            (Self::Raw | Self::Json, _) => {
+    /// Appends one change that stands alone. It happened at `revision`, unless it says otherwise.
+    pub fn write_change(self, out: &mut Vec<u8>, revision: Revision, change: ChangeRef<'_>) {
+        let revision = change.revision.unwrap_or(revision);
+        match self {
+            Self::Text => write_line(out, revision, change.path, change.value),
+            Self::Json => json::write_change(out, revision, change),
+            Self::Raw => {
                 write_revision(out, revision);
-                out.extend_from_slice(path);
-                if let Some(value) = value {
+                out.extend_from_slice(change.path);
+                if let Some(value) = change.value {
                     out.push(b'=');
                     out.extend_from_slice(value);
                 }

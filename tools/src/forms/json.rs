@@ -7,9 +7,10 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
 use cairn_journal::{
-    Change, ChangeRef, Entry, EntryRef, GapPhase, GapReason, Op, RecordRef, Revision, Sequence,
-    Span, Timeline, Timestamp,
+    Change, ChangeRef, Entry, EntryRef, GapPhase, GapReason, Op, RecordRef, Revision, Timeline,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -56,14 +57,20 @@ enum JsonEntry<'a> {
         digest: u32,
     },
     Lost {
-        first_sequence: u64,
         first: i64,
         last: i64,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        known: Vec<(i64, i64)>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        changes: Vec<JsonChange<'a>>,
         observed_at_ms: i64,
+        /// Written by no version that was released.
+        #[serde(default, skip_serializing)]
+        changes: Vec<serde::de::IgnoredAny>,
+    },
+    Lease {
+        id: i64,
+        /// In seconds; absent: the lease is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        granted_ttl: Option<i64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        observed_at_ms: Option<i64>,
     },
     /// A type that the journal has learnt and this form has not.
     #[serde(skip_deserializing)]
@@ -71,21 +78,29 @@ enum JsonEntry<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+struct JsonChange<'a> {
+    #[serde(flatten)]
+    op: JsonOp<'a>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revision: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributes_base64: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    control: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
-enum JsonChange<'a> {
+enum JsonOp<'a> {
     Set {
         #[serde(flatten)]
         path: JsonPath<'a>,
         #[serde(flatten)]
         value: JsonValue<'a>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        revision: Option<i64>,
     },
     Delete {
         #[serde(flatten)]
         path: JsonPath<'a>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        revision: Option<i64>,
     },
 }
 
@@ -135,20 +150,32 @@ pub fn write_record(out: &mut Vec<u8>, record: &RecordRef<'_>) {
     write_object(out, &json);
 }
 
-/// Appends a set that is no record of its own, but part of a state, in the form of one.
-pub fn write_file(out: &mut Vec<u8>, revision: Revision, path: &[u8], value: &[u8]) {
+/// Appends a change that is no record of its own, as one of a state, in the form of one.
+pub fn write_change(out: &mut Vec<u8>, revision: Revision, mut change: ChangeRef<'_>) {
+    change.revision = None;
+    let entry = JsonEntry::Changes {
+        observed_at_ms: None,
+        changes: vec![change_to_json(change)],
+    };
+    write_alone(out, revision, entry);
+}
+
+/// Appends a lease that is no record of its own, but part of the state at a revision.
+pub fn write_lease(out: &mut Vec<u8>, revision: Revision, id: i64, granted_ttl: i64) {
+    let entry = JsonEntry::Lease {
+        id,
+        granted_ttl: Some(granted_ttl),
+        observed_at_ms: None,
+    };
+    write_alone(out, revision, entry);
+}
+
+fn write_alone(out: &mut Vec<u8>, revision: Revision, entry: JsonEntry<'_>) {
     let json = JsonRecord {
         sequence: None,
         synced: None,
         revision: revision.0,
-        entry: JsonEntry::Changes {
-            observed_at_ms: None,
-            changes: vec![JsonChange::Set {
-                path: path_to_json(path),
-                value: value_to_json(value),
-                revision: None,
-            }],
-        },
+        entry,
     };
     write_object(out, &json);
 }
@@ -238,25 +265,23 @@ fn marker_to_json(marker: &Entry) -> JsonEntry<'_> {
             digest: *digest,
         },
         Entry::Lost {
-            first_sequence,
             first,
             last,
-            known,
-            changes,
             observed_at,
         } => JsonEntry::Lost {
-            first_sequence: first_sequence.0,
             first: first.0,
             last: last.0,
-            known: known
-                .iter()
-                .map(|span| (span.first.0, span.last.0))
-                .collect(),
-            changes: changes
-                .iter()
-                .map(|change| change_to_json(change.into()))
-                .collect(),
             observed_at_ms: observed_at.0,
+            changes: Vec::new(),
+        },
+        Entry::Lease {
+            id,
+            granted_ttl,
+            observed_at,
+        } => JsonEntry::Lease {
+            id: *id,
+            granted_ttl: *granted_ttl,
+            observed_at_ms: Some(observed_at.0),
         },
         _ => JsonEntry::Unknown {},
     }
@@ -264,14 +289,18 @@ fn marker_to_json(marker: &Entry) -> JsonEntry<'_> {
 
 fn change_to_json<'a>(change: ChangeRef<'a>) -> JsonChange<'a> {
     let path = path_to_json(change.path);
-    let revision = change.revision.map(|revision| revision.0);
-    match change.value {
-        Some(value) => JsonChange::Set {
-            path,
-            value: value_to_json(value),
-            revision,
+    let attributes = (!change.attributes.is_empty()).then(|| BASE64.encode(change.attributes));
+    JsonChange {
+        op: match change.value {
+            Some(value) => JsonOp::Set {
+                path,
+                value: value_to_json(value),
+            },
+            None => JsonOp::Delete { path },
         },
-        None => JsonChange::Delete { path, revision },
+        revision: change.revision.map(|revision| revision.0),
+        attributes_base64: attributes.map(Cow::Owned),
+        control: change.is_control,
     }
 }
 
@@ -335,26 +364,29 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
             digest,
             index: Vec::new(),
         },
+        JsonEntry::Lost { changes, .. } if !changes.is_empty() => {
+            return Err(
+                "a loss that tells changes is of a version that was not released".to_owned(),
+            );
+        }
         JsonEntry::Lost {
-            first_sequence,
             first,
             last,
-            known,
-            changes,
             observed_at_ms,
+            ..
         } => Entry::Lost {
-            first_sequence: Sequence(first_sequence),
             first: Revision(first),
             last: Revision(last),
-            known: known
-                .into_iter()
-                .filter_map(|(first, last)| Span::new(Revision(first), Revision(last)))
-                .collect(),
-            changes: changes
-                .into_iter()
-                .map(change_from_json)
-                .collect::<Result<_, _>>()?,
             observed_at: Timestamp(observed_at_ms),
+        },
+        JsonEntry::Lease {
+            id,
+            granted_ttl,
+            observed_at_ms,
+        } => Entry::Lease {
+            id,
+            granted_ttl,
+            observed_at: observed_at_ms.map_or_else(Timestamp::now, Timestamp),
         },
         JsonEntry::Unknown {} => {
             return Err("this version does not know the record's type".to_owned());
@@ -363,19 +395,15 @@ fn entry_from_json(entry: JsonEntry<'_>) -> Result<Entry, String> {
 }
 
 fn change_from_json(change: JsonChange<'_>) -> Result<Change, String> {
-    let (path, op, revision) = match change {
-        JsonChange::Set {
-            path,
-            value,
-            revision,
-        } => {
+    let (path, op) = match change.op {
+        JsonOp::Set { path, value } => {
             let value = match value {
                 JsonValue::Text(text) => text.into_owned().into_bytes(),
                 JsonValue::Base64(text) => decode("value_base64", &text)?,
             };
-            (path, Op::Set(value.into()), revision)
+            (path, Op::Set(value.into()))
         }
-        JsonChange::Delete { path, revision } => (path, Op::Delete, revision),
+        JsonOp::Delete { path } => (path, Op::Delete),
     };
     let path = match path {
         JsonPath::Text(text) => text.into_owned().into_bytes(),
@@ -384,7 +412,12 @@ fn change_from_json(change: JsonChange<'_>) -> Result<Change, String> {
     Ok(Change {
         path: path.into(),
         op,
-        revision: revision.map(Revision),
+        revision: change.revision.map(Revision),
+        attributes: match change.attributes_base64 {
+            Some(text) => decode("attributes_base64", &text)?.into(),
+            None => Bytes::new(),
+        },
+        is_control: change.control,
     })
 }
 

@@ -36,12 +36,7 @@ pub fn write_state(
             .try_for_each(|entry| {
                 let entry = entry.map_err(SourceError::from)?;
                 if filter.is_change_wanted(entry.revision, &entry.path) {
-                    form.write_change(
-                        &mut out.text,
-                        entry.revision,
-                        &entry.path,
-                        Some(&entry.value),
-                    );
+                    form.write_change(&mut out.text, entry.revision, (&entry).into());
                 }
                 out.offer().map_err(DumpError::Output)
             });
@@ -57,10 +52,9 @@ pub fn state_of(checkpoint: &Checkpoint) -> Result<State, SourceError> {
     let mut state = State::default();
     for entry in checkpoint.entries()? {
         let entry = entry?;
-        state
-            .files
-            .insert(entry.path, (entry.revision, entry.value));
+        state.files.insert(entry.path.clone(), entry);
     }
+    state.leases = checkpoint.leases()?;
     state.revision = checkpoint.revision();
     state.timeline = checkpoint.timeline().cloned();
     state.open_gap = checkpoint.facts().open_gap;
@@ -76,7 +70,6 @@ struct FactsRow<'a> {
     sequence: u64,
     segment_first: u64,
     segment_salt: String,
-    segment_repaired: bool,
     counting_from: u64,
     counting_at: i64,
     timeline: Option<&'a str>,
@@ -84,6 +77,7 @@ struct FactsRow<'a> {
     observed_at_ms: i64,
     created_at_ms: i64,
     keys: u64,
+    leases: u64,
     blocks: u64,
     content_bytes: u64,
     file_bytes: u64,
@@ -114,14 +108,14 @@ impl<'a> FactsRow<'a> {
             sequence: facts.sequence.0,
             segment_first: facts.segment_first.0,
             segment_salt: format!("{:016x}", facts.segment_salt),
-            segment_repaired: facts.segment_repaired,
             counting_from: facts.counting_from.0,
             counting_at: facts.counting_at.0,
             timeline: timeline_of(facts),
             open_gap: facts.open_gap.map(|gap| (gap.first.0, gap.last.0)),
             observed_at_ms: facts.observed_at.0,
             created_at_ms: facts.created_at.0,
-            keys: facts.entries,
+            keys: facts.entries - facts.leases,
+            leases: facts.leases,
             blocks: facts.blocks,
             content_bytes: facts.content_bytes,
             file_bytes: facts.file_bytes,
@@ -139,19 +133,14 @@ pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: boo
     if json {
         return write_object(line, &FactsRow::of(facts));
     }
-    let repaired = if facts.segment_repaired {
-        ", repaired"
-    } else {
-        ""
-    };
     let damaged = facts.open_gap.map_or_else(String::new, |gap| {
         format!(", revisions {} to {} damaged", gap.first, gap.last)
     });
     let result = writeln!(
         line,
         "# checkpoint of revision {}, journal {}, salt {:016x}, up to sequence {} (segment {}, \
-         salt {:016x}{repaired}), observed {}, created {}, timeline {}{damaged}: {} keys of {} \
-         bytes in {} blocks, {} bytes, digest {:08x}",
+         salt {:016x}), observed {}, created {}, timeline {}{damaged}: {} keys and {} \
+         leases of {} bytes in {} blocks, {} bytes, digest {:08x}",
         facts.revision,
         facts.uuid,
         facts.salt,
@@ -161,7 +150,8 @@ pub(crate) fn write_facts(line: &mut Vec<u8>, facts: &CheckpointFacts, json: boo
         facts.observed_at.show(),
         facts.created_at.show(),
         timeline_of(facts).unwrap_or("none"),
-        facts.entries,
+        facts.entries - facts.leases,
+        facts.leases,
         facts.content_bytes,
         facts.blocks,
         facts.file_bytes,

@@ -211,9 +211,8 @@ pub fn states<E: From<TreeError>>(
     compared.only_a = only_a.len() as u64;
     compared.only_b = only_b.len() as u64;
     for (side, files) in [(Side::A, only_a), (Side::B, only_b)] {
-        for (path, (revision, value)) in files {
-            let change = Change::set(path.clone(), value.clone());
-            tell(side, *revision, &change)?;
+        for (_, kv) in files {
+            tell(side, kv.revision, &kv.clone().into())?;
         }
     }
     Ok(compared)

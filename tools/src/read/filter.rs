@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use cairn_client::path::Prefix;
-use cairn_journal::{Entry, EntryRef, RecordRef, Revision, Sequence, Timestamp};
+use cairn_journal::{EntryRef, RecordRef, Revision, Sequence, Timestamp};
 
 /// A place in history, as people name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,15 +102,6 @@ impl Filter {
             return (!changes.is_empty()).then_some(record);
         }
         let is_wanted = self.prefix.is_none() && self.is_revision_wanted(record.revision);
-        if let EntryRef::Marker(marker) = &mut record.entry
-            && !marker.changes().is_empty()
-            && let Entry::Lost { changes, .. } = marker.to_mut()
-        {
-            changes.retain(|change| {
-                self.is_change_wanted(change.revision.unwrap_or(record.revision), &change.path)
-            });
-            return (is_wanted || !changes.is_empty()).then_some(record);
-        }
         is_wanted.then_some(record)
     }
 

@@ -93,7 +93,6 @@ struct SegmentRow<'a> {
     predecessor_digest: String,
     covered: i64,
     created_at_ms: i64,
-    repaired: bool,
 }
 
 #[derive(Serialize)]
@@ -165,12 +164,11 @@ impl<W: Write> Printer<'_, W> {
                 predecessor_digest: format!("{:08x}", facts.predecessor_digest),
                 covered: facts.covered.0,
                 created_at_ms: facts.created_at.0,
-                repaired: facts.repaired,
             });
         }
         self.text(format_args!(
             "# segment {}, journal {}, salt {:016x}, after sequence {} (digest {:08x}), after \
-             revision {}, created {}{}\n{:>10} {:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} \
+             revision {}, created {}\n{:>10} {:>10} {:>10} {:>10} {:>10} {:<9} {:>7} {:>9} \
              {:>9} {:>8} {:>8}\n",
             facts.first,
             facts.uuid,
@@ -179,7 +177,6 @@ impl<W: Write> Printer<'_, W> {
             facts.predecessor_digest,
             facts.covered,
             facts.created_at.show(),
-            if facts.repaired { ", repaired" } else { "" },
             "offset",
             "sequence",
             "synced",
@@ -297,6 +294,7 @@ fn kind(entry: &EntryRef<'_>) -> &'static str {
         Entry::Watermark { .. } => "watermark",
         Entry::Seal { .. } => "seal",
         Entry::Lost { .. } => "lost",
+        Entry::Lease { .. } => "lease",
         _ => "unknown",
     }
 }

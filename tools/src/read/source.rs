@@ -9,8 +9,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use cairn_journal::{
-    Checkpoint, EndState, Entry, EntryRef, Location, Reader, Record, RecordRef, Revision, Sequence,
-    Timestamp,
+    Change, Checkpoint, EndState, Entry, EntryRef, Location, Op, Reader, Record, RecordRef,
+    Revision, Sequence, Timestamp,
     inspect::{SegmentFile, StoredRecords},
 };
 
@@ -238,10 +238,9 @@ impl Iterator for SourceRecords {
                     Err(error) => return Some(Err(error.into())),
                 };
                 *sequence = sequence.next();
-                let change = cairn_journal::Change {
-                    path: entry.line.path,
-                    op: entry.line.op,
-                    revision: None,
+                let change = match entry.line.op {
+                    Op::Set(value) => Change::set(entry.line.path, value),
+                    Op::Delete => Change::delete(entry.line.path),
                 };
                 Some(Ok(Record {
                     sequence: *sequence,
@@ -268,15 +267,5 @@ pub const UNKNOWN_TIME: Timestamp = Timestamp(0);
 /// When a record was observed; `None`: a seal, or unknown.
 #[must_use]
 pub fn time_of(entry: &EntryRef<'_>) -> Option<Timestamp> {
-    let time = match entry {
-        EntryRef::Changes { observed_at, .. } => *observed_at,
-        EntryRef::Marker(marker) => match **marker {
-            Entry::Gap { observed_at, .. }
-            | Entry::Watermark { observed_at, .. }
-            | Entry::Lost { observed_at, .. } => observed_at,
-            Entry::Timeline(ref timeline) => timeline.observed_at,
-            _ => return None,
-        },
-    };
-    (time != UNKNOWN_TIME).then_some(time)
+    entry.observed_at().filter(|time| *time != UNKNOWN_TIME)
 }

@@ -97,10 +97,10 @@ pub fn write_tree(
     out: &mut impl Write,
 ) -> Result<(), DumpError> {
     let mut text = Vec::new();
-    for (path, (revision, value)) in &state.files {
+    for (path, kv) in &state.files {
         if filter.is_path_wanted(path) {
             text.clear();
-            form.write_change(&mut text, *revision, path, Some(value));
+            form.write_change(&mut text, kv.revision, kv.into());
             out.write_all(&text).map_err(DumpError::Output)?;
         }
     }
@@ -148,12 +148,13 @@ fn fold(source: &Source, at: Option<Bound>) -> Result<State, TreeError> {
         }
         state.revision = state.revision.max(record.revision);
         match replay.record(&record).effect {
-            Effect::Apply => apply(&mut state, &record),
+            Effect::Apply => state.apply_entry(record.revision, &record.entry),
             Effect::Hold => held.push(record),
             Effect::Discard => held.clear(),
             Effect::Resync => {
-                apply(&mut state, &record);
-                held.drain(..).for_each(|record| apply(&mut state, &record));
+                for record in std::iter::once(record).chain(held.drain(..)) {
+                    state.apply_entry(record.revision, &record.entry);
+                }
             }
         }
     }
@@ -170,11 +171,5 @@ fn fold(source: &Source, at: Option<Bound>) -> Result<State, TreeError> {
         }
         state.revision = at;
     }
-    Ok(state)
-}
-
-fn apply(state: &mut State, record: &Record) {
-    for change in record.entry.changes() {
-        state.apply(record.revision, change);
-    }
+    Ok(state.without_control())
 }

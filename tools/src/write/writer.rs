@@ -4,11 +4,9 @@
 //! In whichever order revisions come, a dump of the new journal gives the changes that were pushed,
 //! in their order.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 
-use bytes::Bytes;
 use cairn_journal::{
     Change, Entry, GapPhase, GapReason, Journal, NewRecord, Op, Revision, Sequence, Timestamp,
     replay::{Effect, Replay},
@@ -115,8 +113,6 @@ pub struct Writer<'a> {
     falling: bool,
     /// The meaning of what was read, in the journal that it comes from.
     replay: Replay,
-    /// The paths that the snapshot diff under way has told of.
-    told: HashSet<Bytes>,
     pending: Vec<Change>,
     pending_bytes: usize,
     pending_at: Timestamp,
@@ -135,7 +131,6 @@ impl<'a> Writer<'a> {
             newest: Revision::NONE,
             falling: false,
             replay: Replay::default(),
-            told: HashSet::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             pending_at: Timestamp(0),
@@ -146,9 +141,24 @@ impl<'a> Writer<'a> {
 
     /// Takes one change. Consecutive changes of one revision become one record.
     pub fn push(&mut self, place: Place, line: Line, at: Timestamp) -> Result<(), LoadError> {
-        let bytes = size_of(&line.path, &line.op);
-        let falling = line.revision < self.newest;
-        let same_record = falling == self.falling && (falling || line.revision == self.newest);
+        let change = match line.op {
+            Op::Set(value) => Change::set(line.path, value),
+            Op::Delete => Change::delete(line.path),
+        };
+        self.push_change(place, change.at(line.revision), at)
+    }
+
+    /// Takes one change, which has its revision.
+    fn push_change(
+        &mut self,
+        place: Place,
+        mut change: Change,
+        at: Timestamp,
+    ) -> Result<(), LoadError> {
+        let bytes = size_of(&change);
+        let revision = change.revision.take().unwrap_or(self.newest);
+        let falling = revision < self.newest;
+        let same_record = falling == self.falling && (falling || revision == self.newest);
         let full = self.pending_bytes.saturating_add(bytes) > self.limits.max_payload_bytes;
         if !same_record || full {
             self.write_pending()?;
@@ -157,12 +167,9 @@ impl<'a> Writer<'a> {
             self.pending_at = at;
         }
         self.falling = falling;
-        self.newest = self.newest.max(line.revision);
-        self.pending.push(Change {
-            path: line.path,
-            op: line.op,
-            revision: falling.then_some(line.revision),
-        });
+        self.newest = self.newest.max(revision);
+        change.revision = falling.then_some(revision);
+        self.pending.push(change);
         self.pending_bytes += bytes;
         self.place = place;
         self.loaded.changes += 1;
@@ -175,37 +182,22 @@ impl<'a> Writer<'a> {
         &mut self,
         place: Place,
         revision: Revision,
-        mut entry: Entry,
+        entry: Entry,
     ) -> Result<(), LoadError> {
         let step = self.replay.take(Sequence::NONE, revision, entry.marker());
-        let mut known = (Vec::new(), Timestamp(0));
         let record = match entry {
             Entry::Changes {
                 changes,
                 observed_at,
             } if step.effect == Effect::Apply => {
-                for change in changes {
-                    let line = Line {
-                        revision: change.revision.unwrap_or(revision),
-                        path: change.path,
-                        op: change.op,
-                    };
-                    self.push(place, line, observed_at)?;
+                for mut change in changes {
+                    change.revision.get_or_insert(revision);
+                    self.push_change(place, change, observed_at)?;
                 }
                 return Ok(());
             }
-            // The changes that are known within a loss follow it, as events.
-            Entry::Lost {
-                ref mut changes,
-                observed_at,
-                ..
-            } => {
-                known = (std::mem::take(changes), observed_at);
-                if step.effect == Effect::Resync {
-                    // They are older than what the diff has told.
-                    known.0.retain(|change| !self.told.contains(&change.path));
-                    self.end_diff(observed_at)?;
-                }
+            Entry::Lost { observed_at, .. } if step.effect == Effect::Resync => {
+                self.end_diff(observed_at)?;
                 self.record_of(revision, entry)
             }
             other => self.record_of(revision, other),
@@ -217,21 +209,12 @@ impl<'a> Writer<'a> {
         self.place = place;
         self.newest = self.newest_after(&record);
         self.append(record)?;
-        for change in known.0 {
-            let line = Line {
-                revision: change.revision.unwrap_or(revision),
-                path: change.path,
-                op: change.op,
-            };
-            self.push(place, line, known.1)?;
-        }
         self.commit_if_due()
     }
 
     /// Closes the snapshot diff under way where a part of it was lost, so that the part that is
     /// left counts, as it does in the journal that was read. Covers no revision.
     fn end_diff(&mut self, at: Timestamp) -> Result<(), LoadError> {
-        self.told.clear();
         let covered = self.journal.end().revision;
         let reason = GapReason::HistoryDiscarded;
         self.append(NewRecord::gap_closed(covered.next(), covered, reason, at))
@@ -245,14 +228,9 @@ impl<'a> Writer<'a> {
                 changes,
                 observed_at,
             } => {
-                self.told
-                    .extend(changes.iter().map(|change| change.path.clone()));
                 self.loaded.changes += changes.len() as u64;
                 self.loaded.records += 1;
-                self.uncommitted_bytes += changes
-                    .iter()
-                    .map(|change| size_of(&change.path, &change.op))
-                    .sum::<usize>();
+                self.uncommitted_bytes += changes.iter().map(size_of).sum::<usize>();
                 NewRecord::changes(revision, changes, observed_at)
             }
             Entry::Gap {
@@ -261,20 +239,14 @@ impl<'a> Writer<'a> {
                 phase: GapPhase::Opened,
                 reason,
                 observed_at,
-            } => {
-                self.told.clear();
-                NewRecord::gap_opened(first, last, reason, observed_at)
-            }
+            } => NewRecord::gap_opened(first, last, reason, observed_at),
             Entry::Gap {
                 first,
                 last,
                 phase: GapPhase::Closed,
                 reason,
                 observed_at,
-            } => {
-                self.told.clear();
-                NewRecord::gap_closed(first, last, reason, observed_at)
-            }
+            } => NewRecord::gap_closed(first, last, reason, observed_at),
             Entry::Lost {
                 first,
                 last,
@@ -285,6 +257,11 @@ impl<'a> Writer<'a> {
                 NewRecord::gap_opened(first, last, GapReason::Damage, observed_at)
             }
             Entry::Timeline(timeline) => NewRecord::timeline(revision, timeline),
+            Entry::Lease {
+                id,
+                granted_ttl,
+                observed_at,
+            } => NewRecord::lease(revision, id, granted_ttl, observed_at),
             Entry::Watermark {
                 observed_at,
                 closed,
@@ -370,10 +347,10 @@ impl<'a> Writer<'a> {
     }
 }
 
-fn size_of(path: &[u8], op: &Op) -> usize {
-    let value = match op {
+fn size_of(change: &Change) -> usize {
+    let value = match &change.op {
         Op::Set(body) => body.len(),
         Op::Delete => 0,
     };
-    path.len() + value + CHANGE_OVERHEAD_BYTES
+    change.path.len() + value + change.attributes.len() + CHANGE_OVERHEAD_BYTES
 }

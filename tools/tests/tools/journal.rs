@@ -151,7 +151,7 @@ fn a_copy_keeps_what_is_left_of_a_snapshot_diff_in_which_a_record_was_lost() {
 {"revision":1,"type":"changes","changes":[{"op":"set","path":"/a","value":"old"}]}
 {"revision":1,"type":"gap","first":2,"last":9,"phase":"opened","reason":"baseline","observed_at_ms":2}
 {"revision":9,"type":"changes","changes":[{"op":"set","path":"/a","value":"found","revision":7}]}
-{"revision":1,"type":"lost","first_sequence":4,"first":8,"last":9,"observed_at_ms":3,"changes":[{"op":"set","path":"/a","value":"before","revision":3},{"op":"set","path":"/b","value":"known","revision":4}]}
+{"revision":1,"type":"lost","first_sequence":4,"first":8,"last":9,"observed_at_ms":3}
 {"revision":9,"type":"changes","changes":[{"op":"set","path":"/c","value":"rest","revision":6}]}
 {"revision":9,"type":"gap","first":2,"last":9,"phase":"closed","reason":"baseline","observed_at_ms":4}
 "#;
@@ -163,10 +163,15 @@ fn a_copy_keeps_what_is_left_of_a_snapshot_diff_in_which_a_record_was_lost() {
     assert_eq!(code(&written), 0, "{}", stderr(&written));
     let mut state = command(DUMP);
     state.arg("--state").arg(&copy);
-    assert_eq!(
-        stdout(&run(state, b"")),
-        "7:/a=found\n4:/b=known\n6:/c=rest\n"
-    );
+    assert_eq!(stdout(&run(state, b"")), "7:/a=found\n6:/c=rest\n");
+
+    let with_changes = br#"{"revision":1,"type":"lost","first_sequence":4,"first":8,"last":9,"observed_at_ms":3,"changes":[{"op":"set","path":"/b","value":"known","revision":4}]}"#;
+    let mut writing = command(WRITE);
+    writing.arg("--json").arg(dir.path().join("another"));
+    let refused = run(writing, with_changes);
+    assert_eq!(code(&refused), 1);
+    let told = stderr(&refused);
+    assert!(told.contains("line 1: a loss that tells changes"), "{told}");
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn text_written_by_hand_becomes_a_journal_with_its_state() {
     let files: Vec<_> = state
         .files
         .iter()
-        .map(|(path, (rev, _))| (&path[..], rev.0))
+        .map(|(path, kv)| (&path[..], kv.revision.0))
         .collect();
     assert_eq!(files, [(&b"/b"[..], 5), (b"/c", 9), (b"/late", 7)]);
 }

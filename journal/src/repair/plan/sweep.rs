@@ -147,7 +147,7 @@ impl Planner<'_> {
                     self.fill(span, true)?;
                 }
             }
-            Kind::Watermark | Kind::Seal => {
+            Kind::Lease | Kind::Watermark | Kind::Seal => {
                 self.hole = Some(self.with_hole(item));
                 self.cover(item.revision);
             }
