@@ -263,7 +263,7 @@ async fn a_cluster_that_went_back_is_refused_however_new_its_revisions_are() -> 
         let there = state
             .files
             .get(&b"/k"[..])
-            .map(|file| (file.0, &file.1[..]));
+            .map(|file| (file.revision, &file.value[..]));
         ensure!(there == Some((at, b"new")), "{there:?} after {lost}");
     }
     Ok(())
