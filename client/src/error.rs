@@ -89,8 +89,8 @@ pub enum Error {
         found: Option<String>,
     },
     /// The revision that the request waits for is of a history that is gone: the node that the
-    /// client is connected to now has a lower revision than was seen before, because the cluster was
-    /// reset, or, in a moment, because the node lags far behind. Begin again with its newest one.
+    /// client is connected to now has a lower revision than was seen before. The cluster was reset,
+    /// or, in rare cases, the node lags far behind. Begin again with its newest one.
     #[error(
         "{}: {address} is at revision {newest}, and {seen} was seen before: the cluster was reset \
          and counts anew, or this node lags behind. Read everything again, and go on from there",

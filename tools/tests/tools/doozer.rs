@@ -317,8 +317,9 @@ fn bench_measures_plain_and_durable_writes_and_cleans_up() {
     cluster.fails(&["bench", "--count", "0"], 2);
 }
 
-/// The story: `watch` and `wait` went on over a node that had been restarted, empty, and missed what
-/// it did until its revision passed the one that they had seen; or all, if it had passed already.
+/// The story: `watch` and `wait` went on over a node that had been restarted, empty, and missed
+/// what it did until its revision passed the one that they had seen; or all, if it had passed it
+/// already.
 #[test]
 fn a_watch_ends_when_the_cluster_was_reset() {
     for start_revision in [None, Some(1_000)] {
