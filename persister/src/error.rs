@@ -1,14 +1,15 @@
 //! Everything that ends a persister, each with what to do about it and an exit status of its own.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cairn_journal::Revision;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::Error as ClusterError;
+use crate::host_port::HostPort;
 use crate::identity::decision::Refusal;
 use crate::identity::written::ParseError;
+use crate::trouble::Trouble;
 
 /// Why a persister ended.
 #[derive(Debug, thiserror::Error)]
@@ -134,13 +135,16 @@ pub enum Error {
     #[error("cannot serve metrics and health on {address}: {source}. Choose another --listen")]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: HostPort,
         /// Why not.
         source: std::io::Error,
     },
     /// The embedded cluster could not be started, or ended.
     #[error("the embedded cluster: {0:#}")]
     Embedded(anyhow::Error),
+    /// The system has no thread left for a part of the persister.
+    #[error("no thread for checkpoints: {0}")]
+    NoThread(std::io::Error),
     /// A thread of ours ended unexpectedly.
     #[error("a part of the persister ended unexpectedly: {0}")]
     Panicked(String),
@@ -150,27 +154,20 @@ impl Error {
     /// The exit status of the process; `docs/operations.md` has the table.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
-        use cairn_journal::Error as J;
         match self {
-            Self::Journal(J::Corrupt { .. } | J::CheckpointDamaged { .. }) => 10,
-            Self::Journal(J::Locked { .. }) => 11,
-            Self::Journal(J::Poisoned { .. }) => 13,
-            // The same disk, met while a state was sorted.
-            Self::Journal(error) if is_full(error) => 13,
-            Self::Journal(
-                J::NotInHistory { .. } | J::NotSeen { .. } | J::TimeNotInHistory { .. },
-            )
-            | Self::NoSuchPart { .. } => 28,
-            Self::Journal(_) => 12,
+            Self::Journal(error) => status_of(error),
+            Self::NoSuchPart { .. } => 28,
             Self::Refused { refusal, .. } if matches!(**refusal, Refusal::RolledBack { .. }) => 29,
             Self::Refused { .. } | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
+            Self::NoThread(_) => 23,
             Self::RestoreDiffers { .. } => 24,
             Self::WouldLose(_) => 25,
             Self::Clashes { .. } => 26,
             Self::DoesNotFit { .. } => 27,
             Self::Interrupted => 130,
+            Self::Listen { source, .. } if Trouble::of(source) == Trouble::Passing => 23,
             Self::Listen { .. } => 2,
             Self::Panicked(_) => 1,
         }
@@ -180,26 +177,127 @@ impl Error {
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Journal(error) => is_full(error),
+            Self::Journal(error) => trouble(error) == Some(Trouble::Full),
             _ => false,
         }
     }
 
-    /// Whether opening another session may help.
+    /// Whether the machine was short of something (descriptors, memory, threads): opening the
+    /// journal again may help, and nobody needs to look.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Journal(error) => trouble(error) == Some(Trouble::Passing),
+            Self::NoThread(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the session has ended.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Cluster(ClusterError::Unavailable(_)))
     }
+
+    /// Whether opening another session may help: this one is over, or somebody else wrote first.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Cluster(ClusterError::Unavailable(_) | ClusterError::Conflict(_))
+        )
+    }
 }
 
-fn is_full(error: &cairn_journal::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+fn status_of(error: &cairn_journal::Error) -> u8 {
+    use cairn_journal::Error as J;
+    match (error, trouble(error)) {
+        // What the disk answered, whenever it did: while the journal was opened, read or written.
+        (_, Some(Trouble::Full | Trouble::Disk)) => 13,
+        (_, Some(Trouble::Passing)) => 23,
+        (J::Corrupt { .. } | J::CheckpointDamaged { .. }, _) => 10,
+        (J::Locked { .. }, _) => 11,
+        (J::Poisoned { .. }, _) => 13,
+        (J::NotInHistory { .. } | J::NotSeen { .. } | J::TimeNotInHistory { .. }, _) => 28,
+        _ => 12,
+    }
+}
+
+/// What the operating system's answer behind an error means, if there is one.
+fn trouble(error: &cairn_journal::Error) -> Option<Trouble> {
     match error {
-        cairn_journal::Error::Poisoned { cause, .. } => is_full(cause),
-        cairn_journal::Error::NoRoom { .. } => true,
-        cairn_journal::Error::Io { source, .. } => {
-            matches!(source.kind(), StorageFull | QuotaExceeded)
+        cairn_journal::Error::Poisoned { cause, .. } => trouble(cause),
+        cairn_journal::Error::NoRoom { .. } => Some(Trouble::Full),
+        cairn_journal::Error::Io { source, .. } => Some(Trouble::of(source)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn_journal::{Error as J, Sequence};
+    use rustix::io::Errno;
+    use std::sync::Arc;
+
+    fn io(number: Errno) -> J {
+        J::Io {
+            path: PathBuf::from("j"),
+            op: "read",
+            source: Arc::new(std::io::Error::from_raw_os_error(number.raw_os_error())),
         }
-        _ => false,
+    }
+
+    fn poisoned(cause: J) -> J {
+        J::Poisoned {
+            durable: Sequence(1),
+            cause: Arc::new(cause),
+        }
+    }
+
+    /// The same answer of the system has the same status, whether the journal was opened, read or
+    /// written. None of those that pass is one of "a person must look".
+    #[test]
+    fn each_answer_of_the_system_has_one_status_wherever_it_is_met() {
+        for (number, first, later) in [
+            (Errno::IO, 13, 13),
+            (Errno::NOSPC, 13, 13),
+            (Errno::DQUOT, 13, 13),
+            (Errno::MFILE, 23, 23),
+            (Errno::NFILE, 23, 23),
+            (Errno::NOMEM, 23, 23),
+            (Errno::AGAIN, 23, 23),
+            (Errno::INTR, 23, 23),
+            (Errno::ACCESS, 12, 13),
+            (Errno::ROFS, 12, 13),
+        ] {
+            let passes = first == 23;
+            for (error, status) in [(io(number), first), (poisoned(io(number)), later)] {
+                let error = Error::Journal(error);
+                assert_eq!(error.exit_status(), status, "{error}");
+                assert_eq!(error.is_shortage(), passes, "{error}");
+            }
+        }
+        let lost = J::SegmentLost {
+            path: PathBuf::from("j"),
+            detail: "the segment was removed".to_owned(),
+        };
+        assert_eq!(Error::Journal(poisoned(lost)).exit_status(), 13);
+    }
+
+    #[test]
+    fn what_another_session_may_mend_is_not_the_end() {
+        use crate::cluster::error::Conflict;
+        for (error, passes) in [
+            (ClusterError::Unavailable("away".to_owned()), true),
+            (ClusterError::Conflict(Conflict::Key), true),
+            (ClusterError::Conflict(Conflict::Identity), true),
+            (ClusterError::HistoryDiscarded, false),
+            (ClusterError::Refused("no".to_owned()), false),
+        ] {
+            let error = Error::Cluster(error);
+            assert_eq!(error.may_pass(), passes, "{error}");
+        }
+        assert!(!Error::Interrupted.may_pass());
     }
 }

@@ -25,6 +25,8 @@
 //! | [`mod@restore`] | how a journal's state goes back into an empty cluster |
 //! | [`repair`] | how a damaged journal is mended before it is opened |
 //! | [`observe`] | what is told to Prometheus, health checks, the service manager, people |
+//! | [`process`] | limits, signals, exit status |
+//! | [`trouble`] | what an error of the operating system means |
 //! | [`config`] | flags over environment over file over defaults |
 
 // They panic where the output is closed or full.
@@ -34,13 +36,17 @@ pub mod attach;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod host_port;
 pub mod identity;
 pub mod maintenance;
 pub mod mirror;
 pub mod observe;
 pub mod pipeline;
+pub mod process;
 pub mod repair;
 pub mod restore;
 mod run;
+pub mod trouble;
 
+pub use run::end::End;
 pub use run::run;

@@ -1,29 +1,44 @@
-//! The persister's process: arguments, logging, signals, exit status.
+//! The persister's command line: which command, and what it prints.
 
 // They panic where the output is closed or full.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fmt::Arguments;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use cairn_persister::End;
 use cairn_persister::cluster::Address;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
-use cairn_persister::observe::report;
+use cairn_persister::error::Error;
+use cairn_persister::observe::{escape, log, report};
+use cairn_persister::process;
 use cairn_persister::restore::Request;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
-
-/// As shells report a process that an interrupt has ended.
-const INTERRUPTED: i32 = 130;
 
 /// The exit status for wrong usage, the same that the command line's parser has.
 const USAGE: u8 = 2;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// The exit status where the machine has no thread left to begin with.
+const SHORTAGE: u8 = 23;
+
+fn main() -> ExitCode {
+    cairn_lite::raise_limit();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let status = match runtime.enable_all().build() {
+        Ok(runtime) => {
+            let status = runtime.block_on(run());
+            // Whatever hangs is left behind: the process ends.
+            runtime.shutdown_background();
+            status
+        }
+        Err(error) => fail(&format_args!("no threads to work with: {error}"), SHORTAGE),
+    };
+    log::flush();
+    ExitCode::from(status)
+}
+
+async fn run() -> u8 {
     let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let file = match config::read_file(line.config.as_deref()) {
         Ok(file) => file,
@@ -32,7 +47,7 @@ async fn main() -> ExitCode {
     let format = line.settings.log_format.or(file.log_format);
     match &line.command {
         Some(Command::Restore(args)) => {
-            log(line.verbose, format.unwrap_or_default());
+            start_log(line.verbose, format.unwrap_or_default());
             match config::restore_request(&line, args, file) {
                 Ok(request) => restore(&request, args.json).await,
                 Err(error) => fail(&error, USAGE),
@@ -40,42 +55,29 @@ async fn main() -> ExitCode {
         }
         &Some(Command::Status { json }) => {
             let address = config::cluster(&line.settings.or(file));
-            report(look(&address, json).await)
+            status(&address, json).await
         }
-        Some(Command::Config(ConfigCommand::Check)) => match Config::new(line, file) {
-            Ok(config) => answer(format_args!("{config:#?}\n")),
+        &Some(Command::Config(ConfigCommand::Check { json })) => match Config::new(line, file) {
+            Ok(config) if json => answer(format_args!("{}\n", config.to_json())),
+            Ok(config) => answer(format_args!("{}", config.to_toml())),
             Err(error) => fail(&error, USAGE),
         },
         None => {
-            log(line.verbose, format.unwrap_or_default());
+            start_log(line.verbose, format.unwrap_or_default());
             match Config::new(line, file) {
-                Ok(config) => persist(config).await,
+                Ok(config) => process::persist(config).await,
                 Err(error) => fail(&error, USAGE),
             }
         }
     }
 }
 
-async fn persist(config: Config) -> ExitCode {
-    let cancel = CancellationToken::new();
-    if let Err(error) = on_signal(cancel.clone()) {
-        return fail(&error, 1);
+async fn restore(request: &Request, json: bool) -> u8 {
+    let end = End::new();
+    if let Err(error) = process::on_signal(&end) {
+        return fail(&format_args!("cannot listen to signals: {error}"), 1);
     }
-    // As a task of its own: what `main` awaits is woken through another thread, at every revision.
-    let run = tokio::spawn(cairn_persister::run(config, cancel));
-    match run.await {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => fail(&error, error.exit_status()),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
-}
-
-async fn restore(request: &Request, json: bool) -> ExitCode {
-    let cancel = CancellationToken::new();
-    if let Err(error) = on_signal(cancel.clone()) {
-        return fail(&error, 1);
-    }
-    match cairn_persister::restore::run(request, &cancel).await {
+    match cairn_persister::restore::run(request, end.asked()).await {
         Ok(report) => {
             let printed = if json {
                 print(format_args!("{}\n", report.json()))
@@ -84,13 +86,13 @@ async fn restore(request: &Request, json: bool) -> ExitCode {
             };
             // The status tells what became of the cluster, whoever reads the report.
             if let Err(error) = printed {
-                tell(format_args!(
+                log::tell(format_args!(
                     "the restore has ended with status {}, but its report cannot be written to \
                      standard output: {error}",
                     report.status
                 ));
             }
-            ExitCode::from(report.status)
+            report.status
         }
         Err(error) => {
             let status = error.exit_status();
@@ -103,87 +105,45 @@ async fn restore(request: &Request, json: bool) -> ExitCode {
     }
 }
 
-fn error_as_json(error: &impl std::fmt::Display, status: u8) -> String {
+fn error_as_json(error: &Error, status: u8) -> String {
     serde_json::json!({"outcome": "failed", "status": status, "error": error.to_string()})
         .to_string()
 }
 
-async fn look(address: &Address, json: bool) -> Result<String> {
-    let report = report::look(address).await?;
-    if json {
-        return Ok(format!("{}\n", serde_json::to_string(&report)?));
-    }
-    Ok(report.table())
-}
-
-fn report(result: Result<String>) -> ExitCode {
-    match result {
-        Ok(text) => answer(format_args!("{text}")),
-        Err(error) => fail(&format!("{error:#}"), 1),
+async fn status(address: &Address, json: bool) -> u8 {
+    match report::look(address).await {
+        Ok(report) if json => answer(format_args!("{}\n", report.json())),
+        Ok(report) => answer(format_args!("{}", report.table())),
+        Err(error) => fail(&error, error.exit_status()),
     }
 }
 
 /// Prints what was asked for and nothing else: a reader that has read enough is no error, an output
 /// that takes no more is one.
-fn answer(text: Arguments<'_>) -> ExitCode {
+fn answer(text: Arguments<'_>) -> u8 {
     match print(text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(()) => 0,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
         Err(error) => fail(&format_args!("cannot write to standard output: {error}"), 1),
     }
 }
 
 fn print(text: Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_fmt(text)?;
+    out.write_all(escape::escaped_text(&text.to_string()).as_bytes())?;
     out.flush()
 }
 
-fn tell(message: Arguments<'_>) {
-    // Nothing is left to be done about a closed or full standard error.
-    let _ = writeln!(io::stderr().lock(), "persister: {message}");
+fn fail(error: &impl std::fmt::Display, status: u8) -> u8 {
+    log::tell(format_args!("{error}"));
+    status
 }
 
-fn fail(error: &impl std::fmt::Display, status: u8) -> ExitCode {
-    tell(format_args!("{error}"));
-    ExitCode::from(status)
-}
-
-fn log(verbose: u8, format: LogFormat) {
+fn start_log(verbose: u8, format: LogFormat) {
     let level = match verbose {
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let log = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        // A lost line is no reason to end: the layer would panic where it cannot print its errors.
-        .log_internal_errors(false)
-        .with_target(false);
-    match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-/// The first SIGTERM or SIGINT ends the persister in good order, a second one at once.
-fn on_signal(cancel: CancellationToken) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        let mut next = async || {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        next().await;
-        tracing::info!("ending: writing and publishing what was seen");
-        cancel.cancel();
-        next().await;
-        tracing::warn!("ending at once; the journal keeps what is durable");
-        std::process::exit(INTERRUPTED);
-    });
-    Ok(())
+    log::start(level, format == LogFormat::Json);
 }

@@ -5,8 +5,8 @@
 //! deletes the key at an orderly end. A key that stays untouched for [`STALE_AFTER`] belongs to a
 //! holder that is dead or cut off.
 //!
-//! The form is `JOURNAL PROCESS PLACE PID`: four words, one space between two of them. Readers
-//! ignore further words, which a later version may add.
+//! The form is `JOURNAL PROCESS PLACE PID SETTLED`: words, one space between two of them. The last
+//! may be missing. Readers ignore further words, which a later version may add.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,6 +31,8 @@ pub struct Owner {
     pub place: String,
     /// Its process id, for people.
     pub pid: u32,
+    /// Everything up to this revision was on its disk, or needed no journaling, when it wrote this.
+    pub settled: Option<i64>,
 }
 
 impl fmt::Display for Owner {
@@ -40,8 +42,10 @@ impl fmt::Display for Owner {
             process,
             place,
             pid,
+            settled,
         } = self;
-        write!(f, "{journal} {process} {place} {pid}")
+        write!(f, "{journal} {process} {place} {pid}")?;
+        settled.map_or(Ok(()), |settled| write!(f, " {settled}"))
     }
 }
 
@@ -61,6 +65,7 @@ impl FromStr for Owner {
             process: process.to_owned(),
             place: place.to_owned(),
             pid: pid.parse().map_err(|_| ParseOwnerError)?,
+            settled: word().and_then(|settled| settled.parse().ok()),
         })
     }
 }
@@ -100,10 +105,17 @@ mod tests {
             process: "p".to_owned(),
             place: "host:1:2".to_owned(),
             pid: 7,
+            settled: None,
         };
         assert_eq!(owner.to_string(), "j p host:1:2 7");
         assert_eq!(Owner::parse(b"j p host:1:2 7"), Ok(owner.clone()));
-        assert_eq!(Owner::parse(b"j p host:1:2 7 later"), Ok(owner));
+        assert_eq!(Owner::parse(b"j p host:1:2 7 later"), Ok(owner.clone()));
+        let settled = Owner {
+            settled: Some(120),
+            ..owner
+        };
+        assert_eq!(settled.to_string(), "j p host:1:2 7 120");
+        assert_eq!(Owner::parse(b"j p host:1:2 7 120 later"), Ok(settled));
     }
 
     #[test]

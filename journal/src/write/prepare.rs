@@ -54,6 +54,8 @@ pub(crate) struct Prepare {
     filled: AtomicU64,
     /// Up to where it is written.
     written: AtomicU64,
+    /// How long the current segment's file was seen to be. Nobody makes it shorter.
+    length: AtomicU64,
     /// How many bytes a group has, averaged over the last few.
     typical: AtomicU64,
     current: Mutex<Current>,
@@ -102,6 +104,7 @@ impl Prepare {
             segment_bytes,
             filled: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            length: AtomicU64::new(0),
             typical: AtomicU64::new(0),
             current: Mutex::new(Current { file: None }),
             next: Mutex::new(Next::None),
@@ -125,6 +128,7 @@ impl Prepare {
         };
         self.filled.store(filled, Ordering::Release);
         self.written.store(written, Ordering::Release);
+        self.length.store(0, Ordering::Release);
     }
 
     /// The segment has its name now.
@@ -165,9 +169,10 @@ impl Prepare {
         is_filled
     }
 
-    /// The writer has written and synced so many bytes; wakes the background if there is something
-    /// to do.
-    pub(crate) fn after_sync(&self, bytes: u64) {
+    /// The writer has written and synced so many bytes, and has seen the file to be so long; wakes
+    /// the background if there is something to do.
+    pub(crate) fn after_sync(&self, bytes: u64, length: u64) {
+        self.length.fetch_max(length, Ordering::AcqRel);
         // Only the writer is here, so nothing is lost between the load and the store.
         let typical = (self.typical.load(Ordering::Relaxed) * 7 + bytes) / 8;
         self.typical.store(typical, Ordering::Relaxed);
@@ -270,11 +275,12 @@ impl Prepare {
         if from >= to || from >= ahead || self.is_large() {
             return false;
         }
+        let seen = self.length.load(Ordering::Acquire);
         let filled = file.len().and_then(|length| {
             // Somebody has cut it. Zeros would hide that from the writer, who looks at the length.
-            if length < from {
+            if length < seen {
                 let path = file.path.to_path_buf();
-                let detail = format!("the segment was cut to {length} bytes");
+                let detail = format!("the segment was cut to {length} bytes, of {seen} that it had,");
                 return Err(Error::SegmentLost { path, detail });
             }
             fill(file, from, to)
@@ -282,6 +288,7 @@ impl Prepare {
         match filled {
             Ok(()) => {
                 self.filled.store(to, Ordering::Release);
+                self.length.fetch_max(to, Ordering::AcqRel);
                 true
             }
             Err(error) => {

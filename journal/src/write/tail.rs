@@ -228,7 +228,7 @@ impl Tail {
             self.current.check_file(self.current.offset)?;
             durable(self.current.last);
             if let Some(prepare) = &self.prepare {
-                prepare.after_sync(self.current.offset - begin);
+                prepare.after_sync(self.current.offset - begin, self.current.length);
             }
         }
         Ok(())

@@ -65,7 +65,7 @@ pub async fn attach<C: Cluster>(
             }
             Ok(Tried::Nameless(refused)) => return Err(refused),
             Err(Error::Journal(cairn_journal::Error::Stopped)) => return Ok(None),
-            Err(error) if error.is_unavailable() => error.to_string(),
+            Err(error) if error.may_pass() => error.to_string(),
             // The state was being taken, and the cluster forgot faster than we read.
             Err(error @ Error::Cluster(ClusterError::HistoryDiscarded)) => error.to_string(),
             Err(error) => return Err(error),

@@ -1,7 +1,6 @@
 //! The command line, as it is typed: flags and environment variables, nothing filled in yet.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,42 +14,9 @@ use serde::Deserialize;
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
+use crate::config::help;
+use crate::host_port::HostPort;
 use crate::mirror::MirrorMode;
-
-/// What `--help` ends with.
-const AFTER_HELP: &str = "\
-A flag wins over its environment variable, the variable over the configuration file, and the file
-over the default.
-
-Examples:
-  persister --id 1 --embedded         run a durable single-node cluster in one process
-  persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2
-  persister --id 1 -a etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
-  persister --id 1 -r                 bring a lost cluster back, then go on as usual
-  persister --id 1 -f                 repair a damaged journal, then go on as usual
-  persister --id 1 -f --from /mnt/2   repair it with what persister 2's journal still has
-  persister restore -j /var/lib/cairn/1 --dry-run
-                                      show what a restore would do
-  persister status                    show who persists this cluster, and how far
-
-Exit status:
-  0    ended in good order
-  1    defect of the persister
-  2    wrong usage or configuration
-  10   the journal is damaged; -f repairs it
-  11   another process has the journal open
-  12   the journal cannot be used
-  13   a write to the journal failed
-  20   this is not the cluster that the journal followed
-  21   another persister holds the id
-  22   the cluster cannot be used
-  24   the restored cluster differs from the journal
-  25   changes would be lost; --accept-loss goes on
-  26   this is not a cluster to restore into
-  27   a value is too large for the cluster
-  28   the journal does not have that state
-  29   the cluster went back to an older state
-  130  interrupted by a signal";
 
 /// Journals every change of a cluster, and says inside the cluster what is on disk.
 ///
@@ -66,7 +32,7 @@ Exit status:
 #[command(
     name = "persister",
     version,
-    after_help = AFTER_HELP
+    after_help = help::AFTER_HELP
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
@@ -145,7 +111,7 @@ impl CommandLine {
     pub fn read<T: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = help::tailored(without_empty_variables(Self::command()));
         let matches = command.try_get_matches_from_mut(args)?;
         let line = Self::from_arg_matches(&matches)?;
         if line.embedded && matches.value_source("cluster") == Some(ValueSource::CommandLine) {
@@ -154,8 +120,30 @@ impl CommandLine {
                 "--embedded brings its own cluster: leave out --cluster",
             ));
         }
+        for secret in ["rwsecret", "rosecret"] {
+            let given = matches.value_source(secret) == Some(ValueSource::CommandLine);
+            if given && !line.embedded {
+                return Err(command.error(
+                    ErrorKind::ArgumentConflict,
+                    format!(
+                        "--{secret} is of the embedded cluster: give --embedded, or the secret of \
+                         another cluster as `sk=` in --cluster"
+                    ),
+                ));
+            }
+        }
         Ok(line)
     }
+}
+
+/// An environment variable that is set to nothing counts as not set: that is how unit files and
+/// shells unset one.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| {
+        let empty = (arg.get_env())
+            .is_some_and(|name| std::env::var_os(name).is_some_and(|value| value.is_empty()));
+        if empty { arg.env(None::<&str>) } else { arg }
+    })
 }
 
 /// What to do instead of persisting.
@@ -221,7 +209,13 @@ pub struct RestoreArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Check flags, environment and file; print what would be in force
-    Check,
+    ///
+    /// The output is a file for --config. Secrets are shown as ***.
+    Check {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Settings that may come from a flag, an environment variable or the configuration file.
@@ -274,7 +268,28 @@ pub struct Settings {
         requires = "embedded",
         help = format!("Where the embedded cluster listens [default: {DEFAULT_SOCKET}]")
     )]
-    pub embedded_listen: Option<SocketAddr>,
+    pub embedded_listen: Option<HostPort>,
+
+    /// Require this secret of the embedded cluster's clients. Prefer the variable: command lines are
+    /// public
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECRET",
+        env = "DOOZER_RWSECRET",
+        hide_env_values = true
+    )]
+    pub rwsecret: Option<Hidden>,
+
+    /// Require this secret for reading only; needs --rwsecret too. Without it everyone may read
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECRET",
+        env = "DOOZER_ROSECRET",
+        hide_env_values = true
+    )]
+    pub rosecret: Option<Hidden>,
 
     /// What to write into the cluster beside the watermark [default: paths; with etcd: watermark]
     #[arg(long, global = true, value_enum, env = "CAIRN_MIRROR")]
@@ -287,7 +302,7 @@ pub struct Settings {
     /// Serve /metrics, /livez, /readyz and /status here, for instance 127.0.0.1:9346 [default:
     /// nowhere]
     #[arg(long, global = true, value_name = "HOST:PORT", env = "CAIRN_LISTEN")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<HostPort>,
 
     /// /readyz fails when the journal is further behind the cluster than this [default: 10s]
     #[arg(
@@ -371,6 +386,31 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
 }
 
+/// A secret: shown as `***` wherever it is shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(String);
+
+impl Hidden {
+    /// The secret itself.
+    #[must_use]
+    pub fn expose(self) -> String {
+        self.0
+    }
+}
+
+impl From<&str> for Hidden {
+    fn from(secret: &str) -> Self {
+        Self(secret.to_owned())
+    }
+}
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
 /// `--on-disk-full`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -430,6 +470,8 @@ impl Settings {
             cluster: self.cluster.or(other.cluster),
             journal: self.journal.or(other.journal),
             embedded_listen: self.embedded_listen.or(other.embedded_listen),
+            rwsecret: self.rwsecret.or(other.rwsecret),
+            rosecret: self.rosecret.or(other.rosecret),
             mirror: self.mirror.or(other.mirror),
             on_disk_full: self.on_disk_full.or(other.on_disk_full),
             listen: self.listen.or(other.listen),

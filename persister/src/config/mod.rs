@@ -1,19 +1,21 @@
 //! The configuration: flags over environment over file over defaults, checked once, here.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cairn_journal::{Retention, Revision};
 
 mod args;
+mod help;
+mod shown;
 
-use crate::config::args::{OnDiskFullArg, Retain};
+use crate::config::args::{Hidden, OnDiskFullArg, Retain};
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, RestoreArgs, Settings};
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
+use crate::host_port::HostPort;
 use crate::maintenance::policy::Policy;
 use crate::mirror::MirrorMode;
 use crate::restore::command::Request;
@@ -67,9 +69,11 @@ pub struct Config {
     /// Whether to wait for room on a full disk.
     pub wait_for_room: bool,
     /// Where to serve metrics and health.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<HostPort>,
     /// How far behind counts as not ready.
     pub ready_lag: Duration,
+    /// How the log is written.
+    pub log_format: LogFormat,
 }
 
 /// Where the cluster is.
@@ -77,8 +81,13 @@ pub struct Config {
 pub enum Endpoint {
     /// Somewhere else.
     Remote(Address),
-    /// In this process, listening here.
-    Embedded(SocketAddr),
+    /// In this process.
+    Embedded {
+        /// Where it listens.
+        listen: HostPort,
+        /// Its secrets and limits.
+        node: cairn_lite::Options,
+    },
 }
 
 /// Why the configuration is not one.
@@ -126,6 +135,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         why: String,
     },
+    /// A setting of the embedded cluster cannot work.
+    #[error("--embedded: {0}")]
+    Embedded(#[from] cairn_lite::OptionsError),
     /// A setting of the journal cannot work.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),
@@ -174,8 +186,17 @@ impl Config {
         let settings = line.settings.or(file);
         let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
         let endpoint = if embedded {
-            let default = DEFAULT_SOCKET.parse().expect("the default address is one");
-            Endpoint::Embedded(settings.embedded_listen.unwrap_or(default))
+            let default = || DEFAULT_SOCKET.parse().expect("the default address is one");
+            let node = cairn_lite::Options {
+                secret_rw: settings.rwsecret.clone().map(Hidden::expose),
+                secret_ro: settings.rosecret.clone().map(Hidden::expose),
+                ..cairn_lite::Options::default()
+            };
+            node.validate()?;
+            Endpoint::Embedded {
+                listen: settings.embedded_listen.clone().unwrap_or_else(default),
+                node,
+            }
         } else {
             Endpoint::Remote(cluster(&settings))
         };
@@ -210,6 +231,7 @@ impl Config {
             wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),
             listen: settings.listen,
             ready_lag: settings.ready_lag.unwrap_or(DEFAULT_READY_LAG),
+            log_format: settings.log_format.unwrap_or_default(),
         })
     }
 }
@@ -326,7 +348,7 @@ mod tests {
         let config = config(&["persister", "--id", "3", "--embedded"], "").expect("valid");
         assert!(config.restore);
         assert_eq!(config.journal, PathBuf::from("journal-3"));
-        assert!(matches!(config.endpoint, Endpoint::Embedded(_)));
+        assert!(matches!(config.endpoint, Endpoint::Embedded { .. }));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use bytes::Bytes;
+use cairn_journal::Revision;
 use cairn_protocol::owner::Owner;
 use uuid::Uuid;
 
@@ -20,6 +21,7 @@ impl Holder {
             process: Uuid::new_v4().to_string(),
             place: place(directory),
             pid: std::process::id(),
+            settled: None,
         })
     }
 
@@ -27,6 +29,16 @@ impl Holder {
     #[must_use]
     pub fn value(&self) -> Bytes {
         self.0.to_string().into()
+    }
+
+    /// The value of the owner key, saying that everything up to this revision is settled.
+    #[must_use]
+    pub fn value_at(&self, settled: Revision) -> Bytes {
+        let owner = Owner {
+            settled: Some(settled.0),
+            ..self.0.clone()
+        };
+        owner.to_string().into()
     }
 
     /// Whether `value` was written by this very process.

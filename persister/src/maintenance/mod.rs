@@ -20,13 +20,18 @@ mod work;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use cairn_journal::{Journal, Stop};
+use tokio::sync::oneshot;
 
 use crate::maintenance::bell::Bell;
 use crate::maintenance::policy::Policy;
 use crate::maintenance::work::Work;
 use crate::observe::vitals::Vitals;
+
+/// How long an end waits for the thread: as long as one system call on a busy disk may take.
+const LAST_CALL: Duration = Duration::from_secs(3);
 
 /// The thread that does it.
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub struct Maintenance {
     bell: Arc<Bell>,
     stop: Stop,
     thread: JoinHandle<()>,
+    /// Closed by the thread when it is done.
+    done: oneshot::Receiver<()>,
 }
 
 impl Maintenance {
@@ -49,10 +56,19 @@ impl Maintenance {
         let (bell, stop) = (Arc::new(Bell::default()), Stop::new());
         let work = Work::new(journal, policy, vitals, stop.clone());
         let heard = Arc::clone(&bell);
+        let (closing, done) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new()
             .name("checkpoints".to_owned())
-            .spawn(move || work.run(&heard))?;
-        Ok(Self { bell, stop, thread })
+            .spawn(move || {
+                let _closed = closing;
+                work.run(&heard);
+            })?;
+        Ok(Self {
+            bell,
+            stop,
+            thread,
+            done,
+        })
     }
 
     /// Asks for a checkpoint as soon as possible: the journal has just taken a whole state.
@@ -60,12 +76,14 @@ impl Maintenance {
         self.bell.ring();
     }
 
-    /// Ends, leaving a checkpoint that is under way unfinished. Blocks for as long as one
-    /// system call may take.
-    pub fn end(self) {
+    /// Ends, leaving a checkpoint that is under way unfinished. A thread that hangs in a system call
+    /// is left behind.
+    pub async fn end(self) {
         self.stop.ask();
         self.bell.ring();
-        if self.thread.join().is_err() {
+        if tokio::time::timeout(LAST_CALL, self.done).await.is_err() {
+            tracing::warn!("the thread that makes checkpoints hangs: the disk does not answer");
+        } else if self.thread.join().is_err() {
             tracing::error!(
                 "the thread that makes checkpoints has panicked; the journal is not affected"
             );

@@ -28,8 +28,9 @@ use crate::mirror::ops::Op;
 use crate::mirror::records::{self, Place, Source, Told};
 use crate::mirror::resync;
 
-/// How many operations are handed on at a time.
+/// How many operations are handed on at a time, and how many bytes of paths they have.
 const BATCH_OPS: usize = 4096;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// Mirror operations that have become true, in order.
 #[derive(Debug)]
@@ -212,6 +213,7 @@ impl<S: Session> BacklogReader<S> {
         let mut pending = Pending {
             progress: backlog.progress,
             ops: Vec::new(),
+            bytes: 0,
             dirty: false,
             to: self.to.clone(),
         };
@@ -228,7 +230,7 @@ impl<S: Session> BacklogReader<S> {
                 self.ending.busy.check()?;
                 match source.next(limit) {
                     Ok(None) => break,
-                    Ok(Some(Told::Ops(ops))) => pending.ops.extend(ops),
+                    Ok(Some(Told::Ops(ops))) => ops.into_iter().for_each(|op| pending.push(op)),
                     Ok(Some(Told::State)) => {
                         if self.whole(journal, &mut pending)?.is_none() {
                             return Ok(());
@@ -292,7 +294,7 @@ impl<S: Session> BacklogReader<S> {
         let stop = &self.ending.busy;
         stop.check()?;
         let place = resync::resync(journal, shown, stop, |op| {
-            pending.ops.push(op);
+            pending.push(op);
             !pending.is_full() || pending.send(None).is_continue()
         })?;
         pending.dirty = true;
@@ -304,14 +306,21 @@ impl<S: Session> BacklogReader<S> {
 struct Pending {
     progress: Progress,
     ops: Vec<Op>,
+    /// The bytes of their paths.
+    bytes: usize,
     /// Whether anything was handed on since the last time that progress was told.
     dirty: bool,
     to: mpsc::Sender<Batch>,
 }
 
 impl Pending {
+    fn push(&mut self, op: Op) {
+        self.bytes += op.path.len();
+        self.ops.push(op);
+    }
+
     fn is_full(&self) -> bool {
-        self.ops.len() >= BATCH_OPS
+        self.ops.len() >= BATCH_OPS || self.bytes >= BATCH_BYTES
     }
 
     /// Whether there is anything to be told at `place`.
@@ -343,6 +352,7 @@ impl Pending {
     }
 
     fn hand(&mut self, complete: Option<Progress>, landed: Option<oneshot::Sender<()>>) -> Go {
+        self.bytes = 0;
         let batch = Batch {
             ops: std::mem::take(&mut self.ops),
             complete,

@@ -144,8 +144,7 @@ async fn write_one<S: Session>(session: S, id: Id, op: Op) -> ClusterResult<(Byt
     };
     match written {
         Ok(got) => Ok((op.path, got)),
-        Err(error @ ClusterError::Unavailable(_)) => Err(error),
-        Err(error) => {
+        Err(error @ ClusterError::Refused(_)) => {
             tracing::warn!(
                 path = %String::from_utf8_lossy(&op.path), revision = %op.revision, %error,
                 "the cluster refuses this mirror entry; the change is on disk and the watermark \
@@ -153,5 +152,7 @@ async fn write_one<S: Session>(session: S, id: Id, op: Op) -> ClusterResult<(Byt
             );
             Ok((op.path, Got::None))
         }
+        // Of the session, or of the whole cluster, which may be another one by now.
+        Err(other) => Err(other),
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Metrics {
     pub(super) checkpoint_duration: Histogram,
     pub(super) checkpoint_failures: Counter,
     pub(super) retired: Counter,
+    pub(super) log_lost: Counter,
 }
 
 impl Metrics {
@@ -94,6 +95,10 @@ impl Metrics {
                 "History and older checkpoints removed by retention",
                 Some(Unit::Bytes),
                 Counter::default(),
+            ),
+            log_lost: r.plain(
+                "log_lines_lost",
+                "Lines of the log that were dropped because nobody read them",
             ),
         }
     }

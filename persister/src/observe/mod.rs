@@ -4,7 +4,10 @@
 //! health checks, `/status`, the service manager. Writing costs an atomic store; nothing here can
 //! slow the pipeline down or fail.
 
+pub mod escape;
 pub mod http;
+mod journal_size;
+pub mod log;
 mod metrics;
 mod positions;
 pub mod report;

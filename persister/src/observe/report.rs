@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use cairn_protocol::owner::Owner;
 use cairn_protocol::progress::{self, MirrorProgress};
 use serde::Serialize;
 
@@ -12,6 +12,8 @@ use crate::cluster::capabilities::Liveness;
 use crate::cluster::connect::{Task, connect};
 use crate::cluster::control::{Announced, Control, ControlKey, Id};
 use crate::cluster::session::{Cluster, Session};
+use crate::error::Error;
+use crate::observe::escape::escaped_line;
 
 /// One persister, as the cluster shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,15 +22,32 @@ pub struct Seen {
     pub id: u32,
     /// Whether its heartbeat came while we watched; `None`: nobody holds the id.
     pub alive: Option<bool>,
+    /// What that means.
+    pub state: State,
     /// The value of its owner key: journal, process, pid.
     pub owner: Option<String>,
     /// Everything up to this revision is on its disk.
     pub watermark: Option<i64>,
-    /// The cluster's revisions beyond that. Not all of them are changes: heartbeats and other
-    /// control writes count too.
+    /// Everything up to this revision was on its disk, or needed no journaling, at its last
+    /// heartbeat.
+    pub settled: Option<i64>,
+    /// How many revisions of the cluster are neither.
     pub behind: Option<i64>,
     /// How far its per-path mirror is complete.
     pub mirrored: Option<String>,
+}
+
+/// Whether a persister works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its heartbeat came.
+    Alive,
+    /// It holds its id, and no heartbeat came.
+    Silent,
+    /// It gave its id back: it left in good order, with everything up to its watermark on its disk.
+    #[default]
+    Ended,
 }
 
 /// All persisters of a cluster.
@@ -46,7 +65,7 @@ pub struct Report {
 ///
 /// # Errors
 /// The cluster's.
-pub async fn look(address: &Address) -> Result<Report> {
+pub async fn look(address: &Address) -> Result<Report, Error> {
     connect(address, NO_ID, Looking).await
 }
 
@@ -59,10 +78,10 @@ const LATE: Duration = Duration::from_millis(500);
 struct Looking;
 
 impl Task for Looking {
-    type Output = Result<Report>;
+    type Output = Result<Report, Error>;
 
-    async fn run<C: Cluster>(self, cluster: C) -> Result<Report> {
-        let session = cluster.open().await.context("no cluster to look at")?;
+    async fn run<C: Cluster>(self, cluster: C) -> Result<Report, Error> {
+        let session = cluster.open().await?;
         let before = session.announcements().await?;
         let liveness = session.capabilities().liveness;
         if let Liveness::Rewritten { every, .. } = liveness
@@ -83,12 +102,22 @@ impl Task for Looking {
             };
             let watermark = said.watermark.as_ref();
             let watermark = watermark.and_then(|said| progress::parse_revision(&said.value).ok());
+            let owner = said.owner.as_ref();
+            let alive = owner.map(lives);
+            let settled = owner.and_then(|said| Owner::parse(&said.value).ok()?.settled);
+            let passed = settled.max(watermark);
             Seen {
                 id,
-                alive: said.owner.as_ref().map(lives),
-                owner: said.owner.as_ref().map(text),
+                alive,
+                state: match alive {
+                    Some(true) => State::Alive,
+                    Some(false) => State::Silent,
+                    None => State::Ended,
+                },
+                owner: owner.map(text),
                 watermark,
-                behind: watermark.map(|watermark| (revision.0 - watermark).max(0)),
+                settled,
+                behind: passed.map(|passed| (revision.0 - passed).max(0)),
                 mirrored: said.mirrored.as_ref().map(mirrored),
             }
         };
@@ -114,16 +143,18 @@ fn mirrored(control: &Control) -> String {
 }
 
 impl Report {
+    /// One JSON object.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
     /// A table for people.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut text = format!(
-            "cluster   {}\nrevision  {}\n\n",
-            self.cluster
-                .as_deref()
-                .unwrap_or("(no persister has ever attached)"),
-            self.revision
-        );
+        let nobody = "(no persister has ever attached)".to_owned();
+        let cluster = self.cluster.as_deref().map_or(nobody, escaped_line);
+        let mut text = format!("cluster   {cluster}\nrevision  {}\n\n", self.revision);
         let _ = writeln!(
             text,
             "{:>4}  {:8}  {:>12}  {:>8}  {:>13}",
@@ -131,20 +162,80 @@ impl Report {
         );
         let number = |n: Option<i64>| n.map_or("-".to_owned(), |n| n.to_string());
         for seen in &self.persisters {
-            let state = match seen.alive {
-                Some(true) => "alive",
-                Some(false) => "silent",
-                None => "ended",
+            let state = match seen.state {
+                State::Alive => "alive",
+                State::Silent => "silent",
+                State::Ended => "ended",
             };
+            let mirrored = seen
+                .mirrored
+                .as_deref()
+                .map_or("-".to_owned(), escaped_line);
             let _ = writeln!(
                 text,
-                "{:>4}  {state:8}  {:>12}  {:>8}  {:>13}",
+                "{:>4}  {state:8}  {:>12}  {:>8}  {mirrored:>13}",
                 seen.id,
                 number(seen.watermark),
                 number(seen.behind),
-                seen.mirrored.as_deref().unwrap_or("-")
             );
         }
+        for seen in &self.persisters {
+            if let (State::Ended, Some(watermark)) = (seen.state, seen.watermark) {
+                let _ = writeln!(
+                    text,
+                    "\npersister {} left in good order: everything up to revision {watermark} is on \
+                     its disk",
+                    seen.id
+                );
+            }
+        }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let seen = |id, state, settled, behind| Seen {
+            id,
+            state,
+            watermark: Some(90),
+            settled,
+            behind: Some(behind),
+            mirrored: Some("90\nall is well\x1b[2J".to_owned()),
+            ..Seen::default()
+        };
+        Report {
+            cluster: Some("c\x1b]0;gone\x07".to_owned()),
+            revision: 120,
+            persisters: vec![
+                seen(1, State::Alive, Some(119), 1),
+                seen(2, State::Ended, None, 30),
+            ],
+        }
+    }
+
+    #[test]
+    fn who_left_in_good_order_is_told_and_up_to_where() {
+        let text = report().table();
+        let last = text.lines().last().expect("there is one");
+        assert_eq!(
+            last,
+            "persister 2 left in good order: everything up to revision 90 is on its disk"
+        );
+        assert!(!text.contains("persister 1 left"), "{text}");
+        let json = report().json();
+        assert_eq!(json["persisters"][1]["state"], "ended");
+        assert_eq!(json["persisters"][0]["settled"], 119);
+    }
+
+    #[test]
+    fn no_value_of_a_stranger_reaches_the_terminal_as_it_is() {
+        let text = report().table();
+        let is_ours = |c: char| c == '\n' || !c.is_control();
+        assert!(text.chars().all(is_ours), "{text:?}");
+        assert!(!text.contains("\nall is well"), "{text}");
     }
 }

@@ -9,6 +9,8 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 
+use crate::observe::journal_size::JournalSize;
+use crate::observe::log;
 use crate::observe::metrics::Metrics;
 use crate::observe::positions::Positions;
 
@@ -19,7 +21,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Vitals {
     id: u32,
-    journal: PathBuf,
+    journal: JournalSize,
     ready_lag: Duration,
     started: Instant,
     registry: Registry,
@@ -82,7 +84,7 @@ impl Vitals {
         let metrics = Metrics::register(&mut registry);
         Self {
             id,
-            journal,
+            journal: JournalSize::of(journal),
             ready_lag,
             started: Instant::now(),
             registry,
@@ -234,10 +236,21 @@ impl Vitals {
         positions.connected && positions.lag() <= self.ready_lag
     }
 
-    /// One look at everything. Reads the sizes of the journal's files.
+    /// Everything up to this revision is on disk, or needs no journaling.
+    #[must_use]
+    pub fn settled(&self) -> Revision {
+        self.positions().settled()
+    }
+
+    /// Looks how large the journal is, for what is told next. Waits a moment at most.
+    pub async fn measure(&self) {
+        self.journal.look().await;
+    }
+
+    /// One look at everything, from memory.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (ready, journal_bytes) = (self.is_ready(), self.journal_bytes());
+        let ready = self.is_ready();
         let positions = self.positions();
         Status {
             id: self.id,
@@ -250,8 +263,8 @@ impl Vitals {
             durable_revision: positions.durable.0,
             lag_revisions: positions.lag_revisions(),
             lag_seconds: positions.lag().as_secs_f64(),
-            journal: self.journal.clone(),
-            journal_bytes,
+            journal: self.journal.dir().to_owned(),
+            journal_bytes: self.journal.bytes(),
             checkpoint: self.checkpoints().clone(),
         }
     }
@@ -259,7 +272,6 @@ impl Vitals {
     /// Everything in the text format that Prometheus reads.
     #[must_use]
     pub fn prometheus(&self) -> String {
-        let bytes = self.journal_bytes();
         {
             let positions = self.positions();
             let metrics = &self.metrics;
@@ -267,19 +279,15 @@ impl Vitals {
             metrics.lag_revisions.set(positions.lag_revisions());
             metrics.lag.set(positions.lag().as_secs_f64());
             metrics.connected.set(i64::from(positions.connected));
-            metrics.journal.set(whole(bytes));
+            metrics.journal.set(whole(self.journal.bytes()));
+            let lost = log::lost_lines();
+            metrics
+                .log_lost
+                .inc_by(lost.saturating_sub(metrics.log_lost.get()));
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         text
-    }
-
-    fn journal_bytes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(&self.journal) else {
-            return 0;
-        };
-        let sizes = entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
-        sizes.sum()
     }
 }
 
@@ -365,6 +373,7 @@ mod tests {
             "cairn_fsync_duration_seconds_bucket",
             "cairn_batch_records_bucket",
             "cairn_publish_duration_seconds_bucket",
+            "cairn_log_lines_lost_total",
             "cairn_build_info{version=",
         ] {
             assert!(text.contains(name), "{name} is not in\n{text}");

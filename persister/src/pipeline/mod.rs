@@ -68,13 +68,22 @@ const MIRROR_BATCHES: usize = 4;
 /// to show that it lives.
 const CONTENDED_AFTER: Duration = Duration::from_millis(200);
 
+/// How long an end waits for what was followed to be journaled. Only a disk that hangs takes longer.
+const JOURNALED: Duration = Duration::from_secs(5);
+
 /// How long an orderly end waits for what is durable to be published.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long the end of a session waits for its publishers.
+const ABORTED: Duration = Duration::from_secs(5);
+
+/// How long an orderly end waits for the id to be given back.
+const RELEASED: Duration = Duration::from_secs(1);
 
 /// Follows, journals and publishes until told to stop or until the session ends.
 ///
 /// # Errors
-/// Whatever ended it. [`Error::is_unavailable`] tells whether another session may help.
+/// Whatever ended it. [`Error::may_pass`] tells whether another session may help.
 pub async fn run<S: Session>(
     attached: Attached<S>,
     journal: &Arc<Journal>,
@@ -136,7 +145,8 @@ pub async fn run<S: Session>(
         vitals,
     };
     let head = |revision| vitals.head(revision);
-    let heartbeat = owner::heartbeat(&session, id, me, claimed_at, head);
+    let settled = || vitals.settled();
+    let heartbeat = owner::heartbeat(&session, id, me, claimed_at, settled, head);
     let mut journaled = None;
     let ended = tokio::select! {
         ended = follower.run(stream, seen, cancel) => ended,
@@ -166,18 +176,39 @@ pub async fn run<S: Session>(
     if !matches!(ended, Ok(Ended::Cancelled)) {
         publishers.abort().await;
     }
+    let is_final = ended.as_ref().is_err_and(|error| !error.may_pass());
     let journaled = match journaled {
         Some(result) => result,
-        None => journaling.await,
+        None => tokio::select! {
+            result = &mut journaling => result,
+            () = overdue(is_final, cancel) => {
+                tracing::error!(
+                    "not everything that was followed was journaled within {JOURNALED:?}: the \
+                     disk does not answer. The next start does it"
+                );
+                publishers.abort().await;
+                return ended.and(Ok(Ended::Cancelled));
+            }
+        },
     };
     journaled.map_err(|panic| Error::Panicked(panic.to_string()))??;
     if matches!(ended, Ok(Ended::Cancelled)) {
         publishers.finish().await;
-        if let Err(error) = owner::release(&session, id, me).await {
-            tracing::warn!(%error, "the id was not given back; it is free once its key is stale");
+        let released = tokio::time::timeout(RELEASED, owner::release(&session, id, me)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::warn!("the id was not given back; it is free once its key is stale");
         }
     }
     ended
+}
+
+/// Returns when an end has waited long enough for the journal: one that has begun already, or one
+/// that somebody asks for.
+async fn overdue(has_begun: bool, cancel: &CancellationToken) {
+    if !has_begun {
+        cancel.cancelled().await;
+    }
+    tokio::time::sleep(JOURNALED).await;
 }
 
 /// Takes the id. Where that takes a while, what happens meanwhile is read ahead. `None` if
@@ -317,10 +348,17 @@ impl Publishers {
         }
     }
 
-    /// Ends them all. Returns once they are gone, and with them their hold on the journal.
+    /// Ends them all. Returns once they are gone, and with them their hold on the journal, or once
+    /// it is clear that one of them hangs in a system call.
     async fn abort(&mut self) {
         self.ending.now();
-        self.tasks.shutdown().await;
+        if tokio::time::timeout(ABORTED, self.tasks.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a reader of the journal hangs: the disk does not answer");
+            self.tasks.detach_all();
+        }
     }
 }
 

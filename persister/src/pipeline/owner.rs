@@ -114,8 +114,8 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
     }
 }
 
-/// Refreshes the key for ever, if the engine wants that, calling `beat` with the revision of each
-/// time; returns only with an error.
+/// Refreshes the key for ever, if the engine wants that, each time with what `settled` says by then,
+/// and calls `beat` with the revision of each time; returns only with an error.
 ///
 /// # Errors
 /// [`Error::Replaced`] if somebody else took the id; whatever the cluster answers otherwise.
@@ -124,6 +124,7 @@ pub async fn heartbeat<S: Session>(
     id: Id,
     me: &Holder,
     mut held_at: Revision,
+    settled: impl Fn() -> Revision,
     beat: impl Fn(Revision),
 ) -> Result<std::convert::Infallible, Error> {
     let Liveness::Rewritten { every, .. } = session.capabilities().liveness else {
@@ -132,7 +133,8 @@ pub async fn heartbeat<S: Session>(
     let key = ControlKey::Owner(id);
     loop {
         sleep(every).await;
-        held_at = match session.write(&key, Expect::At(held_at), me.value()).await {
+        let value = me.value_at(settled());
+        held_at = match session.write(&key, Expect::At(held_at), value).await {
             Ok(revision) => {
                 beat(revision);
                 revision

@@ -3,13 +3,13 @@
 //! Promise: returns only when there is nothing left to do, with the journal closed, or with the
 //! reason why going on is impossible.
 
+pub(crate) mod end;
 mod opening;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cairn_journal::{GapReason, Journal, Revision};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,15 +29,22 @@ use crate::repair::Repaired;
 use crate::restore::job::restore;
 use crate::restore::outcome::{Restored, Shifted, Summary};
 use crate::restore::source::Source;
+use crate::run::end::End;
 use crate::{attach, observe, pipeline};
 
-/// Runs a persister until `cancel`, then ends in good order: what was seen is journaled, what is
-/// durable is published.
+/// How long an end waits for what tells about the persister.
+const TOLD: Duration = Duration::from_secs(1);
+
+/// How long an orderly end waits for the journal's last record.
+const CLOSED: Duration = Duration::from_secs(3);
+
+/// Runs a persister until `end` is asked for, then ends in good order: what was seen is journaled,
+/// what is durable is published. `end` is told the reason of any other end as soon as it is known.
 ///
 /// # Errors
 /// Whatever makes going on impossible; see [`Error::exit_status`]. A cluster that is away is not
 /// among it: it is waited for.
-pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error> {
+pub async fn run(config: Config, end: &End) -> Result<(), Error> {
     let vitals = Arc::new(Vitals::new(
         config.id,
         config.journal.clone(),
@@ -45,37 +52,46 @@ pub async fn run(config: Config, cancel: CancellationToken) -> Result<(), Error>
     ));
     // Ends what tells about the persister after the persister itself.
     let telling = CancellationToken::new();
-    let told = tell(&config, &vitals, &telling).await?;
-    let result = match &config.endpoint {
+    let mut told = tell(&config, &vitals, &telling, end).await?;
+    let result = persist(&config, &vitals, end).await;
+    if let Err(error) = &result {
+        end.because(error);
+    }
+    telling.cancel();
+    let all_told = async { while told.join_next().await.is_some() {} };
+    if tokio::time::timeout(TOLD, all_told).await.is_err() {
+        told.abort_all();
+    }
+    result
+}
+
+async fn persist(config: &Config, vitals: &Arc<Vitals>, end: &End) -> Result<(), Error> {
+    let persist = |restored, cancel| Persist {
+        config,
+        restored,
+        vitals,
+        cancel,
+        end,
+    };
+    match &config.endpoint {
         Endpoint::Remote(address) => {
-            let persist = Persist {
-                config: &config,
-                restored: CancellationToken::new(),
-                vitals: &vitals,
-                cancel: &cancel,
-            };
+            let persist = persist(CancellationToken::new(), end.asked());
             connect(address, config.id, persist).await
         }
-        Endpoint::Embedded(address) => {
-            let node = EmbeddedNode::start(*address)
+        Endpoint::Embedded { listen, node } => {
+            let node = EmbeddedNode::start(listen, node.clone())
                 .await
                 .map_err(Error::Embedded)?;
             let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
-            let opening = node.open_between(restored.clone(), cancel.clone(), closed.clone());
-            let persist = Persist {
-                config: &config,
-                restored,
-                vitals: &vitals,
-                cancel: &closed,
-            };
-            let result = persist.run(node.cluster(config.id)).await;
+            let asked = end.asked().clone();
+            let opening = node.open_between(restored.clone(), asked, closed.clone());
+            let result = persist(restored, &closed)
+                .run(node.cluster(config.id))
+                .await;
             opening.abort();
             result
         }
-    };
-    telling.cancel();
-    told.join_all().await;
-    result
+    }
 }
 
 /// Starts what tells about the persister: the service manager's messages, and HTTP if asked for.
@@ -83,20 +99,21 @@ async fn tell(
     config: &Config,
     vitals: &Arc<Vitals>,
     cancel: &CancellationToken,
+    end: &End,
 ) -> Result<JoinSet<()>, Error> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(observe::service::notify(Arc::clone(vitals), cancel.clone()));
-    if let Some(address) = config.listen {
-        let unable = |source| Error::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(unable)?;
+    let (vital, asked) = (Arc::clone(vitals), end.asked().clone());
+    tasks.spawn(observe::service::notify(vital, asked, cancel.clone()));
+    if let Some(address) = &config.listen {
+        let unable = |source| Error::Listen {
+            address: address.clone(),
+            source,
+        };
+        let listener = address.listen().await.map_err(unable)?;
         let bound = listener.local_addr().map_err(unable)?;
         tracing::info!("metrics and health on http://{bound}/");
-        let served = observe::http::serve(listener, Arc::clone(vitals), cancel.clone());
-        tasks.spawn(async move {
-            if let Err(error) = served.await {
-                tracing::error!(%error, "metrics and health are no longer served");
-            }
-        });
+        let vitals = Arc::clone(vitals);
+        tasks.spawn(observe::http::serve(listener, vitals, cancel.clone()));
     }
     Ok(tasks)
 }
@@ -108,6 +125,7 @@ struct Persist<'a> {
     restored: CancellationToken,
     vitals: &'a Arc<Vitals>,
     cancel: &'a CancellationToken,
+    end: &'a End,
 }
 
 impl Task for Persist<'_> {
@@ -137,42 +155,63 @@ enum Next {
 }
 
 impl<C: Cluster> Incarnation<'_, C> {
-    /// Opens the journal and follows; with `--on-disk-full wait`, again and again while there is no
-    /// room.
+    /// Opens the journal and follows, again and again while the machine is short of something: of
+    /// room only with `--on-disk-full wait`.
     async fn persist(&self) -> Result<(), Error> {
         let mut backoff = Backoff::new();
         let mut repair = self.persist.config.repair;
         loop {
             let before = self.persist.vitals.status().durable_revision;
-            let full = match self.persist_once(repair).await {
-                Err(error) if self.persist.config.wait_for_room && error.is_disk_full() => error,
+            let error = match self.persist_once(&mut repair).await {
+                Err(error) if self.passes(&error) => error,
                 other => return other,
             };
-            repair &= matches!(full, Error::Journal(cairn_journal::Error::NoRoom { .. }));
             if self.persist.vitals.status().durable_revision > before {
                 backoff = Backoff::new();
             }
-            let pause = backoff.pause();
-            tracing::error!(
-                error = %full,
-                "no room on the disk: nothing is published until there is. \
-                 Trying again in {pause:?}"
-            );
-            if !self.rest(pause).await {
-                return Err(full);
+            if !self.wait_for_room(&error, &mut backoff).await {
+                return Err(error);
             }
         }
     }
 
-    async fn persist_once(&self, repair: bool) -> Result<(), Error> {
-        if repair {
+    fn passes(&self, error: &Error) -> bool {
+        error.is_shortage() || self.persist.config.wait_for_room && error.is_disk_full()
+    }
+
+    /// Waits until opening the journal again may help; `false` if the end is asked for before.
+    async fn wait_for_room(&self, error: &Error, backoff: &mut Backoff) -> bool {
+        let pause = backoff.pause();
+        if error.is_shortage() {
+            tracing::error!(
+                %error,
+                "the machine is short of something: nothing is published until it is not. Trying \
+                 again in {pause:?}"
+            );
+            return self.rest(pause).await;
+        }
+        tracing::error!(
+            %error,
+            "no room on the disk: nothing is published until there is. Trying again in {pause:?}"
+        );
+        // Each opening begins a segment: not before there is room for one.
+        while self.rest(pause).await {
+            if opening::has_room(self.persist.config) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn persist_once(&self, repair: &mut bool) -> Result<(), Error> {
+        if *repair {
             let stop = StopWith::new(self.persist.cancel);
             let config = self.persist.config;
             let repaired = tokio::task::block_in_place(|| {
                 crate::repair::repair(config, &self.cluster, stop.stop.clone())
             });
             match repaired {
-                Ok(Repaired::Here) => {}
+                Ok(Repaired::Here) => *repair = false,
                 Ok(Repaired::Elsewhere) | Err(Error::Journal(cairn_journal::Error::Stopped)) => {
                     return Ok(());
                 }
@@ -183,16 +222,15 @@ impl<C: Cluster> Incarnation<'_, C> {
         let journal = Arc::new(journal);
         let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.persist.vitals));
         let maintenance = Maintenance::start(own, self.persist.config.maintenance, vitals)
-            .map_err(|error| Error::Panicked(format!("no thread for checkpoints: {error}")))?;
+            .map_err(Error::NoThread)?;
         let result = self.follow(&journal, &maintenance).await;
-        tokio::task::block_in_place(|| maintenance.end());
-        // The last record says that everything before it is durable. After an error the journal may
-        // be poisoned; what it then says is the error that is returned anyway.
-        let closed = match Arc::try_unwrap(journal) {
-            Ok(journal) => tokio::task::block_in_place(|| journal.close()),
-            // A reader of the mirror's backlog is still at it: recovery finds the end without it.
-            Err(_) => Ok(()),
-        };
+        if let Err(error) = &result
+            && !self.passes(error)
+        {
+            self.persist.end.because(error);
+        }
+        maintenance.end().await;
+        let closed = close(journal).await;
         result?;
         Ok(closed?)
     }
@@ -311,6 +349,25 @@ impl<C: Cluster> Incarnation<'_, C> {
     }
 }
 
+/// Closes the journal, if nothing hangs. The last record says that everything before it is durable;
+/// without it, recovery finds the end. After an error the journal may be poisoned; what it then
+/// says is the error that the caller has already.
+async fn close(journal: Arc<Journal>) -> Result<(), cairn_journal::Error> {
+    let Ok(journal) = Arc::try_unwrap(journal) else {
+        // A reader of the mirror's backlog is still at it.
+        return Ok(());
+    };
+    let closing = tokio::task::spawn_blocking(move || journal.close());
+    match tokio::time::timeout(CLOSED, closing).await {
+        Ok(Ok(closed)) => closed,
+        Ok(Err(_)) => Err(cairn_journal::Error::Bug),
+        Err(_) => {
+            tracing::error!("the journal was not closed: the disk does not answer");
+            Ok(())
+        }
+    }
+}
+
 fn next(ended: Result<Ended, Error>, journal: &Journal) -> Result<Next, Error> {
     match ended {
         Ok(Ended::Cancelled) => Ok(Next::End),
@@ -329,7 +386,7 @@ fn next(ended: Result<Ended, Error>, journal: &Journal) -> Result<Next, Error> {
                 GapReason::HistoryDiscarded
             }))
         }
-        Err(error) if error.is_unavailable() => {
+        Err(error) if error.may_pass() => {
             tracing::warn!(%error, "the connection to the cluster ended; going on with another");
             Ok(Next::Attach)
         }

@@ -5,6 +5,9 @@ use cairn_journal::{Journal, Recovery, Retention};
 use crate::config::Config;
 use crate::error::Error;
 
+/// How many bytes are free before a journal that found no room is opened again.
+const BEGINNING: u64 = 4 << 20;
+
 /// Opens the journal. Where even that finds no room, what need not be retained goes first: once
 /// open it would go anyway, so a disk that is full must not keep it.
 pub(super) fn open(config: &Config) -> Result<Journal, Error> {
@@ -19,6 +22,15 @@ pub(super) fn open(config: &Config) -> Result<Journal, Error> {
     let (journal, recovery) = opened;
     tell(config, &recovery);
     Ok(journal)
+}
+
+/// Whether the disk has room for a beginning: a segment that is made ready, and a checkpoint's
+/// first blocks. A disk that cannot say is tried.
+pub(super) fn has_room(config: &Config) -> bool {
+    rustix::fs::statvfs(&config.journal).map_or(true, |disk| {
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        free >= BEGINNING.min(2 * config.options.segment_bytes)
+    })
 }
 
 /// Removes history that need not be retained; gives `full` back if that makes no room.

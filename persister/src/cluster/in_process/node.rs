@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::control::Id;
 use crate::cluster::in_process::InProcess;
 use crate::cluster::session::Cluster;
+use crate::host_port::HostPort;
 
 /// A running node.
 pub struct EmbeddedNode {
@@ -25,15 +26,15 @@ pub struct EmbeddedNode {
 
 impl EmbeddedNode {
     /// Starts one that will listen at `address`. The address is taken at once, and answers later.
-    pub(crate) async fn start(address: SocketAddr) -> anyhow::Result<Self> {
-        let public = TcpListener::bind(address).await.with_context(|| {
+    pub(crate) async fn start(listen: &HostPort, options: Options) -> anyhow::Result<Self> {
+        let public = listen.listen().await.with_context(|| {
             format!(
-                "cannot listen on {address}; is another cluster running there? Choose another \
+                "cannot listen on {listen}; is another cluster running there? Choose another \
                  address with -l HOST:PORT"
             )
         })?;
         let address = public.local_addr().context("the address of a listener")?;
-        let server = Server::new(Options::default())?;
+        let server = Server::new(options)?;
         server.begin(&address.to_string());
         Ok(Self {
             server,

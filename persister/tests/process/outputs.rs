@@ -4,19 +4,14 @@
 //! The story: a full standard error ended a persister with 101, and `restore | head` left a cluster
 //! half restored.
 
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
-
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::process::{Output, Stdio};
 
 use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up on it.
-const DEADLINE: Duration = Duration::from_secs(60);
+use crate::common::{Node, end, has, persister, wait_for};
 
 #[derive(Clone, Copy, Debug)]
 enum Gone {
@@ -45,18 +40,6 @@ impl Gone {
     }
 }
 
-/// With nothing of the developer's environment that would change what it does.
-fn persister(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_persister"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CAIRN_") || name == "DOOZER_URI" {
-            command.env_remove(name);
-        }
-    }
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
 fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -81,30 +64,6 @@ fn a_configuration_is_printed_as_far_as_somebody_reads_it() {
     }
 }
 
-/// Waits for its end.
-fn end(child: &mut Child) -> Option<i32> {
-    wait_for(|| child.try_wait().unwrap()).code()
-}
-
-fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(seen) = look() {
-            return seen;
-        }
-        assert!(Instant::now() < deadline, "nothing within {DEADLINE:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Whether a file that ends like this is in the directory.
-fn has(dir: &Path, ending: &str) -> Option<()> {
-    let mut names = fs::read_dir(dir).ok()?.flatten();
-    names
-        .any(|entry| entry.file_name().to_string_lossy().ends_with(ending))
-        .then_some(())
-}
-
 #[test]
 fn a_persister_whose_log_is_lost_persists() {
     for gone in Gone::BOTH {
@@ -123,34 +82,6 @@ fn a_persister_whose_log_is_lost_persists() {
             kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
             assert_eq!(end(&mut child), Some(0), "{gone:?}, {format}");
         }
-    }
-}
-
-/// A node in this process, until it is dropped.
-struct Node {
-    uri: String,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Node {
-    fn start() -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
-        let uri = format!("doozer:?ca={}", listener.local_addr().unwrap());
-        let server = cairn_lite::Server::new(cairn_lite::Options::default()).unwrap();
-        runtime.spawn(server.run(listener, std::future::pending()));
-        Self { uri, runtime }
-    }
-
-    fn value(&self, path: &str) -> Option<Vec<u8>> {
-        self.runtime.block_on(async {
-            let uri: cairn_client::Uri = self.uri.parse().unwrap();
-            let client = cairn_client::Client::connect(&uri).await.unwrap();
-            let file = client.get(path, None).await.unwrap();
-            file.map(|file| file.value.to_vec())
-        })
     }
 }
 
