@@ -280,7 +280,7 @@ impl Prepare {
             // Somebody has cut it. Zeros would hide that from the writer, who looks at the length.
             if length < seen {
                 let path = file.path.to_path_buf();
-                let detail = format!("the segment was cut to {length} bytes, of {seen} that it had,");
+                let detail = format!("the segment was cut to {length} bytes, of {seen},");
                 return Err(Error::SegmentLost { path, detail });
             }
             fill(file, from, to)

@@ -270,8 +270,8 @@ pub struct Settings {
     )]
     pub embedded_listen: Option<HostPort>,
 
-    /// Require this secret of the embedded cluster's clients. Prefer the variable: command lines are
-    /// public
+    /// Require this secret of the embedded cluster's clients. Prefer the variable: command lines
+    /// are public
     #[arg(
         long,
         global = true,

@@ -76,8 +76,8 @@ impl Maintenance {
         self.bell.ring();
     }
 
-    /// Ends, leaving a checkpoint that is under way unfinished. A thread that hangs in a system call
-    /// is left behind.
+    /// Ends, leaving a checkpoint that is under way unfinished. A thread that hangs in a system
+    /// call is left behind.
     pub async fn end(self) {
         self.stop.ask();
         self.bell.ring();

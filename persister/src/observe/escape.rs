@@ -35,8 +35,8 @@ pub fn escaped_lines(text: &str) -> String {
     whole
 }
 
-/// `text` with its line breaks; all other control characters are shown as [`escaped_line`] does. For
-/// what is built line by line of parts that have none.
+/// `text` with its line breaks; all other control characters are shown as [`escaped_line`] does.
+/// For what is built line by line of parts that have none.
 #[must_use]
 pub fn escaped_text(text: &str) -> String {
     let lines: Vec<_> = text.split('\n').map(escaped_line).collect();

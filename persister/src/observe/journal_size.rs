@@ -17,7 +17,7 @@ pub(super) struct JournalSize {
 #[derive(Debug, Default)]
 struct Found {
     bytes: AtomicU64,
-    /// Whether a look is under way. There is one at most: on a disk that hangs, each costs a thread.
+    /// Whether a look is under way. There is one at most: each costs a thread if the disk hangs.
     looking: AtomicBool,
 }
 

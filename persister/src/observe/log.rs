@@ -1,8 +1,8 @@
 //! Standard error, as far as somebody reads it.
 //!
 //! Promise: nothing here ever waits for the reader of standard error. A thread of its own writes;
-//! what it cannot get rid of is held up to a bound, then dropped and counted. One event is one line,
-//! whatever text of strangers it quotes.
+//! what it cannot get rid of is held up to a bound, then dropped and counted. One event is one
+//! line, whatever text of strangers it quotes.
 
 use std::fmt::Arguments;
 use std::io::{self, Write};

@@ -68,7 +68,7 @@ const MIRROR_BATCHES: usize = 4;
 /// to show that it lives.
 const CONTENDED_AFTER: Duration = Duration::from_millis(200);
 
-/// How long an end waits for what was followed to be journaled. Only a disk that hangs takes longer.
+/// How long an end waits for what was followed to be journaled. Only a hanging disk takes longer.
 const JOURNALED: Duration = Duration::from_secs(5);
 
 /// How long an orderly end waits for what is durable to be published.

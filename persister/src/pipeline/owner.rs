@@ -114,8 +114,8 @@ pub async fn claim<S: Session>(session: &S, id: Id, me: &Holder) -> Result<Revis
     }
 }
 
-/// Refreshes the key for ever, if the engine wants that, each time with what `settled` says by then,
-/// and calls `beat` with the revision of each time; returns only with an error.
+/// Refreshes the key for ever, if the engine wants that, each time with what `settled` says by
+/// then, and calls `beat` with the revision of each time; returns only with an error.
 ///
 /// # Errors
 /// [`Error::Replaced`] if somebody else took the id; whatever the cluster answers otherwise.

@@ -35,8 +35,8 @@ impl End {
         &self.asked
     }
 
-    /// The persister ends because of `error`: tells it, if nothing was told before. Returns the exit
-    /// status.
+    /// The persister ends because of `error`: tells it, if nothing was told before. Returns the
+    /// exit status.
     pub fn because(&self, error: &Error) -> u8 {
         *self.status.get_or_init(|| {
             log::tell(format_args!("{error}"));

@@ -2,7 +2,7 @@
 
 use crate::common::{Embedded, persister};
 
-/// The story: a unit file with `DOOZER_URI=` or `CAIRN_LISTEN=`, meant to unset it, was wrong usage.
+/// The story: a unit file with `DOOZER_URI=` or `CAIRN_LISTEN=`, to unset it, was wrong usage.
 #[test]
 fn an_empty_variable_counts_as_unset() {
     let mut check = persister(&["config", "check", "--json"]);
