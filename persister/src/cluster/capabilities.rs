@@ -21,6 +21,9 @@ pub struct Capabilities {
     /// Whether nobody but this process talks to the cluster before it is restored, so that a whole
     /// state can be [loaded](crate::cluster::session::Session::load) at once.
     pub loads: bool,
+    /// Whether its calls return at once, and its clients' writes wait while a follower is behind:
+    /// nothing is forgotten that was not taken, so the follower may wait for the disk.
+    pub holds_back: bool,
 }
 
 /// What a write can be guarded by besides the expectation of its own key.

@@ -4,9 +4,10 @@
 //! persister rather than being believed. Memory is bounded: without room the stage stops reading,
 //! and nothing is dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cairn_journal::{NewRecord, Revision, Timestamp};
+use cairn_journal::{Change, NewRecord, Revision, Timestamp};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -26,20 +27,20 @@ use crate::pipeline::handover::Seen;
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a
 /// restart does not find its place forgotten.
-const POSITION_EVERY: i64 = 500;
+pub(super) const POSITION_EVERY: i64 = 500;
 
 /// How long an orderly end follows what had already happened.
 const FINISH: Duration = Duration::from_secs(5);
 
 /// Follows one session, for as long as it lasts.
 #[derive(Debug)]
-pub struct Follower<'a, S> {
+pub struct Follower<S> {
     /// The session that is followed.
-    pub session: &'a S,
+    pub session: S,
     /// The persister itself, to notice when somebody else takes its place.
-    pub me: &'a Holder,
+    pub me: Holder,
     /// The identity of the cluster that the session was opened to.
-    pub cluster: &'a str,
+    pub cluster: String,
     /// A revision that was current before that identity was read: what was written to the
     /// identity up to then is history.
     pub identified_at: Revision,
@@ -52,7 +53,36 @@ pub struct Follower<'a, S> {
     /// Told the newest revision that was seen.
     pub seen: watch::Sender<Revision>,
     /// Told each revision that was seen, and whether it was journaled.
-    pub vitals: &'a Vitals,
+    pub vitals: Arc<Vitals>,
+    /// Set once it was asked to end.
+    pub finishing: Option<Finishing>,
+}
+
+/// An orderly end: what the cluster had answered when it was asked for is followed first.
+#[derive(Clone, Copy, Debug)]
+pub struct Finishing {
+    goal: Revision,
+    by: Instant,
+}
+
+/// What waiting for the next revision came to.
+pub(super) enum Waited {
+    /// It has come.
+    Followed(Followed),
+    /// Nothing has come; wait again.
+    Again,
+    /// All that an orderly end has to follow was followed.
+    Done,
+}
+
+/// What a revision means.
+pub(super) enum Taken {
+    /// It is to be journaled.
+    Changes(Revision, Vec<Change>),
+    /// It only counts.
+    Nothing,
+    /// It ends the following.
+    Ended(Ended),
 }
 
 /// Why following ended without an error of ours.
@@ -66,7 +96,7 @@ pub enum Ended {
     IdentityChanged,
 }
 
-impl<S: Session> Follower<'_, S> {
+impl<S: Session> Follower<S> {
     /// Follows until told to stop, or until something ends.
     ///
     /// # Errors
@@ -78,81 +108,99 @@ impl<S: Session> Follower<'_, S> {
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
         let budget = ByteBudget::new();
-        let mut goal: Option<Revision> = None;
-        let mut deadline = Instant::now();
         loop {
-            if goal.is_some_and(|goal| self.next > goal) {
-                self.note_position(&to, 1).await;
-                return Ok(Ended::Cancelled);
-            }
-            let followed = tokio::select! {
-                biased;
-                () = cancel.cancelled(), if goal.is_none() => {
-                    // What the cluster had answered when we were asked to end is journaled first.
-                    deadline = Instant::now() + FINISH;
-                    goal = Some(self.session.revision().await.unwrap_or(Revision::NONE));
-                    continue;
+            let followed = match self.wait(&mut stream, cancel).await? {
+                Waited::Followed(followed) => followed,
+                Waited::Again => continue,
+                Waited::Done => {
+                    self.note_position(&to, 1).await;
+                    return Ok(Ended::Cancelled);
                 }
-                () = sleep_until(deadline), if goal.is_some() => {
-                    tracing::warn!(
-                        seen = %self.next.previous(),
-                        "not everything that had happened was seen within {FINISH:?}; the next \
-                         start does it"
-                    );
-                    goal = Some(Revision::NONE);
-                    continue;
-                }
-                followed = stream.next() => followed,
             };
-            let followed = followed.unwrap_or_else(|| {
-                Err(ClusterError::Unavailable(
-                    "the stream of changes ended".to_owned(),
-                ))
-            })?;
-            if followed.revision != self.next {
-                return Err(Error::OutOfOrder {
-                    expected: self.next,
-                    got: followed.revision,
-                });
-            }
-            for touched in &followed.touched {
-                if let Some(ended) = self.react(followed.revision, touched)? {
-                    return Ok(ended);
+            match self.take(followed)? {
+                Taken::Nothing => self.note_position(&to, POSITION_EVERY).await,
+                Taken::Changes(revision, changes) => {
+                    if !hand_on(&budget, &to, revision, changes).await {
+                        return Ok(Ended::JournalGone);
+                    }
                 }
-            }
-            self.next = followed.revision.next();
-            self.seen.send_replace(followed.revision);
-            self.vitals
-                .seen(followed.revision, !followed.changes.is_empty());
-            if followed.changes.is_empty() {
-                self.note_position(&to, POSITION_EVERY).await;
-            } else if !self.hand_on(&budget, &to, followed).await {
-                return Ok(Ended::JournalGone);
+                Taken::Ended(ended) => return Ok(ended),
             }
         }
     }
 
-    /// Hands one revision to the journal; `false` if the journal is gone.
-    async fn hand_on(
+    /// Waits for the next revision, or for the end. Nothing is lost if it is dropped.
+    pub(super) async fn wait(
         &mut self,
-        budget: &ByteBudget,
-        to: &mpsc::Sender<Seen>,
-        followed: Followed,
-    ) -> bool {
-        let Followed {
-            revision, changes, ..
-        } = followed;
-        let permit = budget.take(&changes).await;
-        self.journaled = revision;
-        let record = NewRecord::changes(revision, changes, Timestamp::now());
-        to.send(Seen::Record(record, permit)).await.is_ok()
+        stream: &mut (impl Stream<Item = ClusterResult<Followed>> + Unpin),
+        cancel: &CancellationToken,
+    ) -> Result<Waited, Error> {
+        if self.finishing.is_some_and(|end| self.next > end.goal) {
+            return Ok(Waited::Done);
+        }
+        let by = self.finishing.map_or_else(Instant::now, |end| end.by);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled(), if self.finishing.is_none() => {
+                // What the cluster had answered when we were asked to end is journaled first.
+                let by = Instant::now() + FINISH;
+                let goal = self.session.revision().await.unwrap_or(Revision::NONE);
+                self.finishing = Some(Finishing { goal, by });
+                Ok(Waited::Again)
+            }
+            () = sleep_until(by), if self.finishing.is_some() => {
+                tracing::warn!(
+                    seen = %self.next.previous(),
+                    "not everything that had happened was seen within {FINISH:?}; the next \
+                     start does it"
+                );
+                Ok(Waited::Done)
+            }
+            followed = stream.next() => Ok(Waited::Followed(some(followed)?)),
+        }
     }
 
-    /// Has the position journaled if at least `every` revisions were seen since the last record.
-    async fn note_position(&mut self, to: &mpsc::Sender<Seen>, every: i64) {
+    /// Takes note of the next revision, and says what it means.
+    pub(super) fn take(&mut self, followed: Followed) -> Result<Taken, Error> {
+        let Followed {
+            revision,
+            changes,
+            touched,
+        } = followed;
+        if revision != self.next {
+            return Err(Error::OutOfOrder {
+                expected: self.next,
+                got: revision,
+            });
+        }
+        for touched in &touched {
+            if let Some(ended) = self.react(revision, touched)? {
+                return Ok(Taken::Ended(ended));
+            }
+        }
+        self.next = revision.next();
+        self.seen.send_replace(revision);
+        self.vitals.seen(revision, !changes.is_empty());
+        if changes.is_empty() {
+            return Ok(Taken::Nothing);
+        }
+        self.journaled = revision;
+        Ok(Taken::Changes(revision, changes))
+    }
+
+    /// The position to be journaled, if at least `every` revisions were seen since the last record.
+    pub(super) fn position(&mut self, every: i64) -> Option<Revision> {
         let seen = self.next.previous();
-        if seen.0 - self.journaled.0 >= every {
+        let due = seen.0 - self.journaled.0 >= every;
+        if due {
             self.journaled = seen;
+        }
+        due.then_some(seen)
+    }
+
+    /// Has the position journaled if it is due.
+    async fn note_position(&mut self, to: &mpsc::Sender<Seen>, every: i64) {
+        if let Some(seen) = self.position(every) {
             // If the journal is gone, the next record or the end of the pipeline tells why.
             let _ = to.send(Seen::Position(seen)).await;
         }
@@ -187,4 +235,22 @@ impl<S: Session> Follower<'_, S> {
             Touched::Owner(..) | Touched::Identity(_) => Ok(None),
         }
     }
+}
+
+/// The next item of a stream that has no end in good order.
+pub(super) fn some(next: Option<ClusterResult<Followed>>) -> ClusterResult<Followed> {
+    let ended = || ClusterError::Unavailable("the stream of changes ended".to_owned());
+    next.unwrap_or_else(|| Err(ended()))
+}
+
+/// Hands one revision to the journal; `false` if the journal is gone.
+async fn hand_on(
+    budget: &ByteBudget,
+    to: &mpsc::Sender<Seen>,
+    revision: Revision,
+    changes: Vec<Change>,
+) -> bool {
+    let permit = budget.take(&changes).await;
+    let record = NewRecord::changes(revision, changes, Timestamp::now());
+    to.send(Seen::Record(record, permit)).await.is_ok()
 }

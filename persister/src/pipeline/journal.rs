@@ -11,7 +11,7 @@ use crate::pipeline::handover::{Reached, Seen};
 
 /// How many bytes one commit gathers at most. Beyond it a larger write no longer makes the fsync
 /// cheaper per record, and only delays the first waiter.
-const COMMIT_BYTES: usize = 8 << 20;
+pub(super) const COMMIT_BYTES: usize = 8 << 20;
 
 /// Journals all that is sent, until the sender is gone.
 ///

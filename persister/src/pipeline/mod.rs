@@ -19,6 +19,10 @@
 //!   than the disk delays nobody, takes no memory, and catches up after a restart in the same way
 //!   as ever.
 //!
+//! Where the engine [holds back](crate::cluster::capabilities::Capabilities::holds_back), one task
+//! follows, journals and writes the watermark ([`in_step`]): its calls wait for nobody, so there is
+//! nothing to be done beside them, and each hand-over would cost a wake-up.
+//!
 //! A pipeline lives exactly as long as one [`Session`]. When the
 //! connection ends the pipeline ends: what was followed is journaled, what was not published is
 //! left in the journal, and the next one resumes from there, just as after a restart of the
@@ -33,6 +37,7 @@ pub mod announce;
 mod any_engine;
 pub mod follow;
 pub mod handover;
+pub mod in_step;
 pub mod journal;
 pub mod owner;
 
@@ -41,6 +46,7 @@ use std::time::Duration;
 
 use cairn_journal::{Journal, Revision, Sequence};
 use cairn_protocol::progress;
+use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -57,9 +63,10 @@ use crate::mirror::MirrorMode;
 use crate::mirror::backlog::{Backlog, BacklogReader, Ending, Progress};
 use crate::mirror::write::Mirror;
 use crate::observe::vitals::Vitals;
-use crate::pipeline::announce::{MIRRORED_EVERY, announce};
+use crate::pipeline::announce::{Announcer, MIRRORED_EVERY, announce};
 use crate::pipeline::follow::{Ended, Follower};
 use crate::pipeline::handover::{IN_FLIGHT_MESSAGES, Reached};
+use crate::pipeline::in_step::InStep;
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
@@ -110,10 +117,11 @@ pub async fn run<S: Session>(
     vitals.attached(&cluster, end.revision);
     vitals.head(claimed_at);
 
-    let (watermark, watermarks) = watch::channel(Reached::now(end.revision));
     let (durable, durables) = watch::channel(end.durable);
     let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
-    let mut publishers = Publishers::start(&session, id, watermarks, vitals).await?;
+    let published = read_revision(&session, &ControlKey::Watermark(id)).await?;
+    warn_if_ahead(published, end.revision);
+    let mut publishers = Publishers::default();
     let usual = match session.capabilities().mirrors_paths {
         true => MirrorMode::Paths,
         false => MirrorMode::Watermark,
@@ -125,54 +133,75 @@ pub async fn run<S: Session>(
             .await?;
     }
 
-    let (seen, handed_over) = mpsc::channel(IN_FLIGHT_MESSAGES);
-    let mut journaling = {
-        let (journal, vitals) = (Arc::clone(journal), Arc::clone(vitals));
-        tokio::task::spawn_blocking(move || {
-            journal::run(&journal, handed_over, &watermark, &durable, &vitals)
-        })
-    };
-
     let follower = Follower {
-        session: &session,
-        me,
-        cluster: &cluster,
+        session: session.clone(),
+        me: me.clone(),
+        cluster,
         identified_at,
         claimed_at,
         next,
         journaled: end.revision,
         seen: newest_seen,
-        vitals,
+        vitals: Arc::clone(vitals),
+        finishing: None,
+    };
+    let halt = CancellationToken::new();
+    let (following, mut journaling) = if session.capabilities().holds_back {
+        let announcer = Announcer::new(&session, ControlKey::Watermark(id)).await?;
+        let in_step = InStep {
+            follower,
+            journal: Arc::clone(journal),
+            announcer,
+            published,
+            durable,
+            vitals: Arc::clone(vitals),
+        };
+        in_step.start(stream, cancel.clone(), halt.clone())
+    } else {
+        let (watermark, watermarks) = watch::channel(Reached::now(end.revision));
+        publishers.watermark(&session, id, watermarks, published, vitals);
+        let (seen, handed_over) = mpsc::channel(IN_FLIGHT_MESSAGES);
+        let (journal, vitals) = (Arc::clone(journal), Arc::clone(vitals));
+        let journaling = tokio::task::spawn_blocking(move || {
+            journal::run(&journal, handed_over, &watermark, &durable, &vitals)
+        });
+        (follower.run(stream, seen, cancel).boxed(), journaling)
     };
     let head = |revision| vitals.head(revision);
     let settled = || vitals.settled();
     let heartbeat = owner::heartbeat(&session, id, me, claimed_at, settled, head);
     let mut journaled = None;
+    let mut following = following;
     let ended = tokio::select! {
-        ended = follower.run(stream, seen, cancel) => ended,
+        biased;
+        ended = &mut following => ended,
         beat = heartbeat => match beat {
             Err(error) => Err(error),
             Ok(never) => match never {},
         },
-        error = publishers.failure() => match error {
-            Error::Cluster(ClusterError::Conflict(which)) => match which {
-                Conflict::Identity => Ok(Ended::IdentityChanged),
-                // Somebody else writes what only the holder of the id may write. Not returned from
-                // here: the journal stage is at work.
-                Conflict::Key => match owner::replaced(&session, id, me).await {
-                    Ok(error) | Err(error) => Err(error),
-                },
-            },
-            other => Err(of_a_publisher(other)),
-        },
+        error = publishers.failure() => Err(of_a_publisher(error)),
         result = &mut journaling => {
             journaled = Some(result);
             Ok(Ended::JournalGone)
         }
     };
 
-    // The follower is gone and with it the sender: the journal stage drains and ends. Unless the
-    // end is in good order, nobody is left to publish to.
+    // The follower goes and with it the sender: the journal stage drains and ends. Unless the end
+    // is in good order, nobody is left to publish to.
+    drop(following);
+    halt.cancel();
+    // Not returned from here: the journal stage is at work.
+    let ended = match ended {
+        Err(Error::Cluster(ClusterError::Conflict(Conflict::Identity))) => {
+            Ok(Ended::IdentityChanged)
+        }
+        // Somebody else writes what only the holder of the id may write.
+        Err(Error::Cluster(ClusterError::Conflict(Conflict::Key))) => {
+            let (Ok(error) | Err(error)) = owner::replaced(&session, id, me).await;
+            Err(error)
+        }
+        other => other,
+    };
     if !matches!(ended, Ok(Ended::Cancelled)) {
         publishers.abort().await;
     }
@@ -233,7 +262,20 @@ async fn claim<S: Session>(
     }
 }
 
+/// Says so if the cluster was told of more than the journal holds.
+fn warn_if_ahead(published: Option<Revision>, durable: Revision) {
+    if let Some(published) = published.filter(|published| *published > durable) {
+        tracing::error!(
+            %published, %durable,
+            "this persister has said that everything up to revision {published} is on its disk, \
+             but its journal ends at {durable}: the end of the journal was damaged, or another \
+             directory is in its place. Fetching the difference from the cluster"
+        );
+    }
+}
+
 /// The tasks that write into the cluster.
+#[derive(Default)]
 struct Publishers {
     tasks: JoinSet<Result<(), Error>>,
     /// Ends the thread among them, which cannot be aborted.
@@ -241,42 +283,25 @@ struct Publishers {
 }
 
 impl Publishers {
-    /// Starts with the watermark: written at once where the cluster does not have it yet.
-    async fn start<S: Session>(
+    /// Starts writing the watermark: at once where the cluster has another one.
+    fn watermark<S: Session>(
+        &mut self,
         session: &S,
         id: Id,
         mut watermark: watch::Receiver<Reached>,
+        published: Option<Revision>,
         vitals: &Arc<Vitals>,
-    ) -> Result<Self, Error> {
-        let key = ControlKey::Watermark(id);
-        let (published, durable) = (
-            read_revision(session, &key).await?,
-            watermark.borrow().revision,
-        );
-        if let Some(published) = published.filter(|published| *published > durable) {
-            tracing::error!(
-                %published, %durable,
-                "this persister has said that everything up to revision {published} is on its \
-                 disk, but its \
-                 journal ends at {durable}: the end of the journal was damaged, or another \
-                 directory is in \
-                 its place. Fetching the difference from the cluster"
-            );
-        }
-        if published != Some(durable) {
+    ) {
+        if published != Some(watermark.borrow().revision) {
             watermark.mark_changed();
         }
-        let mut tasks = JoinSet::new();
+        let key = ControlKey::Watermark(id);
         let (session, vitals) = (session.clone(), Arc::clone(vitals));
-        tasks.spawn(async move {
+        self.tasks.spawn(async move {
             let say = |reached: &Reached| reached.revision.to_string();
             let told = |reached: &Reached| vitals.published(reached.revision, reached.at.elapsed());
             Ok(announce(&session, key, watermark, Duration::ZERO, say, told).await?)
         });
-        Ok(Self {
-            tasks,
-            ending: Ending::default(),
-        })
     }
 
     /// Starts the per-path mirror: first what the journal still owes, then what comes to be.

@@ -1,10 +1,12 @@
-//! `doozer-lite` with persisters as processes of their own, and a client in this one.
+//! The embedded node, or `doozer-lite` with persisters as processes of their own, and a client in
+//! this one.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use cairn_client::{Client as Regular, Revision};
+use cairn_client::{Client as Regular, Revision, Uri};
+use cairn_playground::world::Ports;
 use cairn_sync_client::{Client, Durability, keys};
 use cairn_tests::{Lite, Process, attached, persister};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -21,44 +23,90 @@ pub(crate) enum Mirror {
     Watermark,
 }
 
+/// Which processes there are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// `persister --embedded`.
+    Embedded,
+    /// `doozer-lite`, and so many persisters.
+    Apart(u32),
+}
+
 pub(crate) struct Cluster {
-    lite: Lite,
-    persisters: u32,
+    uri: Uri,
+    shape: Shape,
     mirror: Mirror,
+    _lite: Option<Lite>,
     _persisters: Vec<Process>,
     _journals: TempDir,
 }
 
 impl Cluster {
-    pub(crate) async fn start(persisters: u32, mirror: Mirror) -> Result<Self> {
-        let lite = Lite::start()?;
+    pub(crate) async fn start(shape: Shape, mirror: Mirror) -> Result<Self> {
         let journals = tempfile::tempdir()?;
-        let mut processes = Vec::new();
-        for id in 1..=persisters {
-            let journal = journals.path().join(id.to_string());
-            let args: &[&str] = match mirror {
-                Mirror::Paths => &["--mirror", "paths"],
-                Mirror::Watermark => &["--mirror", "watermark"],
-            };
-            processes.push(persister(id, &lite.uri, &journal, args)?);
-        }
-        for id in 1..=persisters {
-            attached(&lite.client().await?, id).await?;
-        }
-        Ok(Self {
-            lite,
-            persisters,
+        let args: &[&str] = match mirror {
+            Mirror::Paths => &["--mirror", "paths"],
+            Mirror::Watermark => &["--mirror", "watermark"],
+        };
+        let (uri, lite, processes) = match shape {
+            Shape::Embedded => {
+                let address = Ports::default().port()?.address();
+                let journal = journals.path().join("1");
+                let journal = journal.to_str().context("a directory for tests is UTF-8")?;
+                let fixed = ["--id", "1", "--embedded", "-l", &address, "-j", journal];
+                let process = Process::start("persister", [&fixed, args].concat())?;
+                (Uri::from_address(&address)?, None, vec![process])
+            }
+            Shape::Apart(persisters) => {
+                let lite = Lite::start()?;
+                let all = 1..=persisters;
+                let processes = all.map(|id| {
+                    let journal = journals.path().join(id.to_string());
+                    persister(id, &lite.uri, &journal, args)
+                });
+                let processes = processes.collect::<Result<_>>()?;
+                (lite.uri.clone(), Some(lite), processes)
+            }
+        };
+        let cluster = Self {
+            uri,
+            shape,
             mirror,
+            _lite: lite,
             _persisters: processes,
             _journals: journals,
-        })
+        };
+        let client = cairn_tests::eventually("the cluster answers", || async {
+            Ok(Regular::connect(&cluster.uri).await.ok())
+        });
+        let client = client.await?;
+        for id in 1..=cluster.persisters() {
+            attached(&client, id).await?;
+        }
+        Ok(cluster)
+    }
+
+    async fn client(&self) -> Result<Regular> {
+        Ok(Regular::connect(&self.uri).await?)
+    }
+
+    fn persisters(&self) -> u32 {
+        match self.shape {
+            Shape::Embedded => 1,
+            Shape::Apart(persisters) => persisters,
+        }
     }
 
     /// A row's name, with what sets this cluster apart.
-    fn described(&self, what: String) -> String {
-        match self.mirror {
-            Mirror::Paths => format!("{what}, --mirror paths"),
-            Mirror::Watermark => what,
+    fn described(&self, what: &str) -> String {
+        let mirror = match self.mirror {
+            Mirror::Paths => ", paths",
+            Mirror::Watermark => "",
+        };
+        match self.shape {
+            Shape::Embedded => format!("embedded, {what}{mirror}"),
+            Shape::Apart(0) => format!("no persister, {what}"),
+            Shape::Apart(some) => format!("{some} apart, {what}{mirror}"),
         }
     }
 }
@@ -90,9 +138,9 @@ fn path(number: usize) -> String {
     format!("/bench/{}", number % 1000)
 }
 
-/// Plain writes, to a cluster that its persisters follow.
+/// Plain writes.
 pub(crate) async fn plain(cluster: Cluster, in_flight: usize, writes: usize) -> Result<Row> {
-    let client = cluster.lite.client().await?;
+    let client = cluster.client().await?;
     let value = Bytes::from(vec![b'x'; VALUE]);
     let set = |number| {
         let (client, value) = (&client, value.clone());
@@ -103,12 +151,7 @@ pub(crate) async fn plain(cluster: Cluster, in_flight: usize, writes: usize) -> 
         }
     };
     timed(String::new(), in_flight, writes / 10, set).await?;
-    let what = match cluster.persisters {
-        0 => "plain SET, no persister".to_owned(),
-        some => format!("plain SET, {some} following"),
-    };
-    let what = cluster.described(what);
-    timed(what, in_flight, writes, set).await
+    timed(cluster.described("plain SET"), in_flight, writes, set).await
 }
 
 /// Writes that wait for so many of the cluster's persisters.
@@ -118,12 +161,11 @@ pub(crate) async fn sync(
     in_flight: usize,
     writes: usize,
 ) -> Result<Row> {
-    let persisters = cluster.persisters;
     let durability = Durability {
         timeout: Duration::from_secs(60),
-        ..Durability::new((1..=persisters).collect::<Vec<_>>(), required)
+        ..Durability::new((1..=cluster.persisters()).collect::<Vec<_>>(), required)
     };
-    let client = Client::connect_durable(&cluster.lite.uri, durability).await?;
+    let client = Client::connect_durable(&cluster.uri, durability).await?;
     let value = Bytes::from(vec![b'x'; VALUE]);
     let set = |number| {
         let (client, value) = (&client, value.clone());
@@ -134,8 +176,11 @@ pub(crate) async fn sync(
         }
     };
     timed(String::new(), in_flight, writes / 10, set).await?;
-    let what = cluster.described(format!("sync SET, {required} of {persisters}"));
-    timed(what, in_flight, writes, set).await
+    let what = match required {
+        1 => "sync SET".to_owned(),
+        some => format!("sync SET by {some}"),
+    };
+    timed(cluster.described(&what), in_flight, writes, set).await
 }
 
 /// When something about one write became known, from its call on.
@@ -150,12 +195,12 @@ impl Seen {
 }
 
 /// Follows single writes through all stages, and says where the time goes.
-pub(crate) async fn trace(writes: usize, disk: &Row) -> Result<()> {
-    let cluster = Cluster::start(1, Mirror::Watermark).await?;
-    let writer = cluster.lite.client().await?;
+pub(crate) async fn trace(shape: Shape, writes: usize, disk: &Row) -> Result<()> {
+    let cluster = Cluster::start(shape, Mirror::Watermark).await?;
+    let writer = cluster.client().await?;
     // As the persister watches, and as a sync client does, each over a connection of its own.
-    let follower: Regular = cluster.lite.client().await?;
-    let client: Regular = cluster.lite.client().await?;
+    let follower: Regular = cluster.client().await?;
+    let client: Regular = cluster.client().await?;
     let start = writer.rev().await?;
     let mut changes = follower.watch("/**", start.next());
     let mut watermarks = client.watch(&keys::about(1), start.next());
@@ -190,7 +235,8 @@ pub(crate) async fn trace(writes: usize, disk: &Row) -> Result<()> {
     }
     let (answered, followed, durable) = (answered.median(), followed.median(), durable.median());
     let sync = disk.percentile(50);
-    println!("one write through all stages, one in flight, medians:");
+    let name = cluster.described("one write through all stages");
+    println!("{name}, one in flight, medians:");
     println!("{answered:>10.0?}  the cluster has it and has answered");
     println!("{followed:>10.0?}  a follower has seen it, such as the persister");
     println!("{durable:>10.0?}  the persister's watermark has come back");

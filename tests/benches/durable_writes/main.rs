@@ -8,8 +8,9 @@
 //! cargo bench -p cairn-tests --bench durable_writes
 //! ```
 //!
-//! `CAIRN_WRITES` scales how many writes stand behind each row, and `CAIRN_IN_FLIGHT=1,64` chooses
-//! parts of the table. The journals and the peers' files are in the directory for temporary files
+//! `CAIRN_WRITES` scales how many writes stand behind each row, `CAIRN_ROUNDS=5` measures all rows
+//! so often in turns and shows medians, and `CAIRN_IN_FLIGHT=1,64` and `CAIRN_ROWS=embedded,redis`
+//! (parts of names) choose parts of the table. The journals and the peers' files are in the directory for temporary files
 //! (`TMPDIR`), so that is the disk that is measured.
 
 mod cluster;
@@ -18,9 +19,11 @@ mod etcd;
 mod redis;
 mod row;
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result};
-use cluster::{Cluster, Mirror};
-use row::Row;
+use cluster::{Cluster, Mirror, Shape};
+use row::{Medians, Row};
 
 /// Writes in flight.
 const IN_FLIGHT: [usize; 4] = [1, 8, 64, 256];
@@ -60,54 +63,98 @@ fn in_flight() -> Result<Vec<usize>> {
     }
 }
 
+/// What a row measures.
+#[derive(Clone, Copy)]
+enum Case {
+    Disk,
+    Plain(Shape, Mirror),
+    Sync(Shape, Mirror, usize),
+    Redis,
+    Etcd,
+}
+
+/// The rows of the table, by the part of their names that `CAIRN_ROWS` chooses by.
+const CASES: [(&str, Case); 15] = {
+    use Case::{Disk, Etcd, Plain, Redis, Sync};
+    use Mirror::{Paths, Watermark};
+    use Shape::{Apart, Embedded};
+    [
+        ("disk", Disk),
+        ("alone", Plain(Apart(0), Watermark)),
+        ("embedded plain", Plain(Embedded, Watermark)),
+        ("embedded sync", Sync(Embedded, Watermark, 1)),
+        ("embedded plain paths", Plain(Embedded, Paths)),
+        ("embedded sync paths", Sync(Embedded, Paths, 1)),
+        ("apart plain", Plain(Apart(1), Watermark)),
+        ("apart sync", Sync(Apart(1), Watermark, 1)),
+        ("apart plain paths", Plain(Apart(1), Paths)),
+        ("apart sync paths", Sync(Apart(1), Paths, 1)),
+        ("three plain", Plain(Apart(3), Watermark)),
+        ("three sync 1", Sync(Apart(3), Watermark, 1)),
+        ("three sync 2", Sync(Apart(3), Watermark, 2)),
+        ("redis", Redis),
+        ("etcd", Etcd),
+    ]
+};
+
+/// Whether `CAIRN_ROWS` asks for a row.
+fn is_asked_for(name: &str) -> bool {
+    std::env::var("CAIRN_ROWS").map_or(true, |rows| rows.split(',').any(|row| name.contains(row)))
+}
+
+async fn measure(case: Case, in_flight: usize, writes: usize) -> Result<Result<Row, String>> {
+    Ok(match case {
+        Case::Disk => Ok(disk::fdatasync(count(1)?)?),
+        Case::Plain(shape, mirror) => {
+            let cluster = Cluster::start(shape, mirror).await?;
+            Ok(cluster::plain(cluster, in_flight, writes).await?)
+        }
+        Case::Sync(shape, mirror, required) => {
+            let cluster = Cluster::start(shape, mirror).await?;
+            Ok(cluster::sync(cluster, required, in_flight, writes).await?)
+        }
+        Case::Redis => redis::measure(in_flight, writes).await?,
+        Case::Etcd => etcd::measure(in_flight, writes.min(count(1)? * 4)).await?,
+    })
+}
+
 async fn run() -> Result<()> {
-    println!("{VALUE} bytes a value; one connection, except etcd: one for each write in flight\n");
+    let rounds = match std::env::var("CAIRN_ROUNDS") {
+        Ok(text) => text.parse().context("CAIRN_ROUNDS is a number")?,
+        Err(_) => 1,
+    };
+    println!("{VALUE} bytes a value; one connection, except etcd: one for each write in flight");
+    println!("medians of {rounds} rounds, the rows in turns\n");
     println!("{}", row::HEADING);
-    let disk = disk::fdatasync(count(1)?)?;
-    disk.print();
     for in_flight in in_flight()? {
         println!();
-        let writes = count(in_flight)?;
-        let alone = cluster::plain(
-            Cluster::start(0, Mirror::Watermark).await?,
-            in_flight,
-            writes,
-        )
-        .await?;
-        alone.print();
-        for (persisters, mirror, policies) in [
-            (1, Mirror::Watermark, &[1][..]),
-            (3, Mirror::Watermark, &[1, 2]),
-            (1, Mirror::Paths, &[1]),
-        ] {
-            let cluster = || Cluster::start(persisters, mirror);
-            let plain = cluster::plain(cluster().await?, in_flight, writes).await?;
-            plain.print();
-            for &required in policies {
-                let sync = cluster::sync(cluster().await?, required, in_flight, writes).await?;
-                sync.print();
-                let (of_plain, of_alone) = (sync.rate() / plain.rate(), sync.rate() / alone.rate());
-                println!(
-                    "  {of_plain:.2} of plain here, {of_alone:.2} of plain without persisters"
-                );
+        let mut rows: Vec<Vec<Row>> = Vec::new();
+        let mut absent = BTreeSet::new();
+        let cases: Vec<_> = CASES.iter().filter(|case| is_asked_for(case.0)).collect();
+        for _ in 0..rounds {
+            for (at, (_, case)) in cases.iter().enumerate() {
+                rows.resize_with(cases.len(), Vec::new);
+                match measure(*case, in_flight, count(in_flight)?).await? {
+                    Ok(row) => rows[at].push(row),
+                    Err(why) => drop(absent.insert(why)),
+                }
             }
         }
-        if in_flight == 1 {
-            let goal = 2 * alone.percentile(50) + disk.percentile(50) * 12 / 10;
-            println!("  two plain SETs and 1.2 fdatasync are {goal:.0?}");
+        let medians: Vec<Medians> = rows.iter().filter_map(|rows| Medians::of(rows)).collect();
+        let redis = medians.iter().find(|row| row.is_redis()).cloned();
+        for row in &medians {
+            row.print(redis.as_ref());
         }
-        for peer in [
-            redis::measure(in_flight, writes).await?,
-            etcd::measure(in_flight, writes.min(count(1)? * 4)).await?,
-        ] {
-            match peer {
-                Ok(row) => row.print(),
-                Err(absent) => println!("{absent}"),
-            }
+        for why in absent {
+            println!("{why}");
         }
     }
     println!();
-    cluster::trace(count(1)?, &disk).await
+    let disk = disk::fdatasync(count(1)?)?;
+    for shape in [Shape::Embedded, Shape::Apart(1)] {
+        cluster::trace(shape, count(1)?, &disk).await?;
+    }
+    Ok(())
 }
 
 /// Connects to a peer that is starting.

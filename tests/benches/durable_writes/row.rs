@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) const HEADING: &str =
-    "                                    in flight    writes/s      p50 µs      p99 µs";
+pub(crate) const HEADING: &str = "                                    in flight    writes/s      p50 µs      p99 µs    / redis  / its p50";
 
 pub(crate) struct Row {
     what: String,
@@ -37,15 +36,59 @@ impl Row {
     pub(crate) fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.took.as_secs_f64()
     }
+}
 
-    pub(crate) fn print(&self) {
-        println!(
+/// The medians of the same row, measured several times.
+#[derive(Clone)]
+pub(crate) struct Medians {
+    what: String,
+    in_flight: usize,
+    rate: f64,
+    p50: Duration,
+    p99: Duration,
+}
+
+impl Medians {
+    /// `None`: it was never measured.
+    pub(crate) fn of(rows: &[Row]) -> Option<Self> {
+        let first = rows.first()?;
+        let mut rates: Vec<f64> = rows.iter().map(Row::rate).collect();
+        rates.sort_unstable_by(f64::total_cmp);
+        let percentile = |percent| {
+            let mut all: Vec<Duration> = rows.iter().map(|row| row.percentile(percent)).collect();
+            all.sort_unstable();
+            all[all.len() / 2]
+        };
+        Some(Self {
+            what: first.what.clone(),
+            in_flight: first.in_flight,
+            rate: rates[rates.len() / 2],
+            p50: percentile(50),
+            p99: percentile(99),
+        })
+    }
+
+    pub(crate) fn is_redis(&self) -> bool {
+        self.what.starts_with("redis")
+    }
+
+    /// With its rate and its median beside those of redis, if that was measured.
+    pub(crate) fn print(&self, redis: Option<&Self>) {
+        print!(
             "{:<36}{:>9}{:>12.0}{:>12.0}{:>12.0}",
             self.what,
             self.in_flight,
-            self.rate(),
-            self.percentile(50).as_secs_f64() * 1e6,
-            self.percentile(99).as_secs_f64() * 1e6,
+            self.rate,
+            self.p50.as_secs_f64() * 1e6,
+            self.p99.as_secs_f64() * 1e6,
         );
+        match redis {
+            Some(redis) => println!(
+                "{:>10.2}{:>10.2}",
+                self.rate / redis.rate,
+                self.p50.as_secs_f64() / redis.p50.as_secs_f64()
+            ),
+            None => println!(),
+        }
     }
 }

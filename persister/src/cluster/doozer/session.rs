@@ -69,6 +69,7 @@ impl Session for DoozerSession {
             may_roll_back: false,
             mirrors_paths: true,
             loads: false,
+            holds_back: false,
         }
     }
 

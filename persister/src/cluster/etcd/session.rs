@@ -98,6 +98,7 @@ impl Session for EtcdSession {
             may_roll_back: true,
             mirrors_paths: false,
             loads: false,
+            holds_back: false,
         }
     }
 

@@ -63,6 +63,7 @@ impl Session for InProcessSession {
             may_roll_back: false,
             mirrors_paths: true,
             loads: true,
+            holds_back: true,
         }
     }
 

@@ -153,6 +153,7 @@ impl Session for FakeSession {
             may_roll_back: true,
             mirrors_paths: false,
             loads: self.fault == Fault::LoadsNothing,
+            holds_back: false,
         }
     }
 
