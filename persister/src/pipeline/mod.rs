@@ -37,6 +37,8 @@ pub mod announce;
 mod any_engine;
 pub mod follow;
 pub mod handover;
+#[cfg(test)]
+mod hanging_disk;
 pub mod in_step;
 pub mod journal;
 pub mod owner;
