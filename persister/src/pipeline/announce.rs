@@ -19,8 +19,8 @@ pub const MIRRORED_EVERY: Duration = Duration::from_secs(1);
 
 /// Writes a key that only the holder of the id may write.
 ///
-/// Each write is a compare-and-set on the one before: a persister that was replaced cannot overwrite
-/// what its successor says.
+/// Each write is a compare-and-set on the one before: a persister that was replaced cannot
+/// overwrite what its successor says.
 #[derive(Debug)]
 pub struct Announcer<S> {
     session: S,

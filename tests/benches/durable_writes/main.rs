@@ -10,8 +10,8 @@
 //!
 //! `CAIRN_WRITES` scales how many writes stand behind each row, `CAIRN_ROUNDS=5` measures all rows
 //! so often in turns and shows medians, and `CAIRN_IN_FLIGHT=1,64` and `CAIRN_ROWS=embedded,redis`
-//! (parts of names) choose parts of the table. The journals and the peers' files are in the directory for temporary files
-//! (`TMPDIR`), so that is the disk that is measured.
+//! (parts of names) choose parts of the table. The journals and the peers' files are in the
+//! directory for temporary files (`TMPDIR`), so that is the disk that is measured.
 
 mod cluster;
 mod disk;
