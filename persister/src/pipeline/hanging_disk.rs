@@ -159,7 +159,7 @@ async fn a_hanging_disk_stops_nothing_but_durability() -> Result<()> {
     let serving = tokio::spawn(node.clone().run_also(listener, std::future::pending()));
     let cancel = CancellationToken::new();
     let cluster = InProcess::new(node, 1);
-    let attached = attach(&cluster, &journal, None, false, &cancel).await?;
+    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
     let attached = attached.context("nobody cancelled")?;
     let running = tokio::spawn({
         let (journal, cancel) = (Arc::clone(&journal), cancel.clone());

@@ -16,9 +16,8 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::attempt::Changes;
 use crate::cluster::budget::bytes_of;
-use crate::cluster::followed::Followed;
+use crate::cluster::followed::{Changes, Followed};
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::observe::vitals::Vitals;
