@@ -6,14 +6,17 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileExt as _, FileTypeExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 use crate::{
     model::time::Timestamp,
-    storage::traits::{Access, File, Lock, Storage},
+    storage::{
+        found::Found,
+        traits::{Access, File, Lock, Storage},
+    },
 };
 
 /// The real file system.
@@ -61,19 +64,19 @@ fn cannot(e: &io::Error) -> bool {
 
 impl File for DiskFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(Found::of(&self.file)?.length)
     }
 
     fn len_under(&self, path: &Path) -> io::Result<Option<u64>> {
         let id = match self.id.get() {
             Some(id) => *id,
             None => {
-                let id = id_of(&self.file.metadata()?);
+                let id = Found::of(&self.file)?.id;
                 *self.id.get_or_init(|| id)
             }
         };
-        let found = found_at(path)?.filter(|found| id_of(found) == id);
-        Ok(found.map(|found| found.len()))
+        let found = Found::at(path)?.filter(|found| found.id == id);
+        Ok(found.map(|found| found.length))
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -128,23 +131,10 @@ struct DiskLock {
     id: (u64, u64),
 }
 
-fn id_of(metadata: &fs::Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
-
-/// What has this name; `None`: nothing.
-fn found_at(path: &Path) -> io::Result<Option<fs::Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 impl Lock for DiskLock {
     fn is_held(&self) -> io::Result<bool> {
-        let found = found_at(&self.path)?;
-        Ok(found.is_some_and(|found| id_of(&found) == self.id))
+        let found = Found::at(&self.path)?;
+        Ok(found.is_some_and(|found| found.id == self.id))
     }
 
     fn write_holder(&self, note: &str) -> io::Result<()> {
@@ -284,7 +274,7 @@ impl Storage for Disk {
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 let lock = DiskLock {
-                    id: id_of(&file.metadata()?),
+                    id: Found::of(&file)?.id,
                     file,
                     path: path.to_owned(),
                 };

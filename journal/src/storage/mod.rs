@@ -5,6 +5,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod file_handle;
+mod found;
 pub(crate) mod salt;
 #[cfg(feature = "faulty")]
 pub mod simulated;
