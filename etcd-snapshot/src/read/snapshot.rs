@@ -73,6 +73,16 @@ impl Snapshot {
         Self::of(Source { store, path }, options)
     }
 
+    /// A snapshot in a file that is open, and need not have a name any more. Errors call it `name`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Snapshot::open`].
+    pub fn from_file(file: File, name: impl AsRef<Path>, options: ReadOptions) -> Result<Self> {
+        let (store, path) = (Store::File(file), name.as_ref().to_owned());
+        Self::of(Source { store, path }, options)
+    }
+
     /// A snapshot in memory. Errors call it `name`.
     ///
     /// # Errors

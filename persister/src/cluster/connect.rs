@@ -1,6 +1,7 @@
 //! The one place that decides from an address which engine a cluster has.
 
 use std::future::Future;
+use std::path::Path;
 
 use crate::cluster::address::{Address, Engine};
 use crate::cluster::control::Id;
@@ -21,10 +22,19 @@ pub trait Task {
 }
 
 /// Does `task` with the cluster at `address`. Its followers report the owner key of persister `id`;
-/// a task that follows nothing may give any.
-pub async fn connect<T: Task>(address: &Address, id: Id, task: T) -> T::Output {
+/// a task that follows nothing may give any. An engine may put what it cannot hold in memory into
+/// `spool`, a directory that is there by the time that a session is opened.
+pub async fn connect<T: Task>(
+    address: &Address,
+    id: Id,
+    spool: Option<&Path>,
+    task: T,
+) -> T::Output {
     match address.engine() {
         Engine::Doozer(uri) => task.run(Doozer::new(uri.clone(), id)).await,
-        Engine::Etcd(_, target) => task.run(Etcd::new(target.clone(), id)).await,
+        Engine::Etcd(_, target) => {
+            let spool = spool.map(Path::to_owned);
+            task.run(Etcd::new(target.clone(), id, spool)).await
+        }
     }
 }

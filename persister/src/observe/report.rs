@@ -66,7 +66,7 @@ pub struct Report {
 /// # Errors
 /// The cluster's.
 pub async fn look(address: &Address) -> Result<Report, Error> {
-    connect(address, NO_ID, Looking).await
+    connect(address, NO_ID, None, Looking).await
 }
 
 /// Nothing is followed here, so no owner key is looked out for.

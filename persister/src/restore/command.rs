@@ -47,7 +47,7 @@ pub async fn run(request: &Request, cancel: &CancellationToken) -> Result<Report
     tokio::select! {
         biased;
         () = cancel.cancelled() => Err(Error::Interrupted),
-        report = connect(&request.cluster, NO_ID, Restoring(request)) => report,
+        report = connect(&request.cluster, NO_ID, None, Restoring(request)) => report,
     }
 }
 

@@ -76,7 +76,7 @@ async fn persist(config: &Config, vitals: &Arc<Vitals>, end: &End) -> Result<(),
     match &config.endpoint {
         Endpoint::Remote(address) => {
             let persist = persist(CancellationToken::new(), end.asked());
-            connect(address, config.id, persist).await
+            connect(address, config.id, Some(&config.journal), persist).await
         }
         Endpoint::Embedded { listen, node } => {
             let node = EmbeddedNode::start(listen, node.clone())

@@ -2,5 +2,6 @@
 
 #[allow(dead_code)]
 mod cluster;
+mod many;
 mod total_loss;
 mod went_back;

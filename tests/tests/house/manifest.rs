@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "cairn-client",
             "cairn-etcd",
+            "cairn-etcd-snapshot",
             "cairn-journal",
             "cairn-lite",
             "cairn-protocol",

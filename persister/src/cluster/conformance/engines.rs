@@ -103,6 +103,11 @@ async fn etcd_of_one_member_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_read_from_snapshots_conforms() {
+    conforms(async || EtcdRig::start(1)?.spooling()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_of_three_members_conforms() {
     conforms(async || EtcdRig::start(3)).await;
 }

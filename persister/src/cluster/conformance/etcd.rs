@@ -11,16 +11,22 @@ use cairn_etcd::{Cluster, Environment, Options, Session, Target};
 use cairn_etcd_member::Member;
 use cairn_journal::Revision;
 use futures::StreamExt;
+use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::cluster::conformance::rig::Rig;
 use crate::cluster::control::Id;
 use crate::cluster::etcd::Etcd;
 
+/// How many revisions, or keys, are worth a snapshot in a test.
+const MANY: i64 = 5;
+
 /// A cluster that nobody has written to.
 pub(crate) struct EtcdRig {
     members: Mutex<Vec<Member>>,
     target: Target,
+    /// Whether next to everything is read from snapshots, and where to.
+    spool: Option<TempDir>,
 }
 
 impl EtcdRig {
@@ -35,7 +41,14 @@ impl EtcdRig {
         Ok(Self {
             members: Mutex::new(members),
             target: Target::new(&uri, &Environment::default())?,
+            spool: None,
         })
+    }
+
+    /// The same cluster, next to everything of which is read from snapshots.
+    pub(crate) fn spooling(mut self) -> Result<Self> {
+        self.spool = Some(tempfile::tempdir()?);
+        Ok(self)
     }
 
     /// A session that the engine knows nothing of.
@@ -59,7 +72,8 @@ impl Rig for EtcdRig {
     type Cluster = Etcd;
 
     fn cluster(&self, id: Id) -> Etcd {
-        Etcd::new(self.target.clone(), id)
+        let spool = self.spool.as_ref().map(|spool| spool.path().to_owned());
+        Etcd::new(self.target.clone(), id, spool).thinking_many(MANY)
     }
 
     async fn forget(&self) -> Result<()> {

@@ -47,6 +47,14 @@ impl Contiguity {
         self.due
     }
 
+    /// The revision to ask from: the newest that was passed on, where there is one.
+    pub(super) fn repeatable(&self) -> Revision {
+        match self.told.is_empty() {
+            true => self.due,
+            false => self.due.previous(),
+        }
+    }
+
     /// Passes on whole revisions, in order, each once.
     pub(super) fn pass(
         &mut self,

@@ -6,30 +6,38 @@
 
 use std::collections::VecDeque;
 
-use cairn_etcd::wire::{Event, EventType, WatchCreateRequest};
+use cairn_etcd::wire::{Event, EventType, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Session, Watch};
 use cairn_journal::{Change, Revision};
 use futures::{Stream, StreamExt, stream};
+use tokio::task::block_in_place;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::contiguity::{Broken, Contiguity};
 use crate::cluster::etcd::names::{RULES, touched};
+use crate::cluster::etcd::spool::{Backlog, Spool};
 use crate::cluster::followed::Followed;
 
 /// The revision of a cluster that nobody has written to.
 const FIRST: Revision = Revision(1);
 
-/// Every revision from `from` on.
+/// How many events are read from a snapshot in one go.
+const BACKLOG_EVENTS: usize = 1_024;
+
+/// Every revision from `from` on; those of a long backlog from a snapshot, if there is a spool.
 pub(super) fn follow(
     session: Session,
     id: Id,
+    spool: Option<Spool>,
     from: Revision,
 ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
     let following = Following {
         session,
         id,
         contiguity: Contiguity::from(from.max(FIRST.next())),
+        spool,
+        backlog: None,
         watch: None,
         owes_first: from <= FIRST,
         ready: VecDeque::new(),
@@ -46,6 +54,9 @@ struct Following {
     session: Session,
     id: Id,
     contiguity: Contiguity,
+    /// Where a long backlog is read from, until it was looked whether there is one.
+    spool: Option<Spool>,
+    backlog: Option<Backlog>,
     watch: Option<Watch>,
     /// Whether the first revision of all is to be told before the rest: it is that of an empty
     /// cluster, and no event tells of it.
@@ -74,12 +85,24 @@ impl Following {
         }
     }
 
-    /// Takes one answer of the watch. What it tells before it breaks is ready all the same.
+    /// Takes what comes next. What is told before it breaks is ready all the same.
     async fn fill(&mut self) -> Result<()> {
+        if let Some(spool) = self.spool.take() {
+            self.backlog = self.long_backlog(&spool).await?;
+        }
+        if let Some(backlog) = &mut self.backlog {
+            let events = block_in_place(|| backlog.events(BACKLOG_EVENTS))?;
+            if !events.is_empty() {
+                return self.pass(events);
+            }
+            tracing::info!(to = %self.contiguity.due().previous(), "the backlog is read");
+            self.backlog = None;
+        }
         let watch = match &mut self.watch {
             Some(watch) => watch,
             None => {
-                let create = WatchCreateRequest::all(self.contiguity.due().0);
+                // What was read elsewhere is told once more, and must be the same.
+                let create = WatchCreateRequest::all(self.contiguity.repeatable().0);
                 let watch = self.watch.insert(self.session.watch(create).await?);
                 if self.owes_first && watch.created_revision() <= FIRST.0 {
                     self.owes_first = false;
@@ -92,9 +115,28 @@ impl Following {
         let Some(batch) = watch.next().await else {
             return Err(Error::Unavailable("the watch has ended".to_owned()));
         };
+        self.pass(batch?.events)
+    }
+
+    /// A snapshot's history, if there is enough to follow that it is worth one.
+    async fn long_backlog(&self, spool: &Spool) -> Result<Option<Backlog>> {
+        let due = self.contiguity.due().0;
+        let newest = self.session.call(RangeRequest::key("\0")).await?.header;
+        let behind = newest.map_or(0, |header| header.revision) - due;
+        if behind < spool.worth {
+            return Ok(None);
+        }
+        tracing::info!(from = due, behind, "reading the backlog from a snapshot");
+        match spool.fetch(&self.session).await? {
+            Some(snapshot) => Backlog::of(&snapshot, due),
+            None => Ok(None),
+        }
+    }
+
+    fn pass(&mut self, events: Vec<Event>) -> Result<()> {
         let (ready, id) = (&mut self.ready, self.id);
         let mut owed = std::mem::take(&mut self.owes_first).then(first);
-        let passed = self.contiguity.pass(batch?.events, |revision, events| {
+        let passed = self.contiguity.pass(events, |revision, events| {
             ready.extend(owed.take());
             ready.push_back(followed(id, revision, events));
         });

@@ -5,13 +5,23 @@ use std::collections::VecDeque;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use cairn_etcd::wire::{KeyValue, RangeRequest};
 use cairn_etcd::{ErrorKind, Session};
-use futures::{Stream, stream};
+use cairn_etcd_snapshot::Snapshot;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use tokio::task::block_in_place;
 
 use crate::cluster::error::{Error, Result};
+use crate::cluster::etcd::spool::{LiveKeys, Spool};
+
+/// Keys with all that is known of them.
+type Keys = BoxStream<'static, Result<KeyValue>>;
 
 /// How many keys the first page has at most, and any page.
 const FIRST_PAGE: i64 = 256;
 const LARGEST_PAGE: i64 = 4096;
+
+/// How many keys are read from a snapshot in one go.
+const SNAPSHOT_KEYS: usize = 1_024;
 
 /// A page of less than this makes the next one larger.
 const SMALL_PAGE_BYTES: usize = 1 << 20;
@@ -38,6 +48,52 @@ pub(super) fn list(
         }
         Ok(listing.page.pop_front().map(|key| (key, listing)))
     }))
+}
+
+/// All keys that there are, as [`list`] gives them at `at`; if they are many, and there is a spool,
+/// from a snapshot that is not older.
+pub(super) fn everything(session: Session, spool: Option<Spool>, at: i64) -> Keys {
+    let opened = async move {
+        let snapshot = match spool {
+            Some(spool) => many(&session, &spool, at).await?,
+            None => None,
+        };
+        match snapshot {
+            Some(snapshot) => in_snapshot(&snapshot),
+            None => Ok(list(session, RangeRequest::all(), at).boxed()),
+        }
+    };
+    stream::once(opened).try_flatten().boxed()
+}
+
+/// A snapshot that is not older than `at`, if there are so many keys that it is worth one.
+async fn many(session: &Session, spool: &Spool, at: i64) -> Result<Option<Snapshot>> {
+    let count = RangeRequest {
+        count_only: true,
+        ..RangeRequest::all()
+    };
+    let count = session.call(count).await?.count;
+    if count < spool.worth {
+        return Ok(None);
+    }
+    tracing::info!(keys = count, "reading the state from a snapshot");
+    let snapshot = spool.fetch(session).await?;
+    let is_new = |snapshot: &Snapshot| snapshot.revision() >= at;
+    if snapshot.as_ref().is_some_and(|snapshot| !is_new(snapshot)) {
+        tracing::info!("the member lags, and its snapshot with it: reading the state in pages");
+    }
+    Ok(snapshot.filter(is_new))
+}
+
+fn in_snapshot(snapshot: &Snapshot) -> Result<Keys> {
+    let live = block_in_place(|| LiveKeys::of(snapshot))?;
+    let chunks = stream::try_unfold(live, |mut live| async move {
+        let keys = block_in_place(|| live.keys(SNAPSHOT_KEYS))?;
+        let has_more = !keys.is_empty();
+        let keys = stream::iter(keys.into_iter().map(Ok::<_, Error>));
+        Ok::<_, Error>(has_more.then_some((keys, live)))
+    });
+    Ok(chunks.try_flatten().boxed())
 }
 
 struct Listing {

@@ -8,6 +8,7 @@
 //! | [`publish`] | writes as one transaction, fenced by the identity and by the owner's lease |
 //! | [`lease`] | the owner's lease: it lasts as long as its session |
 //! | [`attributes`] | create revision, version and lease of a key, as bytes that a journal keeps |
+//! | [`spool`] | a member's database, fetched into the journal's directory: what is many is read from it |
 //! | [`names`] | what the control keys are called |
 //! | [`versions`] | which servers have faults that matter here |
 //! | [`session`] | all of it as a [`Session`](crate::cluster::session::Session) |
@@ -21,8 +22,10 @@ mod listing;
 pub mod names;
 mod publish;
 pub mod session;
+mod spool;
 mod versions;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,6 +34,7 @@ use cairn_etcd::{Options, Target};
 use crate::cluster::control::Id;
 use crate::cluster::error::Result;
 use crate::cluster::etcd::session::EtcdSession;
+use crate::cluster::etcd::spool::{Spool, WORTH_A_SNAPSHOT};
 use crate::cluster::etcd::versions::fault_of;
 use crate::cluster::session::Cluster;
 
@@ -39,19 +43,34 @@ use crate::cluster::session::Cluster;
 pub struct Etcd {
     cluster: cairn_etcd::Cluster,
     id: Id,
+    spool: Option<Spool>,
     /// Whether the faults of its servers were told.
     told: Arc<AtomicBool>,
 }
 
 impl Etcd {
-    /// The cluster at `target`, for the persister `id`: whose owner key a follower reports.
+    /// The cluster at `target`, for the persister `id`: whose owner key a follower reports. Where
+    /// there is a directory to `spool` to, what is many is read from a snapshot.
     #[must_use]
-    pub fn new(target: Target, id: Id) -> Self {
+    pub fn new(target: Target, id: Id, spool: Option<PathBuf>) -> Self {
         Self {
             cluster: cairn_etcd::Cluster::new(target, Options::default()),
             id,
+            spool: spool.map(|directory| Spool {
+                directory,
+                worth: WORTH_A_SNAPSHOT,
+            }),
             told: Arc::default(),
         }
+    }
+
+    /// Thinks so few revisions, or keys, many.
+    #[cfg(test)]
+    pub(super) fn thinking_many(mut self, worth: i64) -> Self {
+        if let Some(spool) = &mut self.spool {
+            spool.worth = worth;
+        }
+        self
     }
 }
 
@@ -65,6 +84,6 @@ impl Cluster for Etcd {
         {
             tracing::warn!(version = session.version(), "this version of etcd {fault}");
         }
-        Ok(EtcdSession::new(session, self.id))
+        Ok(EtcdSession::new(session, self.id, self.spool.clone()))
     }
 }

@@ -15,9 +15,10 @@ use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::follow::follow;
 use crate::cluster::etcd::lease::{EXPIRES_AFTER, OwnerLease};
-use crate::cluster::etcd::listing::list;
+use crate::cluster::etcd::listing::{everything, list};
 use crate::cluster::etcd::names::{RULES, control, id_of};
 use crate::cluster::etcd::publish::{Bound, VALUE_BYTES, WRITES, pad, refuse, transaction};
+use crate::cluster::etcd::spool::Spool;
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
@@ -35,17 +36,19 @@ pub struct EtcdSession {
 struct Shared {
     session: cairn_etcd::Session,
     id: Id,
+    spool: Option<Spool>,
     lease: OwnerLease,
     /// Whether this session wrote the owner key of its id last.
     owns: AtomicBool,
 }
 
 impl EtcdSession {
-    pub(super) fn new(session: cairn_etcd::Session, id: Id) -> Self {
+    pub(super) fn new(session: cairn_etcd::Session, id: Id, spool: Option<Spool>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 session,
                 id,
+                spool,
                 lease: OwnerLease::default(),
                 owns: AtomicBool::new(false),
             }),
@@ -139,11 +142,15 @@ impl Session for EtcdSession {
         &self,
         from: Revision,
     ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
-        follow(self.shared.session.clone(), self.shared.id, from)
+        let Shared {
+            session, id, spool, ..
+        } = &*self.shared;
+        follow(session.clone(), *id, spool.clone(), from)
     }
 
     fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
-        let keys = list(self.shared.session.clone(), RangeRequest::all(), at.0);
+        let Shared { session, spool, .. } = &*self.shared;
+        let keys = everything(session.clone(), spool.clone(), at.0);
         Box::pin(keys.try_filter_map(async |key| {
             Ok((!RULES.is_control(&key.key)).then(|| Live {
                 revision: Revision(key.mod_revision),
@@ -209,6 +216,7 @@ impl Session for EtcdSession {
             id,
             lease,
             owns,
+            ..
         } = &*self.shared;
         let owner = |write: &&Write| matches!(write.key, Key::Control(ControlKey::Owner(_)));
         let lease = match writes.iter().find(owner) {
