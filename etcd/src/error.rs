@@ -182,6 +182,8 @@ fn kind(status: &Status) -> ErrorKind {
         Code::FailedPrecondition if contains("lease already exists") => ErrorKind::LeaseExists,
         Code::Internal if contains("not a message") => ErrorKind::Protocol,
         Code::Internal if contains("Missing response") => ErrorKind::Unavailable,
+        // Maintenance calls answer so, without a code.
+        Code::Unknown if said == "auth: permission denied" => ErrorKind::PermissionDenied,
         // gRPC's word for an end of the connection that says nothing.
         Code::Unknown if !is_servers(status) => ErrorKind::Unavailable,
         _ => ErrorKind::Refused,
@@ -242,6 +244,11 @@ mod tests {
                 ErrorKind::Unauthenticated,
             ),
             (
+                Code::PermissionDenied,
+                "etcdserver: permission denied",
+                ErrorKind::PermissionDenied,
+            ),
+            (
                 Code::NotFound,
                 "etcdserver: requested lease not found",
                 ErrorKind::LeaseNotFound,
@@ -271,5 +278,11 @@ mod tests {
             assert!(error.to_string().contains("may have happened"));
             assert!(!error.is_token_lost());
         }
+    }
+
+    #[test]
+    fn a_missing_right_is_one_with_or_without_a_code() {
+        let error = of(Code::Unknown, "auth: permission denied");
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     }
 }

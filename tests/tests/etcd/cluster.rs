@@ -10,7 +10,7 @@ use cairn_etcd::wire::{
 };
 use cairn_etcd::{Environment, Options, Session, Target, Uri};
 use cairn_etcd_member::Member;
-use cairn_journal::{Entry, Op};
+use cairn_journal::{Entry, Op, replay::Replay};
 use cairn_protocol::{keys, progress};
 use cairn_tests::{Process, eventually, records};
 use futures::StreamExt as _;
@@ -138,8 +138,12 @@ pub(crate) fn take_in(history: &mut History, event: Event) -> Result<i64> {
 
 /// What a journal says of each revision; fails if one stands there twice, or out of order.
 pub(crate) fn journaled(journal: &Path) -> Result<History> {
-    let (mut history, mut newest) = (History::new(), 0);
+    let (mut history, mut newest, mut replay) = (History::new(), 0, Replay::default());
     for record in records(journal)? {
+        replay.record(&record);
+        if replay.in_snapshot_diff() {
+            continue; // a state, and not what one revision did
+        }
         let Entry::Changes { changes, .. } = record.entry else {
             continue;
         };
