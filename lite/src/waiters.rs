@@ -337,7 +337,7 @@ mod tests {
     fn fired(waiters: &mut Waiters<usize>, path: &str, revision: i64) -> Vec<usize> {
         let mut tickets = Vec::new();
         waiters.fire(&event(path, revision), |queue| {
-            tickets.extend(queue.into_values())
+            tickets.extend(queue.into_values());
         });
         tickets.sort_unstable();
         tickets

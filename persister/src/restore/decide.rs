@@ -31,7 +31,7 @@ pub(super) enum Decision {
     /// Write into a cluster that has keys.
     Merge(Target, TargetState, Merge),
     /// Fill the cluster.
-    Fill(Fill),
+    Fill(Box<Fill>),
 }
 
 /// How a cluster is filled.
@@ -130,7 +130,7 @@ pub(super) async fn decide<S: Session>(
     } else {
         Found::default()
     };
-    Ok(Decision::Fill(Fill {
+    Ok(Decision::Fill(Box::new(Fill {
         remote,
         at_start,
         target,
@@ -138,7 +138,7 @@ pub(super) async fn decide<S: Session>(
         found,
         claim,
         lock,
-    }))
+    })))
 }
 
 /// What is to be restored, if all of it can be.

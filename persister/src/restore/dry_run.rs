@@ -60,7 +60,7 @@ pub async fn dry_run<S: Session>(
     Ok(match decide(session, source, options, None).await? {
         Decision::Nothing(reason) => DryRun::Nothing(reason),
         Decision::Wait(claim) => DryRun::Wait(claim),
-        Decision::Fill(fill) => DryRun::Restore(outlook(fill, newest)),
+        Decision::Fill(fill) => DryRun::Restore(outlook(*fill, newest)),
         Decision::Merge(target, state, merge) => {
             let outlook = Outlook {
                 digest: state.digest,

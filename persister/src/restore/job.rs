@@ -49,7 +49,7 @@ pub async fn restore<S: Session>(
         Decision::Merge(target, state, merge) => {
             write_merge(session, source, &target, &state, merge, options).await
         }
-        Decision::Fill(fill) => run(session, source, options, fill).await,
+        Decision::Fill(fill) => run(session, source, options, *fill).await,
     }
 }
 

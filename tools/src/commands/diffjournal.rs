@@ -165,7 +165,7 @@ fn compare(args: &Args) -> Result<u8, DiffFailure> {
             Side::B => b"> ",
         });
         let change = cairn_journal::ChangeRef::from(change);
-        Form::Text.write_change(&mut line, revision, change.into());
+        Form::Text.write_change(&mut line, revision, change);
         out.write_all(&line).map_err(DiffFailure::Output)
     };
     let (compared, what) = if args.state {

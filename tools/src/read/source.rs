@@ -102,10 +102,10 @@ impl Source {
         Ok(match (self, from) {
             (Self::Journal(reader), from) => SourceRecords::Journal {
                 reader: reader.clone(),
-                records: match from {
+                records: Box::new(match from {
                     None => reader.records(),
                     Some(from) => reader.records_from_revision(from),
-                },
+                }),
             },
             (Self::Segment(segment), _) => SourceRecords::Segment {
                 records: segment.records(),
@@ -137,7 +137,7 @@ pub enum SourceRecords {
         /// The journal.
         reader: Reader,
         /// Its records.
-        records: cairn_journal::Records,
+        records: Box<cairn_journal::Records>,
     },
     /// Of a segment.
     Segment {
@@ -178,7 +178,7 @@ impl SourceRecords {
         let cairn_journal::Error::Retired { sequence, oldest } = *error else {
             return None;
         };
-        *records = reader.records_from(oldest);
+        **records = reader.records_from(oldest);
         Some(Skipped {
             first: sequence,
             next: oldest,
