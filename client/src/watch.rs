@@ -29,8 +29,8 @@ use crate::wire::Verb;
 /// only after an error: with [`Error::is_too_late`], the server has discarded events that were
 /// not delivered yet, from [`Watch::next_revision`] on; with [`Error::WentBack`], the nodes that
 /// can be reached have a lower revision than was seen: they are of a cluster that was reset, and
-/// count anew. [`Client::require`](crate::Client::require) tells such a cluster also by what is in it. A
-/// watch keeps at most
+/// count anew. [`Client::require`](crate::Client::require) tells such a cluster also by what is in
+/// it. A watch keeps at most
 /// [`Options::watch_window`](crate::Options::watch_window) events in memory and stops asking when
 /// it is not polled.
 pub struct Watch {
