@@ -31,6 +31,12 @@ pub enum Error {
         /// Where the journal is.
         journal: PathBuf,
     },
+    /// The addresses lead to more than one cluster.
+    #[error(
+        "the addresses do not lead to one cluster: {0}. Name the nodes of one cluster, and no \
+         others. Nothing was journaled"
+    )]
+    SeveralClusters(String),
     /// The identity in the cluster cannot be read.
     #[error("{0}; a newer persister may have written it")]
     Identity(#[from] ParseError),
@@ -158,7 +164,7 @@ impl Error {
             Self::Journal(error) => status_of(error),
             Self::NoSuchPart { .. } => 28,
             Self::Refused { refusal, .. } if matches!(**refusal, Refusal::RolledBack { .. }) => 29,
-            Self::Refused { .. } | Self::Identity(_) => 20,
+            Self::Refused { .. } | Self::SeveralClusters(_) | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
             Self::NoThread(_) => 23,

@@ -25,7 +25,15 @@ impl Lite {
 
     /// Starts a fresh one on a free port, with further arguments.
     pub fn start_with(args: &[&str]) -> Result<Self> {
-        let all = [&["-l", "127.0.0.1:0"], args].concat();
+        Self::launch(&[&["-l", "127.0.0.1:0"], args].concat())
+    }
+
+    /// Starts a fresh one at this address.
+    pub fn start_at(address: &str) -> Result<Self> {
+        Self::launch(&["-l", address])
+    }
+
+    fn launch(all: &[&str]) -> Result<Self> {
         let mut process = Process::start("doozer-lite", all)?;
         let line = process.line_on_stdout()?;
         let address = line

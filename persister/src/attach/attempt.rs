@@ -39,6 +39,10 @@ pub(super) enum Tried<S> {
     Again,
     /// Not yet, and why.
     Wait(String),
+    /// Not yet, because the cluster is being restored.
+    Unfinished(String),
+    /// The addresses have different names, or one has none: the refusal, if that stays so.
+    Several(Error),
     /// The node is behind the journal, and its cluster has no name: the refusal, if that stays so.
     Nameless(Error),
 }
@@ -75,6 +79,17 @@ impl<'a, S: Session> Attempt<'a, S> {
         })
     }
 
+    /// Whether the journal follows no cluster yet.
+    pub(super) fn is_first(&self) -> bool {
+        self.local.bound_to.is_none()
+    }
+
+    /// The name of the cluster that was found.
+    pub(super) fn name_found(&self) -> Option<&str> {
+        let identity = self.remote.identity.as_ref()?;
+        Some(&identity.id)
+    }
+
     /// `take_state` and `accept_loss` as for [`attach`](super::attach).
     pub(super) async fn decide(
         self,
@@ -95,7 +110,7 @@ impl<'a, S: Session> Attempt<'a, S> {
                 "this node is at revision {}, the journal at {}: the node lags",
                 self.remote.newest, self.local.newest
             ))),
-            Attach::Unfinished(identity) => Ok(Tried::Wait(format!(
+            Attach::Unfinished(identity) => Ok(Tried::Unfinished(format!(
                 "the cluster is being restored ({identity}): {}",
                 identity.completed_by()
             ))),

@@ -6,6 +6,7 @@
 
 pub mod attempt;
 mod continuity;
+pub(crate) mod nodes;
 pub mod sides;
 pub mod snapshot_diff;
 
@@ -16,14 +17,34 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::attach::attempt::{Attached, Attempt, Tried};
+use crate::attach::nodes::Nodes;
 use crate::cluster::backoff::Backoff;
 use crate::cluster::control::Id;
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::session::Cluster;
 use crate::error::Error;
 
-/// Attaches, waiting as long as the cluster is away, behind, or being restored. `id`: whose
-/// watermark in the cluster is ours.
+/// What attaching came to.
+pub enum Found<S> {
+    /// A session that may be followed and published to.
+    Attached(Attached<S>),
+    /// A cluster that is to be restored, or is being: whoever restores looks at it.
+    ToRestore,
+}
+
+/// Whether to attach to nothing while a cluster is to be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// Nobody restores here: an empty cluster is refused, one that is being restored is waited for.
+    Never,
+    /// The same, because who restores has looked and does not; until the cluster was away.
+    NotNow,
+    /// Whoever restores looks at it.
+    Offer,
+}
+
+/// Attaches, waiting as long as the cluster is away, behind, or being restored; unless `restore`
+/// says who does that. `id`: whose watermark in the cluster is ours.
 ///
 /// `take_state` says why following from the journal's end is not enough. The cluster's state is
 /// then taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go
@@ -39,8 +60,9 @@ pub async fn attach<C: Cluster>(
     id: Id,
     take_state: Option<GapReason>,
     accept_loss: bool,
+    mut restore: Restore,
     cancel: &CancellationToken,
-) -> Result<Option<Attached<C::Session>>, Error> {
+) -> Result<Option<Found<C::Session>>, Error> {
     let mut backoff = Backoff::new();
     let mut nameless = Nameless::default();
     let stop = StopWith::new(cancel);
@@ -50,22 +72,46 @@ pub async fn attach<C: Cluster>(
             () = cancel.cancelled() => return Ok(None),
             tried = try_attach(cluster, journal, id, take_state, accept_loss, &stop.stop) => tried,
         };
-        if !matches!(tried, Ok(Tried::Nameless(_))) {
+        if !matches!(tried, Ok(Tried::Nameless(_) | Tried::Several(_))) {
             nameless = Nameless::default();
         }
         let why = match tried {
-            Ok(Tried::Attached(attached)) => return Ok(Some(attached)),
+            Ok(Tried::Attached(attached)) => return Ok(Some(Found::Attached(attached))),
             Ok(Tried::Again) => continue,
             Ok(Tried::Wait(why)) => why,
+            // A claim is a compare-and-set, which no node that lags can win. But where there are
+            // several, one may be a cluster of its own: the others are given time to say so.
+            Ok(Tried::Nameless(_))
+                if restore == Restore::Offer
+                    && (cluster.nodes().is_empty()
+                        || nameless.seen(Instant::now()) >= NAMELESS_FOR) =>
+            {
+                return Ok(Some(Found::ToRestore));
+            }
             // Every node of our cluster has its name, except one that is so far behind that it has
             // not heard it yet. A fresh cluster looks just the same, so this is not waited for
             // long.
             Ok(Tried::Nameless(refused)) if nameless.seen(Instant::now()) < NAMELESS_FOR => {
                 format!("{refused}, or this node lags far behind")
             }
+            // The others do not know yet how their cluster is called, perhaps.
+            Ok(Tried::Several(refused)) if nameless.seen(Instant::now()) < NAMELESS_FOR => {
+                refused.to_string()
+            }
+            Ok(Tried::Several(refused)) => return Err(refused),
             Ok(Tried::Nameless(refused)) => return Err(refused),
+            Ok(Tried::Unfinished(_)) if restore == Restore::Offer => {
+                return Ok(Some(Found::ToRestore));
+            }
+            Ok(Tried::Unfinished(why)) => why,
             Err(Error::Journal(cairn_journal::Error::Stopped)) => return Ok(None),
-            Err(error) if error.may_pass() => error.to_string(),
+            Err(error) if error.may_pass() => {
+                // Whatever was found before, it may be another cluster that comes back.
+                if restore == Restore::NotNow {
+                    restore = Restore::Offer;
+                }
+                error.to_string()
+            }
             // The state was being taken, and the cluster forgot faster than we read.
             Err(error @ Error::Cluster(ClusterError::HistoryDiscarded)) => error.to_string(),
             Err(error) => return Err(error),
@@ -88,6 +134,12 @@ async fn try_attach<C: Cluster>(
     stop: &Stop,
 ) -> Result<Tried<C::Session>, Error> {
     let attempt = Attempt::begin(cluster, journal, id, stop).await?;
+    if attempt.is_first() {
+        let nodes = Nodes::ask(cluster).await?;
+        if !nodes.all_are(attempt.name_found()) {
+            return Ok(Tried::Several(nodes.are_several()));
+        }
+    }
     attempt.decide(take_state, accept_loss).await
 }
 

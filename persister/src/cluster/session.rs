@@ -31,6 +31,12 @@ pub trait Cluster: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`Error::Unavailable`] if none can be reached.
     fn open(&self) -> impl Future<Output = Result<Self::Session>> + Send;
+
+    /// Each address with the cluster that is there, if there are several and nothing but their
+    /// names says that they are nodes of one cluster.
+    fn nodes(&self) -> Vec<(String, Self)> {
+        Vec::new()
+    }
 }
 
 /// One connection to one node of a cluster, reduced to what a persister needs.

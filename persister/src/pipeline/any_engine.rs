@@ -10,7 +10,8 @@ use cairn_protocol::progress::parse_revision;
 use futures::TryStreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::attach;
+use crate::attach::attempt::Attached;
+use crate::attach::{Found, Restore, attach};
 use crate::cluster::conformance::fake::FakeRig;
 use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::rig::{PATIENCE, Rig};
@@ -49,14 +50,26 @@ async fn published<S: Session>(session: &S, revision: Revision) -> Result<()> {
         .context("no watermark")?
 }
 
+async fn attached<C: Cluster>(
+    cluster: &C,
+    journal: &Journal,
+    accept_loss: bool,
+    cancel: &CancellationToken,
+) -> Result<Attached<C::Session>> {
+    let never = Restore::Never;
+    match attach(cluster, journal, 1, None, accept_loss, never, cancel).await? {
+        Some(Found::Attached(attached)) => Ok(attached),
+        _ => anyhow::bail!("nobody cancelled, and nobody restores"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused() -> Result<()> {
     let (rig, dir) = (FakeRig::new(Fault::None), tempfile::tempdir()?);
     let cluster = rig.cluster(1);
     let journal = Arc::new(Journal::open(dir.path(), Options::default())?.0);
     let cancel = CancellationToken::new();
-    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
-    let attached = attached.context("nobody cancelled")?;
+    let attached = attached(&cluster, &journal, false, &cancel).await?;
     let running = tokio::spawn({
         let (journal, cancel) = (Arc::clone(&journal), cancel.clone());
         let me = Holder::new(journal.uuid(), journal.dir());
@@ -122,7 +135,17 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
         "{ended:?}"
     );
     drop(other);
-    let again = attach(&cluster, &journal, 1, None::<GapReason>, false, &cancel).await;
+    let never = Restore::Never;
+    let again = attach(
+        &cluster,
+        &journal,
+        1,
+        None::<GapReason>,
+        false,
+        never,
+        &cancel,
+    )
+    .await;
     let refused = match again {
         Err(Error::Refused { refusal, .. }) => refusal,
         Err(other) => return Err(other.into()),
@@ -143,8 +166,7 @@ async fn nothing_is_published_into_a_cluster_that_has_another_identity() -> Resu
     let cluster = rig.cluster(1);
     let journal = Journal::open(dir.path(), Options::default())?.0;
     let cancel = CancellationToken::new();
-    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
-    let session = attached.context("nobody cancelled")?.session;
+    let session = attached(&cluster, &journal, false, &cancel).await?.session;
     let key = ControlKey::Watermark(1);
     session.write(&key, Expect::Any, "1".into()).await?;
     let other = rig.cluster(2).open().await?;
@@ -182,8 +204,7 @@ impl Persister {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let cancel = CancellationToken::new();
-        let attached = attach(&self.cluster, &self.journal, 1, None, accept_loss, &cancel).await?;
-        let attached = attached.context("nobody cancelled")?;
+        let attached = attached(&self.cluster, &self.journal, accept_loss, &cancel).await?;
         let running = tokio::spawn({
             let (journal, cancel) = (Arc::clone(&self.journal), cancel.clone());
             let me = Holder::new(journal.uuid(), journal.dir());
@@ -201,7 +222,8 @@ impl Persister {
 
     async fn refused(&self) -> Result<Refusal> {
         let cancel = CancellationToken::new();
-        match attach(&self.cluster, &self.journal, 1, None, false, &cancel).await {
+        let never = Restore::Never;
+        match attach(&self.cluster, &self.journal, 1, None, false, never, &cancel).await {
             Err(Error::Refused { refusal, .. }) => Ok(*refusal),
             Err(other) => Err(other.into()),
             Ok(_) => anyhow::bail!("it follows a cluster that went back"),

@@ -74,7 +74,7 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
     // What is wanted is found out once: a moment takes reading the journal.
     let options = tokio::task::block_in_place(|| source.settled(&request.options))?;
     // A cluster that is not there to begin with is not waited for: somebody is waiting for us.
-    let mut session = cluster.open().await?;
+    let mut session = source.reach(cluster).await?;
     if request.dry_run {
         return Ok(Report::dry_run(dry_run(&session, &source, &options).await?));
     }
@@ -99,12 +99,14 @@ async fn run_on<C: Cluster>(cluster: &C, request: &Request) -> Result<Report, Er
             let pause = backoff.pause();
             tracing::warn!(why, "not restored yet; trying again in {pause:?}");
             tokio::time::sleep(pause).await;
-            match cluster.open().await {
+            match source.reach(cluster).await {
                 Ok(opened) => {
                     session = opened;
                     break;
                 }
-                Err(error) if away.elapsed() > AWAY => return Err(error.into()),
+                Err(error) if away.elapsed() > AWAY || !error.is_unavailable() => {
+                    return Err(error);
+                }
                 Err(_) => {}
             }
         }

@@ -80,6 +80,7 @@ pub(super) async fn decide<S: Session>(
         merge: options.merge,
         accept_loss: options.accept_loss,
         take_over: options.take_over,
+        nameless_only: options.nameless_only,
     };
     let local = source.local();
     let over = match plan(local, &target, &remote, source.by(), may, dead) {

@@ -37,6 +37,8 @@ pub struct RestoreOptions {
     /// Whether to complete a restore that another journal began. Only if its process is dead: one
     /// that lives goes on writing.
     pub take_over: bool,
+    /// Whether a cluster that has a name of its own is left alone even if it has no keys.
+    pub nameless_only: bool,
     /// The number of the persister that restores, if it is one.
     pub id: Option<Id>,
     /// The persisters whose bids are waited for.

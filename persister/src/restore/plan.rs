@@ -42,6 +42,8 @@ pub enum Reason {
     RestoredOtherwise(Identity),
     /// Some keys of the journal were restored into the cluster.
     RestoredInPart(Identity),
+    /// The cluster is another one, even if it has no keys.
+    Foreign(Identity),
     /// The cluster has keys: the first few of them.
     NotEmpty(Vec<Bytes>),
     /// The restore of another state was begun, and nobody goes on with it.
@@ -87,6 +89,9 @@ impl std::fmt::Display for Reason {
                  the revisions that they had, start the cluster anew, empty, and name every \
                  --prefix in one restore"
             ),
+            Self::Foreign(identity) => {
+                write!(f, "the cluster is another one than it was ({identity})")
+            }
             Self::NotEmpty(paths) => {
                 f.write_str("the cluster is not empty; it has")?;
                 for path in paths {
@@ -189,6 +194,7 @@ pub(super) struct Permission {
     pub(super) merge: bool,
     pub(super) accept_loss: bool,
     pub(super) take_over: bool,
+    pub(super) nameless_only: bool,
 }
 
 /// `dead`: a claim whose bidder is known to be dead.
@@ -253,6 +259,9 @@ pub(super) fn plan(
             }
             _ => Plan::Nothing(Reason::RestoredOtherwise(identity.clone())),
         };
+    }
+    if permission.nameless_only {
+        return Plan::Nothing(Reason::Foreign(identity.clone()));
     }
     // Named by a persister that attached first. If it is empty it is ours to fill.
     Plan::Begin(None)
@@ -359,6 +368,7 @@ mod tests {
         merge: false,
         accept_loss: false,
         take_over: false,
+        nameless_only: false,
     };
 
     fn local(bound_to: Option<&str>, newest: i64) -> LocalHistory {
@@ -404,6 +414,15 @@ mod tests {
         assert_eq!(newest(Some("a"), 9, None), Plan::Begin(None));
         assert_eq!(newest(Some("a"), 9, Some("z")), Plan::Begin(None));
         assert_eq!(newest(None, 0, None), Plan::Nothing(Reason::EmptyJournal));
+        // A persister that runs takes it for another one that came to the same address.
+        let may = Permission {
+            nameless_only: true,
+            ..NO
+        };
+        let us = local(Some("a"), 9);
+        let at = |identity| decided(&us, 9, Choice::Newest, identity, may);
+        assert_eq!(at(None), Plan::Begin(None));
+        assert_eq!(at(Some("z")), Plan::Nothing(Reason::Foreign(claim("z"))));
     }
 
     #[test]

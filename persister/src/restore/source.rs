@@ -11,8 +11,12 @@ use std::path::Path;
 use bytes::Bytes;
 use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
+use crate::attach::nodes::Nodes;
 use crate::attach::sides;
+use crate::cluster::error::Error as ClusterError;
 use crate::cluster::rules::{KeyPrefix, KeyRules};
+use crate::cluster::session::Cluster;
+use crate::error::Error;
 use crate::identity::decision::LocalHistory;
 use crate::identity::holder::place;
 use crate::identity::lineage::{Choice, Origin};
@@ -103,6 +107,26 @@ impl Source {
 
     pub(super) fn by(&self) -> &str {
         &self.by
+    }
+
+    /// A session with a cluster that is lost, as far as all of its nodes that answer can tell.
+    ///
+    /// # Errors
+    /// The cluster's; [`ClusterError::Unavailable`] if this node does not know what another one
+    /// does: that the cluster lives.
+    pub(crate) async fn reach<C: Cluster>(&self, cluster: &C) -> Result<C::Session, Error> {
+        let session = cluster.open().await?;
+        let (remote, _) = sides::remote_cluster(&session).await?;
+        if remote.identity.is_none()
+            && let Some(address) = Nodes::ask(cluster).await?.living(&self.local)
+        {
+            return Err(ClusterError::Unavailable(format!(
+                "this node has no name, but {address} is a node of the cluster that the journal \
+                 follows: it lags, or is a cluster of its own"
+            ))
+            .into());
+        }
+        Ok(session)
     }
 
     /// This journal as one that bids.

@@ -13,7 +13,7 @@ use cairn_journal::{GapReason, Journal, Revision};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::StopWith;
+use crate::attach::{Found, Restore, StopWith};
 use crate::cluster::backoff::Backoff;
 use crate::cluster::connect::{Task, connect};
 use crate::cluster::error::Error as ClusterError;
@@ -27,6 +27,7 @@ use crate::observe::vitals::Vitals;
 use crate::pipeline::follow::Ended;
 use crate::repair::Repaired;
 use crate::restore::job::restore;
+use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::{Restored, Shifted, Summary};
 use crate::restore::source::Source;
 use crate::run::end::End;
@@ -244,25 +245,51 @@ impl<C: Cluster> Incarnation<'_, C> {
             restore,
             ..
         } = *self.persist.config;
-        if restore && !self.restore_first(journal).await? {
-            return Ok(());
+        let mut restores = Restore::Never;
+        if restore {
+            let options = &self.persist.config.restore_options;
+            if !self.restore(journal, options).await? {
+                return Ok(());
+            }
+            restores = Restore::NotNow;
         }
         self.persist.restored.cancel();
         let me = Holder::new(journal.uuid(), journal.dir());
         let mut take_state = None;
         let mut backoff = Backoff::new();
         loop {
-            let attached = attach::attach(
+            let found = attach::attach(
                 &self.cluster,
                 journal,
                 id,
                 take_state,
                 accept_loss,
+                restores,
                 self.persist.cancel,
             );
-            let Some(attached) = attached.await? else {
-                return Ok(());
+            let attached = match found.await? {
+                None => return Ok(()),
+                Some(Found::Attached(attached)) => attached,
+                Some(Found::ToRestore) => {
+                    tracing::warn!(
+                        "the cluster has lost everything, or is being restored: taking part in its \
+                         restore"
+                    );
+                    // Nobody has pointed us to this cluster: it came where ours was.
+                    let options = RestoreOptions {
+                        nameless_only: true,
+                        ..self.persist.config.restore_options.clone()
+                    };
+                    if !self.restore(journal, &options).await? {
+                        return Ok(());
+                    }
+                    restores = Restore::NotNow;
+                    continue;
+                }
             };
+            if restore {
+                restores = Restore::Offer;
+            }
             if attached.state_taken {
                 maintenance.checkpoint_soon();
             }
@@ -297,13 +324,17 @@ impl<C: Cluster> Incarnation<'_, C> {
 
     /// Restores, waiting for the cluster, and for others who restore it, as long as it takes.
     /// `false` if cancelled.
-    async fn restore_first(&self, journal: &Arc<Journal>) -> Result<bool, Error> {
+    async fn restore(
+        &self,
+        journal: &Arc<Journal>,
+        options: &RestoreOptions,
+    ) -> Result<bool, Error> {
         let source = tokio::task::block_in_place(|| Source::of(journal))?;
         let mut backoff = Backoff::new();
         loop {
             let tried = async {
-                let session = self.cluster.open().await?;
-                restore(&session, &source, &self.persist.config.restore_options).await
+                let session = source.reach(&self.cluster).await?;
+                restore(&session, &source, options).await
             };
             let tried = tokio::select! {
                 biased;

@@ -8,4 +8,5 @@ mod every_revision;
 mod history;
 mod killed;
 mod merges;
+mod running;
 mod waiting;

@@ -49,4 +49,19 @@ impl Cluster for Doozer {
         let client = Client::connect_with(&self.uri, options).await?;
         Ok(DoozerSession::new(client, self.id))
     }
+
+    fn nodes(&self) -> Vec<(String, Self)> {
+        let all = &self.uri.addresses;
+        if all.len() < 2 {
+            return Vec::new();
+        }
+        let node = |address: &String| {
+            let uri = Uri {
+                addresses: vec![address.clone()],
+                ..self.uri.clone()
+            };
+            (address.clone(), Self::new(uri, self.id))
+        };
+        all.iter().map(node).collect()
+    }
 }
