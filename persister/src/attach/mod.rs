@@ -32,6 +32,17 @@ pub enum Found<S> {
     ToRestore,
 }
 
+impl<S> Found<S> {
+    /// The session, if there is one.
+    #[must_use]
+    pub fn attached(self) -> Option<Attached<S>> {
+        match self {
+            Self::Attached(attached) => Some(attached),
+            Self::ToRestore => None,
+        }
+    }
+}
+
 /// Whether to attach to nothing while a cluster is to be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restore {

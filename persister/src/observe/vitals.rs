@@ -8,6 +8,7 @@ use cairn_journal::{Checkpoint, Revision, Timestamp};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use crate::observe::journal_size::JournalSize;
 use crate::observe::log;
@@ -28,6 +29,7 @@ pub struct Vitals {
     positions: Mutex<Positions>,
     checkpoint: Mutex<CheckpointStatus>,
     metrics: Metrics,
+    following: CancellationToken,
 }
 
 /// One look at a persister, as `/status` tells it.
@@ -91,6 +93,7 @@ impl Vitals {
             positions: Mutex::default(),
             checkpoint: Mutex::default(),
             metrics,
+            following: CancellationToken::new(),
         }
     }
 
@@ -100,8 +103,15 @@ impl Vitals {
             .expect("nothing panics while it holds the positions")
     }
 
+    /// Cancelled once a cluster is followed for the first time: whatever happens there from then on
+    /// is journaled, also if the end comes at once.
+    pub(crate) fn following(&self) -> &CancellationToken {
+        &self.following
+    }
+
     /// Attached to `cluster`, with everything up to `durable` on disk.
     pub fn attached(&self, cluster: &str, durable: Revision) {
+        self.following.cancel();
         let mut positions = self.positions();
         positions.cluster = Some(cluster.to_owned());
         positions.connected = true;

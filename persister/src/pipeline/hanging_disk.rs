@@ -15,7 +15,7 @@ use cairn_protocol::{keys, progress};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::attach::attach;
+use crate::attach::{Found, Restore, attach};
 use crate::cluster::conformance::rig::PATIENCE;
 use crate::cluster::in_process::InProcess;
 use crate::identity::holder::Holder;
@@ -159,8 +159,9 @@ async fn a_hanging_disk_stops_nothing_but_durability() -> Result<()> {
     let serving = tokio::spawn(node.clone().run_also(listener, std::future::pending()));
     let cancel = CancellationToken::new();
     let cluster = InProcess::new(node, 1);
-    let attached = attach(&cluster, &journal, 1, None, false, &cancel).await?;
-    let attached = attached.context("nobody cancelled")?;
+    let found = attach(&cluster, &journal, 1, None, false, Restore::Never, &cancel).await?;
+    let attached = found.and_then(Found::attached);
+    let attached = attached.context("nobody cancelled, and nobody restores")?;
     let running = tokio::spawn({
         let (journal, cancel) = (Arc::clone(&journal), cancel.clone());
         let me = Holder::new(journal.uuid(), journal.dir());

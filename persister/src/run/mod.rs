@@ -67,28 +67,25 @@ pub async fn run(config: Config, end: &End) -> Result<(), Error> {
 }
 
 async fn persist(config: &Config, vitals: &Arc<Vitals>, end: &End) -> Result<(), Error> {
-    let persist = |restored, cancel| Persist {
+    let persist = |cancel| Persist {
         config,
-        restored,
         vitals,
         cancel,
         end,
     };
     match &config.endpoint {
         Endpoint::Remote(address) => {
-            let persist = persist(CancellationToken::new(), end.asked());
-            connect(address, config.id, Some(&config.journal), persist).await
+            let journal = Some(&*config.journal);
+            connect(address, config.id, journal, persist(end.asked())).await
         }
         Endpoint::Embedded { listen, node } => {
             let node = EmbeddedNode::start(listen, node.clone())
                 .await
                 .map_err(Error::Embedded)?;
-            let (restored, closed) = (CancellationToken::new(), CancellationToken::new());
+            let (following, closed) = (vitals.following().clone(), CancellationToken::new());
             let asked = end.asked().clone();
-            let opening = node.open_between(restored.clone(), asked, closed.clone());
-            let result = persist(restored, &closed)
-                .run(node.cluster(config.id))
-                .await;
+            let opening = node.open_between(following, asked, closed.clone());
+            let result = persist(&closed).run(node.cluster(config.id)).await;
             opening.abort();
             result
         }
@@ -122,8 +119,6 @@ async fn tell(
 /// Persists whichever cluster it is given.
 struct Persist<'a> {
     config: &'a Config,
-    /// Cancelled when the cluster has all that the journal has to give: others may come in.
-    restored: CancellationToken,
     vitals: &'a Arc<Vitals>,
     cancel: &'a CancellationToken,
     end: &'a End,
@@ -253,7 +248,6 @@ impl<C: Cluster> Incarnation<'_, C> {
             }
             restores = Restore::NotNow;
         }
-        self.persist.restored.cancel();
         let me = Holder::new(journal.uuid(), journal.dir());
         let mut take_state = None;
         let mut backoff = Backoff::new();

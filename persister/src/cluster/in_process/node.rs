@@ -1,8 +1,9 @@
 //! The cluster that lives in this process, and when it may be talked to.
 //!
 //! Promise: the public address answers nobody before the journal's state is back, so that no client
-//! reads or writes a half-restored cluster; and nobody any more once the persister is asked to end,
-//! so that every write which was answered is followed and journaled before it does end.
+//! reads or writes a half-restored cluster, and before the persister follows; and nobody any more
+//! once it is asked to end. So every write that was answered is followed, and journaled before the
+//! end.
 
 use std::net::SocketAddr;
 
@@ -48,10 +49,11 @@ impl EmbeddedNode {
         InProcess::new(self.server.clone(), id)
     }
 
-    /// Answers the public from `restored` on until `cancel`, then cancels `closed`.
+    /// Answers the public once `following` is cancelled and until `cancel` is, then cancels
+    /// `closed`.
     pub(crate) fn open_between(
         &self,
-        restored: CancellationToken,
+        following: CancellationToken,
         cancel: CancellationToken,
         closed: CancellationToken,
     ) -> JoinHandle<()> {
@@ -62,7 +64,7 @@ impl EmbeddedNode {
             // However this ends, the persister ends with it.
             let _closed = closed.drop_guard();
             tokio::select! {
-                () = restored.cancelled() => {}
+                () = following.cancelled() => {}
                 () = cancel.cancelled() => return,
             }
             tracing::info!(
