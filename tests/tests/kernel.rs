@@ -4,14 +4,19 @@
 
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use cairn_journal::{
-    Change, Entry, Journal, NewRecord, Options, Reader, Revision, Sequence, Timestamp,
+    Change, Directory, Entry, Journal, NewRecord, Options, Reader, Revision, Sequence, Timestamp,
 };
 use cairn_tests::needed;
 
 const WRITER: &str = "CAIRN_KERNEL_DIR";
+const READER: &str = "CAIRN_KERNEL_READER";
 /// Set: segments are made ready ahead, and larger groups go past the page cache.
 const READY: &str = "CAIRN_KERNEL_READY";
 
@@ -51,27 +56,48 @@ fn writer() {
     }
 }
 
+/// Not a test: the process whose reads fail. Says how many records it was told, and why no more.
+#[test]
+fn reader() {
+    let Ok(dir) = std::env::var(READER) else {
+        return;
+    };
+    let mut told = 0;
+    for record in Reader::open(Path::new(&dir)).unwrap().records() {
+        match record {
+            Ok(_) => told += 1,
+            Err(error) => println!("\nfailed {error}"),
+        }
+    }
+    println!("\nack {told}");
+}
+
+/// `strace`, which injects `fault`.
+fn injecting(fault: &str) -> Command {
+    let mut command = needed("strace").unwrap();
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+    command.arg(format!("inject={fault}"));
+    command
+}
+
 /// What the writer says when `strace` injects `fault`.
 fn run(dir: &Path, fault: &str, ready: bool) -> Vec<String> {
-    let mut command = needed("strace").unwrap();
+    let mut command = injecting(fault);
     if ready {
         command.env(READY, "1");
     }
+    said(command.env(WRITER, dir), "writer")
+}
+
+/// What this test binary says as `part`, started by `command`. It ends by itself, by no signal.
+fn said(command: &mut Command, part: &str) -> Vec<String> {
     let output = command
-        .args([
-            "-f",
-            "-qq",
-            "-o",
-            "/dev/null",
-            "-e",
-            &format!("inject={fault}"),
-        ])
         .arg(std::env::current_exe().unwrap())
-        .args(["writer", "--exact", "--nocapture", "--test-threads=1"])
-        .env(WRITER, dir)
+        .args([part, "--exact", "--nocapture", "--test-threads=1"])
         .stderr(Stdio::piped())
         .output()
         .unwrap();
+    assert_eq!(output.status.signal(), None);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let lines: Vec<_> = text
         .lines()
@@ -143,4 +169,38 @@ fn what_the_kernel_refuses_is_never_acknowledged() {
         counts.0, counts.1, counts.2
     );
     assert!(counts.1 > 30);
+}
+
+/// The story: a sector that the disk could not read ended every process that had mapped it.
+#[test]
+fn what_the_kernel_cannot_read_is_told_and_ends_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), options()).unwrap();
+    for n in 1..200 {
+        let change = Change::set(format!("/{n}"), vec![1; 1000]);
+        let record = NewRecord::changes(Revision(n), vec![change], Timestamp(n));
+        journal.append(record).unwrap();
+    }
+    journal.close().unwrap();
+    let whole = Reader::open(dir.path()).unwrap().records().count();
+    let segments = Directory::at(dir.path()).segment_files().unwrap();
+    assert!(segments.len() >= 3);
+    for segment in &segments {
+        for when in ["1+", "2+", "2"] {
+            let mut command = injecting(&format!("pread64:error=EIO:when={when}"));
+            command.arg("-P").arg(segment);
+            let lines = said(command.env(READER, dir.path()), "reader");
+            let told: usize = lines.last().unwrap()["ack ".len()..].parse().unwrap();
+            let failed = lines.iter().filter(|line| line.starts_with("failed"));
+            if when == "2" {
+                // One failure: read again in smaller parts, which succeeds.
+                assert_eq!((failed.count(), told), (0, whole), "{lines:?}");
+            } else {
+                let failed: Vec<_> = failed.collect();
+                assert_eq!(failed.len(), 1, "{lines:?}");
+                assert!(failed[0].contains("the disk cannot read"), "{lines:?}");
+                assert!(told < whole);
+            }
+        }
+    }
 }
