@@ -30,9 +30,10 @@ pub struct Options {
     /// Whether the next segment is created and zero-filled in the background. Default true. Writing
     /// into allocated, written blocks saves the file system a metadata commit per sync.
     pub preallocate: bool,
-    /// From this size on a group is written past the page cache, in bytes. Default 64 KiB: below, a
-    /// copy in memory costs little and spares those who follow the journal a look at the disk;
-    /// above, the copy and its write-back cost up to half of the time. `usize::MAX`: never.
+    /// From this size on a group is written past the page cache, in bytes. Default 64 KiB: below,
+    /// a copy in memory costs little and spares those who read along a look at the disk; above,
+    /// the copy and its write-back cost up to half of the time. 0, where nobody reads what was just
+    /// written: a twentieth to a tenth more commits. `usize::MAX`: never.
     pub uncached_bytes: usize,
     /// How much of the sealed history is verified at opening, newest first, in bytes, besides the
     /// last segment, which always is. Default 256 MiB: a bound, so that opening does not take

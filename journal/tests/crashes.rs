@@ -298,6 +298,8 @@ fn trace(seed: u64, operations: usize, send: &mpsc::SyncSender<Job>, calls: &Arc
     let mut journal = open(&disk).unwrap();
     let mut id = 0;
     for _ in 0..operations {
+        // Now and then nobody reads along, and every group goes past the cache.
+        journal.set_uncached_bytes(if id % 192 < 64 { 0 } else { 400 });
         match rng.u32(..300) {
             0 => {
                 // Closes in order: a watermark of its own.

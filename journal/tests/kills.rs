@@ -49,6 +49,8 @@ fn writer() {
             let (journal, out) = (&journal, out.clone());
             scope.spawn(move || {
                 for n in 0.. {
+                    // Past the cache and through it, by turns.
+                    journal.set_uncached_bytes(if n % 32 < 16 { 0 } else { 64 << 10 });
                     let name = start + n * 4 + t;
                     let change = Change::set(name.to_string(), value(name));
                     let record = NewRecord::changes(Revision(1), vec![change], Timestamp(0));

@@ -222,6 +222,12 @@ impl Journal {
         self.shared.appended_bytes()
     }
 
+    /// Changes [`Options::uncached_bytes`] for the groups from the next one on: whether somebody
+    /// reads along may turn out later than at opening.
+    pub fn set_uncached_bytes(&self, bytes: usize) {
+        self.shared.set_uncached_bytes(bytes);
+    }
+
     /// A reader of the same directory.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ pub(crate) struct Tail {
     /// Set once the current segment is sealed and durable.
     sealed: Option<Sealed>,
     /// From this size on a group is written past the page cache.
-    uncached_bytes: usize,
+    pub(crate) uncached_bytes: usize,
 }
 
 /// What is known where a segment ends.

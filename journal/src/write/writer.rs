@@ -83,6 +83,8 @@ pub(crate) struct Writer {
     syncs: Arc<AtomicU64>,
     /// How many bytes of records were appended.
     appended: AtomicU64,
+    /// From this size on a group is written past the page cache.
+    uncached_bytes: AtomicUsize,
     pub(crate) prepare: Option<Arc<Prepare>>,
     // Last, so that it is released last.
     lock: Mutex<Option<Box<dyn Lock>>>,
@@ -101,6 +103,7 @@ impl Writer {
         prepare: Option<Arc<Prepare>>,
         lock: Box<dyn Lock>,
     ) -> Self {
+        let uncached_bytes = AtomicUsize::new(options.uncached_bytes);
         Self {
             dir,
             uuid,
@@ -113,6 +116,7 @@ impl Writer {
             wanting_room: AtomicUsize::new(0),
             syncs,
             appended: AtomicU64::new(0),
+            uncached_bytes,
             prepare,
             lock: Mutex::new(Some(lock)),
         }
@@ -167,6 +171,10 @@ impl Writer {
 
     pub(crate) fn appended_bytes(&self) -> u64 {
         self.appended.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_uncached_bytes(&self, bytes: usize) {
+        self.uncached_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn unlock(&self) {
@@ -314,6 +322,7 @@ impl Writer {
     fn write(&self, taken: &mut Taken) -> Result<()> {
         let durable = |durable: Sequence| self.durable.store(durable.0, Ordering::Release);
         let is_ours = || self.check_lock();
+        taken.tail.uncached_bytes = self.uncached_bytes.load(Ordering::Relaxed);
         taken.tail.write(&mut taken.group, is_ours, durable)
     }
 

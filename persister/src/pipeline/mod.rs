@@ -128,7 +128,13 @@ pub async fn run<S: Session>(
         true => MirrorMode::Paths,
         false => MirrorMode::Watermark,
     };
-    if mirror.unwrap_or(usual) == MirrorMode::Paths {
+    let mirrors_paths = mirror.unwrap_or(usual) == MirrorMode::Paths;
+    // Only the mirror reads what was just written.
+    journal.set_uncached_bytes(match mirrors_paths {
+        true => journal.options().uncached_bytes,
+        false => 0,
+    });
+    if mirrors_paths {
         let mirror = Mirror::new(session.clone(), id, seen_by_mirror);
         publishers
             .mirror(&session, id, journal, mirror, durables, vitals)
