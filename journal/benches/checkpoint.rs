@@ -1,7 +1,7 @@
 //! How fast a checkpoint is made, beside plainly reading what it is made of and writing what it
 //! becomes, and in how much memory; how fast a state is told from it.
 //!
-//! `cargo bench -p cairn-journal --bench checkpoint`; `CAIRN_BENCH_KEYS` says how many keys
+//! `just bench cairn-journal checkpoint`; `CAIRN_BENCH_KEYS` says how many keys
 //! ("250000,1000000"), `CAIRN_BENCH_DIR` on which disk. Values have 200 bytes; a fifth of the keys
 //! changes between the two checkpoints. Everything read is in the page cache.
 
@@ -110,7 +110,15 @@ fn report(
     );
 }
 
-fn run(dir: &Path, keys: u64) {
+/// Brings the files into the page cache: what was written in large groups is not there.
+fn warm(paths: &[PathBuf]) {
+    for path in paths {
+        std::io::copy(&mut File::open(path).unwrap(), &mut std::io::sink()).unwrap();
+    }
+}
+
+/// Prints the lines of the first table, and returns those of the second.
+fn run(dir: &Path, keys: u64) -> Vec<String> {
     let mut options = Options::default();
     options.idle_watermark = None;
     let (journal, _) = Journal::open(dir, options).unwrap();
@@ -132,6 +140,7 @@ fn run(dir: &Path, keys: u64) {
     let last = (0..keys).map(&mut set).last().unwrap();
     journal.commit(last).unwrap();
     let inputs = files(dir, "seg");
+    warm(&inputs);
     let (made, took, memory) = measured(|| journal.checkpoint().unwrap());
     let output = made.newest.as_ref().unwrap().file_bytes();
     let beside = plain(&inputs, output, &scratch);
@@ -149,6 +158,7 @@ fn run(dir: &Path, keys: u64) {
     journal.commit(last).unwrap();
     let mut inputs = files(dir, "ckpt");
     inputs.extend(files(dir, "seg").into_iter().skip(known - 1));
+    warm(&inputs);
     let (made, took, memory) = measured(|| journal.checkpoint().unwrap());
     let output = made.newest.as_ref().unwrap().file_bytes();
     let beside = plain(&inputs, output, &scratch);
@@ -164,23 +174,26 @@ fn run(dir: &Path, keys: u64) {
     let reader = journal.reader().unwrap();
     let newest = made.newest.unwrap();
     let (_, took, _) = measured(|| newest.verify().unwrap());
-    println!(
-        "  read and verified: {:.0} MiB/s",
+    let mut lines = vec![format!(
+        "| read and verified | {} | {:.2} s, {:.0} MiB/s | - |",
+        newest.len(),
+        took.as_secs_f64(),
         output as f64 / took.as_secs_f64() / f64::from(1 << 20)
-    );
+    )];
     let middle = Revision(newest.revision().0 - i64::try_from(keys / 10).unwrap());
     for (what, at) in [
         ("newest state", None),
         ("state in the middle", Some(middle)),
     ] {
         let (told, took, memory) = measured(|| reader.state(at).unwrap());
-        println!(
-            "  {what}: {} keys in {:.2} s, {} MiB",
+        lines.push(format!(
+            "| {what} | {} | {:.2} s | {} MiB |",
             told.files.len(),
             took.as_secs_f64(),
             memory >> 20
-        );
+        ));
     }
+    lines
 }
 
 fn main() {
@@ -193,10 +206,11 @@ fn main() {
     println!(
         "| checkpoint | keys | read + written | took | plain | ratio | memory |\n|---|---|---|---|---|---|---|"
     );
+    let mut lines = Vec::new();
     for keys in sizes.split(',').map(|keys| keys.parse().unwrap()) {
-        let dir = base.join("checkpoint");
-        let _ = fs::remove_dir_all(&dir);
-        run(&dir, keys);
-        let _ = fs::remove_dir_all(&dir);
+        let dir = tempfile::tempdir_in(&base).unwrap();
+        lines.extend(run(dir.path(), keys));
     }
+    println!("\n| read | keys | took | memory |\n|---|---|---|---|");
+    lines.iter().for_each(|line| println!("{line}"));
 }

@@ -1,5 +1,4 @@
-//! What going on to the next segment costs the commits that do: `cargo bench -p cairn-journal
-//! --bench rotate`.
+//! What going on to the next segment costs the commits that do: `just bench cairn-journal rotate`.
 //!
 //! One writer, 4 KiB values, segments of 1 MiB, 1,000 rotations (`CAIRN_BENCH_ROTATIONS`), beside
 //! the same number of plain writes and syncs. A commit is one that rotates if its record is the

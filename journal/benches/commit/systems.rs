@@ -57,8 +57,10 @@ impl System {
                 Box::new(Naive(Mutex::new(file.unwrap())))
             }
             Self::Cairn => {
-                let (journal, _) = Journal::open(dir, Options::default()).unwrap();
-                Box::new(Cairn(journal))
+                let mut options = Options::default();
+                // Nobody reads along here, neither in the others.
+                options.uncached_bytes = 0;
+                Box::new(Cairn(Journal::open(dir, options).unwrap().0))
             }
             Self::Okaywal => Box::new(Okay(WriteAheadLog::recover(dir, LogVoid).unwrap())),
             Self::RaftEngine => {
