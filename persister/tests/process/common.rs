@@ -60,12 +60,16 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start() -> Self {
+        Self::with(cairn_lite::Options::default())
+    }
+
+    pub(crate) fn with(options: cairn_lite::Options) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let listener = runtime
             .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
             .unwrap();
         let uri = format!("doozer:?ca={}", listener.local_addr().unwrap());
-        let server = cairn_lite::Server::new(cairn_lite::Options::default()).unwrap();
+        let server = cairn_lite::Server::new(options).unwrap();
         runtime.spawn(server.run(listener, std::future::pending()));
         Self { uri, runtime }
     }

@@ -2,9 +2,9 @@
 
 use std::net::TcpStream;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::Embedded;
+use crate::common::{Embedded, Node, end, persister, wait_for};
 
 /// The story: a thousand idle connections, to `--listen` or to the embedded node, took the last
 /// descriptor. At the next segment the persister ended with a status that no unit restarts.
@@ -42,6 +42,34 @@ fn get(address: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// The story: a node that was full for a moment, and said so, ended the persister for good.
+#[test]
+fn a_node_that_is_full_is_waited_for() {
+    let node = Node::with(cairn_lite::Options {
+        max_connections: 1,
+        ..cairn_lite::Options::default()
+    });
+    let address = node.uri.trim_start_matches("doozer:?ca=");
+    let held = TcpStream::connect(address).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut child = persister(&["--id", "1", "-a", &node.uri, "-j"])
+        .arg(dir.path().join("j"))
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let has_said = |what: &str| {
+        let log = std::fs::read_to_string(&log).unwrap();
+        assert!(!log.contains("persister: "), "{log}");
+        log.contains(what).then_some(())
+    };
+    wait_for(|| has_said("too many connections"));
+    drop(held);
+    wait_for(|| has_said("following cluster"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(end(&mut child), Some(0));
 }
 
 fn segments(journal: &std::path::Path) -> usize {

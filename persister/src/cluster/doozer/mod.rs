@@ -2,6 +2,7 @@
 
 pub(super) mod event;
 pub(super) mod names;
+mod refusal;
 pub mod session;
 
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use cairn_client::{self as client, Client, ErrorCode};
+use cairn_client::{self as client, Client};
 use cairn_journal::Revision;
 use cairn_protocol::owner::{HEARTBEAT, STALE_AFTER};
 use cairn_protocol::{keys, progress};
@@ -16,7 +16,7 @@ use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::followed;
 use crate::cluster::doozer::names::{id_of, name, precondition, text};
-use crate::cluster::error::{Conflict, Error, Result};
+use crate::cluster::error::{Error, Result};
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::rules::{KeyRules, Names};
 use crate::cluster::session::Session;
@@ -223,24 +223,5 @@ impl Stream for Follow {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_next_unpin(context)
-    }
-}
-
-impl From<client::Error> for Error {
-    fn from(error: client::Error) -> Self {
-        match error.code() {
-            Some(ErrorCode::RevMismatch) => Self::Conflict(Conflict::Key),
-            Some(ErrorCode::TooLate) => Self::HistoryDiscarded,
-            // Another node may take writes, and a session of ours is over when it cannot write.
-            Some(ErrorCode::ReadOnly) => Self::Unavailable(error.to_string()),
-            Some(_) => Self::Refused(error.to_string()),
-            // After a timeout, a lost connection or nonsense a session is not to be relied on.
-            None => match error {
-                client::Error::TooLarge { .. } | client::Error::Uri(_) => {
-                    Self::Refused(error.to_string())
-                }
-                _ => Self::Unavailable(error.to_string()),
-            },
-        }
     }
 }
