@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use cairn_journal::{
     Change, Directory, Error, GapReason, Journal, NewRecord, Options, Retention, Revision,
@@ -514,4 +514,57 @@ fn what_was_retired_is_refused() {
         "{error}"
     );
     assert_eq!(reader.state(Some(Revision(400))).unwrap().files.len(), 10);
+}
+
+/// The story: a clock that was ahead, by 30 days or 10 years, let retention remove history that was
+/// minutes old, and nobody was told.
+#[test]
+fn a_clock_that_is_ahead_makes_no_history_old() {
+    const WEEK: Retention = Retention {
+        age: Some(Duration::from_secs(7 * 24 * 3600)),
+        bytes: None,
+    };
+    for days in [30, 3650] {
+        let jump = days * 24 * 3600 * 1000;
+        let disk = Simulated::new(11);
+        let directory = Directory::on(Arc::new(disk.clone()), Path::new("/journal"));
+        let now = 1_700_000_000_000;
+        disk.set_clock(now);
+        let mut revision = 0;
+        let mut run = |journal: &Journal| {
+            for _ in 0..300 {
+                revision += 1;
+                let set = vec![Change::set("/a", vec![1; 300])];
+                let record = NewRecord::changes(Revision(revision), set, Timestamp(0));
+                journal.append_and_commit(record).unwrap();
+            }
+            journal.checkpoint().unwrap();
+        };
+        let (journal, _) = directory.open(options()).unwrap();
+        run(&journal);
+        // Ahead within a run, and after a restart, and put right again.
+        disk.set_clock(now + jump);
+        run(&journal);
+        assert!(journal.retire(&WEEK).unwrap().segments.is_empty());
+        journal.close().unwrap();
+        for clock in [now + jump, now + 2 * jump, now + 3_600_000] {
+            disk.set_clock(clock);
+            let (journal, _) = directory.open(options()).unwrap();
+            run(&journal);
+            assert!(journal.retire(&WEEK).unwrap().segments.is_empty());
+            journal.close().unwrap();
+        }
+        assert!(directory.retire(&WEEK).unwrap().segments.is_empty());
+        // It is there to go when it may, and what goes is told.
+        let nothing = Retention {
+            age: Some(Duration::ZERO),
+            bytes: None,
+        };
+        let gone = directory.retire(&nothing).unwrap();
+        let history = gone.history.expect("there was some");
+        let revisions = history.revisions.expect("they had revisions");
+        assert_eq!(revisions.first, Revision(1));
+        assert!(revisions.last > Revision(1_000) && revisions.last <= gone.base.unwrap());
+        assert!(history.from.0 - now < 1000 && history.until.0 > now);
+    }
 }

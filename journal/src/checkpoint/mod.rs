@@ -4,6 +4,7 @@
 //! Promises: a checkpoint is believed only where its checksums match, and what it covers is this
 //! journal's past. How one is made is in [`maintain`](crate::maintain).
 
+pub(crate) mod ages;
 pub(crate) mod blocks;
 pub(crate) mod buffers;
 pub(crate) mod copy;

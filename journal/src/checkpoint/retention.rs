@@ -7,10 +7,7 @@
 
 use std::time::Duration;
 
-use crate::model::{
-    ids::{Revision, Sequence},
-    time::Timestamp,
-};
+use crate::model::ids::{Revision, Sequence};
 
 /// So many checkpoints stay: to tell the state at any revision, about an eighth of history has to
 /// be read.
@@ -21,7 +18,8 @@ const MOST_CHECKPOINTS: usize = 9;
 /// history is kept, which is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// A segment whose newest record is younger than this is inside. `None`: age keeps nothing.
+    /// A segment whose newest record is younger than this is inside. How old it is, no single
+    /// reading of a clock decides. `None`, or zero: age keeps nothing.
     pub age: Option<Duration>,
     /// The newest segments that make up so many bytes are inside. `None`: size keeps nothing.
     pub bytes: Option<u64>,
@@ -34,8 +32,9 @@ pub(crate) struct SegmentSpan {
     pub first: Sequence,
     /// Its length on disk, in bytes.
     pub bytes: u64,
-    /// When its successor was begun; `None`: it has none, and is being written.
-    pub until: Option<Timestamp>,
+    /// How long ago its newest record was written; `None`: it has no successor, and is being
+    /// written.
+    pub age: Option<Duration>,
 }
 
 /// A checkpoint, as far as retention is concerned.
@@ -76,13 +75,12 @@ pub(crate) fn decide(
     segments: &[SegmentSpan],
     checkpoints: &[CheckpointSpan],
     retention: &Retention,
-    now: Timestamp,
 ) -> Retired {
     let mut sorted = checkpoints.to_vec();
     sorted.sort_by_key(|c| c.sequence);
     // The state before the window's first record must be there: every revision in it is that state
     // and what follows.
-    let window = window_begin(segments, retention, now);
+    let window = window_begin(segments, retention);
     let before = |c: &&CheckpointSpan| window.is_some_and(|window| c.sequence < window);
     let Some(base) = sorted.iter().rfind(before) else {
         return Retired {
@@ -120,27 +118,21 @@ fn thin(checkpoints: &[CheckpointSpan]) -> Vec<Revision> {
 }
 
 /// The first sequence of the window; `None`: it holds everything.
-fn window_begin(
-    segments: &[SegmentSpan],
-    retention: &Retention,
-    now: Timestamp,
-) -> Option<Sequence> {
+fn window_begin(segments: &[SegmentSpan], retention: &Retention) -> Option<Sequence> {
     if retention.age.is_none() && retention.bytes.is_none() {
         return None;
     }
-    let oldest_moment = retention.age.map(|age| {
-        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-        Timestamp(now.0.saturating_sub(age))
-    });
     let mut newer_bytes = 0_u64;
     let mut begin = None;
     for segment in segments.iter().rev() {
-        let Some(until) = segment.until else {
+        let Some(age) = segment.age else {
             newer_bytes += segment.bytes;
             begin = Some(segment.first);
             continue;
         };
-        let is_young = oldest_moment.is_some_and(|moment| until >= moment);
+        let is_young = retention
+            .age
+            .is_some_and(|kept| !kept.is_zero() && age <= kept);
         let is_among_newest = retention.bytes.is_some_and(|bytes| newer_bytes < bytes);
         if !is_young && !is_among_newest {
             break;
@@ -155,13 +147,15 @@ fn window_begin(
 mod tests {
     use super::*;
 
-    /// Segments of 10 sequences and 100 bytes each, ended at 1000, 2000, ...; the last one is open.
+    /// Segments of 10 sequences and 100 bytes each, ended at 1000, 2000, ... of 10,000 milliseconds;
+    /// the last one is open.
     fn segments(n: u64) -> Vec<SegmentSpan> {
         (0..n)
             .map(|i| SegmentSpan {
                 first: Sequence(1 + 10 * i),
                 bytes: 100,
-                until: (i + 1 < n).then(|| Timestamp(1000 * i64::try_from(i + 1).unwrap())),
+                age: (i + 1 < n)
+                    .then(|| Duration::from_millis(10_000_u64.saturating_sub(1000 * (i + 1)))),
             })
             .collect()
     }
@@ -180,11 +174,9 @@ mod tests {
             .collect()
     }
 
-    const NOW: Timestamp = Timestamp(10_000);
-
     #[test]
     fn everything_is_kept_unless_something_else_is_said() {
-        let all = decide(&segments(10), &[checkpoint(95)], &Retention::default(), NOW);
+        let all = decide(&segments(10), &[checkpoint(95)], &Retention::default());
         assert_eq!(all, Retired::default());
     }
 
@@ -195,9 +187,9 @@ mod tests {
             bytes: None,
         };
         // The window begins with the segment that ended at 7000: sequence 61.
-        assert!(decide(&segments(10), &[], &retention, NOW).is_empty());
-        assert!(decide(&segments(10), &[checkpoint(61)], &retention, NOW).is_empty());
-        let d = decide(&segments(10), &[checkpoint(60)], &retention, NOW);
+        assert!(decide(&segments(10), &[], &retention).is_empty());
+        assert!(decide(&segments(10), &[checkpoint(61)], &retention).is_empty());
+        let d = decide(&segments(10), &[checkpoint(60)], &retention);
         assert_eq!(d.segments, firsts(6));
         assert_eq!(d.base, Some(Revision(60)));
     }
@@ -208,12 +200,7 @@ mod tests {
             age: Some(Duration::ZERO),
             bytes: None,
         };
-        let d = decide(
-            &segments(10),
-            &[checkpoint(59), checkpoint(12)],
-            &retention,
-            NOW,
-        );
+        let d = decide(&segments(10), &[checkpoint(59), checkpoint(12)], &retention);
         assert_eq!(d.segments, firsts(5));
         assert_eq!(d.checkpoints, [Revision(12)]);
     }
@@ -230,7 +217,7 @@ mod tests {
             let mut kept: Vec<CheckpointSpan> = Vec::new();
             for n in 1..=1_000 {
                 kept.push(checkpoint(10 * n));
-                let d = decide(&segments(1_001), &kept, &retention, NOW);
+                let d = decide(&segments(1_001), &kept, &retention);
                 assert_eq!((d.base, d.segments.len()), (None, 0));
                 kept.retain(|c| !d.thinned.contains(&c.revision));
                 assert_eq!(
@@ -252,7 +239,7 @@ mod tests {
             bytes: Some(5_000),
         };
         let all: Vec<_> = (1..=100).map(|n| checkpoint(10 * n)).collect();
-        let d = decide(&segments(101), &all, &retention, NOW);
+        let d = decide(&segments(101), &all, &retention);
         assert_eq!(d.base, Some(Revision(510)));
         assert_eq!(d.checkpoints.len(), 50);
         assert_eq!(d.thinned.len(), 50 - MOST_CHECKPOINTS);
@@ -267,7 +254,7 @@ mod tests {
                 bytes: Some(bytes),
             };
             let checkpoints: Vec<_> = (1..10).map(|i| checkpoint(i * 10)).collect();
-            decide(&segments(10), &checkpoints, &retention, NOW)
+            decide(&segments(10), &checkpoints, &retention)
                 .segments
                 .len()
         };

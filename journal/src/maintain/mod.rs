@@ -14,5 +14,5 @@ pub(crate) mod sorted;
 
 pub use crate::checkpoint::history::Checkpoints;
 pub use make::{CheckpointOutcome, CheckpointReport};
-pub use retire::RetentionReport;
+pub use retire::{RetentionReport, RetiredHistory};
 pub use sorted::{ConsistentState, SortedEntries, Sorter};

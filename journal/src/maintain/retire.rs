@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     checkpoint::{
+        ages::{Ages, Closed},
         file::Checkpoint,
         history::History,
         retention::{CheckpointSpan, Retention, Retired, SegmentSpan, decide},
@@ -18,7 +19,11 @@ use crate::{
     },
     error::{Error, Result},
     format::names::{checkpoint_name, segment_name},
-    model::ids::Revision,
+    model::{
+        ids::{Revision, Sequence},
+        span::Span,
+        time::Timestamp,
+    },
     segment::{chain, create, open::Segment},
     stop::Stop,
     storage::{
@@ -34,6 +39,8 @@ use crate::{
 pub struct RetentionReport {
     /// The verified checkpoint that covers what was removed. `None`: nothing was.
     pub base: Option<Revision>,
+    /// The history in the segments removed. `None`: there is none.
+    pub history: Option<RetiredHistory>,
     /// The segments removed.
     pub segments: Vec<PathBuf>,
     /// The checkpoints removed.
@@ -42,6 +49,17 @@ pub struct RetentionReport {
     pub bytes: u64,
     /// Checkpoints that were found damaged: nothing was removed on their word.
     pub damaged: Vec<Error>,
+}
+
+/// History that a checkpoint alone tells of from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetiredHistory {
+    /// Its revisions, if it has any.
+    pub revisions: Option<Span>,
+    /// When its first segment was begun, by the clock of that time.
+    pub from: Timestamp,
+    /// When the segment after its last one was.
+    pub until: Timestamp,
 }
 
 impl Journal {
@@ -62,7 +80,8 @@ impl Journal {
     /// # Errors
     /// As [`Journal::retire`].
     pub fn retire_unless(&self, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
-        run(self.reader()?.directory(), retention, stop)
+        let ages = &mut *self.ages();
+        run(self.reader()?.directory(), ages, retention, stop)
     }
 }
 
@@ -79,11 +98,16 @@ impl Directory {
             return Err(listing.not_a_journal(dir));
         }
         let _lock = take_lock(storage, dir)?;
-        run(self, retention, &Stop::new())
+        run(self, &mut Ages::default(), retention, &Stop::new())
     }
 }
 
-fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<RetentionReport> {
+fn run(
+    directory: &Directory,
+    ages: &mut Ages,
+    retention: &Retention,
+    stop: &Stop,
+) -> Result<RetentionReport> {
     stop.check()?;
     let (storage, dir) = (directory.storage(), directory.path());
     let _lock = exclusive(storage, dir)?;
@@ -92,9 +116,9 @@ fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<Rete
         damaged: history.checkpoints.damaged.clone(),
         ..RetentionReport::default()
     };
-    let segments = segment_spans(storage, dir)?;
+    let found = segments(storage, dir)?;
+    let segments = spans(&found, ages, retention, storage);
     let mut usable = history.checkpoints.usable.clone();
-    let now = storage.now();
     let retired = loop {
         let spans: Vec<_> = usable
             .iter()
@@ -103,7 +127,7 @@ fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<Rete
                 sequence: c.sequence(),
             })
             .collect();
-        let retired = decide(&segments, &spans, retention, now);
+        let retired = decide(&segments, &spans, retention);
         if retired.is_empty() {
             break Retired::default();
         }
@@ -128,6 +152,7 @@ fn run(directory: &Directory, retention: &Retention, stop: &Stop) -> Result<Rete
         // The checkpoint may have been named by a process that was killed before its sync.
         create::sync_dir(storage, dir)?;
     }
+    report.history = history_of(&found, &retired.segments);
     for first in retired.segments {
         stop.check()?;
         let path = dir.join(segment_name(first));
@@ -156,10 +181,19 @@ fn remove(storage: &dyn Storage, dir: &Path, path: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// A segment as it was found.
+struct Found {
+    first: Sequence,
+    bytes: u64,
+    /// The revision covered before its first record.
+    covered: Revision,
+    begun: Timestamp,
+}
+
 /// All segments, oldest first. A chain with a hole is an error.
-fn segment_spans(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentSpan>> {
+fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<Found>> {
     let listing = Listing::read(storage, dir)?;
-    let mut spans: Vec<SegmentSpan> = Vec::with_capacity(listing.segments.len());
+    let mut found = Vec::with_capacity(listing.segments.len());
     let mut before: Option<Segment> = None;
     for (first, path) in &listing.segments {
         let segment = match Segment::open(storage, path, *first) {
@@ -167,16 +201,49 @@ fn segment_spans(storage: &dyn Storage, dir: &Path) -> Result<Vec<SegmentSpan>> 
             Err(error) if error.is_gone() => break,
             other => other?,
         };
-        if let (Some(before), Some(span)) = (&before, spans.last_mut()) {
+        if let Some(before) = &before {
             chain::link(&before.header, &segment.header, path)?;
-            span.until = Some(segment.header.created_at);
         }
-        spans.push(SegmentSpan {
+        found.push(Found {
             first: *first,
             bytes: segment.file.len()?,
-            until: None,
+            covered: segment.header.covered,
+            begun: segment.header.created_at,
         });
         before = Some(segment);
     }
-    Ok(spans)
+    Ok(found)
+}
+
+fn spans(
+    found: &[Found],
+    ages: &mut Ages,
+    retention: &Retention,
+    storage: &dyn Storage,
+) -> Vec<SegmentSpan> {
+    let closed = found.windows(2).map(|pair| Closed {
+        first: pair[0].first,
+        until: pair[1].begun,
+    });
+    let closed: Vec<_> = closed.collect();
+    let ages = ages.look(&closed, retention, storage.now(), storage.steady());
+    let ages = ages.into_iter().map(Some).chain([None]);
+    let span = |(segment, age): (&Found, _)| SegmentSpan {
+        first: segment.first,
+        bytes: segment.bytes,
+        age,
+    };
+    found.iter().zip(ages).map(span).collect()
+}
+
+/// What lies in the segments that go.
+fn history_of(found: &[Found], going: &[Sequence]) -> Option<RetiredHistory> {
+    let (first, last) = (going.first()?, going.last()?);
+    let oldest = found.iter().find(|segment| segment.first == *first)?;
+    let behind = found.iter().find(|segment| segment.first > *last)?;
+    Some(RetiredHistory {
+        revisions: Span::new(oldest.covered.next(), behind.covered),
+        from: oldest.begun,
+        until: behind.begun,
+    })
 }

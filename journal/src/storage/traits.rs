@@ -4,7 +4,12 @@
 //! the promises in its words: [`Disk`](super::Disk) is the real implementation; with the feature
 //! `faulty` there is a simulated one that breaks every promise that is not made here.
 
-use std::{fmt, io, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use crate::model::time::Timestamp;
 
@@ -121,6 +126,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// How long ago something was, by a clock that only goes forward and that nobody sets. Between
+    /// two calls in one process, as much as has passed.
+    fn steady(&self) -> Duration {
+        static BEGUN: OnceLock<Instant> = OnceLock::new();
+        BEGUN.get_or_init(Instant::now).elapsed()
+    }
 }
 
 /// A lock that is held.

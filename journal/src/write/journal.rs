@@ -5,12 +5,13 @@
 
 use std::{
     path::Path,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use uuid::Uuid;
 
 use crate::{
+    checkpoint::ages::Ages,
     directory::{handle::Directory, listing::as_found},
     error::Result,
     format::{layout::SEGMENT_HEADER_BYTES, position::TimelineTag},
@@ -39,6 +40,8 @@ pub struct Journal {
     shared: Arc<Writer>,
     idle: Option<Idle>,
     preparer: Option<Preparer>,
+    /// What retention knows of the ages of segments.
+    ages: Mutex<Ages>,
 }
 
 impl Directory {
@@ -144,6 +147,7 @@ impl Journal {
             shared,
             idle: None,
             preparer: None,
+            ages: Mutex::default(),
         };
         (journal, opened.recovery)
     }
@@ -226,6 +230,11 @@ impl Journal {
     /// reads along may turn out later than at opening.
     pub fn set_uncached_bytes(&self, bytes: usize) {
         self.shared.set_uncached_bytes(bytes);
+    }
+
+    pub(crate) fn ages(&self) -> MutexGuard<'_, Ages> {
+        // Nothing in it is half-changed while anything can panic.
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A reader of the same directory.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_journal::{Error, Journal, Sequence, Stop, maintain::CheckpointOutcome};
+use cairn_journal::maintain::{CheckpointOutcome, RetiredHistory};
+use cairn_journal::{Error, Journal, Sequence, Span, Stop};
 
 use crate::maintenance::bell::Bell;
 use crate::maintenance::policy::Policy;
@@ -223,12 +224,29 @@ impl Work {
             && report.bytes > 0
         {
             self.vitals.retired(report.bytes);
-            tracing::info!(
-                segments = report.segments.len(),
-                checkpoints = report.checkpoints.len(),
-                bytes = report.bytes,
-                "history before revision {base} is now told by its checkpoint alone"
-            );
+            let (segments, checkpoints) = (report.segments.len(), report.checkpoints.len());
+            match report.history {
+                Some(RetiredHistory {
+                    revisions: Some(Span { first, last }),
+                    from,
+                    until,
+                }) => tracing::info!(
+                    segments,
+                    checkpoints,
+                    bytes = report.bytes,
+                    "history of revisions {first} to {last}, journaled from {} to {}, was \
+                     removed: the checkpoint of revision {base} alone tells of it now",
+                    from.show(),
+                    until.show()
+                ),
+                _ => tracing::info!(
+                    segments,
+                    checkpoints,
+                    bytes = report.bytes,
+                    "what history no longer needs was removed; it begins with the checkpoint of \
+                     revision {base}"
+                ),
+            }
         }
         Ok(())
     }

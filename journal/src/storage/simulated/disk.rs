@@ -123,6 +123,11 @@ impl Simulated {
         self.world().lies = true;
     }
 
+    /// Sets the wall clock, in milliseconds. It goes on from there.
+    pub fn set_clock(&self, milliseconds: i64) {
+        self.world().clock = milliseconds;
+    }
+
     /// How many calls there were.
     #[must_use]
     pub fn calls(&self) -> u64 {
