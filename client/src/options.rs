@@ -25,6 +25,10 @@ pub struct Options {
     /// The WAITs that a [`Watch`](crate::Watch) keeps in flight, and so the most events that it
     /// holds in memory. Default: 64.
     pub watch_window: usize,
+    /// About how many bytes of events a [`Watch`](crate::Watch) holds in memory: it keeps so few
+    /// WAITs in flight that events as large as the largest of late do not exceed this. Default:
+    /// 64 MiB.
+    pub watch_bytes: usize,
     /// The entries that a listing asks for ahead. Default: 64.
     pub list_window: usize,
     /// The most requests with a deadline that may be unanswered on the connection; further ones
@@ -82,6 +86,7 @@ impl Default for Options {
             max_frame: MAX_FRAME,
             keepalive: Duration::from_secs(5),
             watch_window: 64,
+            watch_bytes: 64 << 20,
             list_window: 64,
             max_in_flight: 1_024,
             max_waits: 16_384,

@@ -22,6 +22,9 @@ use crate::queue::Call;
 use crate::revision::Revision;
 use crate::wire::Verb;
 
+/// How many WAITs are in flight before the first answer.
+const FIRST_WINDOW: usize = 64;
+
 /// All events at or after a revision whose path matches, from
 /// [`Client::watch`](crate::Client::watch).
 ///
@@ -31,8 +34,9 @@ use crate::wire::Verb;
 /// can be reached have a lower revision than was seen: they are of a cluster that was reset, and
 /// count anew. [`Client::require`](crate::Client::require) tells such a cluster also by what is in
 /// it. A watch keeps at most
-/// [`Options::watch_window`](crate::Options::watch_window) events in memory and stops asking when
-/// it is not polled.
+/// [`Options::watch_window`](crate::Options::watch_window) events in memory, fewer where they are
+/// large ([`Options::watch_bytes`](crate::Options::watch_bytes)), and stops asking when it is not
+/// polled.
 pub struct Watch {
     caller: Caller,
     /// The history that the revisions are of.
@@ -46,6 +50,9 @@ pub struct Watch {
     ask: Revision,
     window: usize,
     window_max: usize,
+    /// The size of the largest event of late, and what all in the window may have.
+    largest: usize,
+    bytes_max: usize,
     calls: VecDeque<(Revision, Call)>,
     invalid: Option<Error>,
     ended: bool,
@@ -56,6 +63,7 @@ impl Watch {
         let parsed = Glob::parse(glob);
         let complete = parsed.as_ref().is_ok_and(Glob::matches_everything);
         let window_max = caller.options().watch_window.max(1);
+        let bytes_max = caller.options().watch_bytes;
         // The first revision is 1; a server takes anything before it for that.
         let from = from.max(Revision(1));
         Self {
@@ -65,8 +73,15 @@ impl Watch {
             complete,
             next: from,
             ask: from,
-            window: if complete { window_max } else { 1 },
+            // Until the first answers tell how large events are.
+            window: if complete {
+                window_max.min(FIRST_WINDOW)
+            } else {
+                1
+            },
             window_max,
+            largest: 0,
+            bytes_max,
             calls: VecDeque::new(),
             invalid: parsed.err().map(Error::from),
             ended: false,
@@ -80,9 +95,15 @@ impl Watch {
         self.next
     }
 
+    /// How many WAITs may be in flight.
+    fn room(&self) -> usize {
+        let affordable = self.bytes_max / self.largest.max(1);
+        self.window.min(affordable).max(1)
+    }
+
     /// Asks for what the window lacks.
     fn ask(&mut self) -> Result<()> {
-        while self.calls.len() < self.window {
+        while self.calls.len() < self.room() {
             let call = self
                 .caller
                 .submit_wait(self.history, &self.glob, self.ask)?;
@@ -99,6 +120,9 @@ impl Watch {
             let detail = format!("asked for revision {asked}, it answered {revision}");
             return Err(broken(Verb::Wait, &self.glob, detail));
         }
+        let size = event.path.len() + event.value.len();
+        // Forgotten after a while: one large event does not slow a watch down for ever.
+        self.largest = size.max(self.largest - self.largest / 64);
         self.next = event.revision.next();
         self.ask = self.ask.max(self.next);
         while self

@@ -200,6 +200,41 @@ async fn a_watch_that_is_not_polled_asks_for_its_window_only() {
     assert_eq!(next(&mut watch).await.revision, Revision(10));
 }
 
+/// The story: a window of 1,024 values of a megabyte each was held in memory, a gigabyte.
+#[tokio::test]
+async fn a_watch_of_large_events_asks_for_few() {
+    const LARGE: usize = 10_000;
+    let fake = Fake::start().await;
+    let options = Options {
+        watch_window: 1_024,
+        watch_bytes: 4 * LARGE + 3,
+        ..Options::default()
+    };
+    let (client, mut peer) = fake.connect(options).await;
+    let mut watch = client.watch("/**", Revision(1));
+    let event = |rev| Response {
+        flags: Some(4),
+        path: Some("/a".to_owned()),
+        ..file(rev, &"v".repeat(LARGE - 2))
+    };
+    let idle = Duration::from_millis(1);
+    assert!(timeout(idle, watch.next()).await.is_err());
+    // Before the first answer nobody knows how large events are.
+    for n in 1..=64 {
+        peer.answer(Verb::Wait, event(n)).await;
+    }
+    assert!(peer.is_quiet_for(Duration::from_millis(30)).await);
+    for n in 1..=64 {
+        assert_eq!(next(&mut watch).await.revision, Revision(n));
+    }
+    assert!(timeout(idle, watch.next()).await.is_err());
+    for n in 65..=68 {
+        peer.answer(Verb::Wait, event(n)).await;
+    }
+    assert!(peer.is_quiet_for(Duration::from_millis(30)).await);
+    assert_eq!(next(&mut watch).await.revision, Revision(65));
+}
+
 /// A server that skips a revision of `/**` has lost it: that is never passed over.
 #[tokio::test]
 async fn a_hole_in_the_events_is_an_error() {

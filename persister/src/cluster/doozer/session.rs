@@ -32,8 +32,10 @@ pub const RULES: KeyRules = KeyRules::tree(
 );
 
 /// How many WAITs the follower keeps in flight. Each revision costs one, so this bounds the
-/// revisions that can arrive in one round trip.
-pub(super) const FOLLOW_WINDOW: usize = 1024;
+/// revisions that can arrive in one round trip. They are fewer where values are large
+/// ([`Options::watch_bytes`](client::Options::watch_bytes)); until a burst of large values is
+/// noticed, so many of the longest that a node takes may be in memory: 256 MiB.
+pub(super) const FOLLOW_WINDOW: usize = 256;
 
 /// How many entries of a listing are asked for ahead: a listing is a request an entry.
 pub(super) const LIST_WINDOW: usize = 256;
