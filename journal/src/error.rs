@@ -1,11 +1,18 @@
 //! Every way in which the journal can fail, each saying what, where, and what to do now.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::model::{
-    entry::Gap,
-    ids::{Revision, Sequence},
-    time::Timestamp,
+use crate::{
+    format::header::FORMAT_VERSION,
+    model::{
+        entry::Gap,
+        ids::{Revision, Sequence},
+        time::Timestamp,
+    },
 };
 
 /// The journal's result.
@@ -151,8 +158,12 @@ pub enum Error {
         option: &'static str,
     },
     /// Written by another version of this library, whose files this one does not read.
-    #[error("{path}: has format version {found}; this program reads version {supported}. Use the \
-        program that wrote it", path = path.display())]
+    #[error(
+        "{path}: has format version {found}; this program reads version {supported}. Carry the \
+         journal over: `dumpjournal --json DIR` of the program that wrote it, piped into \
+         `writejournal --json NEW-DIR` of this one",
+        path = path.display()
+    )]
     OtherFormat {
         /// The file.
         path: PathBuf,
@@ -280,6 +291,14 @@ fn nearest(before: Option<Revision>, after: Option<Revision>) -> String {
 }
 
 impl Error {
+    pub(crate) fn other_format(path: &Path, found: u32) -> Self {
+        Self::OtherFormat {
+            path: path.to_owned(),
+            found,
+            supported: FORMAT_VERSION,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>, op: &'static str, source: io::Error) -> Self {
         Self::Io {
             path: path.into(),

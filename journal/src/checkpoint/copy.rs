@@ -5,10 +5,7 @@ use std::{path::Path, sync::Arc};
 use crate::{
     checkpoint::{blocks::BlockWriter, file::Checkpoint},
     error::{Error, Result},
-    format::{
-        checkpoint::{HEADER_BYTES, Header},
-        names::checkpoint_name,
-    },
+    format::{checkpoint::Header, header::HEADER_BYTES, names::checkpoint_name},
     segment::create,
     stop::Stop,
     storage::{

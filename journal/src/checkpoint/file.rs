@@ -20,8 +20,8 @@ use crate::{
     directory::{handle::Directory, listing::Listing},
     error::{Error, Result},
     format::{
-        checkpoint::{Footer, HEADER_BYTES, Header},
-        layout::{FORMAT_VERSION, HeaderFault},
+        checkpoint::{Footer, Header},
+        header::{HEADER_BYTES, HeaderFault},
         names::{Name, classify},
     },
     model::{
@@ -112,11 +112,7 @@ impl Checkpoint {
                 });
             }
             Err(HeaderFault::Format(found)) => {
-                return Err(Error::OtherFormat {
-                    path: file.path.to_path_buf(),
-                    found,
-                    supported: FORMAT_VERSION,
-                });
+                return Err(Error::other_format(&file.path, found));
             }
             Err(HeaderFault::Damaged(detail)) => {
                 return Err(damaged(&file.path, 0, named, detail));

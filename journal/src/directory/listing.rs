@@ -9,7 +9,8 @@ use crate::{
     directory::handle::Directory,
     error::{Error, Result},
     format::{
-        layout::{FORMAT_VERSION, HeaderFault, MAGIC, SEGMENT_HEADER_BYTES},
+        header::HeaderFault,
+        layout::{MAGIC, SEGMENT_HEADER_BYTES},
         names::{LOCK, NEXT, Name, REPAIR, REPAIR_MOVED, classify, segment_name},
     },
     model::ids::{Revision, Sequence},
@@ -141,11 +142,7 @@ impl Listing {
                 self.segments.insert(header.first, named);
             }
             Err(HeaderFault::Format(found)) => {
-                return Err(Error::OtherFormat {
-                    path,
-                    found,
-                    supported: FORMAT_VERSION,
-                });
+                return Err(Error::other_format(&path, found));
             }
             // A crash leaves a header's first sector old or new: zeros, or the magic.
             Err(_) if !begins_like_ours(&file)? => {

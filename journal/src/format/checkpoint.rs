@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use crate::{
     format::{
-        bytes::{array, i64_at, put, u32_at, u64_at},
-        layout::{ALIGNMENT, Checksums, FORMAT_VERSION, HeaderFault, MAX_PAYLOAD_BYTES, Seed},
-        payload::Context,
+        bytes::{i64_at, put, u32_at, u64_at},
+        context::Context,
+        header::{self, FileKind, H_CRC, H_FIELDS, HEADER_BYTES, HeaderFault},
+        layout::{ALIGNMENT, Checksums, MAX_PAYLOAD_BYTES, Seed},
     },
     model::{
         entry::{Gap, Timeline},
@@ -17,8 +18,6 @@ use crate::{
     },
 };
 
-/// A checkpoint begins with one block of this size.
-pub(crate) const HEADER_BYTES: usize = 4096;
 /// A block begins with a header of this size.
 pub(crate) const BLOCK_HEADER_BYTES: usize = 32;
 /// A block is closed when it has this much; one entry that is larger has a block to itself. Small,
@@ -30,14 +29,14 @@ pub(crate) const MAX_BLOCK_BYTES: u32 = MAX_PAYLOAD_BYTES;
 /// What the footer says, behind a block header of its own.
 pub(crate) const FOOTER_BYTES: usize = 40;
 
-const MAGIC: &[u8; 8] = b"CAIRNCKP";
+const FILE: FileKind = FileKind {
+    magic: b"CAIRNCKP",
+    name: "checkpoint",
+    context_from: H_CONTEXT,
+    context_to: H_CRC,
+};
 
 // The header, one constant per row of the table.
-const H_MAGIC: usize = 0;
-const H_VERSION: usize = 8;
-const H_CONTEXT_LENGTH: usize = 12;
-const H_UUID: usize = 16;
-const H_SALT: usize = 32;
 const H_SEQUENCE: usize = 40;
 const H_REVISION: usize = 48;
 const H_OBSERVED: usize = 56;
@@ -47,15 +46,8 @@ const H_SEGMENT_SALT: usize = 80;
 const H_COUNTING_FROM: usize = 88;
 const H_COUNTING_AT: usize = 96;
 const H_CONTEXT: usize = 104;
-const H_CRC: usize = 4092;
 
-const MAX_CONTEXT_BYTES: usize = H_CRC - H_CONTEXT;
-
-const _: () = assert!(H_MAGIC + MAGIC.len() == H_VERSION);
-const _: () = assert!(H_VERSION + 4 == H_CONTEXT_LENGTH);
-const _: () = assert!(H_CONTEXT_LENGTH + 4 == H_UUID);
-const _: () = assert!(H_UUID + 16 == H_SALT);
-const _: () = assert!(H_SALT + 8 == H_SEQUENCE);
+const _: () = assert!(H_FIELDS == H_SEQUENCE);
 const _: () = assert!(H_SEQUENCE + 8 == H_REVISION);
 const _: () = assert!(H_REVISION + 8 == H_OBSERVED);
 const _: () = assert!(H_OBSERVED + 8 == H_CREATED);
@@ -64,10 +56,7 @@ const _: () = assert!(H_SEGMENT_FIRST + 8 == H_SEGMENT_SALT);
 const _: () = assert!(H_SEGMENT_SALT + 8 == H_COUNTING_FROM);
 const _: () = assert!(H_COUNTING_FROM + 8 == H_COUNTING_AT);
 const _: () = assert!(H_COUNTING_AT + 8 == H_CONTEXT);
-const _: () = assert!(H_CONTEXT + MAX_CONTEXT_BYTES == H_CRC);
-const _: () = assert!(MAX_CONTEXT_BYTES == 3988);
-const _: () = assert!(H_CRC + 4 == HEADER_BYTES);
-const _: () = assert!(HEADER_BYTES.is_multiple_of(ALIGNMENT));
+const _: () = assert!(H_CRC - H_CONTEXT == 3988);
 
 // The block header.
 const B_LENGTH: usize = 0;
@@ -132,20 +121,9 @@ impl Header {
             timeline: self.timeline.clone(),
             open_gap: self.open_gap,
             ..Context::default()
-        }
-        .encode();
-        assert!(
-            context.len() <= MAX_CONTEXT_BYTES,
-            "the context's parts are bounded when they are appended"
-        );
-        let mut b = Box::new([0; HEADER_BYTES]);
+        };
+        let mut b = FILE.begin(self.uuid, self.salt, &context);
         let out = b.as_mut_slice();
-        put(out, H_MAGIC, MAGIC);
-        put(out, H_VERSION, &FORMAT_VERSION.to_le_bytes());
-        let length = u32::try_from(context.len()).expect("bounded above");
-        put(out, H_CONTEXT_LENGTH, &length.to_le_bytes());
-        put(out, H_UUID, self.uuid.as_bytes());
-        put(out, H_SALT, &self.salt.to_le_bytes());
         put(out, H_SEQUENCE, &self.sequence.0.to_le_bytes());
         put(out, H_REVISION, &self.revision.0.to_le_bytes());
         put(out, H_OBSERVED, &self.observed_at.0.to_le_bytes());
@@ -154,42 +132,16 @@ impl Header {
         put(out, H_SEGMENT_SALT, &self.segment_salt.to_le_bytes());
         put(out, H_COUNTING_FROM, &self.counting_from.0.to_le_bytes());
         put(out, H_COUNTING_AT, &self.counting_at.0.to_le_bytes());
-        put(out, H_CONTEXT, &context);
-        let crc = crc32fast::hash(&out[..H_CRC]);
-        put(out, H_CRC, &crc.to_le_bytes());
+        header::seal(&mut b);
         b
     }
 
     pub(crate) fn decode(b: &[u8]) -> Result<Self, HeaderFault> {
-        let damaged = |detail: String| Err(HeaderFault::Damaged(detail));
-        if b.len() < HEADER_BYTES {
-            return damaged(format!(
-                "the file has only {} bytes, less than a checkpoint header",
-                b.len()
-            ));
-        }
-        let b = &b[..HEADER_BYTES];
-        if crc32fast::hash(&b[..H_CRC]) != u32_at(b, H_CRC) {
-            return damaged("the checkpoint header's checksum does not match".to_owned());
-        }
-        if &b[H_MAGIC..H_VERSION] != MAGIC {
-            return damaged("the checkpoint header does not begin with CAIRNCKP".to_owned());
-        }
-        let version = u32_at(b, H_VERSION);
-        if version != FORMAT_VERSION {
-            return Err(HeaderFault::Format(version));
-        }
-        let length = u32_at(b, H_CONTEXT_LENGTH) as usize;
-        if length > MAX_CONTEXT_BYTES {
-            return damaged(format!(
-                "the checkpoint header claims a context of {length} bytes"
-            ));
-        }
-        let context = Context::decode(&b[H_CONTEXT..H_CONTEXT + length])
-            .map_err(|e| HeaderFault::Damaged(format!("the checkpoint header's context: {e}")))?;
+        let b = FILE.verify(b)?;
+        let (uuid, salt, context) = FILE.common(b)?;
         Ok(Self {
-            uuid: Uuid::from_bytes(array(b, H_UUID)),
-            salt: u64_at(b, H_SALT),
+            uuid,
+            salt,
             sequence: Sequence(u64_at(b, H_SEQUENCE)),
             revision: Revision(i64_at(b, H_REVISION)),
             observed_at: Timestamp(i64_at(b, H_OBSERVED)),

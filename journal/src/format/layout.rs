@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::{
     format::{
-        bytes::{array, i64_at, put, u16_at, u32_at, u64_at},
+        bytes::{i64_at, put, u16_at, u32_at, u64_at},
+        context::Context,
+        header::{self, FileKind, H_CRC, H_FIELDS, HEADER_BYTES, HeaderFault},
         kind::Kind,
-        payload::Context,
         position::{RecordPosition, TimelineTag},
     },
     model::{
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// A segment begins with one block of this size.
-pub(crate) const SEGMENT_HEADER_BYTES: usize = 4096;
+pub(crate) const SEGMENT_HEADER_BYTES: usize = HEADER_BYTES;
 /// A record begins with a header of this size.
 pub(crate) const RECORD_HEADER_BYTES: usize = 48;
 /// Records begin at multiples of this.
@@ -33,17 +34,17 @@ pub(crate) const MAX_SEGMENT_BYTES: u64 = 16 << 30;
 pub(crate) const SEAL_RESERVE_BYTES: u64 = 16 << 10;
 /// A seal has at most this many index points: 256 of at most 33 bytes fit the reserve.
 pub(crate) const MAX_INDEX_POINTS: usize = 256;
-/// The format that is written and read.
-pub(crate) const FORMAT_VERSION: u32 = 3;
 
 pub(crate) const MAGIC: &[u8; 8] = b"CAIRNSEG";
 
+const FILE: FileKind = FileKind {
+    magic: MAGIC,
+    name: "segment",
+    context_from: H_CONTEXT,
+    context_to: H_COPY,
+};
+
 // The segment header, one constant per row of the table.
-const H_MAGIC: usize = 0;
-const H_VERSION: usize = 8;
-const H_CONTEXT_LENGTH: usize = 12;
-const H_UUID: usize = 16;
-const H_SALT: usize = 32;
 const H_FIRST: usize = 40;
 const H_PREDECESSOR_LAST: usize = 48;
 const H_PREDECESSOR_DIGEST: usize = 56;
@@ -53,16 +54,8 @@ const H_CREATED: usize = 72;
 const H_SYNCED: usize = 80;
 const H_CONTEXT: usize = 88;
 const H_COPY: usize = 2048;
-const H_CRC: usize = 4092;
 
-/// What fits between the fixed fields and their copy.
-pub(crate) const MAX_CONTEXT_BYTES: usize = H_COPY - H_CONTEXT;
-
-const _: () = assert!(H_MAGIC + MAGIC.len() == H_VERSION);
-const _: () = assert!(H_VERSION + 4 == H_CONTEXT_LENGTH);
-const _: () = assert!(H_CONTEXT_LENGTH + 4 == H_UUID);
-const _: () = assert!(H_UUID + 16 == H_SALT);
-const _: () = assert!(H_SALT + 8 == H_FIRST);
+const _: () = assert!(H_FIELDS == H_FIRST);
 const _: () = assert!(H_FIRST + 8 == H_PREDECESSOR_LAST);
 const _: () = assert!(H_PREDECESSOR_LAST + 8 == H_PREDECESSOR_DIGEST);
 const _: () = assert!(H_PREDECESSOR_DIGEST + 4 == H_RESERVED);
@@ -70,9 +63,8 @@ const _: () = assert!(H_RESERVED + 4 == H_COVERED);
 const _: () = assert!(H_COVERED + 8 == H_CREATED);
 const _: () = assert!(H_CREATED + 8 == H_SYNCED);
 const _: () = assert!(H_SYNCED + 8 == H_CONTEXT);
-const _: () = assert!(MAX_CONTEXT_BYTES == 1960);
+const _: () = assert!(H_COPY - H_CONTEXT == 1960);
 const _: () = assert!(H_COPY + H_CONTEXT <= H_CRC);
-const _: () = assert!(H_CRC + 4 == SEGMENT_HEADER_BYTES);
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(ALIGNMENT));
 
 // The record header.
@@ -142,33 +134,14 @@ pub(crate) struct SegmentHeader {
     pub(crate) context: Context,
 }
 
-/// Why a block is no segment header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum HeaderFault {
-    /// It is of this format.
-    Format(u32),
-    Damaged(String),
-}
-
 impl SegmentHeader {
     pub(crate) fn seed(&self) -> Seed {
         Seed::new(self.uuid, self.salt)
     }
 
     pub(crate) fn encode(&self) -> Box<[u8; SEGMENT_HEADER_BYTES]> {
-        let context = self.context.encode();
-        assert!(
-            context.len() <= MAX_CONTEXT_BYTES,
-            "the context's parts are bounded when they are appended"
-        );
-        let mut b = Box::new([0; SEGMENT_HEADER_BYTES]);
+        let mut b = FILE.begin(self.uuid, self.salt, &self.context);
         let out = b.as_mut_slice();
-        put(out, H_MAGIC, MAGIC);
-        put(out, H_VERSION, &FORMAT_VERSION.to_le_bytes());
-        let length = u32::try_from(context.len()).expect("bounded above");
-        put(out, H_CONTEXT_LENGTH, &length.to_le_bytes());
-        put(out, H_UUID, self.uuid.as_bytes());
-        put(out, H_SALT, &self.salt.to_le_bytes());
         put(out, H_FIRST, &self.first.0.to_le_bytes());
         put(
             out,
@@ -183,34 +156,13 @@ impl SegmentHeader {
         put(out, H_COVERED, &self.covered.0.to_le_bytes());
         put(out, H_CREATED, &self.created_at.0.to_le_bytes());
         put(out, H_SYNCED, &self.synced.0.to_le_bytes());
-        put(out, H_CONTEXT, &context);
         out.copy_within(0..H_CONTEXT, H_COPY);
-        let crc = crc32fast::hash(&out[..H_CRC]);
-        put(out, H_CRC, &crc.to_le_bytes());
+        header::seal(&mut b);
         b
     }
 
     pub(crate) fn decode(b: &[u8]) -> Result<Self, HeaderFault> {
-        let damaged = |detail: &str| Err(HeaderFault::Damaged(detail.to_owned()));
-        if b.len() < SEGMENT_HEADER_BYTES {
-            return damaged(&format!(
-                "the file has only {} bytes, less than a segment header",
-                b.len()
-            ));
-        }
-        let b = &b[..SEGMENT_HEADER_BYTES];
-        let magic_fits = &b[H_MAGIC..H_VERSION] == MAGIC;
-        if crc32fast::hash(&b[..H_CRC]) != u32_at(b, H_CRC) {
-            return damaged("the segment header's checksum does not match");
-        }
-        if !magic_fits {
-            return damaged("the segment header does not begin with CAIRNSEG");
-        }
-        let version = u32_at(b, H_VERSION);
-        if version != FORMAT_VERSION {
-            return Err(HeaderFault::Format(version));
-        }
-        Self::fields(b)
+        Self::fields(FILE.verify(b)?)
     }
 
     /// What a damaged header still says by the copy of its fixed fields: enough to verify the
@@ -221,24 +173,18 @@ impl SegmentHeader {
             .filter_map(|at| {
                 let mut block = [0; SEGMENT_HEADER_BYTES];
                 block[..H_CONTEXT].copy_from_slice(b.get(at..at + H_CONTEXT)?);
-                put(&mut block, H_CONTEXT_LENGTH, &[0; 4]);
-                Self::fields(&block).ok()
+                header::forget_context(&mut block);
+                let may_verify = header::is_this_version(&block);
+                Self::fields(&block).ok().filter(|_| may_verify)
             })
             .collect()
     }
 
     fn fields(b: &[u8]) -> Result<Self, HeaderFault> {
-        let length = u32_at(b, H_CONTEXT_LENGTH) as usize;
-        if length > MAX_CONTEXT_BYTES {
-            return Err(HeaderFault::Damaged(format!(
-                "the segment header claims a context of {length} bytes"
-            )));
-        }
-        let context = Context::decode(&b[H_CONTEXT..H_CONTEXT + length])
-            .map_err(|e| HeaderFault::Damaged(format!("the segment header's context: {e}")))?;
+        let (uuid, salt, context) = FILE.common(b)?;
         Ok(Self {
-            uuid: Uuid::from_bytes(array(b, H_UUID)),
-            salt: u64_at(b, H_SALT),
+            uuid,
+            salt,
             first: Sequence(u64_at(b, H_FIRST)),
             predecessor_last: Sequence(u64_at(b, H_PREDECESSOR_LAST)),
             predecessor_digest: u32_at(b, H_PREDECESSOR_DIGEST),

@@ -19,7 +19,8 @@ use crate::{
     },
     error::{Error, Result},
     format::{
-        checkpoint::{HEADER_BYTES, Header},
+        checkpoint::Header,
+        header::HEADER_BYTES,
         names::{Name, checkpoint_name, classify, segment_name},
     },
     maintain::{

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::Result,
-    format::{layout::SegmentHeader, payload::Context},
+    format::{context::Context, layout::SegmentHeader},
     recovery::torn,
     replay::{last_segment::LastSegment, tracker::Tracker},
     segment::{

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     directory::{listing::Listing, lock::enter},
     error::Result,
-    format::{layout::SegmentHeader, payload::Context},
+    format::{context::Context, layout::SegmentHeader},
     model::ids::{Revision, Sequence},
     options::Options,
     recovery::{chain, end::end_segment, leftovers::remove_temporary},

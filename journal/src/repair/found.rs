@@ -13,7 +13,8 @@ use crate::{
     directory::listing::Listing,
     error::{Error, Result},
     format::{
-        layout::{FORMAT_VERSION, HeaderFault, SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
+        header::HeaderFault,
+        layout::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader},
         names::NEXT,
     },
     model::ids::Sequence,
@@ -69,11 +70,7 @@ impl Found {
             // Its zeros may be those that were there; the disk is failing all the same.
             Ok(h) => unreadable.map_or(Ok(h), |at| Err(unreadable_detail(at))),
             Err(HeaderFault::Format(version)) => {
-                return Err(Error::OtherFormat {
-                    path: path.to_owned(),
-                    found: version,
-                    supported: FORMAT_VERSION,
-                });
+                return Err(Error::other_format(path, version));
             }
             Err(HeaderFault::Damaged(detail)) => Err(unreadable.map_or(detail, unreadable_detail)),
         };

@@ -17,10 +17,11 @@ use crate::{
     error::{Error, Result},
     format::{
         checkpoint::Header,
+        context::Context,
         kind::Kind,
         layout::{MAX_PAYLOAD_BYTES, MAX_SEGMENT_BYTES, SegmentHeader},
         names::segment_name,
-        payload::{self, Context},
+        payload,
     },
     model::{
         entry::{Entry, Gap, GapPhase, NewRecord},

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use crate::{
     error::{Error, Result},
     format::{
+        header::HeaderFault,
         kind::Kind,
         layout::{
-            ALIGNMENT, Checksums, Digest, FORMAT_VERSION, HeaderFault, RECORD_HEADER_BYTES,
-            RecordHeader, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, payload_matches,
+            ALIGNMENT, Checksums, Digest, RECORD_HEADER_BYTES, RecordHeader, SEGMENT_HEADER_BYTES,
+            Seed, SegmentHeader, payload_matches,
         },
         payload,
     },
@@ -58,11 +59,7 @@ pub(crate) fn read_header(file: &FileHandle, named: Sequence) -> Result<SegmentH
                 header.first
             ),
         }),
-        Err(HeaderFault::Format(found)) => Err(Error::OtherFormat {
-            path: file.path.to_path_buf(),
-            found,
-            supported: FORMAT_VERSION,
-        }),
+        Err(HeaderFault::Format(found)) => Err(Error::other_format(&file.path, found)),
         Err(HeaderFault::Damaged(detail)) => Err(Error::Corrupt {
             path: file.path.to_path_buf(),
             offset: 0,
