@@ -33,6 +33,25 @@ fn seed() -> u64 {
     seed
 }
 
+/// A change with what an engine adds to some, which follows from the revision.
+fn engines(change: Change, revision: i64) -> Change {
+    let change = match revision % 3 {
+        0 => change.with_attributes(format!("of {revision}")),
+        _ => change,
+    };
+    match revision % 11 {
+        5 => change.control(),
+        _ => change,
+    }
+}
+
+/// What is learnt of a lease at this revision: its time to live says when that was.
+fn lease(revision: i64) -> Option<NewRecord> {
+    let granted_ttl = (revision % 4 != 0).then_some(revision);
+    let learnt = NewRecord::lease(Revision(revision), revision % 5, granted_ttl, Timestamp(1));
+    (revision % 7 == 3).then_some(learnt)
+}
+
 /// The history of one cluster: what each revision changed; many change nothing that is journaled.
 struct History {
     events: BTreeMap<i64, Vec<Change>>,
@@ -62,7 +81,7 @@ impl History {
                 }
             };
             let count = [1, 1, 1, 3][rng.usize(..4)];
-            let changes = (0..count).map(|_| change(rng)).collect();
+            let changes = (0..count).map(|_| engines(change(rng), revision)).collect();
             events.insert(revision, changes);
         }
         let restored_at = (rng.u8(..3) == 0).then(|| rng.i64(5..newest));
@@ -84,7 +103,10 @@ impl History {
                 match &change.op {
                     Op::Set(value) => {
                         let path = change.path.clone();
-                        let kv = KeyValue::new(path.clone(), Revision(*revision), value.clone());
+                        let mut kv =
+                            KeyValue::new(path.clone(), Revision(*revision), value.clone());
+                        kv.attributes = change.attributes.clone();
+                        kv.is_control = change.is_control;
                         files.insert(path, kv);
                     }
                     Op::Delete => {
@@ -144,6 +166,9 @@ impl History {
                 } else {
                     journal.append_and_commit(record).unwrap();
                 }
+            }
+            if let Some(record) = lease(revision) {
+                journal.append(record).unwrap();
             }
             if self.restored_at == Some(revision) {
                 let record = NewRecord::timeline(Revision(revision), self.timeline(true));
@@ -218,7 +243,8 @@ fn segments(disk: &Simulated, dir: &Path) -> Vec<PathBuf> {
 
 fn read(disk: &Simulated, dir: &Path) -> Vec<Record> {
     let reader = Directory::on(Arc::new(disk.clone()), dir).reader().unwrap();
-    reader.records().map(Result::unwrap).collect()
+    let records = reader.with_control().records();
+    records.map(Result::unwrap).collect()
 }
 
 fn directory(disk: &Simulated, dir: &Path) -> Directory {
@@ -601,7 +627,14 @@ impl Case {
         let reader = Directory::on(Arc::new(disk.clone()), &copy.dir)
             .reader()
             .unwrap();
-        let state = reader.state(None).unwrap();
+        let state = reader.with_control().state(None).unwrap();
+        for (id, ttl) in &state.leases {
+            let granted = lease(*ttl).map(|record| record.entry().clone());
+            assert!(
+                matches!(granted, Some(Entry::Lease { id: granted, .. }) if granted == *id),
+                "nobody has granted lease {id} {ttl} seconds"
+            );
+        }
         if named.is_empty() {
             if let Some(gap) = state.open_gap {
                 // A difference that breaks off with what was torn off.

@@ -73,10 +73,14 @@ pub(crate) fn survival(rng: &mut Rng) -> Survival {
 pub(crate) fn change(revision: i64) -> Change {
     let mut rng = Rng::with_seed(u64::try_from(revision).unwrap());
     let path = format!("/{}", rng.u8(..30));
-    if rng.u8(..4) == 0 {
+    let change = if rng.u8(..4) == 0 {
         Change::delete(path)
     } else {
         Change::set(path, vec![rng.u8(..); rng.usize(..700)])
+    };
+    match revision % 3 {
+        0 => change.with_attributes(vec![7; rng.usize(..60)]),
+        _ => change,
     }
 }
 
