@@ -24,6 +24,7 @@ fn foreign(data: &[u8]) {
     let Ok(checkpoint) = sample.directory().open_checkpoint(&path) else {
         return;
     };
+    let checkpoint = checkpoint.with_control();
     let Ok(entries) = checkpoint.entries() else {
         return;
     };

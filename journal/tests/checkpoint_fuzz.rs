@@ -236,7 +236,9 @@ fn mutate(bytes: &mut Vec<u8>, rng: &mut Rng) {
 
 /// Reads it in every way. Returns how many entries it has if all of it is accepted.
 fn read(storage: &Watching, path: &Path) -> Result<u64> {
-    let checkpoint = Directory::on(Arc::new(storage.clone()), dir()).open_checkpoint(path)?;
+    let checkpoint = Directory::on(Arc::new(storage.clone()), dir())
+        .open_checkpoint(path)?
+        .with_control();
     let mut before: Option<Bytes> = None;
     let mut count = 0;
     for entry in checkpoint.entries()? {

@@ -57,6 +57,7 @@ pub struct Checkpoint {
     pub(crate) header: Header,
     pub(crate) footer: Footer,
     bytes: u64,
+    with_control: bool,
 }
 
 impl Directory {
@@ -124,6 +125,7 @@ impl Checkpoint {
             header,
             footer,
             bytes,
+            with_control: false,
         })
     }
 
@@ -197,13 +199,21 @@ impl Checkpoint {
         self.bytes
     }
 
-    /// All paths, sorted, those of control writes included. Holds one block in memory.
+    /// Shows what control writes have set, too.
+    #[must_use]
+    pub fn with_control(mut self) -> Self {
+        self.with_control = true;
+        self
+    }
+
+    /// All paths, sorted. Holds one block in memory.
     ///
     /// # Errors
     /// The disk's. Damage is met by the iterator, which then ends.
     pub fn entries(&self) -> Result<Entries> {
         Ok(Entries {
             blocks: Some(self.blocks(&Arc::default())?),
+            with_control: self.with_control,
         })
     }
 
@@ -238,10 +248,11 @@ impl Checkpoint {
 
     /// Reads all of it; ends with [`Error::Stopped`] soon after `stop` has been asked.
     pub(crate) fn verify_unless(&self, stop: &Stop) -> Result<()> {
-        self.entries()?.try_for_each(|entry| {
+        let mut blocks = self.blocks(&Arc::default())?;
+        while blocks.next_live()?.is_some() {
             stop.check()?;
-            entry.map(drop)
-        })
+        }
+        Ok(())
     }
 }
 
@@ -256,6 +267,7 @@ fn named_within(file: &FileHandle) -> Result<Revision> {
 #[derive(Debug)]
 pub struct Entries {
     blocks: Option<BlockReader>,
+    with_control: bool,
 }
 
 impl Iterator for Entries {
@@ -268,8 +280,10 @@ impl Iterator for Entries {
                 self.blocks = None;
             }
             match next {
-                Ok(Some(Live::Lease(..))) => {}
-                Ok(Some(Live::Path(kv))) => return Some(Ok(kv)),
+                Ok(Some(Live::Path(kv))) if self.with_control || !kv.is_control => {
+                    return Some(Ok(kv));
+                }
+                Ok(Some(_)) => {}
                 Ok(None) => return None,
                 Err(error) => return Some(Err(error)),
             }

@@ -13,7 +13,7 @@ use crate::{
     model::{
         entry::{Entry, IndexPoint, Record},
         ids::{Revision, Sequence},
-        view::{EntryRef, RecordRef},
+        view::RecordRef,
     },
     read::{
         begin::Begin,
@@ -94,13 +94,7 @@ impl Records {
     #[inline]
     pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>>> {
         let with_control = self.with_control;
-        self.next_with(|passed| {
-            let mut record = passed.view()?;
-            if !with_control && let EntryRef::Changes { changes, .. } = &mut record.entry {
-                changes.retain(|change| !change.is_control);
-            }
-            Ok(record)
-        })
+        self.next_with(|passed| passed.view(with_control))
     }
 
     #[inline]
@@ -157,7 +151,7 @@ impl Records {
     fn is_left_out(&mut self, found: Found) -> Result<bool> {
         let (switch, skip) = (self.switch, self.skip);
         let current = self.current.as_mut().expect("it was found there");
-        let record = current.show(found, Passed::view)?;
+        let record = current.show(found, |passed| passed.view(true))?;
         Ok(record.sequence < switch || skip.is_some_and(|skip| skip.skips(&record)))
     }
 
@@ -460,12 +454,6 @@ impl Iterator for Records {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let with_control = self.with_control;
-        self.next_with(|passed| {
-            let mut record = passed.record()?;
-            if !with_control && let Entry::Changes { changes, .. } = &mut record.entry {
-                changes.retain(|change| !change.is_control);
-            }
-            Ok(record)
-        })
+        self.next_with(|passed| passed.record(with_control))
     }
 }

@@ -38,6 +38,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct SegmentFile {
     segment: Segment,
+    with_control: bool,
 }
 
 /// What the header of a segment says.
@@ -108,7 +109,17 @@ impl SegmentFile {
             _ => named_within(&*storage, path)?,
         };
         let segment = Segment::open(&*storage, path, first)?;
-        Ok(Self { segment })
+        Ok(Self {
+            segment,
+            with_control: false,
+        })
+    }
+
+    /// Shows control writes, too.
+    #[must_use]
+    pub fn with_control(mut self) -> Self {
+        self.with_control = true;
+        self
     }
 
     /// What its header says.
@@ -136,6 +147,7 @@ impl SegmentFile {
             covered: self.segment.header.covered,
             end: EndState::Clean,
             ended: false,
+            with_control: self.with_control,
         }
     }
 }
@@ -155,6 +167,7 @@ pub struct StoredRecords {
     covered: Revision,
     end: EndState,
     ended: bool,
+    with_control: bool,
 }
 
 impl StoredRecords {
@@ -179,7 +192,7 @@ impl StoredRecords {
             Ok(raw) => {
                 let (header, checksums) = (raw.header, raw.checksums);
                 let passed = self.scan.passed(header, offset)?;
-                let record = passed.record().map_err(corrupt)?;
+                let record = passed.record(self.with_control).map_err(corrupt)?;
                 self.covered = record.revision;
                 Ok(Some(StoredRecord {
                     record,

@@ -19,9 +19,9 @@ use crate::{
         payload,
     },
     model::{
-        entry::{Location, Record},
+        entry::{Entry, Location, Record},
         ids::{Revision, Sequence},
-        view::RecordRef,
+        view::{EntryRef, RecordRef},
     },
     segment::window::{Source, WINDOW_BYTES, unreadable_detail},
     storage::file_handle::FileHandle,
@@ -303,7 +303,18 @@ pub(crate) struct Passed<'a> {
 impl<'a> Passed<'a> {
     /// What it says. Paths and values are parts of the buffer.
     #[inline]
-    pub(crate) fn view(&self) -> Result<RecordRef<'a>, String> {
+    pub(crate) fn view(&self, with_control: bool) -> Result<RecordRef<'a>, String> {
+        let mut record = self.all()?;
+        if let EntryRef::Changes { changes, .. } = &mut record.entry
+            && !with_control
+        {
+            changes.retain(|change| !change.is_control);
+        }
+        Ok(record)
+    }
+
+    #[inline]
+    fn all(&self) -> Result<RecordRef<'a>, String> {
         Ok(RecordRef {
             sequence: self.header.sequence,
             synced: self.header.synced,
@@ -317,13 +328,19 @@ impl<'a> Passed<'a> {
 
     /// What it says, to keep. Paths and values are parts of a copy of the payload.
     #[inline]
-    pub(crate) fn record(&self) -> Result<Record, String> {
+    pub(crate) fn record(&self, with_control: bool) -> Result<Record, String> {
         let payload = Bytes::copy_from_slice(self.payload);
+        let mut entry = payload::decode_within(self.header.kind, &payload, &payload)?;
+        if let Entry::Changes { changes, .. } = &mut entry
+            && !with_control
+        {
+            changes.retain(|change| !change.is_control);
+        }
         Ok(Record {
             sequence: self.header.sequence,
             synced: self.header.synced,
             revision: self.header.revision,
-            entry: payload::decode_within(self.header.kind, &payload, &payload)?,
+            entry,
             location: Location {
                 file: self.path.clone(),
                 offset: self.offset,

@@ -13,7 +13,7 @@ use cairn_journal::{
 use serde::Serialize;
 
 use crate::forms::form::Form;
-use crate::forms::json::write_object;
+use crate::forms::json::{write_lease, write_object};
 use crate::forms::text::escaped_path;
 use crate::read::background::BackgroundWriter;
 use crate::read::dump::DumpError;
@@ -30,6 +30,11 @@ pub fn write_state(
 ) -> Result<(), DumpError> {
     std::thread::scope(|scope| {
         let mut out = BackgroundWriter::new(scope, out);
+        if form == Form::Json && filter.prefix.is_none() {
+            for (id, granted_ttl) in checkpoint.leases().map_err(SourceError::from)? {
+                write_lease(&mut out.text, checkpoint.revision(), id, granted_ttl);
+            }
+        }
         let result = checkpoint
             .entries()
             .map_err(SourceError::from)?

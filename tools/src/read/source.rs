@@ -96,6 +96,17 @@ impl Source {
         Ok(Self::Foreign(ForeignFile::detect(path)?))
     }
 
+    /// Shows control writes, too.
+    #[must_use]
+    pub fn with_control(self) -> Self {
+        match self {
+            Self::Journal(reader) => Self::Journal(reader.with_control()),
+            Self::Segment(segment) => Self::Segment(Box::new(segment.with_control())),
+            Self::Checkpoint(checkpoint) => Self::Checkpoint(Box::new(checkpoint.with_control())),
+            foreign @ Self::Foreign(_) => foreign,
+        }
+    }
+
     /// Its records, oldest first. `from`: those before the first that covers this revision may be
     /// left out; where revisions began anew, the newest timeline that covers it is meant.
     pub fn records(&self, from: Option<Revision>) -> Result<SourceRecords, SourceError> {

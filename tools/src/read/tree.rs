@@ -9,6 +9,7 @@ use cairn_journal::{
 };
 
 use crate::forms::form::Form;
+use crate::forms::json::write_lease;
 use crate::read::checkpoint::state_of;
 use crate::read::dump::DumpError;
 use crate::read::filter::{Bound, Filter, Point};
@@ -97,6 +98,12 @@ pub fn write_tree(
     out: &mut impl Write,
 ) -> Result<(), DumpError> {
     let mut text = Vec::new();
+    if form == Form::Json && filter.prefix.is_none() {
+        for (id, granted_ttl) in &state.leases {
+            write_lease(&mut text, state.revision, *id, *granted_ttl);
+        }
+        out.write_all(&text).map_err(DumpError::Output)?;
+    }
     for (path, kv) in &state.files {
         if filter.is_path_wanted(path) {
             text.clear();
@@ -171,5 +178,5 @@ fn fold(source: &Source, at: Option<Bound>) -> Result<State, TreeError> {
         }
         state.revision = at;
     }
-    Ok(state.without_control())
+    Ok(state)
 }

@@ -190,6 +190,17 @@ impl<'a> Writer<'a> {
                 changes,
                 observed_at,
             } if step.effect == Effect::Apply => {
+                if changes.is_empty() && revision > self.newest {
+                    // It says that its revision was seen.
+                    return self.push_record(
+                        place,
+                        revision,
+                        Entry::Watermark {
+                            observed_at,
+                            closed: false,
+                        },
+                    );
+                }
                 for mut change in changes {
                     change.revision.get_or_insert(revision);
                     self.push_change(place, change, observed_at)?;

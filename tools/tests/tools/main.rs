@@ -12,3 +12,4 @@ mod journal;
 mod live;
 mod run;
 mod times;
+mod versions;

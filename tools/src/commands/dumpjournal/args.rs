@@ -33,6 +33,10 @@ pub struct Args {
     /// Print changes exactly as the original Go program does: escape nothing
     #[arg(long, conflicts_with = "json")]
     pub raw: bool,
+    /// Print the persister's own writes to the control area of a cluster, too, where a journal has
+    /// any
+    #[arg(long)]
+    pub control: bool,
     /// Print where each record lies: offset, sequences, revision, sizes, checksums
     #[arg(long, conflicts_with = "raw")]
     pub headers: bool,
@@ -92,7 +96,8 @@ Text form:
 JSON form:
   Each record is an object: revision, type, and the fields of the type. Gaps, timelines and
   watermarks are records too. A path or value that is UTF-8 is text in \"path\" or \"value\"; any
-  other is in \"path_base64\" or \"value_base64\". Times are Unix milliseconds.
+  other is in \"path_base64\" or \"value_base64\". What an engine knows of a key besides its value
+  is in \"attributes_base64\". Times are Unix milliseconds.
 
 Checkpoints:
   A checkpoint is the state at one revision. Its file is printed as --state prints it, and takes

@@ -73,6 +73,10 @@ fn code(args: &Args) -> u8 {
 
 fn look(args: &Args) -> Result<u8, DumpFailure> {
     let source = Source::open(&args.path)?;
+    let source = match args.control {
+        true => source.with_control(),
+        false => source,
+    };
     if let Some(wrong) = args.in_the_future().or_else(|| args.misfit(&source)) {
         tell(format_args!("{wrong}"));
         return Ok(exit::USAGE);
