@@ -8,6 +8,7 @@
 mod common;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -76,8 +77,18 @@ fn written() -> Simulated {
     for n in 62..72 {
         let value = vec![u8::try_from(n).unwrap(); 300];
         let change = Change::set(format!("/{n}"), value);
+        let change = match n {
+            63 => change.with_attributes(&b"\x00\xff"[..]),
+            64 => change.control(),
+            _ => change,
+        };
         journal
             .append_and_commit(NewRecord::changes(Revision(n), vec![change], t))
+            .unwrap();
+    }
+    for (id, granted_ttl) in [(7587, Some(60)), (-1, Some(5)), (3, Some(1)), (3, None)] {
+        journal
+            .append_and_commit(NewRecord::lease(Revision(71), id, granted_ttl, t))
             .unwrap();
     }
     journal
@@ -92,6 +103,13 @@ fn written() -> Simulated {
     let (a, b) = (Revision(81), Revision(90));
     journal
         .append_and_commit(NewRecord::gap_opened(a, b, GapReason::HistoryDiscarded, t))
+        .unwrap();
+    let seen = KeyValue::new("/85", Revision(85), "x").with_attributes("a");
+    journal
+        .append_and_commit(NewRecord::changes(b, vec![seen.into()], t))
+        .unwrap();
+    journal
+        .append_and_commit(NewRecord::lease(b, -1, None, t))
         .unwrap();
     journal
         .append_and_commit(NewRecord::gap_closed(a, b, GapReason::HistoryDiscarded, t))
@@ -162,6 +180,9 @@ fn the_golden_files_are_read() {
                 format!("timeline {}", t.id)
             }
             Entry::Watermark { closed, .. } => format!("watermark {closed}"),
+            Entry::Lease {
+                id, granted_ttl, ..
+            } => format!("lease {id} {granted_ttl:?}"),
             Entry::Seal { records, .. } => format!("seal {records}"),
             Entry::Lost { first, last, .. } => format!("lost {first}-{last}"),
             other => panic!("{other:?}"),
@@ -178,6 +199,18 @@ fn the_golden_files_are_read() {
     ];
     println!("{}", text.join("\n"));
     assert_eq!(text[..6], expected);
+    let leases = text.iter().filter(|t| t.contains("lease"));
+    let leases: Vec<_> = leases
+        .map(|t| t.split_once(' ').unwrap().1.to_owned())
+        .collect();
+    let expected = [
+        "71 lease 7587 Some(60)",
+        "71 lease -1 Some(5)",
+        "71 lease 3 Some(1)",
+        "71 lease 3 None",
+        "90 lease -1 None",
+    ];
+    assert_eq!(leases, expected);
     assert!(text.iter().any(|t| t.contains("seal")));
     assert_eq!(text.last().unwrap().split(' ').next_back(), Some("true"));
     let state = reader.state(None).unwrap();
@@ -185,5 +218,12 @@ fn the_golden_files_are_read() {
     assert_eq!(state.timeline, Some(timeline(true)));
     let old = KeyValue::new("/old", Revision(12), "value");
     assert_eq!(state.files[&b"/old"[..]], old);
+    let seen = KeyValue::new("/85", Revision(85), "x").with_attributes("a");
+    assert_eq!(state.files[&b"/85"[..]], seen);
+    assert_eq!(state.files[&b"/63"[..]].attributes, &b"\x00\xff"[..]);
     assert_eq!(state.files.len(), 11);
+    assert_eq!(state.leases, BTreeMap::from([(7587, 60)]));
+    let with_control = reader.with_control().state(None).unwrap();
+    assert_eq!(with_control.files.len(), 12);
+    assert!(with_control.files[&b"/64"[..]].is_control);
 }

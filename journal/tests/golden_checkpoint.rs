@@ -8,6 +8,7 @@
 mod common;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -56,12 +57,16 @@ fn written() -> Simulated {
     append(NewRecord::changes(b, vec![old], t));
     append(NewRecord::gap_closed(a, b, GapReason::Baseline, t));
     let changes = vec![
-        Change::set("/bin", &b"\x00\xff\n="[..]),
+        Change::set("/bin", &b"\x00\xff\n="[..]).with_attributes(&b"\x00\xff"[..]),
+        Change::set("/control", "x").control(),
         Change::set("/empty", ""),
         Change::set("/gone", "soon"),
         Change::set("/large", vec![b'l'; 39 << 10]),
     ];
     append(NewRecord::changes(Revision(61), changes, t));
+    for (id, granted_ttl) in [(7587, Some(60)), (-1, Some(5)), (3, Some(1)), (3, None)] {
+        append(NewRecord::lease(Revision(61), id, granted_ttl, t));
+    }
     let changes = vec![
         Change::delete("/gone"),
         Change::set("/larger", vec![b'L'; 39 << 10]),
@@ -101,7 +106,15 @@ fn the_golden_file_is_read() {
     ];
     let expected = expected.map(|(path, revision, length)| (path.into(), revision, length));
     assert_eq!(entries.collect::<Vec<_>>(), expected);
-    assert_eq!(checkpoint.len(), 5);
+    assert_eq!(checkpoint.len(), 6);
+    assert_eq!(
+        checkpoint.leases().unwrap(),
+        BTreeMap::from([(7587, 60), (-1, 5)])
+    );
+    let mut with_control = checkpoint.with_control().entries().unwrap();
+    let attributes = with_control.next().unwrap().unwrap().attributes;
+    assert_eq!(attributes, &b"\x00\xff"[..]);
+    assert!(with_control.next().unwrap().unwrap().is_control);
 
     let reader = Reader::open(&golden()).unwrap();
     let usable = reader.checkpoints().unwrap().usable;
@@ -109,4 +122,5 @@ fn the_golden_file_is_read() {
     assert!(usable[0].sequence() > Sequence(6));
     let told = reader.state(None).unwrap();
     assert_eq!((told.files.len(), told.revision), (5, Revision(62)));
+    assert_eq!(told.leases, BTreeMap::from([(7587, 60), (-1, 5)]));
 }
