@@ -1,4 +1,4 @@
-//! The context of a file's header, and the messages that it shares with records: timelines and gaps.
+//! The context of a file's header, and the messages that it has in common with records.
 
 use prost::Message;
 

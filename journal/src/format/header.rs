@@ -1,5 +1,5 @@
-//! What the headers of all files have in common: one block with magic, version, UUID, salt, a context
-//! and a checksum over everything before it.
+//! What the headers of all files have in common: one block with magic, version, UUID, salt, a
+//! context and a checksum over everything before it.
 //!
 //! Promise: a header of another version is refused by name, older or newer, whatever else it says.
 

@@ -81,19 +81,21 @@ fn a_journal_of_format_2_is_refused_by_name_and_its_json_gives_the_same_history(
 #[test]
 fn a_dump_in_json_gives_the_same_journal() {
     let records = [
-        json!({"revision": 0, "type": "timeline", "id": "one", "parent": null, "at": 5, "kept": false,
-            "observed_at_ms": 1}),
+        json!({"revision": 0, "type": "timeline", "id": "one", "parent": null, "at": 5,
+            "kept": false, "observed_at_ms": 1}),
         json!({"revision": 0, "type": "gap", "first": 1, "last": 5, "phase": "opened",
             "reason": "baseline", "observed_at_ms": 2}),
         json!({"revision": 5, "type": "changes", "observed_at_ms": 3, "changes": [
             {"op": "set", "path": "a", "value": "x", "revision": 3, "attributes_base64": "AAH/"},
-            {"op": "set", "path": "/ctl/persistence/1", "value": "4", "revision": 4, "control": true},
+            {"op": "set", "path": "/ctl/persistence/1", "value": "4", "revision": 4,
+                "control": true},
         ]}),
         json!({"revision": 5, "type": "lease", "id": 7587, "granted_ttl": 60, "observed_at_ms": 4}),
         json!({"revision": 5, "type": "gap", "first": 1, "last": 5, "phase": "closed",
             "reason": "baseline", "observed_at_ms": 5}),
         json!({"revision": 6, "type": "changes", "observed_at_ms": 6, "changes": [
-            {"op": "set", "path_base64": "/w==", "value_base64": "gA==", "attributes_base64": "Bw=="},
+            {"op": "set", "path_base64": "/w==", "value_base64": "gA==",
+                "attributes_base64": "Bw=="},
             {"op": "delete", "path": "a", "attributes_base64": "Bw=="},
         ]}),
         json!({"revision": 6, "type": "lease", "id": -1, "granted_ttl": 5, "observed_at_ms": 7}),
