@@ -126,7 +126,7 @@ impl Tail {
     /// Reads what there is between `first` and `last`; begins later where the journal was told of
     /// no single revisions, or holds the history of another cluster.
     fn read(journal: &Journal, first: Revision, last: Revision) -> Result<Self, JournalError> {
-        let reader = journal.reader()?;
+        let reader = journal.reader()?.with_control();
         let mut tail = Self {
             first,
             last,

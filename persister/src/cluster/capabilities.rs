@@ -16,6 +16,9 @@ pub struct Capabilities {
     /// [`revision`](crate::cluster::session::Session::revision) is at least that of every write
     /// that the cluster acknowledged, never that of a node that lags.
     pub may_roll_back: bool,
+    /// Whether control writes are told with all others, so that the journal has every revision as
+    /// the cluster made it. They are flagged, and never the reason for a commit or a publication.
+    pub tells_control: bool,
     /// Whether a mirror of paths is worth its writes unless somebody asks for it.
     pub mirrors_paths: bool,
     /// Whether nobody but this process talks to the cluster before it is restored, so that a whole

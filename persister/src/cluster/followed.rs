@@ -16,10 +16,19 @@ pub struct Followed {
     /// The revision; one more than that of the item before.
     pub revision: Revision,
     /// What it changed outside the control area, in the order in which the engine applied it; empty
-    /// for control writes and no-operations.
+    /// for no-operations. Control writes are among it, and [flagged](Change::is_control), only
+    /// where the engine [tells them](crate::cluster::capabilities::Capabilities::tells_control).
     pub changes: Vec<Change>,
     /// The control keys it wrote, of those that a persister must react to.
     pub touched: Vec<Touched>,
+}
+
+impl Followed {
+    /// Whether it changed anything outside the control area.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.changes.iter().any(|change| !change.is_control)
+    }
 }
 
 /// A write to a control key that decides over the life of a persister.

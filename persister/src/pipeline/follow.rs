@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use cairn_journal::{Change, NewRecord, Revision, Timestamp};
 use futures::{Stream, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::budget::ByteBudget;
+use crate::cluster::budget::{ByteBudget, IN_FLIGHT_BYTES, bytes_of};
 use crate::cluster::capabilities::Liveness;
 use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::followed::{Followed, Touched};
@@ -23,11 +23,16 @@ use crate::identity::holder::Holder;
 use crate::identity::lineage::Identity;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::handover::Seen;
+use crate::pipeline::journal::COMMIT_BYTES;
 
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a
 /// restart does not find its place forgotten.
 pub(super) const POSITION_EVERY: i64 = 500;
+
+/// Control writes wait so long for a change to be committed with; then nothing else happens, and
+/// they are committed alone.
+const SETTLED_AFTER: Duration = Duration::from_millis(100);
 
 /// How long an orderly end follows what had already happened.
 const FINISH: Duration = Duration::from_secs(5);
@@ -79,6 +84,8 @@ pub(super) enum Waited {
 pub(super) enum Taken {
     /// It is to be journaled.
     Changes(Revision, Vec<Change>),
+    /// It is to be journaled with the next that is.
+    Control(Revision, Vec<Change>),
     /// It only counts.
     Nothing,
     /// It ends the following.
@@ -108,8 +115,24 @@ impl<S: Session> Follower<S> {
         cancel: &CancellationToken,
     ) -> Result<Ended, Error> {
         let budget = ByteBudget::new();
+        // Whether control writes were handed on and nothing after them.
+        let mut unsettled = false;
         loop {
-            let followed = match self.wait(&mut stream, cancel).await? {
+            let waiting = self.wait(&mut stream, cancel);
+            let waited = if unsettled {
+                match tokio::time::timeout(SETTLED_AFTER, waiting).await {
+                    Ok(waited) => waited?,
+                    Err(_) => {
+                        unsettled = false;
+                        // If the journal is gone, the next record or the end tells why.
+                        let _ = to.send(Seen::Settled).await;
+                        continue;
+                    }
+                }
+            } else {
+                waiting.await?
+            };
+            let followed = match waited {
                 Waited::Followed(followed) => followed,
                 Waited::Again => continue,
                 Waited::Done => {
@@ -120,7 +143,19 @@ impl<S: Session> Follower<S> {
             match self.take(followed)? {
                 Taken::Nothing => self.note_position(&to, POSITION_EVERY).await,
                 Taken::Changes(revision, changes) => {
-                    if !hand_on(&budget, &to, revision, changes).await {
+                    let bytes: usize = changes.iter().map(bytes_of).sum();
+                    if unsettled && bytes > IN_FLIGHT_BYTES - COMMIT_BYTES {
+                        // It may need the room of what waits to be committed with it.
+                        let _ = to.send(Seen::Settled).await;
+                    }
+                    unsettled = false;
+                    if !hand_on(&budget, &to, revision, changes, Seen::Record).await {
+                        return Ok(Ended::JournalGone);
+                    }
+                }
+                Taken::Control(revision, changes) => {
+                    unsettled = true;
+                    if !hand_on(&budget, &to, revision, changes, Seen::Control).await {
                         return Ok(Ended::JournalGone);
                     }
                 }
@@ -162,6 +197,7 @@ impl<S: Session> Follower<S> {
 
     /// Takes note of the next revision, and says what it means.
     pub(super) fn take(&mut self, followed: Followed) -> Result<Taken, Error> {
+        let has_data = followed.has_data();
         let Followed {
             revision,
             changes,
@@ -180,12 +216,15 @@ impl<S: Session> Follower<S> {
         }
         self.next = revision.next();
         self.seen.send_replace(revision);
-        self.vitals.seen(revision, !changes.is_empty());
+        self.vitals.seen(revision, has_data);
         if changes.is_empty() {
             return Ok(Taken::Nothing);
         }
         self.journaled = revision;
-        Ok(Taken::Changes(revision, changes))
+        Ok(match has_data {
+            true => Taken::Changes(revision, changes),
+            false => Taken::Control(revision, changes),
+        })
     }
 
     /// The position to be journaled, if at least `every` revisions were seen since the last record.
@@ -249,8 +288,9 @@ async fn hand_on(
     to: &mpsc::Sender<Seen>,
     revision: Revision,
     changes: Vec<Change>,
+    seen: fn(NewRecord, OwnedSemaphorePermit) -> Seen,
 ) -> bool {
     let permit = budget.take(&changes).await;
     let record = NewRecord::changes(revision, changes, Timestamp::now());
-    to.send(Seen::Record(record, permit)).await.is_ok()
+    to.send(seen(record, permit)).await.is_ok()
 }

@@ -35,6 +35,11 @@ pub enum Seen {
     /// A record to be journaled. The permit stands for its bytes and is given back when it is
     /// durable.
     Record(NewRecord, OwnedSemaphorePermit),
+    /// A record of control writes alone, which is committed with the next of the others. What it
+    /// says is never published: N persisters would keep each other awake.
+    Control(NewRecord, OwnedSemaphorePermit),
+    /// Nothing has come for a while: what was handed over is to be committed.
+    Settled,
     /// Everything up to this revision was seen, and none of it since the last record needed
     /// journaling. Lets a restart resume here, even if the cluster forgot what was before.
     Position(Revision),

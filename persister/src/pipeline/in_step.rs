@@ -134,6 +134,11 @@ impl<S: Session> InStep<S> {
                     NewRecord::changes(revision, changes, Timestamp::now()),
                 )?;
             }
+            Taken::Control(revision, changes) => {
+                group.bytes += changes.iter().map(bytes_of).sum::<usize>();
+                let record = NewRecord::changes(revision, changes, Timestamp::now());
+                self.append(group, record)?;
+            }
             Taken::Nothing => self.position(group, POSITION_EVERY)?,
             Taken::Ended(ended) => return Ok(Some(ended)),
         }

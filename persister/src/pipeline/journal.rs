@@ -27,8 +27,8 @@ pub fn run(
     durable: &watch::Sender<Sequence>,
     vitals: &Vitals,
 ) -> Result<(), cairn_journal::Error> {
+    let mut group = Group::default();
     while let Some(first) = seen.blocking_recv() {
-        let mut group = Group::default();
         group.take(journal, first)?;
         while group.bytes < COMMIT_BYTES {
             match seen.try_recv() {
@@ -36,9 +36,11 @@ pub fn run(
                 Err(_) => break,
             }
         }
-        group.commit(journal, watermark, durable, vitals)?;
+        if group.is_due || group.bytes >= COMMIT_BYTES {
+            std::mem::take(&mut group).commit(journal, watermark, durable, vitals)?;
+        }
     }
-    Ok(())
+    group.commit(journal, watermark, durable, vitals)
 }
 
 /// Records that are appended and not yet committed.
@@ -49,24 +51,38 @@ struct Group {
     /// are never published: N persisters would keep each other awake.
     newest: Option<Revision>,
     records: usize,
+    changes: usize,
     bytes: usize,
     permits: Vec<OwnedSemaphorePermit>,
+    /// Whether it has more than control writes, which wait for something to be committed with.
+    is_due: bool,
 }
 
 impl Group {
     fn take(&mut self, journal: &Journal, seen: Seen) -> Result<(), cairn_journal::Error> {
+        self.is_due |= !matches!(seen, Seen::Control(..));
         let record = match seen {
             Seen::Record(record, permit) => {
                 self.newest = Some(record.revision());
-                self.bytes += permit.num_permits();
-                self.permits.push(permit);
+                self.changes += 1;
+                self.hold(permit);
                 record
             }
+            Seen::Control(record, permit) => {
+                self.hold(permit);
+                record
+            }
+            Seen::Settled => return Ok(()),
             Seen::Position(revision) => NewRecord::watermark(revision, Timestamp::now()),
         };
         self.records += 1;
         self.last = journal.append(record)?;
         Ok(())
+    }
+
+    fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.bytes += permit.num_permits();
+        self.permits.push(permit);
     }
 
     fn commit(
@@ -76,6 +92,9 @@ impl Group {
         durable: &watch::Sender<Sequence>,
         vitals: &Vitals,
     ) -> Result<(), cairn_journal::Error> {
+        if self.records == 0 {
+            return Ok(());
+        }
         vitals.committing();
         let synced = journal.commit(self.last)?;
         assert!(
@@ -85,7 +104,7 @@ impl Group {
         if let Some(newest) = self.newest {
             watermark.send_replace(Reached::now(newest));
         }
-        vitals.committed(self.records, self.permits.len(), self.newest);
+        vitals.committed(self.records, self.changes, self.newest);
         durable.send_replace(self.last);
         Ok(())
     }

@@ -118,7 +118,7 @@ async fn the_fake_conforms() {
 }
 
 /// Each fault, and the property that must notice it.
-const FAULTS: [(Fault, &str); 31] = [
+const FAULTS: [(Fault, &str); 32] = [
     (
         Fault::SkipsRevisions,
         "every_revision_comes_once_and_in_order",
@@ -130,6 +130,10 @@ const FAULTS: [(Fault, &str); 31] = [
     (Fault::SplitsRevisions, "a_revision_comes_whole"),
     (Fault::TellsOneTouched, "a_revision_comes_whole"),
     (Fault::TellsControl, "control_writes_are_no_changes"),
+    (
+        Fault::HidesControl,
+        "control_writes_are_told_where_that_is_offered",
+    ),
     (Fault::TellsAllOwners, "keys_that_decide_are_told"),
     (Fault::WaitsForNothing, "the_future_is_waited_for"),
     (

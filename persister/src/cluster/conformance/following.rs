@@ -23,7 +23,11 @@ pub(super) type State = BTreeMap<Bytes, (Revision, Bytes)>;
 /// Takes a revision into a state.
 pub(super) fn take_in(state: &mut State, followed: Followed) {
     let revision = followed.revision;
-    for change in followed.changes {
+    for change in followed
+        .changes
+        .into_iter()
+        .filter(|change| !change.is_control)
+    {
         match change.op {
             Op::Set(value) => state.insert(change.path, (revision, value)),
             Op::Delete => state.remove(&change.path),
@@ -138,6 +142,7 @@ pub(super) async fn a_revision_comes_whole<R: Rig>(rig: &R) -> Result<()> {
     let paths: Vec<&[u8]> = followed
         .changes
         .iter()
+        .filter(|change| !change.is_control)
         .map(|change| &change.path[..])
         .collect();
     ensure!(
@@ -155,8 +160,8 @@ pub(super) async fn a_revision_comes_whole<R: Rig>(rig: &R) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn control_writes_are_no_changes<R: Rig>(rig: &R) -> Result<()> {
-    let session = rig.cluster(1).open().await?;
+/// Writes every control key, and deletes it again. What a follower is told of that.
+async fn control_writes<S: Session>(session: &S) -> Result<(usize, Vec<Followed>)> {
     let begin = session.revision().await?.next();
     let path = bytes("/a/b");
     let keys = [
@@ -174,9 +179,28 @@ pub(super) async fn control_writes_are_no_changes<R: Rig>(rig: &R) -> Result<()>
         session.delete(key, Expect::Any).await?;
     }
     let end = session.revision().await?;
-    for followed in follow_to(&mut session.follow(begin), begin, end).await? {
-        ensure!(followed.changes.is_empty(), "{followed:?}");
+    let all = follow_to(&mut session.follow(begin), begin, end).await?;
+    Ok((2 * keys.len(), all))
+}
+
+pub(super) async fn control_writes_are_no_changes<R: Rig>(rig: &R) -> Result<()> {
+    let session = rig.cluster(1).open().await?;
+    let (_, all) = control_writes(&session).await?;
+    for followed in all {
+        ensure!(!followed.has_data(), "{followed:?}");
     }
+    Ok(())
+}
+
+pub(super) async fn control_writes_are_told_where_that_is_offered<R: Rig>(rig: &R) -> Result<()> {
+    let session = rig.cluster(1).open().await?;
+    let (writes, all) = control_writes(&session).await?;
+    let told: usize = all.iter().map(|followed| followed.changes.len()).sum();
+    let expected = match session.capabilities().tells_control {
+        true => writes,
+        false => 0,
+    };
+    ensure!(told == expected, "{told} told, not {expected}: {all:?}");
     Ok(())
 }
 

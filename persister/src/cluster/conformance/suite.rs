@@ -42,6 +42,7 @@ properties! {
         every_revision_comes_once_and_in_order
         a_revision_comes_whole
         control_writes_are_no_changes
+        control_writes_are_told_where_that_is_offered
         keys_that_decide_are_told
         the_future_is_waited_for
         history_is_told_from_the_very_first_revision

@@ -264,7 +264,7 @@ pub(super) async fn an_advance_is_one_revision_without_changes<R: Rig>(rig: &R) 
     );
     let begin = before.next();
     for followed in follow_to(&mut session.follow(begin), begin, after).await? {
-        let is_nothing = followed.changes.is_empty() && followed.touched.is_empty();
+        let is_nothing = !followed.has_data() && followed.touched.is_empty();
         ensure!(is_nothing, "{followed:?}");
     }
     Ok(())

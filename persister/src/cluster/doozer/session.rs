@@ -69,6 +69,7 @@ impl Session for DoozerSession {
                 stale_after: STALE_AFTER,
             },
             may_roll_back: false,
+            tells_control: false,
             mirrors_paths: true,
             loads: false,
             holds_back: false,

@@ -14,6 +14,7 @@ use tokio::task::block_in_place;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
+use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::contiguity::{Broken, Contiguity};
 use crate::cluster::etcd::names::{RULES, touched};
 use crate::cluster::etcd::spool::{Backlog, Spool};
@@ -180,17 +181,22 @@ fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
     for event in events {
         let is_delete = event.r#type == EventType::Delete as i32;
         let key = event.kv.unwrap_or_default();
-        let value = (!is_delete).then_some(key.value);
-        if RULES.is_control(&key.key) {
-            followed
-                .touched
-                .extend(touched(id, &key.key, value.as_ref()));
-        } else {
-            followed.changes.push(match value {
-                Some(value) => Change::set(key.key, value),
-                None => Change::delete(key.key),
-            });
+        let is_control = RULES.is_control(&key.key);
+        if is_control {
+            let value = (!is_delete).then_some(&key.value);
+            followed.touched.extend(touched(id, &key.key, value));
         }
+        let change = match is_delete {
+            true => Change::delete(key.key),
+            false => {
+                let attributes = KeyAttributes::of(&key).to_bytes();
+                Change::set(key.key, key.value).with_attributes(attributes)
+            }
+        };
+        followed.changes.push(match is_control {
+            true => change.control(),
+            false => change,
+        });
     }
     followed
 }

@@ -99,6 +99,7 @@ impl Session for EtcdSession {
                 expires_after: EXPIRES_AFTER,
             },
             may_roll_back: true,
+            tells_control: true,
             mirrors_paths: false,
             loads: false,
             holds_back: false,

@@ -61,6 +61,7 @@ impl Session for InProcessSession {
                 stale_after: STALE_AFTER,
             },
             may_roll_back: false,
+            tells_control: false,
             mirrors_paths: true,
             loads: true,
             holds_back: true,

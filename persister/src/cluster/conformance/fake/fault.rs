@@ -13,8 +13,10 @@ pub(crate) enum Fault {
     SplitsRevisions,
     /// Of several keys that decide it tells the first.
     TellsOneTouched,
-    /// It tells control writes as changes.
+    /// It tells control writes as changes like others.
     TellsControl,
+    /// It leaves out control writes that it says it tells.
+    HidesControl,
     /// It tells the owners of all ids.
     TellsAllOwners,
     /// It follows from now on where it was asked to wait for a later revision.

@@ -103,17 +103,26 @@ impl Following {
         for event in events.iter() {
             let value = event.entry.as_ref().map(|entry| entry.value.clone());
             let key = &event.key;
-            if RULES.is_control(key) && self.fault != Fault::TellsControl {
-                followed.touched.extend(self.touched(key, value));
-            } else {
-                followed.changes.push(match value {
-                    Some(value) => Change::set(key.clone(), value),
-                    None => Change::delete(key.clone()),
-                });
+            let is_control = RULES.is_control(key);
+            if is_control {
+                followed.touched.extend(self.touched(key, value.clone()));
             }
+            if is_control && self.fault == Fault::HidesControl {
+                continue;
+            }
+            let change = match value {
+                Some(value) => Change::set(key.clone(), value),
+                None => Change::delete(key.clone()),
+            };
+            followed
+                .changes
+                .push(match is_control && self.fault != Fault::TellsControl {
+                    true => change.control(),
+                    false => change,
+                });
         }
         match self.fault {
-            Fault::SkipsRevisions if followed.changes.is_empty() => return,
+            Fault::SkipsRevisions if !followed.has_data() => return,
             Fault::RepeatsRevisions if revision.0 % 10 == 0 => {
                 self.known.push_back(followed.clone());
             }

@@ -151,6 +151,7 @@ impl Session for FakeSession {
                 expires_after: Duration::ZERO,
             },
             may_roll_back: true,
+            tells_control: true,
             mirrors_paths: false,
             loads: self.fault == Fault::LoadsNothing,
             holds_back: false,
