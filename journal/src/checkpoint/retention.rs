@@ -147,8 +147,8 @@ fn window_begin(segments: &[SegmentSpan], retention: &Retention) -> Option<Seque
 mod tests {
     use super::*;
 
-    /// Segments of 10 sequences and 100 bytes each, ended at 1000, 2000, ... of 10,000 milliseconds;
-    /// the last one is open.
+    /// Segments of 10 sequences and 100 bytes each, ended at 1000, 2000, ... of 10,000
+    /// milliseconds; the last one is open.
     fn segments(n: u64) -> Vec<SegmentSpan> {
         (0..n)
             .map(|i| SegmentSpan {
