@@ -38,7 +38,7 @@
 //! | `connection` | one socket: few writes, few reads, any server's bytes survived |
 //! | `session` | one connection after the other, secrets presented, the cluster still the same |
 //! | `caller` | a session's handle: requests in, outcomes and errors out |
-//! | [`Watch`], [`Walk`], [`Listing`] | many requests in flight as one ordered stream |
+//! | [`Watch`], [`Walk`], [`Listing`], [`Tree`] | many requests in flight as one ordered stream |
 //! | `boot` | the nodes of a cluster that is known by its name |
 //! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
 //!
@@ -70,6 +70,7 @@ mod status;
 mod tags;
 #[cfg(feature = "tls")]
 mod tls;
+mod tree;
 mod watch;
 
 pub use answer::{Event, EventKind, File, Stat};
@@ -81,5 +82,6 @@ pub use revision::Revision;
 pub use status::Status;
 #[cfg(feature = "tls")]
 pub use tls::{Tls, TlsError};
+pub use tree::{Entry, Tree};
 pub use uri::{Secret, Uri};
 pub use watch::Watch;

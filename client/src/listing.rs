@@ -27,6 +27,9 @@ use crate::wire::{Request, Response, Verb};
 /// Entries that are asked for at first.
 const FIRST_WINDOW: usize = 4;
 
+/// No listing has more entries: a node holds them all in memory.
+const ENTRIES_MAX: i32 = 1 << 26;
+
 /// So many pins in a row may be discarded before they yield a single entry. A server whose
 /// history is shorter than a round trip can keep that up for ever.
 const FRUITLESS_PINS_MAX: u32 = 16;
@@ -47,7 +50,19 @@ pub struct Listing(BoxStream<'static, Result<String>>);
 
 impl Listing {
     pub(crate) fn new(caller: Caller, path: &str, at: Option<Revision>) -> Self {
-        let cursor = Cursor::new(caller, Verb::Getdir, path, at, None);
+        let window = caller.options().list_window;
+        Self::with_window(caller, path, at, window)
+    }
+
+    /// Asks for this many entries at once at most.
+    pub(crate) fn with_window(
+        caller: Caller,
+        path: &str,
+        at: Option<Revision>,
+        window: usize,
+    ) -> Self {
+        let mut cursor = Cursor::new(caller, Verb::Getdir, path, at, None);
+        cursor.window_max = cursor.window_max.min(window.max(1));
         Self(entries(cursor))
     }
 }
@@ -128,6 +143,7 @@ struct Cursor {
     ask: i32,
     calls: VecDeque<Call>,
     window: usize,
+    window_max: usize,
     last: Option<String>,
     /// Whether all entries came in the order that finding a place again relies on.
     in_order: bool,
@@ -143,7 +159,7 @@ impl Cursor {
         at: Option<Revision>,
         invalid: Option<Error>,
     ) -> Self {
-        let window = FIRST_WINDOW.min(caller.options().list_window.max(1));
+        let window_max = caller.options().list_window.max(1);
         Self {
             caller,
             verb,
@@ -153,7 +169,8 @@ impl Cursor {
             offset: 0,
             ask: 0,
             calls: VecDeque::new(),
-            window,
+            window: FIRST_WINDOW.min(window_max),
+            window_max,
             last: None,
             in_order: true,
             fruitless_pins: 0,
@@ -169,7 +186,7 @@ impl Cursor {
             match self.advance::<I>().await {
                 Ok(item) => {
                     if let Some(item) = &item {
-                        self.remember(item.key());
+                        self.remember(item.key())?;
                     }
                     return Ok(item);
                 }
@@ -191,22 +208,28 @@ impl Cursor {
             self.offset = self.place_after_last::<I>().await?;
             self.ask = self.offset;
         }
-        while self.calls.len() < self.window {
+        while self.calls.len() < self.window.min(self.window_max) {
             let call = self.submit(self.ask)?;
             self.calls.push_back(call);
             self.ask = self.ask.saturating_add(1);
         }
         let call = self.calls.pop_front().expect("a window is never empty");
-        self.window = (self.window * 2).min(self.caller.options().list_window.max(1));
+        self.window = (self.window * 2).min(self.window_max);
         self.entry(call).await
     }
 
-    fn remember(&mut self, key: &str) {
+    /// A server that means well ends its listing, and has no entry twice.
+    fn remember(&mut self, key: &str) -> Result<()> {
         let last = self.last.as_deref();
+        if last == Some(key) || self.offset >= ENTRIES_MAX {
+            let detail = format!("the listing does not end: entry {} is {key:?}", self.offset);
+            return Err(broken(self.verb, &self.path, detail));
+        }
         self.in_order &= last.is_none_or(|last| path::compare(last, key) == Ordering::Less);
         self.last = Some(key.to_owned());
         self.offset = self.offset.saturating_add(1);
         self.fruitless_pins = 0;
+        Ok(())
     }
 
     fn may_pin_again(&self) -> bool {

@@ -33,8 +33,8 @@ const FIRST_WINDOW: usize = 64;
 /// not delivered yet, from [`Watch::next_revision`] on; with [`Error::WentBack`], the nodes that
 /// can be reached have a lower revision than was seen: they are of a cluster that was reset, and
 /// count anew. [`Client::require`](crate::Client::require) tells such a cluster also by what is in
-/// it. A watch keeps at most
-/// [`Options::watch_window`](crate::Options::watch_window) events in memory, fewer where they are
+/// it. A watch keeps at most [`Options::watch_window`](crate::Options::watch_window) events in
+/// memory, fewer where they are
 /// large ([`Options::watch_bytes`](crate::Options::watch_bytes)), and stops asking when it is not
 /// polled.
 pub struct Watch {

@@ -3,11 +3,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
-use cairn_client::wire::Verb;
+use cairn_client::wire::{ErrCode, Response, Verb};
 use cairn_client::{Client, ErrorCode, Event, Options, Revision, path};
 use fastrand::Rng;
 use futures::{Stream, StreamExt, TryStreamExt};
 
+use crate::fake::{Fake, failure};
 use crate::model::Model;
 
 async fn connect(model: &Model) -> Client {
@@ -174,4 +175,61 @@ async fn a_directory_that_vanishes_ends() {
     let newest = model.nop().revision.0;
     model.forget_before(newest);
     assert!(listing.next().await.is_none());
+}
+
+/// The story: a server that answered every offset was listed for ever.
+#[tokio::test]
+async fn a_listing_that_does_not_end_is_an_error() {
+    let fake = Fake::start().await;
+    let options = Options {
+        list_window: 1,
+        ..Options::default()
+    };
+    let (client, mut peer) = fake.connect(options).await;
+    let same = Response {
+        path: Some("again".to_owned()),
+        ..Response::default()
+    };
+    let mut names = client.getdir("/", Some(Revision(58)));
+    let (first, _) = tokio::join!(names.next(), peer.answer(Verb::Getdir, same.clone()));
+    assert_eq!(first.unwrap().unwrap(), "again");
+    let (second, _) = tokio::join!(names.next(), peer.answer(Verb::Getdir, same));
+    let error = second.unwrap().unwrap_err();
+    assert!(error.to_string().contains("does not end"), "{error}");
+    assert!(names.next().await.is_none());
+}
+
+/// A directory in which there is a directory in which there is one, and so on.
+#[tokio::test]
+async fn a_tree_without_end_is_an_error() {
+    let fake = Fake::start().await;
+    let (client, mut peer) = fake.connect(Options::default()).await;
+    let name = "n".repeat(20_000);
+    let served = async {
+        while let Some(request) = peer.request_or_end().await {
+            let response = match request.verb {
+                Some(verb) if verb == Verb::Getdir as i32 && request.offset == Some(0) => {
+                    Response {
+                        path: Some(name.clone()),
+                        ..Response::default()
+                    }
+                }
+                Some(verb) if verb == Verb::Getdir as i32 => failure(ErrCode::Range as i32),
+                _ => failure(ErrCode::Isdir as i32),
+            };
+            peer.send(Response {
+                tag: request.tag,
+                ..response
+            })
+            .await;
+        }
+    };
+    let listed = async {
+        let tree = client.tree("/", Some(Revision(58)));
+        let error = tree.try_collect::<Vec<_>>().await.unwrap_err();
+        drop(client);
+        error
+    };
+    let (error, ()) = tokio::join!(listed, served);
+    assert!(error.to_string().contains("can be none"), "{error}");
 }

@@ -10,18 +10,23 @@ use crate::restore::target::Target;
 /// How many keys an error names.
 const NAMED: usize = 10;
 
+/// `max_bytes`: what the cluster takes of path and value together.
+///
 /// # Errors
 /// [`Error::DoesNotFit`], naming the keys.
 pub(super) fn validate(
     rules: &KeyRules,
     files: &Files,
     max_value_bytes: usize,
+    max_bytes: usize,
 ) -> Result<(), Error> {
     let mut misfits = files.iter().filter_map(|(path, (_, value))| {
         let why = if let Some(why) = rules.why_not(path) {
             why.to_owned()
         } else if value.len() > max_value_bytes {
             format!("{} bytes", value.len())
+        } else if path.len() + value.len() > max_bytes {
+            format!("{} bytes with its path", path.len() + value.len())
         } else {
             let above = rules.above(path).find(|above| files.contains_key(*above))?;
             format!("lies below the file {}", String::from_utf8_lossy(above))
@@ -83,11 +88,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_named() {
         let check = |keys: &[(&'static str, usize)]| {
-            validate(&Address::default().rules(), &files(keys), 100)
+            validate(&Address::default().rules(), &files(keys), 100, 110)
         };
         assert!(check(&[("/a", 100), ("/a-b", 1), ("/b/c", 0)]).is_ok());
         for wrong in [
             &[("/a", 101)][..],
+            &[("/a-b-c-d-e-f", 99)],
             &[("/a b", 1)],
             &[("/", 1)],
             &[("/a", 1), ("/a-b", 1), ("/a/b/c", 1)],

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::time::Duration;
 
 use cairn_client::{Revision, Uri};
+use clap::ArgAction;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 #[command(
     name = "doozer",
     version,
+    disable_version_flag = true,
     about = "Reads and writes a coordination cluster that speaks the doozer protocol",
     after_long_help = LONG_HELP
 )]
@@ -40,13 +42,16 @@ pub struct Args {
     /// that are named]
     #[arg(long, value_name = "K", global = true)]
     pub require: Option<String>,
-    /// Give a request this long, and after it the persisters, such as 500ms, 5s, 2m. Without it
-    /// `wait` has no limit [default: 5s]
-    #[arg(long, value_name = "TIME", global = true, value_parser = duration)]
+    /// Give a request this long, and after it the persisters, such as 500ms, 5s, 1m30s. Without it
+    /// `wait`, and reading at a revision that is still to come, have no limit [default: 5s]
+    #[arg(short = 't', long, value_name = "TIME", global = true, value_parser = duration)]
     pub timeout: Option<Duration>,
     /// Print results and errors as JSON, one object a line
     #[arg(long, global = true)]
     pub json: bool,
+    /// Print the version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -86,15 +91,16 @@ pub enum Command {
         #[arg(value_name = "REV", value_parser = revision)]
         rev: Revision,
     },
-    /// Print the paths of all files that match a glob
+    /// Print a path and all paths below it, or those of all files that match a glob
     Find {
-        /// A path with wildcards: ? is one character, * a name or a part of one, ** any path
+        /// A path, or one with wildcards: ? is one character, * a name or a part of one, ** any
+        /// path
         glob: String,
         /// As of this revision
         #[arg(short, long, value_name = "REV", value_parser = revision)]
         rev: Option<Revision>,
     },
-    /// Print a file's revision and length (0 0: missing; -2 N: a directory of N entries)
+    /// Print a file's revision and length (0 0: missing; d N: a directory of N entries)
     Stat {
         /// The file or directory
         path: String,
@@ -190,6 +196,7 @@ Examples:
   printf bye | doozer set /greeting 61        change; fails if the file is newer than 61
   printf bye | doozer set /greeting -1        change, at any revision
   printf hi | doozer --sync 1,2 set /a -1     return once persisters 1 and 2 have it on disk
+  doozer find /                               all that there is
   doozer find '/app/**'                       all files below /app
   doozer --timeout 30s wait /app/leader       the next change of one file, for at most 30 s
   doozer watch '/app/*' | while read path rev op len; do ...
@@ -245,19 +252,37 @@ fn revision(text: &str) -> Result<Revision, String> {
     Ok(Revision(number))
 }
 
-/// A time with its unit. A bare number would have to guess.
+/// Times with their units, such as 1m30s. A bare number would have to guess.
 fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = &text[digits.len()..];
-    let millis = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .and_then(|(_, millis)| digits.parse::<u64>().ok()?.checked_mul(*millis))
-        .filter(|millis| *millis > 0);
-    millis
-        .map(Duration::from_millis)
-        .ok_or_else(|| "give a whole number with its unit: 500ms, 5s, 2m, 1h".to_owned())
+    const UNITS: [(&str, u64); 6] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000),
+    ];
+    let mut nanos = Some(0_u64);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, behind) = rest.split_at(digits);
+        let letters = behind.len() - behind.trim_start_matches(char::is_alphabetic).len();
+        let (unit, behind) = behind.split_at(letters);
+        let unit = UNITS.iter().find(|(name, _)| *name == unit);
+        let part = unit.and_then(|(_, nanos)| number.parse::<u64>().ok()?.checked_mul(*nanos));
+        nanos = nanos
+            .zip(part)
+            .and_then(|(sum, part)| sum.checked_add(part));
+        if nanos.is_none() {
+            break;
+        }
+        rest = behind;
+    }
+    nanos
+        .filter(|nanos| *nanos > 0)
+        .map(Duration::from_nanos)
+        .ok_or_else(|| "give whole numbers with their units: 500ms, 5s, 1m30s, 1h".to_owned())
 }
 
 #[cfg(test)]
@@ -309,6 +334,8 @@ mod tests {
     fn times_have_units() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1500us"), Ok(Duration::from_micros(1_500)));
         for bad in [
             "5",
             "s",
@@ -316,6 +343,8 @@ mod tests {
             "-1s",
             "1.5s",
             "5 s",
+            "1m30",
+            "m30s",
             "0s",
             "5d",
             "99999999999999999999h",

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_client::Revision;
+use cairn_client::{Entry, Revision};
 use futures::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::doozer::args::{Args, Bench};
 use crate::doozer::failure::Failure;
@@ -24,6 +26,9 @@ const FILES: u64 = 1_000;
 
 /// Files that are removed at once.
 const REMOVED_AT_ONCE: usize = 64;
+
+/// So many times what is left is removed.
+const REMOVALS_MAX: usize = 5;
 
 /// The measurement of one kind of writes.
 #[derive(Clone, Debug)]
@@ -100,6 +105,8 @@ fn heading() -> String {
 
 /// Measures plain writes, and durable ones if they are asked for, and prints a row for each.
 pub(super) async fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     let mut kinds = vec![false];
     if Session::asks_for_durable(args)? {
         kinds.push(true);
@@ -113,9 +120,14 @@ pub(super) async fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
                 Session::connect_plain(args).await?
             });
         }
-        let measured = measure(&sessions, bench).await;
-        remove(&sessions[0]).await;
+        let measured = tokio::select! {
+            measured = measure(&sessions, bench) => measured,
+            _ = interrupt.recv() => Err(Failure::Interrupted),
+            _ = terminate.recv() => Err(Failure::Interrupted),
+        };
+        let left = remove(&sessions[0]).await;
         let measured = measured?;
+        left?;
         let mut out = io::stdout().lock();
         if args.json {
             writeln!(out, "{}", measured.json(bench))?;
@@ -136,13 +148,15 @@ async fn measure(sessions: &[Session], bench: &Bench) -> Result<Measured, Failur
     let paths: Arc<[String]> = (0..FILES).map(path).collect();
     let started = Instant::now();
     let clients = sessions.len() as u64;
-    let shares = sessions.iter().zip(0u64..).map(|(session, client)| {
+    // Ends with this future: nothing is written behind the back of the cleaning up.
+    let mut shares = JoinSet::new();
+    for (session, client) in sessions.iter().zip(0u64..) {
         let (session, bar) = (session.clone(), bar.clone());
         let (paths, value) = (Arc::clone(&paths), value.clone());
         let numbers = (client..bench.count).step_by(usize::try_from(clients).unwrap_or(1));
         let in_flight = bench.in_flight as usize;
         // A task each, so that they do not take turns on one processor.
-        tokio::spawn(async move {
+        shares.spawn(async move {
             stream::iter(numbers)
                 .map(|number| {
                     let path = &paths[usize::try_from(number % FILES).unwrap_or(0)];
@@ -157,10 +171,10 @@ async fn measure(sessions: &[Session], bench: &Bench) -> Result<Measured, Failur
                 .buffer_unordered(in_flight)
                 .try_collect::<Vec<_>>()
                 .await
-        })
-    });
+        });
+    }
     let mut latencies = Vec::new();
-    for share in futures::future::join_all(shares).await {
+    while let Some(share) = shares.join_next().await {
         let share = share.map_err(|panic| Failure::Output(io::Error::other(panic)))?;
         latencies.extend(share?);
     }
@@ -180,19 +194,45 @@ fn progress(what: &str, count: u64) -> ProgressBar {
     }
 }
 
-fn path(number: u64) -> String {
-    format!("/bench/{}/{number}", std::process::id())
+/// The directory of the files of this run.
+fn directory() -> String {
+    format!("/bench/{}", std::process::id())
 }
 
-/// A file that cannot be removed stays, and does no harm.
-async fn remove(session: &Session) {
-    stream::iter((0..FILES).map(path))
-        .for_each_concurrent(REMOVED_AT_ONCE, |path| async move {
-            if let Ok(Some(file)) = session.reader().get(&path, None).await {
-                let _ = session.reader().del(&path, file.revision).await;
-            }
-        })
-        .await;
+fn path(number: u64) -> String {
+    format!("{}/{number}", directory())
+}
+
+/// Removes the files of this run. Writes that were under way may land meanwhile, so it looks again.
+async fn remove(session: &Session) -> Result<(), Failure> {
+    let mut left = Ok(());
+    for _ in 0..REMOVALS_MAX {
+        let files = session.reader().tree(&directory(), None);
+        let files: Vec<Entry> = files.try_collect().await?;
+        let files: Vec<_> = files
+            .into_iter()
+            .filter(|entry| matches!(entry, Entry::File(_)))
+            .collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let count = files.len();
+        left = stream::iter(files)
+            .map(Ok)
+            .try_for_each_concurrent(REMOVED_AT_ONCE, |entry| async move {
+                match entry {
+                    Entry::File(file) => session.reader().del(&file.path, Revision::ANY).await,
+                    Entry::Directory(_) => Ok(()),
+                }
+            })
+            .await
+            .map_err(|error| Failure::Left {
+                directory: directory(),
+                files: count,
+                error,
+            });
+    }
+    left
 }
 
 #[cfg(test)]

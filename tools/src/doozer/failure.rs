@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use cairn_client::Revision;
 use cairn_sync_client::Error;
 
 use crate::doozer::output::error_object;
@@ -29,6 +30,29 @@ pub enum Failure {
         glob: String,
         /// How long.
         after: Duration,
+    },
+    /// A revision that is read at did not come in time.
+    #[error("{path}: revision {rev} did not come within {after:?}")]
+    NotYet {
+        /// What was to be read.
+        path: String,
+        /// The revision.
+        rev: Revision,
+        /// How long it had.
+        after: Duration,
+    },
+    /// `bench` was told to end, and has removed its files.
+    #[error("interrupted; the files of this run were removed")]
+    Interrupted,
+    /// `bench` could not remove its files.
+    #[error("cannot remove {files} files of this run below {directory}: {error}")]
+    Left {
+        /// Where they are.
+        directory: String,
+        /// How many there were.
+        files: usize,
+        /// Why.
+        error: cairn_client::Error,
     },
     /// The body could not be read.
     #[error("cannot read the body from standard input: {0}")]

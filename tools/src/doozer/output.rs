@@ -59,15 +59,22 @@ impl<W: Write> Output<W> {
         self.text(format_args!("{}\n", file.path))
     }
 
+    /// A directory that was found.
+    pub fn directory(&mut self, path: &str) -> io::Result<()> {
+        if self.json {
+            return self.object(json!({ "path": path, "kind": "directory" }));
+        }
+        self.text(format_args!("{path}\n"))
+    }
+
     /// What is at a path.
     pub fn stat(&mut self, path: &str, stat: Stat) -> io::Result<()> {
         if !self.json {
-            let (rev, len) = match stat {
-                Stat::Missing => (Revision::MISSING, 0),
-                Stat::File { revision, len } => (revision, len),
-                Stat::Directory { entries } => (Revision::DIRECTORY, entries),
+            return match stat {
+                Stat::Missing => self.text(format_args!("0 0\n")),
+                Stat::File { revision, len } => self.text(format_args!("{revision} {len}\n")),
+                Stat::Directory { entries } => self.text(format_args!("d {entries}\n")),
             };
-            return self.text(format_args!("{rev} {len}\n"));
         }
         self.object(match stat {
             Stat::Missing => json!({ "path": path, "kind": "missing" }),
@@ -216,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn stat_prints_what_the_protocol_says() {
+    fn stat_prints_what_the_original_does() {
         let stat = |stat| printed(false, |out| out.stat("/a", stat).unwrap());
         assert_eq!(stat(Stat::Missing), "0 0\n");
         assert_eq!(
@@ -226,6 +233,6 @@ mod tests {
             }),
             "61 3\n"
         );
-        assert_eq!(stat(Stat::Directory { entries: 2 }), "-2 2\n");
+        assert_eq!(stat(Stat::Directory { entries: 2 }), "d 2\n");
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cairn_client::{Event, EventKind, Revision};
+use cairn_client::{Client, Entry, Event, EventKind, Revision, path};
 use clap::CommandFactory;
 use futures::StreamExt;
 
@@ -66,17 +66,21 @@ async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
             session.del(path, *rev).await?;
             out.deleted(path, durable)?;
         }
-        Command::Get { path, rev } => match reader.get(path, *rev).await? {
-            Some(file) => out.file(path, &file)?,
-            None => return Err(Failure::Missing(path.clone())),
-        },
-        Command::Find { glob, rev } => {
-            let mut files = reader.walk(glob, *rev);
-            while let Some(file) = files.next().await {
-                out.found(&file?)?;
+        Command::Get { path, rev } => {
+            come(reader, path, *rev, args.timeout).await?;
+            match reader.get(path, *rev).await? {
+                Some(file) => out.file(path, &file)?,
+                None => return Err(Failure::Missing(path.clone())),
             }
         }
-        Command::Stat { path, rev } => out.stat(path, reader.stat(path, *rev).await?)?,
+        Command::Find { glob, rev } => {
+            come(reader, glob, *rev, args.timeout).await?;
+            find(reader, glob, *rev, &mut out).await?;
+        }
+        Command::Stat { path, rev } => {
+            come(reader, path, *rev, args.timeout).await?;
+            out.stat(path, reader.stat(path, *rev).await?)?;
+        }
         Command::Rev => out.revision(None, reader.rev().await?, false)?,
         Command::Watch { glob, rev } => watch(&session, glob, *rev, &mut out).await?,
         Command::Wait { glob, rev } => {
@@ -85,6 +89,53 @@ async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
         Command::Nop => reader.nop().await?,
         Command::Self_ => out.node(&reader.self_name().await?)?,
         Command::Completions { .. } | Command::Bench(_) => {}
+    }
+    Ok(())
+}
+
+/// Waits until the revision that is read at has come, if there is a limit to that.
+async fn come(
+    reader: &Client,
+    path: &str,
+    rev: Option<Revision>,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let (Some(rev), Some(after)) = (rev, timeout) else {
+        return Ok(());
+    };
+    match tokio::time::timeout(after, reader.stat("/", Some(rev))).await {
+        // What is wrong with the revision or the cluster, the request itself is told.
+        Ok(_) => Ok(()),
+        Err(_) => Err(Failure::NotYet {
+            path: path.to_owned(),
+            rev,
+            after,
+        }),
+    }
+}
+
+/// A path without wildcards is printed with all that is below it, directories too; of a glob, the
+/// files that match.
+async fn find<W: Write>(
+    reader: &Client,
+    glob: &str,
+    rev: Option<Revision>,
+    out: &mut Output<W>,
+) -> Result<(), Failure> {
+    if glob.contains(['?', '*']) {
+        let mut files = reader.walk(glob, rev);
+        while let Some(file) = files.next().await {
+            out.found(&file?)?;
+        }
+        return Ok(());
+    }
+    path::validate(glob).map_err(cairn_client::Error::from)?;
+    let mut entries = reader.tree(glob, rev);
+    while let Some(entry) = entries.next().await {
+        match entry? {
+            Entry::File(file) => out.found(&file)?,
+            Entry::Directory(path) => out.directory(&path)?,
+        }
     }
     Ok(())
 }

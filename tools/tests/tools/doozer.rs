@@ -82,7 +82,7 @@ fn files_are_written_read_listed_and_deleted() {
     assert_eq!(cluster.ok(&["get", "/a/x", "-r", "59"], b""), "one\n");
     assert_eq!(cluster.ok(&["get", "/a/y"], b""), "");
     assert_eq!(cluster.ok(&["stat", "/a/x"], b""), "60 3\n");
-    assert_eq!(cluster.ok(&["stat", "/a"], b""), "-2 2\n");
+    assert_eq!(cluster.ok(&["stat", "/a"], b""), "d 2\n");
     assert_eq!(cluster.ok(&["stat", "/none"], b""), "0 0\n");
     assert_eq!(cluster.ok(&["find", "/a/*"], b""), "/a/x\n/a/y\n");
     assert_eq!(cluster.ok(&["find", "/a/*", "--rev", "60"], b""), "/a/x\n");
@@ -315,6 +315,88 @@ fn bench_measures_plain_and_durable_writes_and_cleans_up() {
     }
     assert_eq!(cluster.ok(&["find", "/bench/**"], b""), "");
     cluster.fails(&["bench", "--count", "0"], 2);
+}
+
+/// As the original command does.
+#[test]
+fn a_path_is_found_with_all_that_is_below_it() {
+    let cluster = Cluster::start();
+    for path in ["/a/x", "/a/b/c", "/a/b/d/e", "/a/y", "/z"] {
+        cluster.ok(&["add", path], b"1");
+    }
+    let tree = "/a\n/a/b\n/a/b/c\n/a/b/d\n/a/b/d/e\n/a/x\n/a/y\n";
+    assert_eq!(cluster.ok(&["find", "/a"], b""), tree);
+    assert_eq!(cluster.ok(&["find", "/z"], b""), "/z\n");
+    assert_eq!(cluster.ok(&["find", "/none"], b""), "");
+    assert_eq!(cluster.ok(&["find", "/a", "-r", "59"], b""), "/a\n/a/x\n");
+    let all = cluster.ok(&["find", "/"], b"");
+    assert!(all.starts_with("/\n/a\n") && all.ends_with("/z\n"), "{all}");
+    assert!(all.contains("/ctl/name\n"), "{all}");
+    let json = cluster.ok(&["--json", "find", "/a/b/d"], b"");
+    let kinds: Vec<Value> = json
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(kinds[0]["kind"], "directory");
+    assert_eq!(kinds[1]["rev"], 61);
+    // More than are asked for at once, in one directory.
+    let client = cluster.client();
+    cluster.runtime.block_on(async {
+        for n in 0..100 {
+            client
+                .set(&format!("/many/{n}"), Revision::ANY, "")
+                .await
+                .unwrap();
+        }
+    });
+    assert_eq!(cluster.ok(&["find", "/many"], b"").lines().count(), 101);
+    for arguments in [&["-v"][..], &["-V"], &["--version"]] {
+        assert!(
+            cluster.ok(arguments, b"").starts_with("doozer "),
+            "{arguments:?}"
+        );
+    }
+}
+
+/// The story: `-r` of a revision that was yet to come made `get`, `find` and `stat` wait for it for
+/// ever, whatever `--timeout` said.
+#[test]
+fn a_revision_that_does_not_come_is_waited_for_as_long_as_is_said() {
+    let cluster = Cluster::start();
+    cluster.ok(&["add", "/a"], b"x");
+    for command in ["get", "stat", "find"] {
+        let told = cluster.fails(&[command, "/a", "-r", "1000", "--timeout", "50ms"], 2);
+        assert!(
+            told.contains("revision 1000 did not come within 50ms"),
+            "{told}"
+        );
+        cluster.ok(&[command, "/a", "-r", "59", "--timeout", "1m30s"], b"");
+    }
+    let told = cluster.fails(&["wait", "/a", "-t", "50ms"], 2);
+    assert!(told.contains("nothing changed within 50ms"), "{told}");
+}
+
+/// The story: `bench` that was interrupted left its files behind.
+#[test]
+fn a_bench_that_is_interrupted_removes_its_files() {
+    let cluster = Cluster::start();
+    let mut command = cluster.command(&["bench", "--count", "10000000", "--in-flight", "16"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let client = cluster.client();
+    let wait = client.wait("/bench/**", Revision(59));
+    let wrote = cluster.runtime.block_on(wait).unwrap();
+    assert!(wrote.path.contains(&child.id().to_string()));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 2);
+    assert!(
+        stderr(&output).contains("were removed"),
+        "{}",
+        stderr(&output)
+    );
+    assert_eq!(cluster.ok(&["find", "/bench"], b""), "");
 }
 
 /// The story: `watch` and `wait` went on over a node that had been restarted, empty, and missed

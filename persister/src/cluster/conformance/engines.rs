@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use cairn_client::Uri;
 use cairn_lite::{Control, Options, Server};
 use tokio::net::TcpListener;
@@ -12,9 +13,12 @@ use crate::cluster::conformance::fake::FakeRig;
 use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::rig::Rig;
 use crate::cluster::conformance::suite::{conforms, properties};
-use crate::cluster::control::Id;
+use crate::cluster::control::{ControlKey, Id};
 use crate::cluster::doozer::Doozer;
+use crate::cluster::error::Error;
 use crate::cluster::in_process::InProcess;
+use crate::cluster::session::{Cluster, Session};
+use crate::cluster::write::Expect;
 
 /// A doozer-lite node.
 struct Lite {
@@ -68,6 +72,38 @@ impl Rig for OverTheWire {
     }
 }
 
+/// A node over the wire that does not say that it is `doozer-lite`, and so is asked and written to
+/// like a real one.
+struct AsARealNode(OverTheWire);
+
+impl AsARealNode {
+    async fn start() -> anyhow::Result<Self> {
+        let lite = Lite::start().await?;
+        let client = cairn_client::Client::connect(&lite.uri).await?;
+        let name = String::from_utf8(client.self_name().await?.to_vec())?;
+        let version = format!("/ctl/node/{name}/version");
+        let any = cairn_client::Revision::ANY;
+        client.set(&version, any, "0.8+mod").await?;
+        Ok(Self(OverTheWire(lite)))
+    }
+}
+
+impl Rig for AsARealNode {
+    type Cluster = Doozer;
+
+    fn cluster(&self, id: Id) -> Doozer {
+        self.0.cluster(id)
+    }
+
+    async fn forget(&self) -> anyhow::Result<()> {
+        self.0.forget().await
+    }
+
+    async fn cut(&self) -> anyhow::Result<()> {
+        self.0.cut().await
+    }
+}
+
 /// A node in this process, by calls.
 struct ByCalls(OverTheWire);
 
@@ -90,6 +126,51 @@ impl Rig for ByCalls {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doozer_over_the_wire_conforms() {
     conforms(async || Ok(OverTheWire(Lite::start().await?))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doozer_conforms_when_it_is_asked_like_a_real_node() {
+    conforms(async || AsARealNode::start().await).await;
+}
+
+/// The story: a real node sends path and value in one packet. A longer write never returned, and
+/// that of a mirror entry, whose path is longer than the mirrored one, wedged the node for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_a_real_node_would_choke_on_is_not_sent() {
+    let rig = AsARealNode::start().await.expect("a node");
+    let session = rig.cluster(1).open().await.expect("a session");
+    let limits = session.limits().await.expect("limits");
+    let path = |bytes: usize| Bytes::from(format!("/{}", "p".repeat(bytes - 1)));
+    let value = |bytes: usize| Bytes::from(vec![b'v'; bytes]);
+    let (short, rest) = (path(100), value(limits.revision_bytes - 100));
+    let fits = session.put(&short, Expect::Any, rest).await;
+    fits.expect("it fits");
+    let before = session.revision().await.expect("a revision");
+    let long = path(limits.revision_bytes - 10);
+    let mirror = ControlKey::Mirror(1, long.clone());
+    let too_long = path(limits.revision_bytes + 1);
+    for refused in [
+        session
+            .put(&path(101), Expect::Any, value(limits.revision_bytes - 100))
+            .await
+            .map(drop),
+        session.put(&long, Expect::Any, value(11)).await.map(drop),
+        session
+            .write(&mirror, Expect::Any, value(3))
+            .await
+            .map(drop),
+        session.delete(&mirror, Expect::Any).await.map(drop),
+        session.remove(&too_long, Expect::Any).await.map(drop),
+    ] {
+        let Err(Error::Refused(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            why.contains("in one packet") && why.contains("/pp"),
+            "{why}"
+        );
+    }
+    assert_eq!(session.revision().await.expect("a revision"), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

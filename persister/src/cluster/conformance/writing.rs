@@ -214,10 +214,11 @@ pub(super) async fn what_cannot_be_is_refused_and_what_can_be_is_taken<R: Rig>(
         }
     }
     let limits = session.limits().await?;
-    let longest = Bytes::from(vec![b'x'; limits.value_bytes]);
     let path = bytes("/long");
+    let with_its_path = limits.revision_bytes - path.len();
+    let longest = Bytes::from(vec![b'x'; limits.value_bytes.min(with_its_path)]);
     let at = session.put(&path, Expect::Any, longest.clone()).await?;
-    let longer = Bytes::from(vec![b'x'; limits.value_bytes + 1]);
+    let longer = Bytes::from(vec![b'x'; longest.len() + 1]);
     refused(
         session.put(&path, Expect::Any, longer).await,
         "a longer value",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,13 +10,14 @@ use cairn_client::{self as client, Client};
 use cairn_journal::Revision;
 use cairn_protocol::owner::{HEARTBEAT, STALE_AFTER};
 use cairn_protocol::{keys, progress};
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, StreamExt};
 use futures::{Stream, TryStreamExt};
+use tokio::sync::OnceCell;
 
 use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::followed;
-use crate::cluster::doozer::names::{id_of, name, precondition, text};
+use crate::cluster::doozer::names::{name, precondition, text};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::rules::{KeyRules, Names};
@@ -40,8 +42,13 @@ pub(super) const FOLLOW_WINDOW: usize = 256;
 /// How many entries of a listing are asked for ahead: a listing is a request an entry.
 pub(super) const LIST_WINDOW: usize = 256;
 
-/// The longest value that a node takes; a longer one would leave its SET hanging for ever.
-const NODE_VALUE_BYTES: usize = 2_900;
+/// What a node takes of path and value together. It sends both in one packet of 3,000 bytes, with
+/// the revision and some 30 bytes of its own; a longer write would never return, and would keep the
+/// node from deciding anything else.
+const NODE_WRITE_BYTES: usize = 2_950;
+
+/// The shortest path of a file.
+const SHORTEST_PATH: usize = "/x".len();
 
 /// The longest value that `doozer-lite` takes.
 const LITE_VALUE_BYTES: usize = 1 << 20;
@@ -51,11 +58,93 @@ const LITE_VALUE_BYTES: usize = 1 << 20;
 pub struct DoozerSession {
     client: Client,
     id: Id,
+    /// Whether all nodes are `doozer-lite`, once that was asked.
+    is_lite: Arc<OnceCell<bool>>,
 }
 
 impl DoozerSession {
     pub(super) fn new(client: Client, id: Id) -> Self {
-        Self { client, id }
+        Self {
+            client,
+            id,
+            is_lite: Arc::default(),
+        }
+    }
+
+    /// Whether all nodes say that they are `doozer-lite`: no real node does.
+    async fn is_lite(&self) -> Result<bool> {
+        let is_lite = self.is_lite.get_or_try_init(|| async {
+            let mut nodes = self.client.getdir(NODES, None);
+            let mut is_lite = None;
+            while let Some(node) = absent_is_empty(nodes.try_next().await)? {
+                let version = self
+                    .client
+                    .get(&format!("{NODES}/{node}/version"), None)
+                    .await?;
+                let version = version.map(|version| version.value).unwrap_or_default();
+                is_lite = Some(is_lite != Some(false) && version.starts_with(b"doozer-lite"));
+            }
+            Ok::<_, Error>(is_lite == Some(true))
+        });
+        is_lite.await.copied()
+    }
+
+    /// The files below a directory. A real node walks its whole tree for each entry of a WALK, so
+    /// it is asked directory by directory.
+    fn files(
+        &self,
+        directory: &str,
+        without: Option<&'static str>,
+    ) -> BoxStream<'static, Result<client::Event>> {
+        let files = self.clone().begin_files(directory.to_owned(), without);
+        stream::once(files).try_flatten().boxed()
+    }
+
+    async fn begin_files(
+        self,
+        directory: String,
+        without: Option<&'static str>,
+    ) -> Result<BoxStream<'static, Result<client::Event>>> {
+        if self.is_lite().await? {
+            let glob = format!("{}/**", directory.trim_end_matches('/'));
+            // Pinned by the client to the node's newest revision, and to a newer one whenever that
+            // is about to be forgotten.
+            return Ok(self.client.walk(&glob, None).err_into().boxed());
+        }
+        let tree = match without {
+            Some(without) => self.client.tree_without(&directory, without, None),
+            None => self.client.tree(&directory, None),
+        };
+        let files = tree.try_filter_map(|entry| async move {
+            Ok(match entry {
+                client::Entry::File(file) => Some(file),
+                client::Entry::Directory(_) => None,
+            })
+        });
+        Ok(files.err_into().boxed())
+    }
+
+    /// Refuses a write that would never return.
+    async fn fits(&self, verb: &str, path: &str, value_bytes: usize) -> Result<()> {
+        let bytes = path.len() + value_bytes;
+        if bytes <= NODE_WRITE_BYTES || self.is_lite().await? {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "{verb} {path}: path and value have {bytes} bytes, and a node of this cluster takes \
+             {NODE_WRITE_BYTES} in one packet: it was not sent, because it would never return"
+        )))
+    }
+}
+
+/// The directory of what nodes say of themselves.
+const NODES: &str = "/ctl/node";
+
+/// A directory that does not exist has no entries.
+fn absent_is_empty<T>(next: client::Result<Option<T>>) -> Result<Option<T>> {
+    match next {
+        Err(error) if error.code() == Some(client::ErrorCode::NoEnt) => Ok(None),
+        next => Ok(next?),
     }
 }
 
@@ -81,21 +170,14 @@ impl Session for DoozerSession {
     }
 
     async fn limits(&self) -> Result<Limits> {
-        let mut versions = self.client.walk("/ctl/node/*/version", None);
-        let mut lite = None;
-        while let Some(version) = versions.try_next().await? {
-            lite = Some(lite != Some(false) && version.value.starts_with(b"doozer-lite"));
-        }
-        let in_order = lite == Some(true);
-        let value_bytes = if in_order {
-            LITE_VALUE_BYTES
-        } else {
-            NODE_VALUE_BYTES
+        let in_order = self.is_lite().await?;
+        let (value_bytes, revision_bytes) = match in_order {
+            true => (LITE_VALUE_BYTES, 2 * LITE_VALUE_BYTES),
+            false => (NODE_WRITE_BYTES - SHORTEST_PATH, NODE_WRITE_BYTES),
         };
         Ok(Limits {
             value_bytes,
-            // One write, and its path.
-            revision_bytes: 2 * value_bytes,
+            revision_bytes,
             in_order,
         })
     }
@@ -123,11 +205,7 @@ impl Session for DoozerSession {
     }
 
     fn snapshot(&self, _at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
-        self.client
-            // Pinned by the client to the node's newest revision, which is not before `at`, and to
-            // a newer one whenever that is about to be forgotten.
-            .walk("/**", None)
-            .err_into()
+        self.files("/", Some(keys::INTERNAL))
             .try_filter(|file| std::future::ready(!keys::is_internal(&file.path)))
             .map_ok(|file| Live {
                 path: file.path.into(),
@@ -142,9 +220,7 @@ impl Session for DoozerSession {
         &self,
         id: Id,
     ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static {
-        self.client
-            .walk(&format!("{}/**", keys::directory(id)), None)
-            .err_into()
+        self.files(&keys::directory(id), None)
             .try_filter_map(move |file| {
                 let path = keys::mirrored(id, &file.path).map(|path| path.to_owned().into());
                 let revision = progress::parse_revision(&file.value).ok().map(Revision);
@@ -154,24 +230,23 @@ impl Session for DoozerSession {
     }
 
     async fn announcements(&self) -> Result<Announcements> {
-        let glob = format!("{}/*/ctl/*", keys::ROOT);
-        let mut files = self.client.walk(&glob, None);
+        let mut names = self.client.getdir(keys::ROOT, None);
         let mut all: Announcements = BTreeMap::new();
-        while let Some(file) = files.try_next().await? {
-            let Some(id) = id_of(&file.path) else {
+        while let Some(name) = absent_is_empty(names.try_next().await)? {
+            let Ok(id) = name.parse() else {
                 continue;
             };
-            let said = all.entry(id).or_default();
-            let place = match file.path {
-                path if path == keys::owner(id) => &mut said.owner,
-                path if path == keys::watermark(id) => &mut said.watermark,
-                path if path == keys::mirror_progress(id) => &mut said.mirrored,
-                _ => continue,
-            };
-            *place = Some(Control {
-                revision: Revision(file.revision.0),
-                value: file.value,
-            });
+            let keys = [
+                ControlKey::Owner(id),
+                ControlKey::Watermark(id),
+                ControlKey::Mirrored(id),
+            ];
+            let [owner, watermark, mirrored] = keys.each_ref().map(|key| self.read(key));
+            let (owner, watermark, mirrored) = tokio::try_join!(owner, watermark, mirrored)?;
+            if owner.is_some() || watermark.is_some() || mirrored.is_some() {
+                let said = all.entry(id).or_default();
+                (said.owner, said.watermark, said.mirrored) = (owner, watermark, mirrored);
+            }
         }
         Ok(all)
     }
@@ -202,10 +277,12 @@ impl Session for DoozerSession {
         let expect = precondition(write.expect);
         match &write.value {
             Some(value) => {
+                self.fits("SET", path, value.len()).await?;
                 let set = self.client.set(path, expect, value.clone()).await?;
                 Ok(Some(Revision(set.0)))
             }
             None => {
+                self.fits("DEL", path, 0).await?;
                 self.client.del(path, expect).await?;
                 // The answer to DEL carries no revision.
                 Ok(None)
