@@ -8,9 +8,10 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_etcd::Session;
 use cairn_etcd::wire::{
-    DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, TxnRequest,
-    WatchCreateRequest,
+    DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
+    TxnRequest, WatchCreateRequest,
 };
+use cairn_protocol::keys;
 use cairn_tests::{program, seeded, setting};
 use futures::StreamExt as _;
 
@@ -173,4 +174,46 @@ async fn one_member_is_lost_and_nothing_that_was_acknowledged() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_members_are_lost_and_nothing_that_was_acknowledged() -> Result<()> {
     lose_everything(3).await
+}
+
+/// What lives outside the control area: each key with its revision and value.
+async fn live(session: &Session) -> Result<Vec<(Bytes, i64, Bytes)>> {
+    let all = session.call(RangeRequest::all()).await?.kvs.into_iter();
+    let data = all.filter(|key| !key.key.starts_with(keys::FLAT_ROOT.as_bytes()));
+    Ok(data
+        .map(|key| (key.key, key.mod_revision, key.value))
+        .collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_cluster_comes_back_with_each_key_at_its_revision() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let mut etcd = Etcd::start(3)?;
+    let mut process = etcd.persister(1, &journal, &[])?;
+    let session = etcd.session().await?;
+    let mut last = 0;
+    for at in 0..50 {
+        last = put(&session, &format!("k/{}", at % 20), &at.to_string()).await?;
+    }
+    session.call(DeleteRangeRequest::key("k/7")).await?;
+    durable(&session, 1, last + 1)
+        .await
+        .with_context(|| process.log())?;
+    let before = live(&session).await?;
+    process.end_in_order()?;
+    etcd.wipe()?;
+    etcd.start_again()?;
+    let mut process = etcd.persister(1, &journal, &["-r"])?;
+    let session = etcd.session().await?;
+    let is_back = || async { Ok((live(&session).await? == before).then_some(())) };
+    cairn_tests::eventually("the state is back", is_back)
+        .await
+        .with_context(|| process.log())?;
+    let at = put(&session, "after", "x").await;
+    // It goes on with what it has brought back.
+    durable(&session, 1, at?)
+        .await
+        .with_context(|| process.log())?;
+    process.end_in_order()
 }
