@@ -284,7 +284,11 @@ impl<'a, S: Fn(Revision) -> bool> Events<'a, S> {
         }
         for record in self.records.by_ref() {
             let record = record?;
+            let before = self.replay.covered();
             let step = self.replay.record(&record);
+            // Behind a loss within a snapshot diff there is the rest of its state: changes that
+            // happened before, and are no events here.
+            let is_event = |change: &Change| change.revision.is_none_or(|at| at >= before);
             match record.entry {
                 Entry::Changes { changes, .. }
                     if record.sequence > self.begin
@@ -293,7 +297,7 @@ impl<'a, S: Fn(Revision) -> bool> Events<'a, S> {
                 {
                     self.newest = record.revision;
                     // A repair may have put several revisions into one record.
-                    for mut change in changes {
+                    for mut change in changes.into_iter().filter(is_event) {
                         let revision = change.revision.take().unwrap_or(record.revision);
                         match self.shared.back_mut() {
                             Some(last) if last.revision == revision => last.changes.push(change),
