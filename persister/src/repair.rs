@@ -6,12 +6,15 @@
 //! cluster that is away costs a few seconds, and nothing else. What stays lost is the journal's to
 //! name, and the next attach's to make good.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use cairn_journal::{
     Directory, Donor, JournalDonor, NewRecord, Repair, RepairPhase, RepairProgress, Revision, Span,
-    Stop, Timestamp,
+    Stop, Timestamp, Turn,
 };
 use futures::StreamExt;
 use tokio::runtime::Handle;
@@ -53,8 +56,14 @@ pub fn repair<C: Cluster>(config: &Config, cluster: &C, stop: Stop) -> Result<Re
         return Ok(Repaired::Here);
     }
     let mut donors: Vec<Box<dyn Donor>> = Vec::new();
+    let mut acquaintances: Vec<Rc<RefCell<Acquaintance>>> = Vec::new();
     for dir in &config.repair_from {
-        donors.push(Box::new(JournalDonor::new(dir)));
+        let acquaintance = Rc::default();
+        donors.push(Box::new(NamedDonor {
+            journal: JournalDonor::new(dir),
+            acquaintance: Rc::clone(&acquaintance),
+        }));
+        acquaintances.push(acquaintance);
     }
     // An embedded cluster has just begun: it remembers nothing.
     if matches!(config.endpoint, Endpoint::Remote(_)) {
@@ -76,6 +85,9 @@ pub fn repair<C: Cluster>(config: &Config, cluster: &C, stop: Stop) -> Result<Re
         None => repair,
     };
     let report = repair.run()?;
+    for (dir, acquaintance) in config.repair_from.iter().zip(&acquaintances) {
+        acquaintance.borrow().tell_if_strange(dir);
+    }
     match &config.repair_into {
         _ if !report.is_changed() => tracing::info!("the journal is whole: nothing to repair"),
         None => tracing::warn!("the journal was damaged and has been repaired:\n{report}"),
@@ -99,6 +111,70 @@ fn say(progress: RepairProgress) {
         _ => "reading the repaired journal back",
     };
     tracing::info!("repair: {what}, {percent} %");
+}
+
+/// Which timelines a donor was asked for, and which it has.
+#[derive(Debug, Default)]
+struct Acquaintance {
+    asked: BTreeSet<String>,
+    has: BTreeSet<String>,
+}
+
+impl Acquaintance {
+    fn tell_if_strange(&self, dir: &Path) {
+        let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
+        if !self.asked.is_empty() && self.asked.is_disjoint(&self.has) {
+            tracing::warn!(
+                "--from {}: nothing of it is of use. It has the history of {}, and lost was some \
+                 of {}: is it a journal of another cluster?",
+                dir.display(),
+                if self.has.is_empty() {
+                    "no cluster".to_owned()
+                } else {
+                    list(&self.has)
+                },
+                list(&self.asked)
+            );
+        }
+    }
+}
+
+/// Another persister's journal as a donor that is known by its timelines.
+struct NamedDonor {
+    journal: JournalDonor,
+    acquaintance: Rc<RefCell<Acquaintance>>,
+}
+
+impl Donor for NamedDonor {
+    fn name(&self) -> String {
+        self.journal.name()
+    }
+
+    fn knows(&mut self, timeline: &str, span: Span) -> cairn_journal::Result<Vec<Span>> {
+        let known = self.journal.knows(timeline, span)?;
+        let mut acquaintance = self.acquaintance.borrow_mut();
+        acquaintance.asked.insert(timeline.to_owned());
+        if !known.is_empty() {
+            acquaintance.has.insert(timeline.to_owned());
+        }
+        Ok(known)
+    }
+
+    fn recall(
+        &mut self,
+        timeline: &str,
+        span: Span,
+        visit: &mut dyn FnMut(NewRecord) -> cairn_journal::Result<()>,
+    ) -> cairn_journal::Result<()> {
+        self.journal.recall(timeline, span, visit)
+    }
+
+    fn turns(&mut self) -> cairn_journal::Result<Vec<Turn>> {
+        let turns = self.journal.turns()?;
+        let ids = turns.iter().map(|turn| turn.to.id.clone());
+        self.acquaintance.borrow_mut().has.extend(ids);
+        Ok(turns)
+    }
 }
 
 /// The cluster's own history as a donor.

@@ -58,8 +58,14 @@ pub enum Liveness {
 /// What a cluster takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest value, in bytes.
+    /// The longest value, in bytes, unless somebody knows that this cluster takes more.
     pub value_bytes: usize,
+    /// The longest value that can be at all.
+    pub most_value_bytes: usize,
+    /// The longest key, in bytes, where one has a bound of its own.
+    pub key_bytes: usize,
+    /// The names that a key has at most, between slashes.
+    pub key_names: usize,
     /// The bytes of keys and values of one revision, all in all.
     pub revision_bytes: usize,
     /// Whether the writes of one session are applied in the order in which they were first polled,

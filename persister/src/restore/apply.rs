@@ -275,8 +275,8 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         if at != meant && self.applied.surprise.is_none() {
             tracing::warn!(
                 expected = %meant, found = %at,
-                "somebody else writes to this cluster, or it does not keep the order of writes: \
-                 going on key by key"
+                "somebody else writes to this cluster (a doozer node does so once a second), or it \
+                 does not keep the order of writes: going on key by key"
             );
             self.applied.surprise = Some(at);
         }

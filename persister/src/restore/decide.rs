@@ -154,11 +154,7 @@ async fn target_state<S: Session>(
     let state = tokio::task::block_in_place(|| source.target_state(&rules, target))?;
     validate::each_part_is_there(&rules, &state.files, target)?;
     let limits = session.limits().await?;
-    let max_value_bytes = options.max_value_bytes.unwrap_or(limits.value_bytes);
-    // Whoever knows of more room for a value knows of as much for its key with it.
-    let more = max_value_bytes.saturating_sub(limits.value_bytes);
-    let max_bytes = limits.revision_bytes.saturating_add(more);
-    validate::validate(&rules, &state.files, max_value_bytes, max_bytes)?;
+    validate::validate(&rules, &state.files, &limits, options.max_value_bytes)?;
     Ok(state)
 }
 

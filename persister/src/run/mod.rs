@@ -39,6 +39,9 @@ const TOLD: Duration = Duration::from_secs(1);
 /// How long an orderly end waits for the journal's last record.
 const CLOSED: Duration = Duration::from_secs(3);
 
+/// How many keys the log names.
+const NAMED: usize = 10;
+
 /// Runs a persister until `end` is asked for, then ends in good order: what was seen is journaled,
 /// what is durable is published. `end` is told the reason of any other end as soon as it is known.
 ///
@@ -425,10 +428,18 @@ fn tell_restored(summary: &Summary) {
         summary.digest.describe(),
         summary.at
     );
-    for Shifted { path, before, now } in &summary.shifted {
+    for Shifted { path, before, now } in summary.shifted.iter().take(NAMED) {
         tracing::warn!(
             "{} could not keep its revision {before}: it is at {now}",
             String::from_utf8_lossy(path)
+        );
+    }
+    if !summary.shifted.is_empty() {
+        tracing::warn!(
+            "{} keys in all could not keep their revisions: the cluster was past them, or somebody \
+             else wrote meanwhile (a doozer node does so once a second: restore into one node that \
+             was started with -pulse 3600, before the others join)",
+            summary.shifted.len()
         );
     }
 }

@@ -429,6 +429,49 @@ async fn what_cannot_be_is_found_before_the_first_write() -> Result<()> {
     Ok(())
 }
 
+/// The story: the dry run said fine, the restore wrote the first keys, ended at one that no node
+/// takes, and left the cluster half restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_cluster_takes_is_found_before_the_first_write() -> Result<()> {
+    use cairn_journal::{Change, Journal, NewRecord, Options, Timestamp};
+    let scratch = tempfile::tempdir()?;
+    for (n, (path, bytes, why)) in [
+        ("/app/big".to_owned(), 6_559_049, "6559049 bytes"),
+        (format!("/{}", "p".repeat(5_005)), 1, "a path of 5006 bytes"),
+        ("/n".repeat(257), 1, "a path of 257 names"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let directory = scratch.path().join(n.to_string());
+        let (journal, _) = Journal::open(&directory, Options::default())?;
+        let keys = [("/app/a", 1), (&*path, bytes), ("/app/z", 1)];
+        for (revision, (path, bytes)) in (70..).zip(keys) {
+            let change = vec![Change::set(path.to_owned(), vec![b'v'; bytes])];
+            let at = cairn_journal::Revision(revision);
+            journal.append(NewRecord::changes(at, change, Timestamp(1)))?;
+        }
+        journal.close()?;
+        let lite = Lite::start()?;
+        let client = lite.client().await?;
+        let before = counter(&client).await?;
+        for args in [
+            &["--max-value-bytes", "8MiB", "--dry-run"][..],
+            &["--max-value-bytes", "8MiB"],
+        ] {
+            let (status, report) = restore(&lite, &directory, args)?;
+            let error = said(&report, "error");
+            ensure!(
+                status == TOO_LARGE && error.contains(why),
+                "{status}: {error}"
+            );
+            ensure!(error.len() < 1_000, "it prints the whole key");
+        }
+        ensure!(counter(&client).await? == before, "something was written");
+    }
+    Ok(())
+}
+
 /// The story: an operator restores an older state, and a persister that has `-r` in its unit file
 /// takes over, because it has more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

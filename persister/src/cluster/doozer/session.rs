@@ -50,6 +50,32 @@ const NODE_WRITE_BYTES: usize = 2_950;
 /// The shortest path of a file.
 const SHORTEST_PATH: usize = "/x".len();
 
+/// What a node takes.
+const NODE_LIMITS: Limits = Limits {
+    value_bytes: NODE_WRITE_BYTES - SHORTEST_PATH,
+    most_value_bytes: NODE_WRITE_BYTES - SHORTEST_PATH,
+    key_bytes: NODE_WRITE_BYTES,
+    key_names: MOST_NAMES,
+    revision_bytes: NODE_WRITE_BYTES,
+    in_order: false,
+};
+
+/// The names that a path has at most, in a node as in `doozer-lite`.
+const MOST_NAMES: usize = 256;
+
+/// What `doozer-lite` takes, if it was told to take values of this length.
+pub(in crate::cluster) const fn lite_limits(value_bytes: usize) -> Limits {
+    Limits {
+        value_bytes,
+        most_value_bytes: LITE_VALUE_BYTES,
+        key_bytes: 4_096,
+        key_names: MOST_NAMES,
+        // One write, and its path.
+        revision_bytes: 2 * LITE_VALUE_BYTES,
+        in_order: true,
+    }
+}
+
 /// The longest value that `doozer-lite` takes.
 const LITE_VALUE_BYTES: usize = 1 << 20;
 
@@ -170,15 +196,10 @@ impl Session for DoozerSession {
     }
 
     async fn limits(&self) -> Result<Limits> {
-        let in_order = self.is_lite().await?;
-        let (value_bytes, revision_bytes) = match in_order {
-            true => (LITE_VALUE_BYTES, 2 * LITE_VALUE_BYTES),
-            false => (NODE_WRITE_BYTES - SHORTEST_PATH, NODE_WRITE_BYTES),
-        };
-        Ok(Limits {
-            value_bytes,
-            revision_bytes,
-            in_order,
+        Ok(if self.is_lite().await? {
+            lite_limits(LITE_VALUE_BYTES)
+        } else {
+            NODE_LIMITS
         })
     }
 

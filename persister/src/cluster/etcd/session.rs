@@ -114,6 +114,9 @@ impl Session for EtcdSession {
     async fn limits(&self) -> Result<Limits> {
         Ok(Limits {
             value_bytes: VALUE_BYTES,
+            most_value_bytes: usize::MAX,
+            key_bytes: VALUE_BYTES,
+            key_names: usize::MAX,
             revision_bytes: VALUE_BYTES,
             // Calls under way together are applied in any order.
             in_order: false,

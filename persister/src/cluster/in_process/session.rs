@@ -17,7 +17,7 @@ use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::{Effect, revision_of};
 use crate::cluster::doozer::names::{id_of, name, precondition, text};
-use crate::cluster::doozer::session::RULES;
+use crate::cluster::doozer::session::{RULES, lite_limits};
 use crate::cluster::error::{Conflict, Error, Result};
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::in_process::listing::list;
@@ -73,13 +73,7 @@ impl Session for InProcessSession {
     }
 
     async fn limits(&self) -> Result<Limits> {
-        let value_bytes = self.local.max_value();
-        Ok(Limits {
-            value_bytes,
-            // One write, and its path.
-            revision_bytes: 2 * value_bytes,
-            in_order: true,
-        })
+        Ok(lite_limits(self.local.max_value()))
     }
 
     fn fenced(&self, identity: &Bytes) -> Self {

@@ -24,6 +24,9 @@ use crate::cluster::write::{Expect, Key, Write};
 
 const LIMITS: Limits = Limits {
     value_bytes: 4_096,
+    most_value_bytes: 4_096,
+    key_bytes: 4_096,
+    key_names: usize::MAX,
     revision_bytes: 1 << 20,
     in_order: false,
 };
