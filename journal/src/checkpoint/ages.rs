@@ -48,7 +48,7 @@ impl Ages {
         steady: Duration,
     ) -> Vec<Duration> {
         let longest_step = retention.age.unwrap_or(Duration::MAX).div_up(4);
-        let before = std::mem::replace(&mut self.looked, Some((longest_step, steady)));
+        let before = self.looked.replace((longest_step, steady));
         let before = before.filter(|(step, _)| *step == longest_step);
         let known = std::mem::take(&mut self.known);
         // What lies between two times, if the clock went back: nothing.
