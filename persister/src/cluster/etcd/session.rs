@@ -117,7 +117,8 @@ impl Session for EtcdSession {
             most_value_bytes: usize::MAX,
             key_bytes: VALUE_BYTES,
             key_names: usize::MAX,
-            revision_bytes: VALUE_BYTES,
+            // A request has 64 KiB more than a value: room for its key.
+            revision_bytes: VALUE_BYTES + (8 << 10),
             // Calls under way together are applied in any order.
             in_order: false,
         })
