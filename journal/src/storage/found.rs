@@ -2,7 +2,7 @@
 //!
 //! A commit asks this between its sync and its acknowledgement, and asks for no more. Since Linux
 //! 6.13 (multigrain timestamps) the next write to a file whose times were asked for has to give it
-//! new ones: a change of the inode for every commit, a tenth of its time.
+//! new ones: a change of the inode for every commit. Not asking made one writer a quarter faster.
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path};
 
