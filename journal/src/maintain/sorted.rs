@@ -7,11 +7,13 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     sync::{Arc, atomic::AtomicU64},
 };
 
 use crate::{
     checkpoint::{buffers::Meter, file::Checkpoint, history::History, item::Live},
+    directory::handle::Directory,
     error::{Error, Result},
     maintain::{
         collect::{Collected, collect},
@@ -83,6 +85,12 @@ pub struct ConsistentState {
 pub struct Sorter(Runs);
 
 impl Sorter {
+    /// A sorter whose files lie in this directory, which is there.
+    #[must_use]
+    pub fn within(dir: &Path) -> Self {
+        Self(Runs::new(context(&Directory::at(dir), &Stop::new())))
+    }
+
     /// Takes one in.
     ///
     /// # Errors
@@ -166,37 +174,9 @@ impl Journal {
     /// [`Error::CheckpointDamaged`] if history does not begin with the first record and no
     /// checkpoint is sound; [`Error::Stopped`]. Damage in records is met while the state is read.
     pub fn consistent_state(&self, stop: &Stop) -> Result<ConsistentState> {
-        // What retention removed while it was about to be read is not asked for a second time.
-        for _ in 0..RETRIES {
-            match self.attempt(stop) {
-                Err(Error::Retired { .. }) => {}
-                Err(error) if error.is_gone() => {}
-                other => return other,
-            }
-        }
-        self.attempt(stop)
-    }
-
-    fn attempt(&self, stop: &Stop) -> Result<ConsistentState> {
         let reader = self.reader()?;
-        let upto = self.end().durable;
-        let history = History::read(reader.directory().storage(), reader.dir())?;
-        let mut damaged = history.checkpoints.damaged.clone();
-        for base in &history.checkpoints.usable {
-            match base.verify_unless(stop) {
-                Ok(()) => return consistent(&reader, Some(base), upto, stop),
-                Err(error @ Error::CheckpointDamaged { .. }) => {
-                    tracing::warn!(%error, "a damaged checkpoint is passed over");
-                    damaged.push(error);
-                }
-                Err(other) => return Err(other),
-            }
-        }
-        if history.is_complete() {
-            return consistent(&reader, None, upto, stop);
-        }
-        let last = damaged.pop();
-        Err(last.expect("what is not complete has a checkpoint, sound or not"))
+        let context = context(reader.directory(), stop);
+        retrying(|| consistent(&reader, self.end().durable, &context))
     }
 
     /// A sorter whose files lie in the journal's directory.
@@ -204,16 +184,70 @@ impl Journal {
     /// # Errors
     /// The disk's.
     pub fn sorter(&self) -> Result<Sorter> {
-        Ok(Sorter(Runs::new(context(&self.reader()?, &Stop::new()))))
+        let context = context(self.reader()?.directory(), &Stop::new());
+        Ok(Sorter(Runs::new(context)))
     }
 }
 
-fn context(reader: &Reader, stop: &Stop) -> SortContext {
-    let storage = reader.directory().shared().clone();
+impl Reader {
+    /// The state after the record `upto`, or at the last consistent point before it, in bounded
+    /// memory. What does not fit into memory lies in `scratch`, a directory that is there.
+    ///
+    /// # Errors
+    /// As [`Journal::consistent_state`]; [`Error::Retired`] if every checkpoint is newer.
+    pub fn sorted_state(
+        &self,
+        upto: Sequence,
+        scratch: &Path,
+        stop: &Stop,
+    ) -> Result<ConsistentState> {
+        let context = context(&Directory::at(scratch), stop);
+        retrying(|| consistent(self, upto, &context))
+    }
+}
+
+/// What retention removed while it was about to be read is not asked for a second time.
+fn retrying(attempt: impl Fn() -> Result<ConsistentState>) -> Result<ConsistentState> {
+    for _ in 0..RETRIES {
+        match attempt() {
+            Err(Error::Retired { .. }) => {}
+            Err(error) if error.is_gone() => {}
+            other => return other,
+        }
+    }
+    attempt()
+}
+
+/// From the newest sound checkpoint up to `upto` on, else from the first record.
+fn consistent(reader: &Reader, upto: Sequence, context: &SortContext) -> Result<ConsistentState> {
+    let history = History::read(reader.directory().storage(), reader.dir())?;
+    let mut damaged = history.checkpoints.damaged.clone();
+    let usable = history.checkpoints.usable.iter();
+    for base in usable.filter(|base| base.sequence() <= upto) {
+        match base.verify_unless(&context.stop) {
+            Ok(()) => return from(reader, Some(base), upto, context),
+            Err(error @ Error::CheckpointDamaged { .. }) => {
+                tracing::warn!(%error, "a damaged checkpoint is passed over");
+                damaged.push(error);
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    if history.is_complete() {
+        return from(reader, None, upto, context);
+    }
+    Err(damaged.pop().unwrap_or(Error::Retired {
+        sequence: upto,
+        oldest: history.oldest.first,
+    }))
+}
+
+fn context(directory: &Directory, stop: &Stop) -> SortContext {
+    let storage = directory.shared().clone();
     // Numbers of its own: others may be at work in the same directory.
     let made = AtomicU64::new(new_salt(&*storage) | 1 << 63);
     SortContext {
-        dir: reader.dir().to_owned(),
+        dir: directory.path().to_owned(),
         storage,
         buffer_bytes: BUFFER_BYTES,
         meter: Arc::new(Meter::default()),
@@ -222,14 +256,13 @@ fn context(reader: &Reader, stop: &Stop) -> SortContext {
     }
 }
 
-fn consistent(
+fn from(
     reader: &Reader,
     base: Option<&Checkpoint>,
     upto: Sequence,
-    stop: &Stop,
+    context: &SortContext,
 ) -> Result<ConsistentState> {
-    let context = context(reader, stop);
-    let Collected { runs, point } = collect(reader, base, upto, &context)?;
+    let Collected { runs, point } = collect(reader, base, upto, context)?;
     let input = match base {
         Some(base) => Some(Input::File(Box::new(base.blocks(&context.meter)?))),
         None => None,
