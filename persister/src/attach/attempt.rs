@@ -128,7 +128,7 @@ impl<'a, S: Session> Attempt<'a, S> {
                     cluster = %identity,
                     "the cluster was restored with its revisions: going on"
                 );
-                commit(self.journal, binding(&identity, self.local.newest))?;
+                continued(self.journal, &identity, self.local.newest)?;
                 self.go_on(identity, take_state, None).await
             }
             Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
@@ -307,7 +307,7 @@ fn binding(identity: &Identity, revision: Revision) -> NewRecord {
 /// newest revision of ours that it was restored with.
 fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Revision {
     match &identity.origin {
-        Some(origin) if origin.outcome == Outcome::Kept && origin.at == common => {
+        Some(origin) if origin.outcome.is_kept() && origin.at == common => {
             newest.min(common).next()
         }
         // The numbers mean something else there: nothing is known.
@@ -334,6 +334,24 @@ async fn after<S: Session>(
         stream: taken.stream,
         state_taken: true,
     }))
+}
+
+/// Binds a journal to a restore that has all it has, up to `newest`. What the counter jumped over
+/// is covered by that: nothing happened there.
+fn continued(
+    journal: &Journal,
+    identity: &Identity,
+    newest: Revision,
+) -> Result<(), cairn_journal::Error> {
+    let outcome = identity.origin.as_ref().map(|origin| &origin.outcome);
+    let Some(next) = outcome.and_then(Outcome::resumes_at) else {
+        return commit(journal, binding(identity, newest));
+    };
+    journal.append(binding(identity, newest))?;
+    commit(
+        journal,
+        NewRecord::watermark(next.previous().max(newest), Timestamp::now()),
+    )
 }
 
 fn commit(journal: &Journal, record: NewRecord) -> Result<(), cairn_journal::Error> {

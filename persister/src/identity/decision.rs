@@ -206,9 +206,7 @@ pub fn decide(local: &LocalHistory, remote: &RemoteCluster) -> Attach {
     let is_parent = |origin: &Origin| origin.parent == *bound_to;
     match &identity.origin {
         _ if identity.is_unfinished() => Attach::Unfinished(identity),
-        Some(origin)
-            if is_parent(origin) && origin.outcome == Outcome::Kept && local.newest == common =>
-        {
+        Some(origin) if is_parent(origin) && origin.outcome.is_kept() && local.newest == common => {
             Attach::Continue(identity)
         }
         _ => Attach::Rebase { identity, common },

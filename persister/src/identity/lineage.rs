@@ -72,6 +72,9 @@ pub enum Outcome {
     },
     /// Complete, and every key is at the revision that it had.
     Kept,
+    /// As kept, and the counter goes on at this revision. Those between never were: clients may
+    /// have seen lost revisions of these numbers.
+    Jumped(Revision),
     /// Complete, but some keys are at newer revisions than they had.
     Shifted,
     /// Some keys only were wanted, and are there.
@@ -119,6 +122,23 @@ pub enum Choice {
     Revision,
     /// Only these keys and what is below them, because somebody asked for that.
     Only(Vec<String>),
+}
+
+impl Outcome {
+    /// Whether all is there, and at the revisions that it had.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept | Self::Jumped(_))
+    }
+
+    /// The revision at which the counter goes on, if it jumped.
+    #[must_use]
+    pub fn resumes_at(&self) -> Option<Revision> {
+        match self {
+            Self::Jumped(at) => Some(*at),
+            _ => None,
+        }
+    }
 }
 
 impl Identity {
@@ -210,10 +230,7 @@ impl Identity {
             id: self.id.clone(),
             parent: lineage,
             at: self.origin.as_ref().map_or(Revision(0), |o| o.at),
-            kept: self
-                .origin
-                .as_ref()
-                .is_none_or(|o| o.outcome == Outcome::Kept),
+            kept: self.origin.as_ref().is_none_or(|o| o.outcome.is_kept()),
             observed_at,
         }
     }

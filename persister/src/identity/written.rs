@@ -3,7 +3,7 @@
 //! ```text
 //! identity = ID [ " from " PARENT " at " REVISION " " outcome [ ancestry ] ]
 //! ancestry = " after " ancestor { " " ancestor }
-//! outcome  = "kept" | "shifted" | "part" | "restoring " BY [ choice ]
+//! outcome  = "kept" [ " next " REVISION ] | "shifted" | "part" | "restoring " BY [ choice ]
 //!          | "bidding " BY [ " for " SECONDS "s" ] [ " met " ids ] [ " of " ids ]
 //! choice   = " chosen" | " only " PREFIX { " " PREFIX }
 //! ids      = NUMBER { "," NUMBER }
@@ -58,6 +58,7 @@ impl fmt::Display for Outcome {
             Self::Bidding(bid) => write!(f, "bidding {bid}"),
             Self::Restoring { by, choice } => write!(f, "restoring {by}{choice}"),
             Self::Kept => f.write_str("kept"),
+            Self::Jumped(next) => write!(f, "kept next {next}"),
             Self::Shifted => f.write_str("shifted"),
             Self::Part => f.write_str("part"),
         }
@@ -145,6 +146,7 @@ impl Outcome {
                 choice: Choice::parse(choice)?,
             },
             ["kept"] => Self::Kept,
+            ["kept", "next", next] => Self::Jumped(Revision(next.parse().ok()?)),
             ["shifted"] => Self::Shifted,
             ["part"] => Self::Part,
             _ => return None,
@@ -220,6 +222,8 @@ mod tests {
             "a",
             "6f9619ff-8b86-d011-b42d-00cf4fc964ff",
             "b from a at 90 kept",
+            "b from a at 90 kept next 1000000090",
+            "b from a at 90 kept next 1000000090 after z@5",
             "b from a at 90 shifted",
             "b from a at 90 restoring j",
             "b from a at 90 restoring j chosen",
@@ -258,6 +262,8 @@ mod tests {
             b"b from a at 9 bidding j chosen",
             b"b from a at 9 part of",
             b"b from a at 9 kept kept",
+            b"b from a at 9 kept next",
+            b"b from a at 9 kept next x",
             b" from a at 9 kept",
             b"\xff",
         ] {

@@ -228,7 +228,7 @@ pub(super) fn plan(
                 is_dead(who),
                 permission,
             )),
-            Outcome::Kept | Outcome::Shifted | Outcome::Part => None,
+            Outcome::Kept | Outcome::Jumped(_) | Outcome::Shifted | Outcome::Part => None,
         };
         if let Some(may) = may {
             let identity = identity.clone();
@@ -327,7 +327,7 @@ fn complete(
 
 /// Whether this finished restore brought back what is intended.
 fn is_this(origin: &Origin, bound_to: &str, target: &Target) -> bool {
-    let is_whole = matches!(origin.outcome, Outcome::Kept | Outcome::Shifted);
+    let is_whole = origin.outcome.is_kept() || origin.outcome == Outcome::Shifted;
     let is_whole_wanted = !matches!(target.choice, Choice::Only(_));
     origin.parent == bound_to && origin.at == target.at && is_whole && is_whole_wanted
 }
