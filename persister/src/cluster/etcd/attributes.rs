@@ -1,7 +1,9 @@
 //! What etcd knows of a key besides path, revision and value, as bytes that a journal keeps.
 //!
 //! ```text
-//! message Attributes { int64 create_revision = 1; int64 version = 2; int64 lease = 3; }
+//! message Attributes {
+//!   int64 create_revision = 1; int64 version = 2; int64 lease = 3; optional int64 sub = 4;
+//! }
 //! ```
 //!
 //! in the encoding of protocol buffers, so that a later version may add to it. A delete has none:
@@ -23,6 +25,10 @@ pub struct KeyAttributes {
     /// The lease to which it is attached, or 0.
     #[prost(int64, tag = "3")]
     pub lease: i64,
+    /// The number of the put among the changes of its revision, from 0; `None` where it is not
+    /// known: no answer to a listing tells it.
+    #[prost(int64, optional, tag = "4")]
+    pub sub: Option<i64>,
 }
 
 impl KeyAttributes {
@@ -33,6 +39,16 @@ impl KeyAttributes {
             create_revision: key.create_revision,
             version: key.version,
             lease: key.lease,
+            sub: None,
+        }
+    }
+
+    /// With the number of the put among the changes of its revision.
+    #[must_use]
+    pub fn numbered(self, sub: usize) -> Self {
+        Self {
+            sub: i64::try_from(sub).ok(),
+            ..self
         }
     }
 
@@ -60,6 +76,7 @@ mod tests {
             create_revision: 300,
             version: 2,
             lease: -1,
+            sub: None,
         };
         let bytes = attributes.to_bytes();
         assert_eq!(&bytes[..5], [0x08, 0xac, 0x02, 0x10, 0x02]);
@@ -69,6 +86,10 @@ mod tests {
             ..attributes
         };
         assert_eq!(without_lease.to_bytes().len(), 5);
+        // A number of 0 is one that is known.
+        let first = without_lease.numbered(0);
+        assert_eq!(&first.to_bytes()[5..], [0x20, 0]);
+        assert_eq!(KeyAttributes::from_bytes(&first.to_bytes()), Some(first));
         for garbage in [&b""[..], b"\xff", b"\x08\x01", b"created 3"] {
             assert_eq!(KeyAttributes::from_bytes(garbage), None, "{garbage:?}");
         }
