@@ -6,6 +6,7 @@ use cairn_journal::Revision;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::Error as ClusterError;
+use crate::file_error::FileError;
 use crate::host_port::HostPort;
 use crate::identity::decision::Refusal;
 use crate::identity::written::ParseError;
@@ -120,6 +121,9 @@ pub enum Error {
         /// The control area of the cluster.
         control: &'static str,
     },
+    /// A snapshot file is not made.
+    #[error(transparent)]
+    SnapshotFile(#[from] FileError),
     /// Somebody asked us to end in the middle of it.
     #[error("interrupted. What was done stays; run the same command again to complete it")]
     Interrupted,
@@ -172,6 +176,7 @@ impl Error {
             Self::WouldLose(_) => 25,
             Self::Clashes { .. } => 26,
             Self::DoesNotFit { .. } => 27,
+            Self::SnapshotFile(error) => error.exit_status(),
             Self::Interrupted => 130,
             Self::Listen { source, .. } if Trouble::of(source) == Trouble::Passing => 23,
             Self::Listen { .. } => 2,

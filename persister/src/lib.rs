@@ -36,6 +36,7 @@ pub mod attach;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod file_error;
 pub mod host_port;
 pub mod identity;
 pub mod maintenance;

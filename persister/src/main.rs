@@ -13,7 +13,7 @@ use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand,
 use cairn_persister::error::Error;
 use cairn_persister::observe::{escape, log, report};
 use cairn_persister::process;
-use cairn_persister::restore::Request;
+use cairn_persister::restore::{FileRequest, Request};
 use tracing_subscriber::filter::LevelFilter;
 
 /// The exit status for wrong usage, the same that the command line's parser has.
@@ -48,6 +48,11 @@ async fn run() -> u8 {
     match &line.command {
         Some(Command::Restore(args)) => {
             start_log(line.verbose, format.unwrap_or_default());
+            match config::file_request(&line, args, &file) {
+                Ok(Some(request)) => return to_snapshot(&request, args.json).await,
+                Ok(None) => {}
+                Err(error) => return fail(&error, USAGE),
+            }
             match config::restore_request(&line, args, file) {
                 Ok(request) => restore(&request, args.json).await,
                 Err(error) => fail(&error, USAGE),
@@ -78,31 +83,42 @@ async fn restore(request: &Request, json: bool) -> u8 {
         return fail(&format_args!("cannot listen to signals: {error}"), 1);
     }
     match cairn_persister::restore::run(request, end.asked()).await {
-        Ok(report) => {
-            let printed = if json {
-                print(format_args!("{}\n", report.json()))
-            } else {
-                print(format_args!("{report}"))
-            };
-            // The status tells what became of the cluster, whoever reads the report.
-            if let Err(error) = printed {
-                log::tell(format_args!(
-                    "the restore has ended with status {}, but its report cannot be written to \
-                     standard output: {error}",
-                    report.status
-                ));
-            }
-            report.status
-        }
-        Err(error) => {
-            let status = error.exit_status();
-            if json {
-                // The error is told on standard error, too.
-                let _ = print(format_args!("{}\n", error_as_json(&error, status)));
-            }
-            fail(&error, status)
-        }
+        Ok(report) if json => made(format_args!("{}\n", report.json()), report.status),
+        Ok(report) => made(format_args!("{report}"), report.status),
+        Err(error) => failed(&error, json),
     }
+}
+
+async fn to_snapshot(request: &FileRequest, json: bool) -> u8 {
+    let end = End::new();
+    if let Err(error) = process::on_signal(&end) {
+        return fail(&format_args!("cannot listen to signals: {error}"), 1);
+    }
+    match cairn_persister::restore::to_snapshot(request, end.asked()).await {
+        Ok(report) if json => made(format_args!("{}\n", report.json()), 0),
+        Ok(report) => made(format_args!("{report}"), 0),
+        Err(error) => failed(&error, json),
+    }
+}
+
+/// Prints the report of a restore. The status tells what became of it, whoever reads the report.
+fn made(report: Arguments<'_>, status: u8) -> u8 {
+    if let Err(error) = print(report) {
+        log::tell(format_args!(
+            "the restore has ended with status {status}, but its report cannot be written to \
+             standard output: {error}"
+        ));
+    }
+    status
+}
+
+fn failed(error: &Error, json: bool) -> u8 {
+    let status = error.exit_status();
+    if json {
+        // The error is told on standard error, too.
+        let _ = print(format_args!("{}\n", error_as_json(error, status)));
+    }
+    fail(error, status)
 }
 
 fn error_as_json(error: &Error, status: u8) -> String {

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use cairn_journal::Timestamp;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
@@ -15,6 +14,7 @@ use serde::Deserialize;
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
 use crate::config::help;
+use crate::config::restore_args::RestoreArgs;
 use crate::host_port::HostPort;
 use crate::mirror::MirrorMode;
 
@@ -149,7 +149,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 /// What to do instead of persisting.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Restore a journal's state into a cluster, then end
+    /// Restore a journal's state into a cluster, or into a snapshot file of etcd, then end
     ///
     /// Only into a cluster without keys (outside /ctl), unless --merge is given. Reads the journal,
     /// and never writes to it; it may be in use. Prints what was done, and how to compare it.
@@ -165,44 +165,6 @@ pub enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-}
-
-/// What to restore.
-#[derive(Clone, Debug, Default, Args)]
-pub struct RestoreArgs {
-    /// The state at this revision [default: the newest]
-    #[arg(
-        long,
-        value_name = "R",
-        conflicts_with = "at_time",
-        value_parser = clap::value_parser!(i64).range(1..)
-    )]
-    pub at_revision: Option<i64>,
-
-    /// The state at this time: 2026-01-31T10:00:00Z or "10 minutes ago"
-    ///
-    /// That is the state before the first change that the persister observed later. Other forms:
-    /// 2026-01-31 11:00:00.250+01:00, 2026-01-31 (UTC where no offset is given), @1769853600 (Unix
-    /// seconds).
-    #[arg(long, value_name = "TIME")]
-    pub at_time: Option<Timestamp>,
-
-    /// Only this key and those below it; may be given several times
-    #[arg(long, value_name = "PATH")]
-    pub prefix: Vec<String>,
-
-    /// Write into a cluster that has keys: none is deleted, those that differ are overwritten and
-    /// listed
-    #[arg(long)]
-    pub merge: bool,
-
-    /// Only say what would be done
-    #[arg(long)]
-    pub dry_run: bool,
-
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// What to do with the configuration.

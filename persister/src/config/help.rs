@@ -36,6 +36,7 @@ Exit status:
   27   a value is too large for the cluster
   28   the journal does not have that state
   29   the cluster went back to an older state
+  30   etcd's own tool is missing, or failed
   130  interrupted by a signal
 
 docs/operations.md says what to do about each.";
@@ -48,6 +49,8 @@ Examples:
                                       the newest state into an empty cluster
   persister restore -j /var/lib/cairn/1 --at-time \"11 minutes ago\" --prefix /app --merge
                                       what was deleted by mistake, into the living cluster
+  persister restore -j /var/lib/cairn/1 --into /var/lib/etcd --member m0=http://10.0.0.1:2380
+                                      a lost cluster of etcd, with its revisions
 
 Exit status:
   0    restored, or there was nothing to restore

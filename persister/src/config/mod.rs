@@ -1,25 +1,30 @@
 //! The configuration: flags over environment over file over defaults, checked once, here.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cairn_journal::{Retention, Revision};
+use cairn_journal::Retention;
 
 mod args;
+mod error;
 mod help;
+mod requests;
+mod restore_args;
 mod shown;
 
 use crate::config::args::{Hidden, OnDiskFullArg, Retain};
-pub use args::{Command, CommandLine, ConfigCommand, LogFormat, RestoreArgs, Settings};
+use crate::config::requests::restore_options;
+pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
+pub use error::ConfigError;
+pub use requests::{cluster, file_request, restore_request};
+pub use restore_args::{FileArgs, RestoreArgs};
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
 use crate::host_port::HostPort;
 use crate::maintenance::policy::Policy;
 use crate::mirror::MirrorMode;
-use crate::restore::command::Request;
-use crate::restore::options::{At, RestoreOptions};
+use crate::restore::options::RestoreOptions;
 
 /// How far behind the journal may be while `/readyz` still says yes.
 const DEFAULT_READY_LAG: Duration = Duration::from_secs(10);
@@ -30,10 +35,6 @@ const DEFAULT_CHECKPOINT_EVERY: u64 = 64 << 20;
 
 /// How long history is kept: long enough to notice on Monday what went wrong on Friday.
 const DEFAULT_RETAIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How long `persister restore` waits for persisters that have more: those that start with it need
-/// about a second to open their journals.
-const DEFAULT_RESTORE_WAIT: Duration = Duration::from_secs(2);
 
 /// How long a persister waits for them: those that run look for a cluster that is away every five
 /// seconds, and see at different times that it is back.
@@ -90,59 +91,6 @@ pub enum Endpoint {
     },
 }
 
-/// Why the configuration is not one.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The file is not valid.
-    #[error("{}: {source}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// No id was given anywhere.
-    #[error("which persister is this? Give --id N, CAIRN_ID, or `id` in the configuration file")]
-    NoId,
-    /// No journal was given anywhere, and no id to name it by.
-    #[error(
-        "which journal? Give -j DIR, or the --id of its persister for journal-ID in this directory"
-    )]
-    NoJournal,
-    /// What was asked for does not go together with restoring.
-    #[error("`persister restore` restores into a cluster that runs elsewhere: leave out {0}")]
-    NotForRestore(&'static str),
-    /// The state of a moment that is still to come was asked for.
-    #[error(
-        "--at-time {} is in the future; it is {} now (times without an offset, or with Z, are \
-         UTC). For the newest \
-         state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
-    )]
-    InTheFuture(cairn_journal::Timestamp),
-    /// A prefix can select nothing.
-    #[error("--prefix {prefix:?} selects nothing: {why}")]
-    Prefix {
-        /// What was given.
-        prefix: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A setting of the embedded cluster cannot work.
-    #[error("--embedded: {0}")]
-    Embedded(#[from] cairn_lite::OptionsError),
-    /// A setting of the journal cannot work.
-    #[error(transparent)]
-    Journal(#[from] cairn_journal::Error),
-}
-
 /// Reads the configuration file, if there is one.
 ///
 /// # Errors
@@ -159,12 +107,6 @@ pub fn read_file(path: Option<&Path>) -> Result<Settings, ConfigError> {
         path: path.to_owned(),
         source: Box::new(source),
     })
-}
-
-/// The address of the cluster in `settings`, or the default one.
-#[must_use]
-pub fn cluster(settings: &Settings) -> Address {
-    settings.cluster.clone().unwrap_or_default()
 }
 
 impl Config {
@@ -249,76 +191,6 @@ fn maintenance(settings: &Settings) -> Policy {
             .checkpoint_every
             .map_or(DEFAULT_CHECKPOINT_EVERY, |bytes| bytes.as_u64()),
         retention: Retention { age, bytes },
-    }
-}
-
-/// Builds the request of `persister restore`.
-///
-/// # Errors
-/// [`ConfigError`] names the setting that is missing or impossible.
-pub fn restore_request(
-    line: &CommandLine,
-    args: &RestoreArgs,
-    file: Settings,
-) -> Result<Request, ConfigError> {
-    for (given, flag) in [
-        (line.embedded, "--embedded"),
-        (line.repair, "-f (repair first, with `persister -f`)"),
-        (line.restore, "-r"),
-    ] {
-        if given {
-            return Err(ConfigError::NotForRestore(flag));
-        }
-    }
-    // Most likely a local time that was taken for UTC: the newest state is not what was meant.
-    if let Some(time) = (args.at_time).filter(|time| *time > cairn_journal::Timestamp::now()) {
-        return Err(ConfigError::InTheFuture(time));
-    }
-    let settings = line.settings.clone().or(file);
-    let named = || Some(PathBuf::from(format!("journal-{}", settings.id?)));
-    let restore_options = restore_options(&settings, DEFAULT_RESTORE_WAIT);
-    let cluster = cluster(&settings);
-    for prefix in &args.prefix {
-        let checked = cluster.rules().check_prefix(prefix);
-        checked.map_err(|why| ConfigError::Prefix {
-            prefix: prefix.clone(),
-            why,
-        })?;
-    }
-    Ok(Request {
-        cluster,
-        journal: (settings.journal.clone())
-            .or_else(named)
-            .ok_or(ConfigError::NoJournal)?,
-        dry_run: args.dry_run,
-        options: RestoreOptions {
-            at: match (args.at_revision, args.at_time) {
-                (Some(revision), _) => At::Revision(Revision(revision)),
-                (None, Some(time)) => At::Time(time),
-                (None, None) => At::Newest,
-            },
-            prefixes: args.prefix.clone(),
-            merge: args.merge,
-            accept_loss: line.accept_loss,
-            take_over: line.take_over,
-            ..restore_options
-        },
-    })
-}
-
-/// How to restore, as far as it is a setting.
-fn restore_options(settings: &Settings, default_wait: Duration) -> RestoreOptions {
-    let bytes = settings.max_value_bytes.map(|size| size.as_u64());
-    let with = settings.restore_with.iter().flatten();
-    let with: BTreeSet<Id> = with.map(|id| id.get()).collect();
-    let default_wait = with.is_empty().then_some(default_wait);
-    RestoreOptions {
-        in_flight: settings.in_flight.map(usize::from),
-        max_value_bytes: bytes.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
-        wait_for_others: settings.restore_wait.or(default_wait),
-        id: settings.id,
-        with,
-        ..RestoreOptions::default()
     }
 }
 

@@ -28,6 +28,7 @@
 //! | `merge` | writing into a cluster that has keys |
 //! | `job`, `dry_run` | doing it, or saying so |
 //! | `load` | the short way into the cluster in our own process |
+//! | `snapshot_file` | a cluster of etcd as a snapshot file, without a cluster to write to |
 //! | `command`, `report` | `persister restore`, and what it prints |
 
 mod apply;
@@ -46,6 +47,7 @@ pub mod outcome;
 mod plan;
 mod progress_bar;
 mod report;
+pub mod snapshot_file;
 pub mod source;
 mod target;
 mod validate;
@@ -58,4 +60,7 @@ pub use options::{At, RestoreOptions};
 pub use outcome::{Restored, Shifted, Summary};
 pub use plan::Reason;
 pub use report::Report;
+pub use snapshot_file::command::to_snapshot;
+pub use snapshot_file::report::FileReport;
+pub use snapshot_file::request::FileRequest;
 pub use source::Source;

@@ -3,5 +3,6 @@
 #[allow(dead_code)]
 mod cluster;
 mod many;
+mod snapshot_file;
 mod total_loss;
 mod went_back;

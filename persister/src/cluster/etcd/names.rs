@@ -36,7 +36,8 @@ pub fn control(key: &ControlKey) -> Bytes {
 }
 
 /// The persister in whose directory a control key lies; `None` for what lies in none.
-pub(super) fn id_of(key: &[u8]) -> Option<Id> {
+#[must_use]
+pub fn id_of(key: &[u8]) -> Option<Id> {
     let rest = key.strip_prefix(keys::FLAT_ROOT.as_bytes())?;
     let digits = rest.split(|byte| *byte == b'/').next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
