@@ -54,8 +54,11 @@ fn what_the_format_cannot_hold_is_refused_and_nothing_is_written() {
     assert_eq!(*kept, most.attributes);
 }
 
-/// The records of a journal with all of it, and the leases alive at each revision that is told.
-fn records() -> (Vec<NewRecord>, BTreeMap<i64, Vec<(i64, i64)>>) {
+/// The leases alive at each revision that is told: ids, and the times to live in seconds.
+type Leases = BTreeMap<i64, Vec<(i64, i64)>>;
+
+/// The records of a journal with all of it, and the leases that follow from them.
+fn records() -> (Vec<NewRecord>, Leases) {
     let (a, b, reason) = (Revision(4), Revision(6), GapReason::HistoryDiscarded);
     let there = KeyValue::new("/there", Revision(5), "x").with_attributes("a");
     let records = vec![
