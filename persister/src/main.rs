@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use cairn_persister::End;
 use cairn_persister::cluster::Address;
+use cairn_persister::cluster::in_process::node::raise_limit;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::error::Error;
 use cairn_persister::observe::{escape, log, report};
@@ -23,7 +24,7 @@ const USAGE: u8 = 2;
 const SHORTAGE: u8 = 23;
 
 fn main() -> ExitCode {
-    cairn_lite::raise_limit();
+    raise_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let status = match runtime.enable_all().build() {
         Ok(runtime) => {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::cluster::in_process::node::NodeOptionsError;
+
 /// Why the configuration is not one.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -61,7 +63,7 @@ pub enum ConfigError {
     },
     /// A setting of the embedded cluster cannot work.
     #[error("--embedded: {0}")]
-    Embedded(#[from] cairn_lite::OptionsError),
+    Embedded(#[from] NodeOptionsError),
     /// A setting of the journal cannot work.
     #[error(transparent)]
     Journal(#[from] cairn_journal::Error),

@@ -21,6 +21,7 @@ pub use restore_args::{FileArgs, RestoreArgs};
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
+use crate::cluster::in_process::node::NodeOptions;
 use crate::host_port::HostPort;
 use crate::maintenance::policy::Policy;
 use crate::mirror::MirrorMode;
@@ -87,7 +88,7 @@ pub enum Endpoint {
         /// Where it listens.
         listen: HostPort,
         /// Its secrets and limits.
-        node: cairn_lite::Options,
+        node: NodeOptions,
     },
 }
 
@@ -129,10 +130,10 @@ impl Config {
         let id = settings.id.filter(|id| *id > 0).ok_or(ConfigError::NoId)?;
         let endpoint = if embedded {
             let default = || DEFAULT_SOCKET.parse().expect("the default address is one");
-            let node = cairn_lite::Options {
+            let node = NodeOptions {
                 secret_rw: settings.rwsecret.clone().map(Hidden::expose),
                 secret_ro: settings.rosecret.clone().map(Hidden::expose),
-                ..cairn_lite::Options::default()
+                ..NodeOptions::default()
             };
             node.validate()?;
             Endpoint::Embedded {

@@ -37,8 +37,6 @@ pub mod announce;
 mod any_engine;
 pub mod follow;
 pub mod handover;
-#[cfg(test)]
-mod hanging_disk;
 pub mod in_step;
 pub mod journal;
 pub mod owner;

@@ -124,7 +124,7 @@ async fn members_that_their_operator_restored_went_back() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let (journal, snapshot) = (scratch.path().join("journal"), scratch.path().join("db"));
     let mut etcd = Etcd::start(3)?;
-    let process = etcd.persister(1, &journal, &[])?;
+    let mut process = etcd.persister(1, &journal, &[])?;
     let session = etcd.session().await?;
     let kept = put_many(&session, "kept", 10).await?;
     durable(&session, 1, kept).await?;
@@ -139,10 +139,10 @@ async fn members_that_their_operator_restored_went_back() -> Result<()> {
     let session = etcd.session().await?;
     put_many(&session, "other", 100).await?;
     // The one that ran notices when it has found the new members, and so does the next.
-    for mut process in [process, etcd.persister(1, &journal, &[])?] {
-        let said = process.ends_with(WENT_BACK)?;
-        ensure!(said.contains("went back"), "{said}");
-    }
+    let said = process.ends_with(WENT_BACK)?;
+    ensure!(said.contains("went back"), "{said}");
+    let said = etcd.persister(1, &journal, &[])?.ends_with(WENT_BACK)?;
+    ensure!(said.contains("went back"), "{said}");
     Ok(())
 }
 

@@ -2,15 +2,15 @@
 //!
 //! | module | promise |
 //! |---|---|
-//! | [`follow`] | every revision once, whole and in order, each proven to follow the one before |
-//! | [`contiguity`] | the proof: which revision may come next, and what a repeated one must be |
-//! | [`listing`] | keys in pages of one revision |
-//! | [`publish`] | writes as one transaction, fenced by the identity and by the owner's lease |
-//! | [`lease`] | the owner's lease: it lasts as long as its session |
+//! | `follow` | every revision once, whole and in order, each proven to follow the one before |
+//! | `contiguity` | the proof: which revision may come next, and what a repeated one must be |
+//! | `listing` | keys in pages of one revision |
+//! | `publish` | writes as one transaction, fenced by the identity and by the owner's lease |
+//! | `lease` | the owner's lease: it lasts as long as its session |
 //! | [`attributes`] | create revision, version and lease of a key, as bytes that a journal keeps |
-//! | [`spool`] | a member's database, fetched to the journal's disk: what is many is read from it |
+//! | `spool` | a member's database, fetched to the journal's disk: what is many is read from it |
 //! | [`names`] | what the control keys are called |
-//! | [`versions`] | which servers have faults that matter here |
+//! | `versions` | which servers have faults that matter here |
 //! | [`session`] | all of it as a [`Session`](crate::cluster::session::Session) |
 
 pub mod attributes;

@@ -14,6 +14,10 @@ use crate::cluster::write::Key;
 /// Keys are any bytes; those that begin so are persisters' own, and no others.
 pub const RULES: KeyRules = KeyRules::flat(keys::FLAT_ROOT);
 
+/// The key that fills revisions of which nothing was journaled, in a snapshot file. A control key
+/// that no persister writes.
+pub const PAD_KEY: &[u8] = b"/ctl/persistence/pad/journal";
+
 /// What a key is called.
 #[must_use]
 pub fn name(key: &Key) -> Bytes {

@@ -29,6 +29,8 @@
 //!
 //! Clients see the keys and events that they would see if the persister were a process of its own.
 
+#[cfg(test)]
+mod hanging_disk;
 pub mod listing;
 pub mod node;
 pub mod session;

@@ -18,6 +18,16 @@ use crate::cluster::in_process::InProcess;
 use crate::cluster::session::Cluster;
 use crate::host_port::HostPort;
 
+/// What an embedded node may be told: its secrets and limits.
+pub type NodeOptions = cairn_lite::Options;
+/// Options that cannot work.
+pub type NodeOptionsError = cairn_lite::OptionsError;
+
+/// Raises the soft limit of descriptors as far as the process may, for programs that embed a node.
+pub fn raise_limit() {
+    cairn_lite::raise_limit();
+}
+
 /// A running node.
 pub struct EmbeddedNode {
     server: Server,

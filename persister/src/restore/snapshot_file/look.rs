@@ -8,11 +8,12 @@ use cairn_etcd_snapshot::{Lease, Put};
 use cairn_journal::maintain::ConsistentState;
 
 use crate::cluster::control::ControlKey;
+use crate::cluster::etcd::names::PAD_KEY;
 use crate::cluster::etcd::names::{RULES, control, id_of};
 use crate::error::Error;
 use crate::restore::digest::Digest;
 use crate::restore::snapshot_file::ASSUMED_TTL;
-use crate::restore::snapshot_file::records::{PAD_KEY, put_of};
+use crate::restore::snapshot_file::records::put_of;
 
 /// What the newest state says.
 #[derive(Debug, Default)]

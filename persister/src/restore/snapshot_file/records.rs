@@ -6,14 +6,11 @@ use cairn_journal::maintain::{SortedEntries, Sorter};
 use cairn_journal::{Change, Entry, KeyValue, Op, Reader, Revision, Stop};
 
 use crate::cluster::etcd::attributes::KeyAttributes;
+use crate::cluster::etcd::names::PAD_KEY;
 use crate::error::Error;
 use crate::file_error::FileError;
 use crate::restore::snapshot_file::EMPTY;
 use crate::restore::snapshot_file::survey::Point;
-
-/// The key that fills revisions of which nothing was journaled. A control key that no persister
-/// writes.
-pub(super) const PAD_KEY: &[u8] = b"/ctl/persistence/pad/journal";
 
 /// The number of a put whose number within its revision is not known: behind those that are.
 const UNNUMBERED: i64 = i64::MAX;

@@ -147,7 +147,7 @@ impl fmt::Display for FileReport {
             ),
             (
                 self.filled,
-                "revisions were not journaled, and are filled with a key below /ctl/persistence/",
+                "revisions were not journaled, and are filled with a control key",
             ),
             (
                 self.unnumbered,

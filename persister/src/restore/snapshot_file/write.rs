@@ -9,13 +9,14 @@ use cairn_journal::maintain::SortedEntries;
 use cairn_journal::{Reader, Stop};
 
 use crate::cluster::control::ControlKey;
+use crate::cluster::etcd::names::PAD_KEY;
 use crate::cluster::etcd::names::{RULES, control};
 use crate::error::Error;
 use crate::file_error::FileError;
 use crate::restore::progress_bar::Bar;
 use crate::restore::snapshot_file::look::Look;
 use crate::restore::snapshot_file::plan::Plan;
-use crate::restore::snapshot_file::records::{PAD_KEY, StateRecords, history, put_of};
+use crate::restore::snapshot_file::records::{StateRecords, history, put_of};
 
 /// The bytes of one revision of a way back: a message of a watch has no more.
 const REVERT_BYTES: usize = 1 << 20;
