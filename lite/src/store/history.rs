@@ -243,7 +243,7 @@ impl History {
 }
 
 /// What a state of the past is made of: another state, and the events since. To be
-/// [made](Past::make) without the store: it takes up to [`CHECKPOINT_INTERVAL`] steps.
+/// [made](Past::make) without the store: it takes up to `CHECKPOINT_INTERVAL` steps.
 #[derive(Debug)]
 pub struct Past {
     state: Dir,
