@@ -21,7 +21,7 @@ use fastrand::Rng;
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use crate::cluster::{Etcd, revision};
+use crate::cluster::{Etcd, durable, put, revision};
 
 /// How many revisions the history has. `CAIRN_SNAPSHOT_REVISIONS=2000` for a long look.
 const REVISIONS: i64 = 250;
@@ -471,4 +471,71 @@ async fn leases_are_back(
         }
     }
     Ok(())
+}
+
+/// The whole way, with a real persister before and after.
+async fn a_persister_goes_on(flag: Option<&str>) -> Result<()> {
+    let mut etcd = Etcd::start(1)?;
+    let session = etcd.session().await?;
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let mut persister = etcd.persister(1, &journal, &[])?;
+    for n in 0..30 {
+        let key = |at: i32| PutRequest::new(format!("k{}", (n + at) % 7), n.to_string());
+        let txn = TxnRequest {
+            success: vec![key(0).into(), key(3).into()],
+            ..TxnRequest::default()
+        };
+        session.call(txn).await?;
+    }
+    let last = put(&session, "last", "one").await?;
+    durable(&session, 1, last).await?;
+    persister.end_in_order()?;
+    let before = state(&session, 0).await?;
+    let files = tempfile::tempdir()?;
+    let args: Vec<&str> = flag.into_iter().collect();
+    let (made, report) = file(&journal, files.path(), &args)?;
+    let newest = number(&report, "newest")?;
+    ensure!(
+        number(&report, "filled")? == 0 && number(&report, "unnumbered")? == 0,
+        "{report}"
+    );
+    if flag.is_some() {
+        let from = number(&report, "history-from")?;
+        ensure!(from <= 2, "all of it is known: {report}");
+        let lost = hash(&session, newest).await?;
+        ensure!(
+            number(&report, "hash-kv-at-newest")? == i64::from(lost),
+            "the lost cluster said {lost}: {report}"
+        );
+    }
+    let session = restored(&mut etcd, &made).await?;
+    ensure!(values(&state(&session, 0).await?) == values(&before));
+    let mut persister = etcd.persister(1, &journal, &[])?;
+    let next = put(&session, "next", "one").await?;
+    durable(&session, 1, next).await?;
+    ensure!(next > number(&report, "revision")?);
+    persister.end_in_order()?;
+    let log = persister.log();
+    ensure!(
+        log.contains("going on") && !log.contains("one by one"),
+        "{log}"
+    );
+    // And it can be lost again.
+    let (_, again) = file(&journal, files.path(), &["--seamless"])?;
+    ensure!(number(&again, "newest")? >= next, "{again}");
+    let from = number(&again, "history-from")?;
+    // Nothing ever was where the counter jumped.
+    ensure!((from > newest) == flag.is_none(), "{again}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persister_goes_on_where_nothing_was_missing() -> Result<()> {
+    a_persister_goes_on(Some("--seamless")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persister_goes_on_beyond_what_may_be_missing() -> Result<()> {
+    a_persister_goes_on(None).await
 }

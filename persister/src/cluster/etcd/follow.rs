@@ -178,7 +178,7 @@ fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
         revision,
         ..Followed::default()
     };
-    for event in events {
+    for (sub, event) in events.into_iter().enumerate() {
         let is_delete = event.r#type == EventType::Delete as i32;
         let key = event.kv.unwrap_or_default();
         let is_control = RULES.is_control(&key.key);
@@ -189,7 +189,7 @@ fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
         let change = match is_delete {
             true => Change::delete(key.key),
             false => {
-                let attributes = KeyAttributes::of(&key).to_bytes();
+                let attributes = KeyAttributes::of(&key).numbered(sub).to_bytes();
                 Change::set(key.key, key.value).with_attributes(attributes)
             }
         };
