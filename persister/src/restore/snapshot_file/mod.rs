@@ -54,6 +54,8 @@ mod records;
 pub mod report;
 pub mod request;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod verify;
 mod write;
 

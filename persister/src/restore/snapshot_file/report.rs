@@ -76,9 +76,9 @@ impl FileReport {
             format!(
                 "the counter goes on at {}: clients may have seen revisions after {} that the \
                  journal does not have. Watchers are told that their revision is compacted, and \
-                 list again. If nothing was written after {} (the cluster was stopped in good \
-                 order, and the persister after it), --seamless keeps the history readable, and \
-                 watchers resume",
+                 list again. If nothing was written after {} (clients, then the persister, \
+                 then the members were stopped in good order), --seamless keeps the history \
+                 readable, and watchers resume",
                 self.history_from + 1,
                 self.newest,
                 self.newest
@@ -111,12 +111,13 @@ impl fmt::Display for FileReport {
             self.state
         )?;
         let history = match self.history_from {
-            0 => "its beginning".to_owned(),
-            from => format!("C = {from}"),
+            _ if self.jumped => "none is readable".to_owned(),
+            0 => "from its beginning".to_owned(),
+            from => format!("from C = {from}"),
         };
         writeln!(
             f,
-            "history: from {history} to R = {}; members start at revision {}{}",
+            "history: {history}, up to R = {}; members start at revision {}{}",
             self.newest,
             self.revision,
             if is_written { "" } else { " or later" }

@@ -144,7 +144,9 @@ impl Out {
         let newest = data(state(plan.newest.sequence)?.entries);
         // Neither of the two can end the merge: what failed stands here.
         let (mut failed_older, mut failed_newest) = (None, None);
-        let is_there = |lease| lease == 0 || look.leases.iter().any(|known| known.id == lease);
+        // No lease with a negative id is ever there: such a key is left as it is.
+        let known = |lease| look.leases.binary_search_by_key(&lease, |known| known.id);
+        let is_there = |lease| lease <= 0 || known(lease).is_ok();
         let older = until_failed(older, &mut failed_older).map(|mut put| {
             if !is_there(put.lease) {
                 written.detached += 1;
