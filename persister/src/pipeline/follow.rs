@@ -22,8 +22,8 @@ use crate::error::Error;
 use crate::identity::holder::Holder;
 use crate::identity::lineage::Identity;
 use crate::observe::vitals::Vitals;
+use crate::pipeline::group::COMMIT_BYTES;
 use crate::pipeline::handover::Seen;
-use crate::pipeline::journal::COMMIT_BYTES;
 
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a

@@ -23,8 +23,8 @@ use crate::error::Error;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::announce::Announcer;
 use crate::pipeline::follow::{Ended, Follower, POSITION_EVERY, Taken, Waited, some};
+use crate::pipeline::group::Group;
 use crate::pipeline::handover::Reached;
-use crate::pipeline::journal::COMMIT_BYTES;
 
 /// Everything that the one task works with.
 pub(super) struct InStep<S> {
@@ -99,7 +99,7 @@ impl<S: Session> InStep<S> {
             };
             // All that has happened meanwhile.
             while matches!(outcome, Ok(None))
-                && group.bytes < COMMIT_BYTES
+                && !group.is_full()
                 && let Some(next) = stream.next().now_or_never()
             {
                 outcome = match some(next) {
@@ -126,18 +126,14 @@ impl<S: Session> InStep<S> {
     fn take(&mut self, group: &mut Group, followed: Followed) -> Result<Option<Ended>, Error> {
         match self.follower.take(followed)? {
             Taken::Changes(revision, changes) => {
-                group.bytes += changes.iter().map(bytes_of).sum::<usize>();
-                group.newest = Some(revision);
-                group.changes += 1;
-                self.append(
-                    group,
-                    NewRecord::changes(revision, changes, Timestamp::now()),
-                )?;
+                let bytes = changes.iter().map(bytes_of).sum();
+                let record = NewRecord::changes(revision, changes, Timestamp::now());
+                group.publish(&self.journal, record, bytes)?;
             }
             Taken::Control(revision, changes) => {
-                group.bytes += changes.iter().map(bytes_of).sum::<usize>();
+                let bytes = changes.iter().map(bytes_of).sum();
                 let record = NewRecord::changes(revision, changes, Timestamp::now());
-                self.append(group, record)?;
+                group.append(&self.journal, record, bytes)?;
             }
             Taken::Nothing => self.position(group, POSITION_EVERY)?,
             Taken::Ended(ended) => return Ok(Some(ended)),
@@ -146,44 +142,20 @@ impl<S: Session> InStep<S> {
     }
 
     fn position(&mut self, group: &mut Group, every: i64) -> Result<(), Error> {
-        match self.follower.position(every) {
-            Some(seen) => self.append(group, NewRecord::watermark(seen, Timestamp::now())),
-            None => Ok(()),
+        if let Some(seen) = self.follower.position(every) {
+            let record = NewRecord::watermark(seen, Timestamp::now());
+            group.append(&self.journal, record, 0)?;
         }
-    }
-
-    fn append(&self, group: &mut Group, record: NewRecord) -> Result<(), Error> {
-        group.last = self.journal.append(record)?;
-        group.records += 1;
         Ok(())
     }
 
     /// Makes a group durable; returns what may be said then.
     fn commit(&self, group: Group) -> Result<Option<Reached>, Error> {
-        if group.records == 0 {
+        // Leaving the runtime for nothing would cost a wake-up.
+        if group.is_empty() {
             return Ok(None);
         }
-        self.vitals.committing();
-        let synced = tokio::task::block_in_place(|| self.journal.commit(group.last))?;
-        assert!(
-            synced >= group.last,
-            "commit returned before its records were durable"
-        );
-        let newest = group.newest.map(Reached::now);
-        let (records, changes) = (group.records, group.changes);
-        self.vitals.committed(records, changes, group.newest);
-        self.durable.send_replace(group.last);
-        Ok(newest)
+        let commit = || group.commit(&self.journal, &self.durable, &self.vitals);
+        Ok(tokio::task::block_in_place(commit)?)
     }
-}
-
-/// Records that are appended and not yet committed.
-#[derive(Default)]
-struct Group {
-    last: Sequence,
-    /// The newest revision that the group makes durable; `None` if it has only positions.
-    newest: Option<Revision>,
-    records: usize,
-    changes: usize,
-    bytes: usize,
 }

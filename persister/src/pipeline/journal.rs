@@ -3,15 +3,12 @@
 //! Promise: what is durable is told only after the fsync that covers it has returned. After the
 //! first error nothing is appended and nothing is told any more.
 
-use cairn_journal::{Journal, NewRecord, Revision, Sequence, Timestamp};
+use cairn_journal::{Journal, NewRecord, Sequence, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::observe::vitals::Vitals;
+use crate::pipeline::group::Group;
 use crate::pipeline::handover::{Reached, Seen};
-
-/// How many bytes one commit gathers at most. Beyond it a larger write no longer makes the fsync
-/// cheaper per record, and only delays the first waiter.
-pub(super) const COMMIT_BYTES: usize = 8 << 20;
 
 /// Journals all that is sent, until the sender is gone.
 ///
@@ -27,62 +24,51 @@ pub fn run(
     durable: &watch::Sender<Sequence>,
     vitals: &Vitals,
 ) -> Result<(), cairn_journal::Error> {
-    let mut group = Group::default();
+    let mut gathered = Gathered::default();
     while let Some(first) = seen.blocking_recv() {
-        group.take(journal, first)?;
-        while group.bytes < COMMIT_BYTES {
+        gathered.take(journal, first)?;
+        while !gathered.group.is_full() {
             match seen.try_recv() {
-                Ok(next) => group.take(journal, next)?,
+                Ok(next) => gathered.take(journal, next)?,
                 Err(_) => break,
             }
         }
-        if group.is_due || group.bytes >= COMMIT_BYTES {
-            std::mem::take(&mut group).commit(journal, watermark, durable, vitals)?;
+        if gathered.is_due || gathered.group.is_full() {
+            std::mem::take(&mut gathered).commit(journal, watermark, durable, vitals)?;
         }
     }
-    group.commit(journal, watermark, durable, vitals)
+    gathered.commit(journal, watermark, durable, vitals)
 }
 
-/// Records that are appended and not yet committed.
+/// What has queued for the next commit.
 #[derive(Default)]
-struct Group {
-    last: Sequence,
-    /// The newest revision that the group makes durable; `None` if it has only positions, which
-    /// are never published: N persisters would keep each other awake.
-    newest: Option<Revision>,
-    records: usize,
-    changes: usize,
-    bytes: usize,
+struct Gathered {
+    group: Group,
+    /// Those of its records; they are given back when it is durable.
     permits: Vec<OwnedSemaphorePermit>,
     /// Whether it has more than control writes, which wait for something to be committed with.
     is_due: bool,
 }
 
-impl Group {
+impl Gathered {
     fn take(&mut self, journal: &Journal, seen: Seen) -> Result<(), cairn_journal::Error> {
         self.is_due |= !matches!(seen, Seen::Control(..));
-        let record = match seen {
+        match seen {
             Seen::Record(record, permit) => {
-                self.newest = Some(record.revision());
-                self.changes += 1;
-                self.hold(permit);
-                record
+                self.group.publish(journal, record, permit.num_permits())?;
+                self.permits.push(permit);
             }
             Seen::Control(record, permit) => {
-                self.hold(permit);
-                record
+                self.group.append(journal, record, permit.num_permits())?;
+                self.permits.push(permit);
             }
-            Seen::Settled => return Ok(()),
-            Seen::Position(revision) => NewRecord::watermark(revision, Timestamp::now()),
-        };
-        self.records += 1;
-        self.last = journal.append(record)?;
+            Seen::Settled => {}
+            Seen::Position(revision) => {
+                let record = NewRecord::watermark(revision, Timestamp::now());
+                self.group.append(journal, record, 0)?;
+            }
+        }
         Ok(())
-    }
-
-    fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.bytes += permit.num_permits();
-        self.permits.push(permit);
     }
 
     fn commit(
@@ -92,20 +78,9 @@ impl Group {
         durable: &watch::Sender<Sequence>,
         vitals: &Vitals,
     ) -> Result<(), cairn_journal::Error> {
-        if self.records == 0 {
-            return Ok(());
+        if let Some(newest) = self.group.commit(journal, durable, vitals)? {
+            watermark.send_replace(newest);
         }
-        vitals.committing();
-        let synced = journal.commit(self.last)?;
-        assert!(
-            synced >= self.last,
-            "commit returned before its records were durable"
-        );
-        if let Some(newest) = self.newest {
-            watermark.send_replace(Reached::now(newest));
-        }
-        vitals.committed(self.records, self.changes, self.newest);
-        durable.send_replace(self.last);
         Ok(())
     }
 }

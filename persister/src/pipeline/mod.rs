@@ -36,6 +36,7 @@ pub mod announce;
 #[cfg(test)]
 mod any_engine;
 pub mod follow;
+mod group;
 pub mod handover;
 pub mod in_step;
 pub mod journal;

@@ -174,21 +174,24 @@ fn absent_is_empty<T>(next: client::Result<Option<T>>) -> Result<Option<T>> {
     }
 }
 
+/// What a cluster of doozer can do over the wire.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    writes_per_revision: 1,
+    guard: Guard::Key,
+    liveness: Liveness::Rewritten {
+        every: HEARTBEAT,
+        stale_after: STALE_AFTER,
+    },
+    may_roll_back: false,
+    tells_control: false,
+    mirrors_paths: true,
+    loads: false,
+    holds_back: false,
+};
+
 impl Session for DoozerSession {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            writes_per_revision: 1,
-            guard: Guard::Key,
-            liveness: Liveness::Rewritten {
-                every: HEARTBEAT,
-                stale_after: STALE_AFTER,
-            },
-            may_roll_back: false,
-            tells_control: false,
-            mirrors_paths: true,
-            loads: false,
-            holds_back: false,
-        }
+        CAPABILITIES
     }
 
     fn rules(&self) -> KeyRules {

@@ -9,15 +9,14 @@ use cairn_client as client;
 use cairn_journal::Revision;
 use cairn_lite::store::{Event, EventKind, Pattern, Refusal};
 use cairn_lite::{Feed, GuardedBy, Local, LocalError, Server};
-use cairn_protocol::owner::{HEARTBEAT, STALE_AFTER};
 use cairn_protocol::{keys, progress};
 use futures::{Stream, TryStreamExt};
 
-use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
+use crate::cluster::capabilities::{Capabilities, Guard, Limits};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::{Effect, revision_of};
 use crate::cluster::doozer::names::{id_of, name, precondition, text};
-use crate::cluster::doozer::session::{RULES, lite_limits};
+use crate::cluster::doozer::session::{CAPABILITIES, RULES, lite_limits};
 use crate::cluster::error::{Conflict, Error, Result};
 use crate::cluster::followed::{Attributes, Followed, Live};
 use crate::cluster::in_process::listing::list;
@@ -54,17 +53,10 @@ impl InProcessSession {
 impl Session for InProcessSession {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            writes_per_revision: 1,
             guard: Guard::Identity,
-            liveness: Liveness::Rewritten {
-                every: HEARTBEAT,
-                stale_after: STALE_AFTER,
-            },
-            may_roll_back: false,
-            tells_control: false,
-            mirrors_paths: true,
             loads: true,
             holds_back: true,
+            ..CAPABILITIES
         }
     }
 
