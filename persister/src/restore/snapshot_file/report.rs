@@ -34,7 +34,8 @@ pub struct FileReport {
     /// HashKV at `revision`, compacted at `history-from`, as `etcdctl endpoint hashkv` shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_kv: Option<u32>,
-    /// HashKV at `newest`, compacted at `history-from`: that of the lost cluster.
+    /// HashKV at `newest`, compacted at `history-from`: that of the lost cluster, if `unnumbered`
+    /// is 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_kv_at_newest: Option<u32>,
     /// Leases in the file.
@@ -177,9 +178,14 @@ impl fmt::Display for FileReport {
             )?;
         }
         if let Some(hash) = self.hash_kv_at_newest {
+            let whose = if self.unnumbered == 0 {
+                "the lost cluster's"
+            } else {
+                "the lost cluster's, but for numbers that the journal does not know"
+            };
             writeln!(
                 f,
-                "HashKV: {hash} at revision {}, compacted at {}: the lost cluster's",
+                "HashKV: {hash} at revision {}, compacted at {}: {whose}",
                 self.newest, self.history_from
             )?;
         }
