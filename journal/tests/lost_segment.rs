@@ -40,6 +40,12 @@ fn newest(storage: &dyn Storage, dir: &Path) -> PathBuf {
     dir.join(names.last().unwrap())
 }
 
+/// On the real disk. Nothing runs in the background: it would make files while a test removes them.
+fn open(dir: &Path, preallocate: bool) -> Journal {
+    let directory = Directory::on(Arc::new(Disk), dir);
+    directory.open_by_hand(options(preallocate)).unwrap().0
+}
+
 type Harm = fn(&dyn Storage, &Path);
 
 fn remove(storage: &dyn Storage, segment: &Path) {
@@ -136,7 +142,7 @@ fn nothing_is_acknowledged_into_a_directory_that_was_moved_or_replaced() {
     for harm in harms {
         let scratch = tempfile::tempdir().unwrap();
         let dir = scratch.path().join("journal");
-        let (journal, _) = Journal::open(&dir, options(true)).unwrap();
+        let journal = open(&dir, true);
         write(&journal, 1).unwrap();
         harm(&dir);
         let told = write(&journal, 2);
@@ -149,7 +155,7 @@ fn a_real_disk_tells_as_well() {
     for harm in HARMS {
         for preallocate in [false, true] {
             let scratch = tempfile::tempdir().unwrap();
-            let (journal, _) = Journal::open(scratch.path(), options(preallocate)).unwrap();
+            let journal = open(scratch.path(), preallocate);
             for n in 1..=3 {
                 write(&journal, n).unwrap();
             }
