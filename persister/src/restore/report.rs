@@ -302,11 +302,11 @@ impl fmt::Display for Report {
                 )?;
             }
         } else {
-            writeln!(
-                f,
-                "cluster: at revision {}, would be taken to {} at least",
-                self.counter, state.newest
-            )?;
+            write!(f, "cluster: at revision {}", self.counter)?;
+            if self.counter < state.newest {
+                write!(f, ", would be taken to {} at least", state.newest)?;
+            }
+            writeln!(f)?;
             write!(f, "{} keys would be written", self.written)?;
         }
         writeln!(f, "; {} were there already", self.there)?;
@@ -320,12 +320,17 @@ impl fmt::Display for Report {
                 ByteSize::b(merge.bytes),
                 merge.others
             )?;
-            list(f, &merge.overwritten, "overwritten", |key| {
-                format!(
-                    "{} (was at revision {}, {} bytes)",
-                    key.path, key.revision, key.bytes
-                )
-            })?;
+            list(
+                f,
+                &merge.overwritten,
+                &format!("{would}overwritten"),
+                |key| {
+                    format!(
+                        "{} (was at revision {}, {} bytes)",
+                        key.path, key.revision, key.bytes
+                    )
+                },
+            )?;
             list(
                 f,
                 &merge.left,
