@@ -19,6 +19,9 @@ pub struct Capabilities {
     /// Whether control writes are told with all others, so that the journal has every revision as
     /// the cluster made it. They are flagged, and never the reason for a commit or a publication.
     pub tells_control: bool,
+    /// Whether keys stand under leases, whose times are told: those that changes name, and all
+    /// others when they are [asked for](crate::cluster::session::Session::leases).
+    pub tells_leases: bool,
     /// Whether a mirror of paths is worth its writes unless somebody asks for it.
     pub mirrors_paths: bool,
     /// Whether nobody but this process talks to the cluster before it is restored, so that a whole

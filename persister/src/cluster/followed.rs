@@ -21,6 +21,20 @@ pub struct Followed {
     pub changes: Vec<Change>,
     /// The control keys it wrote, of those that a persister must react to.
     pub touched: Vec<Touched>,
+    /// How long the leases last that its changes name, of those that were not told before by the
+    /// same session; only where the engine
+    /// [tells leases](crate::cluster::capabilities::Capabilities::tells_leases). One that was gone
+    /// before it could be asked is not told.
+    pub leases: Vec<LeaseFact>,
+}
+
+/// What was learnt of a lease: a key that has it goes when the lease does. Costs no revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseFact {
+    /// Its number.
+    pub id: i64,
+    /// The time to live that it was granted, in seconds; `None`: it is gone.
+    pub granted_ttl: Option<i64>,
 }
 
 impl Followed {

@@ -4,6 +4,7 @@
 //! [`ControlKey`]s; only an engine knows which protocol is spoken and what a control key is called
 //! there. `conformance` holds each engine to what is promised here.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use futures::Stream;
 use crate::cluster::capabilities::{Capabilities, Limits};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::followed::{Followed, Live};
+use crate::cluster::followed::{Followed, LeaseFact, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::write::{Expect, Key, Write};
 
@@ -110,6 +111,21 @@ pub trait Session: Clone + Send + Sync + 'static {
         &self,
         id: Id,
     ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static;
+
+    /// What became of leases, compared with those that are `known` (the number of each, and the time
+    /// to live that it was granted, in seconds): those that there are and are not known, and those
+    /// that are known and gone. None where the engine does not
+    /// [tell leases](Capabilities::tells_leases).
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn leases(
+        &self,
+        known: &BTreeMap<i64, i64>,
+    ) -> impl Future<Output = Result<Vec<LeaseFact>>> + Send {
+        let _ = known;
+        async { Ok(Vec::new()) }
+    }
 
     /// What each persister says about itself. Persisters that say nothing any more are left out.
     ///

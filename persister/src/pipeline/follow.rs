@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::budget::{ByteBudget, IN_FLIGHT_BYTES, bytes_of};
 use crate::cluster::capabilities::Liveness;
 use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
-use crate::cluster::followed::{Followed, Touched};
+use crate::cluster::followed::{Followed, LeaseFact, Touched};
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::holder::Holder;
@@ -24,6 +24,7 @@ use crate::identity::lineage::Identity;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::group::COMMIT_BYTES;
 use crate::pipeline::handover::Seen;
+use crate::pipeline::leases::Leases;
 
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a
@@ -59,6 +60,8 @@ pub struct Follower<S> {
     pub seen: watch::Sender<Revision>,
     /// Told each revision that was seen, and whether it was journaled.
     pub vitals: Arc<Vitals>,
+    /// What the journal has of leases, and what the cluster tells of them.
+    pub leases: Leases,
     /// Set once it was asked to end.
     pub finishing: Option<Finishing>,
 }
@@ -74,6 +77,8 @@ pub struct Finishing {
 pub(super) enum Waited {
     /// It has come.
     Followed(Followed),
+    /// So much was learnt of leases.
+    Leases(Vec<LeaseFact>),
     /// Nothing has come; wait again.
     Again,
     /// All that an orderly end has to follow was followed.
@@ -132,14 +137,20 @@ impl<S: Session> Follower<S> {
             } else {
                 waiting.await?
             };
-            let followed = match waited {
+            let mut followed = match waited {
                 Waited::Followed(followed) => followed,
+                Waited::Leases(facts) => {
+                    self.note_leases(&to, facts).await;
+                    continue;
+                }
                 Waited::Again => continue,
                 Waited::Done => {
                     self.note_position(&to, 1).await;
                     return Ok(Ended::Cancelled);
                 }
             };
+            let leases = std::mem::take(&mut followed.leases);
+            self.note_leases(&to, leases).await;
             match self.take(followed)? {
                 Taken::Nothing => self.note_position(&to, POSITION_EVERY).await,
                 Taken::Changes(revision, changes) => {
@@ -191,6 +202,8 @@ impl<S: Session> Follower<S> {
                 );
                 Ok(Waited::Done)
             }
+            // Before the changes, which may always be ready.
+            facts = self.leases.news() => Ok(Waited::Leases(facts?)),
             followed = stream.next() => Ok(Waited::Followed(some(followed)?)),
         }
     }
@@ -202,6 +215,7 @@ impl<S: Session> Follower<S> {
             revision,
             changes,
             touched,
+            leases: _,
         } = followed;
         if revision != self.next {
             return Err(Error::OutOfOrder {
@@ -235,6 +249,23 @@ impl<S: Session> Follower<S> {
             self.journaled = seen;
         }
         due.then_some(seen)
+    }
+
+    /// The records of what was learnt of leases by now: before what names them.
+    pub(super) fn leases(&mut self, facts: Vec<LeaseFact>) -> Vec<NewRecord> {
+        let seen = self.next.previous();
+        let records = self.leases.records(seen, facts);
+        if !records.is_empty() {
+            self.journaled = seen; // as each of them says
+        }
+        records
+    }
+
+    async fn note_leases(&mut self, to: &mpsc::Sender<Seen>, facts: Vec<LeaseFact>) {
+        for record in self.leases(facts) {
+            // As for a position.
+            let _ = to.send(Seen::Lease(record)).await;
+        }
     }
 
     /// Has the position journaled if it is due.

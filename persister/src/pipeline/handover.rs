@@ -38,6 +38,8 @@ pub enum Seen {
     /// A record of control writes alone, which is committed with the next of the others. What it
     /// says is never published: N persisters would keep each other awake.
     Control(NewRecord, OwnedSemaphorePermit),
+    /// A record of a lease, which is never published.
+    Lease(NewRecord),
     /// Nothing has come for a while: what was handed over is to be committed.
     Settled,
     /// Everything up to this revision was seen, and none of it since the last record needed

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::budget::bytes_of;
-use crate::cluster::followed::{Changes, Followed};
+use crate::cluster::followed::{Changes, Followed, LeaseFact};
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::observe::vitals::Vitals;
@@ -92,6 +92,7 @@ impl<S: Session> InStep<S> {
             let mut group = Group::default();
             let mut outcome = match waited {
                 Waited::Again => continue,
+                Waited::Leases(facts) => self.leases(&mut group, facts).map(|()| None),
                 Waited::Followed(first) => self.take(&mut group, first),
                 Waited::Done => self
                     .position(&mut group, 1)
@@ -123,7 +124,15 @@ impl<S: Session> InStep<S> {
         }
     }
 
-    fn take(&mut self, group: &mut Group, followed: Followed) -> Result<Option<Ended>, Error> {
+    fn leases(&mut self, group: &mut Group, facts: Vec<LeaseFact>) -> Result<(), Error> {
+        for record in self.follower.leases(facts) {
+            group.append(&self.journal, record, 0)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, group: &mut Group, mut followed: Followed) -> Result<Option<Ended>, Error> {
+        self.leases(group, std::mem::take(&mut followed.leases))?;
         match self.follower.take(followed)? {
             Taken::Changes(revision, changes) => {
                 let bytes = changes.iter().map(bytes_of).sum();

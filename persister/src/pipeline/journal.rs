@@ -62,6 +62,7 @@ impl Gathered {
                 self.group.append(journal, record, permit.num_permits())?;
                 self.permits.push(permit);
             }
+            Seen::Lease(record) => self.group.append(journal, record, 0)?,
             Seen::Settled => {}
             Seen::Position(revision) => {
                 let record = NewRecord::watermark(revision, Timestamp::now());

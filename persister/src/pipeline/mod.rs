@@ -11,6 +11,8 @@
 //! * [`follow`] proves that revisions are contiguous, and stops reading when the journal is behind:
 //!   [`IN_FLIGHT_BYTES`](crate::cluster::budget::IN_FLIGHT_BYTES) of values at most are on their
 //!   way.
+//! * [`leases`] has no revisions to prove: what the journal says of leases is compared with what
+//!   the cluster says.
 //! * [`journal`] writes whatever has queued with one commit, and tells nothing before the fsync
 //!   has returned.
 //! * [`mod@announce`] writes the watermark, once per commit at most, and beside it the per-path
@@ -40,6 +42,7 @@ mod group;
 pub mod handover;
 pub mod in_step;
 pub mod journal;
+pub mod leases;
 pub mod owner;
 
 use std::sync::Arc;
@@ -68,6 +71,7 @@ use crate::pipeline::announce::{Announcer, MIRRORED_EVERY, announce};
 use crate::pipeline::follow::{Ended, Follower};
 use crate::pipeline::handover::{IN_FLIGHT_MESSAGES, Reached};
 use crate::pipeline::in_step::InStep;
+use crate::pipeline::leases::Leases;
 
 /// How many batches of operations may wait for the mirror; what follows them waits in the journal.
 const MIRROR_BATCHES: usize = 4;
@@ -112,6 +116,7 @@ pub async fn run<S: Session>(
     let Some((claimed_at, stream)) = claim(&session, id, me, stream, cancel).await? else {
         return Ok(Ended::Cancelled);
     };
+    let leases = Leases::compared(&session, journal).await?;
     let end = journal.end();
     tracing::info!(cluster, from = %next, durable = %end.revision, "following");
 
@@ -150,6 +155,7 @@ pub async fn run<S: Session>(
         journaled: end.revision,
         seen: newest_seen,
         vitals: Arc::clone(vitals),
+        leases,
         finishing: None,
     };
     let halt = CancellationToken::new();

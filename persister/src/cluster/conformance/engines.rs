@@ -199,7 +199,7 @@ async fn the_fake_conforms() {
 }
 
 /// Each fault, and the property that must notice it.
-const FAULTS: [(Fault, &str); 32] = [
+const FAULTS: [(Fault, &str); 34] = [
     (
         Fault::SkipsRevisions,
         "every_revision_comes_once_and_in_order",
@@ -216,6 +216,8 @@ const FAULTS: [(Fault, &str); 32] = [
         "control_writes_are_told_where_that_is_offered",
     ),
     (Fault::TellsAllOwners, "keys_that_decide_are_told"),
+    (Fault::HidesLeases, "leases_are_told_where_that_is_offered"),
+    (Fault::KeepsLeases, "leases_that_are_gone_are_told"),
     (Fault::WaitsForNothing, "the_future_is_waited_for"),
     (
         Fault::SkipsTheFirst,

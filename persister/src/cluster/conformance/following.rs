@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use crate::cluster::conformance::rig::{Rig, next};
 use crate::cluster::control::ControlKey;
 use crate::cluster::error::{Error, Result as ClusterResult};
-use crate::cluster::followed::{Followed, Touched};
+use crate::cluster::followed::{Followed, LeaseFact, Touched};
 use crate::cluster::session::{Cluster, Session};
 use crate::cluster::write::{Expect, Key, Write};
 
@@ -230,6 +230,55 @@ pub(super) async fn keys_that_decide_are_told<R: Rig>(rig: &R) -> Result<()> {
         Touched::Owner(4, None),
     ];
     ensure!(touched == expected, "touched: {touched:?}");
+    Ok(())
+}
+
+/// An owner's key stands under a lease where there are leases.
+async fn leased<S: Session>(session: &S) -> Result<Revision> {
+    let key = ControlKey::Owner(1);
+    Ok(session
+        .write(&key, Expect::Absent, bytes("j p place 1"))
+        .await?)
+}
+
+pub(super) async fn leases_are_told_where_that_is_offered<R: Rig>(rig: &R) -> Result<()> {
+    let (session, other) = (rig.cluster(1).open().await?, rig.cluster(1).open().await?);
+    let at = leased(&session).await?;
+    let told = next(&mut other.follow(at)).await??.leases;
+    let all = other.leases(&BTreeMap::new()).await?;
+    if !session.capabilities().tells_leases {
+        ensure!(told.is_empty() && all.is_empty(), "{told:?}, {all:?}");
+        return Ok(());
+    }
+    let [fact] = told[..] else {
+        bail!("one lease, and not {told:?}");
+    };
+    let Some(ttl) = fact.granted_ttl.filter(|ttl| *ttl > 0) else {
+        bail!("it is alive, and not {fact:?}");
+    };
+    ensure!(all.contains(&fact), "{fact:?} is not among {all:?}");
+    let known = all
+        .iter()
+        .filter_map(|fact| Some((fact.id, fact.granted_ttl?)));
+    let known: BTreeMap<i64, i64> = known.collect();
+    ensure!(known.get(&fact.id) == Some(&ttl), "{known:?}");
+    let news = other.leases(&known).await?;
+    ensure!(news.is_empty(), "nothing has happened, and not {news:?}");
+    Ok(())
+}
+
+pub(super) async fn leases_that_are_gone_are_told<R: Rig>(rig: &R) -> Result<()> {
+    let session = rig.cluster(1).open().await?;
+    if !session.capabilities().tells_leases {
+        return Ok(());
+    }
+    let known = BTreeMap::from([(i64::MAX, 60)]);
+    let news = session.leases(&known).await?;
+    let gone = LeaseFact {
+        id: i64::MAX,
+        granted_ttl: None,
+    };
+    ensure!(news.contains(&gone), "{gone:?} is not among {news:?}");
     Ok(())
 }
 

@@ -44,6 +44,8 @@ properties! {
         control_writes_are_no_changes
         control_writes_are_told_where_that_is_offered
         keys_that_decide_are_told
+        leases_are_told_where_that_is_offered
+        leases_that_are_gone_are_told
         the_future_is_waited_for
         history_is_told_from_the_very_first_revision
         a_long_backlog_comes_whole

@@ -184,6 +184,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     },
     may_roll_back: false,
     tells_control: false,
+    tells_leases: false,
     mirrors_paths: true,
     loads: false,
     holds_back: false,

@@ -5,17 +5,19 @@
 //! 3.4.24 and 3.5.7 a member may say that it is further than its watch.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use cairn_etcd::wire::{Event, EventType, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Session, Watch};
 use cairn_journal::{Change, Revision};
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use tokio::task::block_in_place;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::contiguity::{Broken, Contiguity};
+use crate::cluster::etcd::granted::{Granted, Times, fact};
 use crate::cluster::etcd::names::{RULES, touched};
 use crate::cluster::etcd::spool::{Backlog, Spool};
 use crate::cluster::followed::Followed;
@@ -26,16 +28,21 @@ const FIRST: Revision = Revision(1);
 /// How many events are read from a snapshot in one go.
 const BACKLOG_EVENTS: usize = 1_024;
 
+/// How many events of a watch are handed on together at most, beside those of its last answer.
+const BATCH_EVENTS: usize = 1_024;
+
 /// Every revision from `from` on; those of a long backlog from a snapshot, if there is a spool.
 pub(super) fn follow(
     session: Session,
     id: Id,
+    granted: Arc<Granted>,
     spool: Option<Spool>,
     from: Revision,
 ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
     let following = Following {
         session,
         id,
+        granted,
         contiguity: Contiguity::from(from.max(FIRST.next())),
         spool,
         backlog: None,
@@ -54,6 +61,7 @@ pub(super) fn follow(
 struct Following {
     session: Session,
     id: Id,
+    granted: Arc<Granted>,
     contiguity: Contiguity,
     /// Where a long backlog is read from, until it was looked whether there is one.
     spool: Option<Spool>,
@@ -94,7 +102,8 @@ impl Following {
         if let Some(backlog) = &mut self.backlog {
             let events = block_in_place(|| backlog.events(BACKLOG_EVENTS))?;
             if !events.is_empty() {
-                return self.pass(events);
+                let times = self.granted.learn_from(backlog.times(), &events);
+                return self.pass(events, times);
             }
             tracing::info!(to = %self.contiguity.due().previous(), "the backlog is read");
             self.backlog = None;
@@ -116,7 +125,20 @@ impl Following {
         let Some(batch) = watch.next().await else {
             return Err(Error::Unavailable("the watch has ended".to_owned()));
         };
-        self.pass(batch?.events)
+        let mut events = batch?.events;
+        let mut ended = Ok(());
+        if self.granted.has_new(&events) {
+            // Asking takes a round trip: what has come meanwhile is asked for in the same one.
+            while events.len() < BATCH_EVENTS
+                && ended.is_ok()
+                && let Some(Some(batch)) = watch.next().now_or_never()
+            {
+                ended = batch.map(|batch| events.extend(batch.events));
+            }
+        }
+        let times = self.granted.learn(&self.session, &events).await?;
+        self.pass(events, times)?;
+        Ok(ended?)
     }
 
     /// A snapshot's history, if there is enough to follow that it is worth one.
@@ -134,12 +156,13 @@ impl Following {
         }
     }
 
-    fn pass(&mut self, events: Vec<Event>) -> Result<()> {
+    /// Makes revisions of events. `times`: of the leases that they name first.
+    fn pass(&mut self, events: Vec<Event>, mut times: Times) -> Result<()> {
         let (ready, id) = (&mut self.ready, self.id);
         let mut owed = std::mem::take(&mut self.owes_first).then(first);
         let passed = self.contiguity.pass(events, |revision, events| {
             ready.extend(owed.take());
-            ready.push_back(followed(id, revision, events));
+            ready.push_back(followed(id, revision, events, &mut times));
         });
         passed.map_err(|broken| self.broken(broken))
     }
@@ -173,7 +196,7 @@ fn first() -> Followed {
     }
 }
 
-fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
+fn followed(id: Id, revision: Revision, events: Vec<Event>, times: &mut Times) -> Followed {
     let mut followed = Followed {
         revision,
         ..Followed::default()
@@ -181,6 +204,8 @@ fn followed(id: Id, revision: Revision, events: Vec<Event>) -> Followed {
     for (sub, event) in events.into_iter().enumerate() {
         let is_delete = event.r#type == EventType::Delete as i32;
         let key = event.kv.unwrap_or_default();
+        let named = times.remove_entry(&key.lease);
+        followed.leases.extend(named.map(fact));
         let is_control = RULES.is_control(&key.key);
         if is_control {
             let value = (!is_delete).then_some(&key.value);

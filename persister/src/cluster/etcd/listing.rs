@@ -1,6 +1,7 @@
 //! Keys in pages, all of them as they were at one revision, as far as the cluster keeps it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use cairn_etcd::wire::{KeyValue, RangeRequest};
@@ -11,7 +12,8 @@ use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use tokio::task::block_in_place;
 
 use crate::cluster::error::{Error, Result};
-use crate::cluster::etcd::spool::{LiveKeys, Spool};
+use crate::cluster::etcd::granted::Granted;
+use crate::cluster::etcd::spool::{LiveKeys, Spool, times};
 
 /// Keys with all that is known of them.
 type Keys = BoxStream<'static, Result<KeyValue>>;
@@ -52,14 +54,22 @@ pub(super) fn list(
 
 /// All keys that there are, as [`list`] gives them at `at`; if they are many, and there is a spool,
 /// from a snapshot that is not older.
-pub(super) fn everything(session: Session, spool: Option<Spool>, at: i64) -> Keys {
+pub(super) fn everything(
+    session: Session,
+    granted: Arc<Granted>,
+    spool: Option<Spool>,
+    at: i64,
+) -> Keys {
     let opened = async move {
         let snapshot = match spool {
             Some(spool) => many(&session, &spool, at).await?,
             None => None,
         };
         match snapshot {
-            Some(snapshot) => in_snapshot(&snapshot),
+            Some(snapshot) => {
+                granted.remember(&block_in_place(|| times(&snapshot))?);
+                in_snapshot(&snapshot)
+            }
             None => Ok(list(session, RangeRequest::all(), at).boxed()),
         }
     };

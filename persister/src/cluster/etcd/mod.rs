@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `follow` | every revision once, whole and in order, each proven to follow the one before |
 //! | `contiguity` | the proof: which revision may come next, and what a repeated one must be |
+//! | `granted` | how long the leases last that keys stand under |
 //! | `listing` | keys in pages of one revision |
 //! | `publish` | writes as one transaction, fenced by the identity and by the owner's lease |
 //! | `lease` | the owner's lease: it lasts as long as its session |
@@ -17,6 +18,7 @@ pub mod attributes;
 mod contiguity;
 mod error;
 mod follow;
+mod granted;
 mod lease;
 mod listing;
 pub mod names;

@@ -1,5 +1,6 @@
 //! One connection to one member as a [`Session`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,12 +15,13 @@ use crate::cluster::control::{Announced, Announcements, Control, ControlKey, Id}
 use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::follow::follow;
+use crate::cluster::etcd::granted::Granted;
 use crate::cluster::etcd::lease::{EXPIRES_AFTER, OwnerLease};
 use crate::cluster::etcd::listing::{everything, list};
 use crate::cluster::etcd::names::{RULES, control, id_of};
 use crate::cluster::etcd::publish::{Bound, VALUE_BYTES, WRITES, pad, refuse, transaction};
 use crate::cluster::etcd::spool::Spool;
-use crate::cluster::followed::{Attributes, Followed, Live};
+use crate::cluster::followed::{Attributes, Followed, LeaseFact, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::{Key, Write};
@@ -38,6 +40,7 @@ struct Shared {
     id: Id,
     spool: Option<Spool>,
     lease: OwnerLease,
+    granted: Arc<Granted>,
     /// Whether this session wrote the owner key of its id last.
     owns: AtomicBool,
 }
@@ -50,6 +53,7 @@ impl EtcdSession {
                 id,
                 spool,
                 lease: OwnerLease::default(),
+                granted: Arc::default(),
                 owns: AtomicBool::new(false),
             }),
             fence: None,
@@ -100,6 +104,7 @@ impl Session for EtcdSession {
             },
             may_roll_back: true,
             tells_control: true,
+            tells_leases: true,
             mirrors_paths: false,
             loads: false,
             holds_back: false,
@@ -148,14 +153,25 @@ impl Session for EtcdSession {
         from: Revision,
     ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
         let Shared {
-            session, id, spool, ..
+            session,
+            id,
+            spool,
+            granted,
+            ..
         } = &*self.shared;
-        follow(session.clone(), *id, spool.clone(), from)
+        let granted = Arc::clone(granted);
+        follow(session.clone(), *id, granted, spool.clone(), from)
     }
 
     fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
-        let Shared { session, spool, .. } = &*self.shared;
-        let keys = everything(session.clone(), spool.clone(), at.0);
+        let Shared {
+            session,
+            spool,
+            granted,
+            ..
+        } = &*self.shared;
+        let granted = Arc::clone(granted);
+        let keys = everything(session.clone(), granted, spool.clone(), at.0);
         Box::pin(keys.try_filter_map(async |key| {
             Ok((!RULES.is_control(&key.key)).then(|| Live {
                 revision: Revision(key.mod_revision),
@@ -180,6 +196,13 @@ impl Session for EtcdSession {
             let says = progress::parse_revision(&entry.value).ok().map(Revision);
             (entry.key.slice(prefix.len()..), says)
         })
+    }
+
+    async fn leases(&self, known: &BTreeMap<i64, i64>) -> Result<Vec<LeaseFact>> {
+        let Shared {
+            session, granted, ..
+        } = &*self.shared;
+        granted.compared(session, known).await
     }
 
     async fn announcements(&self) -> Result<Announcements> {

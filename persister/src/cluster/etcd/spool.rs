@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use cairn_etcd::wire::{Event, EventType, KeyValue};
 use cairn_etcd::{ErrorKind, Session};
 use cairn_etcd_snapshot::{
-    Change, History, ReadOptions, Record, Records, Snapshot, Window, history,
+    Change, History, Lease, ReadOptions, Record, Records, Snapshot, Window, history,
 };
 use tokio::task::block_in_place;
 
 use crate::cluster::error::Error;
+use crate::cluster::etcd::granted::Times;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -127,6 +128,8 @@ fn free(directory: &Path) -> io::Result<u64> {
 pub(super) struct Backlog {
     records: Records,
     from: i64,
+    /// The leases that there were at the end.
+    times: Times,
     /// The first event of the next revision.
     next: Option<Event>,
 }
@@ -145,8 +148,14 @@ impl Backlog {
         Ok(Some(Self {
             records,
             from,
+            times: times(snapshot)?,
             next: None,
         }))
+    }
+
+    /// The leases that there were at the end.
+    pub(super) fn times(&self) -> &Times {
+        &self.times
     }
 
     /// The next revisions, each whole, of `about` events or a few more; none at the end.
@@ -170,6 +179,16 @@ impl Backlog {
         }
         Ok(events)
     }
+}
+
+/// The leases of a snapshot.
+pub(super) fn times(snapshot: &Snapshot) -> Result<Times> {
+    let leases = snapshot.leases().map_err(damaged)?;
+    let time = |lease: cairn_etcd_snapshot::Result<Lease>| {
+        let lease = lease.map_err(damaged)?;
+        Ok((lease.id, lease.ttl))
+    };
+    leases.map(time).collect()
 }
 
 /// Every key that is live in a snapshot.

@@ -17,6 +17,10 @@ pub(crate) enum Fault {
     TellsControl,
     /// It leaves out control writes that it says it tells.
     HidesControl,
+    /// It tells changes and not how long their leases last.
+    HidesLeases,
+    /// It never says that a lease is gone.
+    KeepsLeases,
     /// It tells the owners of all ids.
     TellsAllOwners,
     /// It follows from now on where it was asked to wait for a later revision.

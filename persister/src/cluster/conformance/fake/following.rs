@@ -10,10 +10,10 @@ use futures::stream;
 
 use crate::cluster::conformance::fake::connection::{Connection, RULES};
 use crate::cluster::conformance::fake::fault::Fault;
-use crate::cluster::conformance::fake::store::Events;
+use crate::cluster::conformance::fake::store::{Events, LEASE_TTL, number};
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
-use crate::cluster::followed::{Followed, Touched};
+use crate::cluster::followed::{Followed, LeaseFact, Touched};
 
 struct Following {
     connection: Arc<Connection>,
@@ -103,6 +103,13 @@ impl Following {
         for event in events.iter() {
             let value = event.entry.as_ref().map(|entry| entry.value.clone());
             let key = &event.key;
+            let lease = event.entry.as_ref().map_or(0, |entry| entry.lease);
+            if lease != 0 && self.fault != Fault::HidesLeases {
+                followed.leases.push(LeaseFact {
+                    id: number(lease),
+                    granted_ttl: Some(LEASE_TTL),
+                });
+            }
             let is_control = RULES.is_control(key);
             if is_control {
                 followed.touched.extend(self.touched(key, value.clone()));

@@ -14,10 +14,10 @@ use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
 use crate::cluster::conformance::fake::connection::{Connection, RULES};
 use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::fake::following;
-use crate::cluster::conformance::fake::store::{Entry, Lease, Store};
+use crate::cluster::conformance::fake::store::{Entry, LEASE_TTL, Lease, Store};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::error::{Conflict, Error, Result};
-use crate::cluster::followed::{Attributes, Followed, Live};
+use crate::cluster::followed::{Attributes, Followed, LeaseFact, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::{Expect, Key, Write};
@@ -155,6 +155,7 @@ impl Session for FakeSession {
             },
             may_roll_back: true,
             tells_control: true,
+            tells_leases: true,
             mirrors_paths: false,
             loads: self.fault == Fault::LoadsNothing,
             holds_back: false,
@@ -261,6 +262,24 @@ impl Session for FakeSession {
             Ok(()) => all.into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         })
+    }
+
+    async fn leases(&self, known: &BTreeMap<i64, i64>) -> Result<Vec<LeaseFact>> {
+        self.send()?;
+        let alive = self.store().leases();
+        let new = alive.iter().filter(|id| !known.contains_key(id));
+        let gone = known.keys().filter(|id| !alive.contains(id));
+        let fact = |granted_ttl| {
+            move |id: &i64| LeaseFact {
+                id: *id,
+                granted_ttl,
+            }
+        };
+        let mut facts: Vec<LeaseFact> = new.map(fact(Some(LEASE_TTL))).collect();
+        if self.fault != Fault::KeepsLeases {
+            facts.extend(gone.map(fact(None)));
+        }
+        Ok(facts)
     }
 
     async fn announcements(&self) -> Result<Announcements> {

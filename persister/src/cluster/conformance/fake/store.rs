@@ -1,6 +1,6 @@
 //! The state of the cluster, and its whole history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -10,6 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Names a lease; 0: none.
 pub(super) type Lease = u64;
+
+/// The seconds that each is granted.
+pub(super) const LEASE_TTL: i64 = 5;
 
 /// What a key has.
 #[derive(Clone, Debug)]
@@ -56,6 +59,8 @@ struct Inner {
     live: BTreeMap<Bytes, Entry>,
     connections: Vec<CancellationToken>,
     leases: Lease,
+    /// Those that have not ended.
+    alive: BTreeSet<Lease>,
     /// The newest revision that there ever was.
     highest: Revision,
 }
@@ -69,6 +74,7 @@ impl Default for Store {
                 live: BTreeMap::new(),
                 connections: Vec::new(),
                 leases: 0,
+                alive: BTreeSet::new(),
                 highest: Revision(1),
             }),
             changed: watch::Sender::new(()),
@@ -172,11 +178,20 @@ impl Store {
         let (mut inner, ended) = (self.inner(), CancellationToken::new());
         inner.leases += 1;
         inner.connections.push(ended.clone());
-        (ended, inner.leases)
+        let lease = inner.leases;
+        inner.alive.insert(lease);
+        (ended, lease)
+    }
+
+    /// The leases that have not ended.
+    pub(super) fn leases(&self) -> BTreeSet<i64> {
+        let inner = self.inner();
+        inner.alive.iter().map(|lease| number(*lease)).collect()
     }
 
     /// Deletes all keys of a lease in one revision.
     pub(super) fn expire(&self, lease: Lease) {
+        self.inner().alive.remove(&lease);
         self.transact(|live| {
             let keys = live.iter().filter(|(_, entry)| entry.lease == lease);
             (keys.map(|(key, _)| (key.clone(), None, 0)).collect(), ())
@@ -200,6 +215,11 @@ impl Store {
         inner.revisions.truncate(usize::try_from(to.0).unwrap_or(0));
         inner.live = replayed(&inner.revisions);
     }
+}
+
+/// A lease as others name it.
+pub(super) fn number(lease: Lease) -> i64 {
+    i64::try_from(lease).expect("tests are short")
 }
 
 fn replayed(revisions: &[Events]) -> BTreeMap<Bytes, Entry> {
