@@ -38,6 +38,18 @@ pub enum Error {
          others. Nothing was journaled"
     )]
     SeveralClusters(String),
+    /// The cluster was given another name while somebody waited for it.
+    #[error(
+        "this was cluster {before}, and now {}: it was restored, or is another one, so a revision \
+         of before may mean something else. Look at what is there, and wait again",
+        now.as_deref().map_or_else(|| "it has no name".to_owned(), |now| format!("it is {now}"))
+    )]
+    Renamed {
+        /// The name that it had.
+        before: String,
+        /// The name that it has.
+        now: Option<String>,
+    },
     /// The identity in the cluster cannot be read.
     #[error("{0}; a newer persister may have written it")]
     Identity(#[from] ParseError),
@@ -168,7 +180,10 @@ impl Error {
             Self::Journal(error) => status_of(error),
             Self::NoSuchPart { .. } => 28,
             Self::Refused { refusal, .. } if matches!(**refusal, Refusal::RolledBack { .. }) => 29,
-            Self::Refused { .. } | Self::SeveralClusters(_) | Self::Identity(_) => 20,
+            Self::Refused { .. }
+            | Self::SeveralClusters(_)
+            | Self::Renamed { .. }
+            | Self::Identity(_) => 20,
             Self::IdTaken { .. } | Self::Replaced { .. } => 21,
             Self::Cluster(_) | Self::OutOfOrder { .. } | Self::Embedded(_) => 22,
             Self::NoThread(_) => 23,

@@ -12,6 +12,7 @@ use cairn_persister::cluster::Address;
 use cairn_persister::cluster::in_process::node::raise_limit;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::error::Error;
+use cairn_persister::observe::wait::{self, WaitRequest};
 use cairn_persister::observe::{escape, log, report};
 use cairn_persister::process;
 use cairn_persister::restore::{FileRequest, Request};
@@ -19,6 +20,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The exit status for wrong usage, the same that the command line's parser has.
 const USAGE: u8 = 2;
+
+/// The exit status where a revision is not on enough disks in time.
+const LATE: u8 = 31;
 
 /// The exit status where the machine has no thread left to begin with.
 const SHORTAGE: u8 = 23;
@@ -62,6 +66,13 @@ async fn run() -> u8 {
         &Some(Command::Status { json }) => {
             let address = config::cluster(&line.settings.or(file));
             status(&address, json).await
+        }
+        Some(Command::Wait(args)) => {
+            start_log(line.verbose, format.unwrap_or_default());
+            match config::wait_request(&line, args, file) {
+                Ok(request) => wait(&request, args.json).await,
+                Err(error) => fail(&error, USAGE),
+            }
         }
         &Some(Command::Config(ConfigCommand::Check { json })) => match Config::new(line, file) {
             Ok(config) if json => answer(format_args!("{}\n", config.to_json())),
@@ -132,6 +143,21 @@ async fn status(address: &Address, json: bool) -> u8 {
         Ok(report) if json => answer(format_args!("{}\n", report.json())),
         Ok(report) => answer(format_args!("{}", report.table())),
         Err(error) => fail(&error, error.exit_status()),
+    }
+}
+
+async fn wait(request: &WaitRequest, json: bool) -> u8 {
+    let progress = match wait::wait(request).await {
+        Ok(progress) => progress,
+        Err(error) => return failed(&error, json),
+    };
+    let status = if progress.is_durable() { 0 } else { LATE };
+    if json {
+        return answer(format_args!("{}\n", progress.json())).max(status);
+    }
+    match status {
+        0 => answer(format_args!("{progress}\n")),
+        late => fail(&progress, late),
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Liveness {
     },
     /// By its session: the engine deletes the owner key once the session that wrote it has ended.
     Leased {
+        /// How often the session shows that it lives.
+        every: Duration,
         /// How long after its end the key may still be there.
         expires_after: Duration,
     },

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_journal::Revision;
@@ -132,6 +133,17 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// # Errors
     /// The cluster's.
     fn announcements(&self) -> impl Future<Output = Result<Announcements>> + Send;
+
+    /// How long ago the holder of `id` showed that it lives, as far as the cluster knows that without
+    /// being watched; `None`: it does not, or nobody holds the id. Offered where its
+    /// [liveness](Capabilities::liveness) is a lease.
+    ///
+    /// # Errors
+    /// The cluster's.
+    fn silent_for(&self, id: Id) -> impl Future<Output = Result<Option<Duration>>> + Send {
+        let _ = id;
+        async { Ok(None) }
+    }
 
     /// Reads a control key; `None` where it does not exist. Must not answer from before the last
     /// write of this session that was answered.

@@ -15,6 +15,7 @@ use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
 use crate::config::help;
 use crate::config::restore_args::RestoreArgs;
+use crate::config::wait_args::WaitArgs;
 use crate::host_port::HostPort;
 use crate::mirror::MirrorMode;
 
@@ -156,12 +157,18 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Tell who persists this cluster: alive or not, how far, how far behind
     ///
-    /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one.
+    /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one. On
+    /// etcd the lease of a persister tells that at once.
     Status {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
+    /// Wait until everything up to a revision is on disk
+    ///
+    /// For scripts: what a program wrote at this revision, or before, is then in the journals of
+    /// the persisters named, and survives the loss of the cluster.
+    Wait(WaitArgs),
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -41,6 +41,14 @@ pub enum ConfigError {
          state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
     )]
     InTheFuture(cairn_journal::Timestamp),
+    /// More disks than there are, or none.
+    #[error("--require {required} of {named} persisters is not possible: name more in --persist")]
+    Required {
+        /// How many are required.
+        required: usize,
+        /// How many are named.
+        named: usize,
+    },
     /// A flag of a snapshot file without one.
     #[error("{0} is about a snapshot file: give --to-snapshot FILE or --into DIR, too")]
     NeedsFile(&'static str),

@@ -17,6 +17,7 @@ Examples:
   persister restore -j /var/lib/cairn/1 --dry-run
                                       show what a restore would do
   persister status                    show who persists this cluster, and how far
+  persister wait --revision 1234      wait until everything up to this revision is on disk
 
 Exit status:
   0    ended in good order
@@ -37,6 +38,7 @@ Exit status:
   28   the journal does not have that state
   29   the cluster went back to an older state
   30   etcd's own tool is missing, or failed
+  31   not on enough disks in time
   130  interrupted by a signal
 
 docs/operations.md says what to do about each.";
@@ -65,9 +67,11 @@ Exit status:
 
 const STATUS: &str = "\
 States:
-  alive    its heartbeat came while we watched
-  silent   it holds its id, and no heartbeat came: it died, hangs, or cannot reach the cluster
+  alive    its heartbeat came while we watched; on etcd: its lease was kept alive in time
+  silent   it holds its id, and did not: it died, hangs, or cannot reach the cluster
   ended    it left in good order: everything up to its watermark is on its disk
+  absent   nobody holds the id (etcd): it left in good order, or its lease ran out, some 9 s after
+           it died. Everything up to its watermark is on its disk either way
 
 BEHIND counts the cluster's revisions that a persister has neither on disk nor passed as needing
 no journaling. It is as of the last heartbeat, so a busy cluster shows a few seconds' worth.
@@ -76,6 +80,23 @@ Exit status:
   0    shown
   2    wrong usage or configuration
   22   the cluster cannot be reached";
+
+const WAIT: &str = "\
+Examples:
+  persister wait --revision 1234 -a etcd://10.0.0.1:2379
+                                      on the disk of persister 1, within 30 seconds
+  persister wait --revision 1234 --persist 1,2,3 --require 2 --timeout 5s
+                                      on two of three disks: survives the loss of any one of them
+
+A revision that changed nothing but the persisters' own keys is on disk with the changes before it.
+What was read is of one cluster: if it is given another name meanwhile, nothing is promised.
+
+Exit status:
+  0    on enough disks
+  2    wrong usage or configuration
+  20   the cluster was given another name meanwhile: it was restored, or is another one
+  22   the cluster cannot be reached
+  31   not on enough disks in time; the write may become durable later";
 
 /// The flags that each command has a use for. All others are taken as well, so that one
 /// configuration file or alias serves all commands, but only `config check` lists them.
@@ -109,4 +130,5 @@ pub(super) fn tailored(command: Command) -> Command {
             only(sub, &RESTORE_FLAGS).after_help(RESTORE)
         })
         .mut_subcommand("status", |sub| only(sub, &STATUS_FLAGS).after_help(STATUS))
+        .mut_subcommand("wait", |sub| only(sub, &STATUS_FLAGS).after_help(WAIT))
 }

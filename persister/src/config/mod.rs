@@ -11,6 +11,7 @@ mod help;
 mod requests;
 mod restore_args;
 mod shown;
+mod wait_args;
 
 use crate::config::args::{Hidden, OnDiskFullArg, Retain};
 use crate::config::requests::restore_options;
@@ -18,6 +19,7 @@ pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
 pub use error::ConfigError;
 pub use requests::{cluster, file_request, restore_request};
 pub use restore_args::{FileArgs, RestoreArgs};
+pub use wait_args::{WaitArgs, wait_request};
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;

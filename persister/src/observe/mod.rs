@@ -13,3 +13,4 @@ mod positions;
 pub mod report;
 pub mod service;
 pub mod vitals;
+pub mod wait;

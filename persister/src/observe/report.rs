@@ -1,5 +1,6 @@
 //! `persister status`: who persists a cluster, told from the keys in the cluster alone.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::observe::escape::escaped_line;
 pub struct Seen {
     /// Its number.
     pub id: u32,
-    /// Whether its heartbeat came while we watched; `None`: nobody holds the id.
+    /// Whether it shows that it lives; `None`: nobody holds the id.
     pub alive: Option<bool>,
     /// What that means.
     pub state: State,
@@ -41,13 +42,15 @@ pub struct Seen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// Its heartbeat came.
+    /// It shows that it lives.
     Alive,
-    /// It holds its id, and no heartbeat came.
+    /// It holds its id, and shows nothing.
     Silent,
     /// It gave its id back: it left in good order, with everything up to its watermark on its disk.
     #[default]
     Ended,
+    /// Nobody holds the id, and the cluster does not tell whether its holder left or died.
+    Absent,
 }
 
 /// All persisters of a cluster.
@@ -61,7 +64,8 @@ pub struct Report {
     pub persisters: Vec<Seen>,
 }
 
-/// Looks at a cluster, watching its owner keys for a little more than one heartbeat.
+/// Looks at a cluster. Where a persister shows that it lives by writing its owner key again, watches
+/// for a little more than one heartbeat.
 ///
 /// # Errors
 /// The cluster's.
@@ -91,6 +95,10 @@ impl Task for Looking {
         }
         let revision = session.revision().await?;
         let now = session.announcements().await?;
+        let mut silent = BTreeMap::new();
+        for id in now.keys() {
+            silent.extend(session.silent_for(*id).await?.map(|silent| (*id, silent)));
+        }
         let identity = session.read(&ControlKey::Identity).await?;
         let persister = |(id, said): (Id, Announced)| {
             let earlier = before.get(&id).and_then(|said| said.owner.as_ref());
@@ -98,7 +106,10 @@ impl Task for Looking {
                 Liveness::Rewritten { .. } => {
                     earlier.is_none_or(|earlier| earlier.revision != owner.revision)
                 }
-                Liveness::Leased { .. } => true,
+                Liveness::Leased { every, .. } => {
+                    // One sign may be late.
+                    silent.get(&id).is_none_or(|silent| *silent < every * 2)
+                }
             };
             let watermark = said.watermark.as_ref();
             let watermark = watermark.and_then(|said| progress::parse_revision(&said.value).ok());
@@ -112,6 +123,7 @@ impl Task for Looking {
                 state: match alive {
                     Some(true) => State::Alive,
                     Some(false) => State::Silent,
+                    None if matches!(liveness, Liveness::Leased { .. }) => State::Absent,
                     None => State::Ended,
                 },
                 owner: owner.map(text),
@@ -166,6 +178,7 @@ impl Report {
                 State::Alive => "alive",
                 State::Silent => "silent",
                 State::Ended => "ended",
+                State::Absent => "absent",
             };
             let mirrored = seen
                 .mirrored
@@ -180,11 +193,15 @@ impl Report {
             );
         }
         for seen in &self.persisters {
-            if let (State::Ended, Some(watermark)) = (seen.state, seen.watermark) {
+            let how = match seen.state {
+                State::Ended => "left in good order",
+                State::Absent => "left or died",
+                State::Alive | State::Silent => continue,
+            };
+            if let Some(watermark) = seen.watermark {
                 let _ = writeln!(
                     text,
-                    "\npersister {} left in good order: everything up to revision {watermark} is on \
-                     its disk",
+                    "\npersister {} {how}: everything up to revision {watermark} is on its disk",
                     seen.id
                 );
             }

@@ -44,6 +44,7 @@ impl Rival {
         }
         | Liveness::Leased {
             expires_after: most,
+            ..
         }) = liveness;
         tracing::warn!(
             id, holder = %String::from_utf8_lossy(&held.value),
@@ -63,7 +64,7 @@ impl Rival {
         let (lives, is_dead) = match self.liveness {
             Liveness::Rewritten { stale_after, .. } => (false, waited >= stale_after),
             // The key of a dead one goes by itself.
-            Liveness::Leased { expires_after } => (waited >= expires_after, false),
+            Liveness::Leased { expires_after, .. } => (waited >= expires_after, false),
         };
         if lives || held.revision != self.seen_at {
             return Err(Error::IdTaken {

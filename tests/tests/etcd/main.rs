@@ -2,6 +2,7 @@
 
 #[allow(dead_code)]
 mod cluster;
+mod commands;
 mod leases;
 mod many;
 mod snapshot_file;

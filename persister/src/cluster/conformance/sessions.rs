@@ -72,7 +72,7 @@ pub(super) async fn an_owner_lives_as_it_says<R: Rig>(rig: &R) -> Result<()> {
             );
             ensure!(other.read(&key).await?.is_some(), "it goes by itself");
         }
-        Liveness::Leased { expires_after } => {
+        Liveness::Leased { expires_after, .. } => {
             let gone =
                 tokio::time::timeout(expires_after + PATIENCE, next(&mut stream)).await???;
             ensure!(gone.touched == [Touched::Owner(1, None)], "{gone:?}");

@@ -10,8 +10,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::error::Result;
 
-/// How long an owner's key outlives an owner that is gone. It is kept alive three times as often.
+/// How long an owner's key outlives an owner that is gone.
 pub(super) const LEASE_TIME: Duration = Duration::from_secs(9);
+
+/// How often it is kept alive.
+pub(super) const KEPT_EVERY: Duration = Duration::from_secs(3);
 
 /// How long an owner's key may outlive its owner all in all: a new leader gives every lease its
 /// whole time again.
@@ -51,7 +54,7 @@ impl OwnerLease {
 async fn keep(session: Session, id: i64, over: CancellationToken) {
     loop {
         tokio::select! {
-            () = sleep(LEASE_TIME / 3) => {}
+            () = sleep(KEPT_EVERY) => {}
             () = session.ended() => return,
             () = over.cancelled() => {
                 // If this fails, the lease ends by itself.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_etcd::wire::{Call, KeyValue, RangeRequest, TxnRequest};
+use cairn_etcd::wire::{Call, KeyValue, LeaseTimeToLiveRequest, RangeRequest, TxnRequest};
 use cairn_journal::Revision;
 use cairn_protocol::{keys, progress};
 use futures::{Stream, TryStreamExt};
@@ -16,7 +17,7 @@ use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::follow::follow;
 use crate::cluster::etcd::granted::Granted;
-use crate::cluster::etcd::lease::{EXPIRES_AFTER, OwnerLease};
+use crate::cluster::etcd::lease::{EXPIRES_AFTER, KEPT_EVERY, LEASE_TIME, OwnerLease};
 use crate::cluster::etcd::listing::{everything, list};
 use crate::cluster::etcd::names::{RULES, control, id_of};
 use crate::cluster::etcd::publish::{Bound, VALUE_BYTES, WRITES, pad, refuse, transaction};
@@ -100,6 +101,7 @@ impl Session for EtcdSession {
             writes_per_revision: WRITES,
             guard: Guard::Identity,
             liveness: Liveness::Leased {
+                every: KEPT_EVERY,
                 expires_after: EXPIRES_AFTER,
             },
             may_roll_back: true,
@@ -233,6 +235,23 @@ impl Session for EtcdSession {
         Ok(all)
     }
 
+    async fn silent_for(&self, id: Id) -> Result<Option<Duration>> {
+        let key = control(&ControlKey::Owner(id));
+        let owner = self.call(RangeRequest::key(key)).await?.kvs.pop();
+        let Some(lease) = owner.map(|owner| owner.lease).filter(|lease| *lease != 0) else {
+            return Ok(None);
+        };
+        let asked = LeaseTimeToLiveRequest {
+            id: lease,
+            keys: false,
+        };
+        let left = self.call(asked).await?;
+        // One that is gone by now had no time left.
+        let granted = left.granted_ttl.max(seconds(LEASE_TIME));
+        let silent = u64::try_from(granted - left.ttl.max(0)).unwrap_or(0);
+        Ok(Some(Duration::from_secs(silent)))
+    }
+
     async fn read(&self, key: &ControlKey) -> Result<Option<Control>> {
         self.get(control(key)).await
     }
@@ -265,6 +284,10 @@ impl Session for EtcdSession {
         self.transact(pad(keys::FLAT_PAD, self.bound())).await?;
         Ok(())
     }
+}
+
+fn seconds(time: Duration) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn as_control(key: KeyValue) -> Control {

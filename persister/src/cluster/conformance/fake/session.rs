@@ -151,6 +151,7 @@ impl Session for FakeSession {
             writes_per_revision: WRITES,
             guard: Guard::Identity,
             liveness: Liveness::Leased {
+                every: Duration::ZERO,
                 expires_after: Duration::ZERO,
             },
             may_roll_back: true,
