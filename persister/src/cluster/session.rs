@@ -113,9 +113,9 @@ pub trait Session: Clone + Send + Sync + 'static {
         id: Id,
     ) -> impl Stream<Item = Result<(Bytes, Option<Revision>)>> + Send + Unpin + 'static;
 
-    /// What became of leases, compared with those that are `known` (the number of each, and the time
-    /// to live that it was granted, in seconds): those that there are and are not known, and those
-    /// that are known and gone. None where the engine does not
+    /// What became of leases, compared with those that are `known` (the number of each, and the
+    /// time to live that it was granted, in seconds): those that there are and are not known, and
+    /// those that are known and gone. None where the engine does not
     /// [tell leases](Capabilities::tells_leases).
     ///
     /// # Errors
@@ -134,8 +134,8 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// The cluster's.
     fn announcements(&self) -> impl Future<Output = Result<Announcements>> + Send;
 
-    /// How long ago the holder of `id` showed that it lives, as far as the cluster knows that without
-    /// being watched; `None`: it does not, or nobody holds the id. Offered where its
+    /// How long ago the holder of `id` showed that it lives, as far as the cluster knows that
+    /// without being watched; `None`: it does not, or nobody holds the id. Offered where its
     /// [liveness](Capabilities::liveness) is a lease.
     ///
     /// # Errors

@@ -157,8 +157,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Tell who persists this cluster: alive or not, how far, how far behind
     ///
-    /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one. On
-    /// etcd the lease of a persister tells that at once.
+    /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one.
+    /// On etcd the lease of a persister tells that at once.
     Status {
         /// Print one JSON object
         #[arg(long)]

@@ -17,9 +17,9 @@ use crate::config::args::{Hidden, OnDiskFullArg, Retain};
 use crate::config::requests::restore_options;
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
 pub use error::ConfigError;
-pub use requests::{cluster, file_request, restore_request};
+pub use requests::{cluster, file_request, restore_request, wait_request};
 pub use restore_args::{FileArgs, RestoreArgs};
-pub use wait_args::{WaitArgs, wait_request};
+pub use wait_args::WaitArgs;
 
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;

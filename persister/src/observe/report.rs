@@ -64,8 +64,8 @@ pub struct Report {
     pub persisters: Vec<Seen>,
 }
 
-/// Looks at a cluster. Where a persister shows that it lives by writing its owner key again, watches
-/// for a little more than one heartbeat.
+/// Looks at a cluster. Where a persister shows that it lives by writing its owner key again,
+/// watches for a little more than one heartbeat.
 ///
 /// # Errors
 /// The cluster's.
