@@ -174,6 +174,14 @@ impl Session {
         Ok(Some(kept.await?.ttl).filter(|ttl| *ttl > 0))
     }
 
+    /// An error that says that the answer to a call makes no sense. What was asked for may have
+    /// happened.
+    #[must_use]
+    pub fn misbehaved<R: Call>(&self, detail: &str) -> Error {
+        let error = self.link.error(R::NAME, ErrorKind::Protocol, detail);
+        error.or_happened(true)
+    }
+
     /// Ends the session: all calls and watches fail from now on, those of clones, too.
     pub fn close(&self, reason: &str) {
         self.link

@@ -18,9 +18,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! For clusters of etcd there is [`etcd`].
 
 mod core;
 mod doozer;
+pub mod etcd;
 
 pub use cairn_client::{
     ErrorCode, Event, EventKind, File, Options, Revision, Secret, Stat, Status, Uri, frame, glob,
@@ -34,7 +37,9 @@ pub use crate::core::durability::{
     DEFAULT_TIMEOUT, Durability, DurabilityError, ENV_PERSIST, ENV_REQUIRE, MAX_PERSISTERS,
 };
 pub use crate::core::liveness::Liveness;
-pub use crate::doozer::behind::Behind;
+/// A persister that has not confirmed a write.
+pub type Behind = crate::core::behind::Behind<Revision>;
+
 pub use crate::doozer::bind::bind;
 pub use crate::doozer::client::Client;
 pub use crate::doozer::error::{Error, Result};

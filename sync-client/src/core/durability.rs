@@ -120,6 +120,17 @@ impl Durability {
         Ok(policy)
     }
 
+    /// The policy that a URI states, else the environment, else the default.
+    pub(crate) fn chosen(
+        persist: Option<&str>,
+        require: Option<&str>,
+    ) -> Result<Self, DurabilityError> {
+        if persist.is_some() || require.is_some() {
+            return Self::parse(persist, require);
+        }
+        Ok(Self::from_env().transpose()?.unwrap_or_default())
+    }
+
     /// The policy in `CAIRN_PERSIST` and `CAIRN_REQUIRE`; `None` if neither is set.
     pub fn from_env() -> Option<Result<Self, DurabilityError>> {
         let (persist, require) = (variable(ENV_PERSIST), variable(ENV_REQUIRE));
@@ -194,6 +205,15 @@ pub enum DurabilityError {
     NeverJournaled {
         /// The path.
         path: String,
+    },
+    /// The key, or a range, is the persisters' own: they do not publish for what they write there.
+    #[error(
+        "{key}: what begins with /ctl/persistence/ is the persisters' own, so this write could \
+         never be durable; it was not done. Use the session for it (Client::session)"
+    )]
+    ControlArea {
+        /// The key, or the first one, with what is no text escaped.
+        key: String,
     },
     /// The text is no number.
     #[error("{found:?} is not {what}: give numbers, such as persist=1,2,3 and require=2")]

@@ -10,10 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::core::durability::{Durability, DurabilityError};
-use crate::core::persister::Persister;
-use crate::core::quorum;
 use crate::core::target::Target;
-use crate::doozer::confirm::{Origin, Witnesses};
+use crate::core::witnesses::Witnesses;
+use crate::doozer::confirm::{Confirmer, Origin};
 use crate::doozer::delete::delete;
 use crate::doozer::error::Result;
 use crate::doozer::follow::follow;
@@ -34,7 +33,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    witnesses: Witnesses,
+    confirmer: Confirmer,
     /// One task a persister; they end with the last clone of the client.
     _followers: JoinSet<()>,
 }
@@ -79,25 +78,19 @@ impl Client {
     ) -> Result<Self> {
         durability.validate()?;
         let regular = cairn_client::Client::connect_with(uri, options).await?;
-        let persisters: Vec<_> = durability
-            .persisters
-            .iter()
-            .copied()
-            .map(Persister::new)
-            .collect();
+        let witnesses = Witnesses::new(durability);
         let mut followers = JoinSet::new();
-        for persister in &persisters {
+        for persister in &witnesses.persisters {
             followers.spawn(follow(Arc::clone(persister), regular.clone()));
         }
         let origin = Origin::of(&regular).await?;
-        let witnesses = Witnesses {
+        let confirmer = Confirmer {
             regular,
-            durability,
-            persisters,
+            witnesses,
             origin,
         };
         let shared = Shared {
-            witnesses,
+            confirmer,
             _followers: followers,
         };
         Ok(Self {
@@ -109,13 +102,13 @@ impl Client {
     /// those at or below `/ctl`, which cannot be.
     #[must_use]
     pub fn regular(&self) -> &cairn_client::Client {
-        &self.shared.witnesses.regular
+        &self.shared.confirmer.regular
     }
 
     /// The policy that a write waits for.
     #[must_use]
     pub fn durability(&self) -> &Durability {
-        &self.shared.witnesses.durability
+        &self.shared.confirmer.witnesses.durability
     }
 
     /// Writes a file, and returns its revision when it is on disk. For `rev` see
@@ -133,9 +126,9 @@ impl Client {
         value: impl Into<Bytes>,
     ) -> Result<Revision> {
         require_persisted(path)?;
-        let witnesses = &self.shared.witnesses;
-        let _interest = witnesses.interest(path);
-        let connection = witnesses.connection();
+        let confirmer = &self.shared.confirmer;
+        let _interest = confirmer.witnesses.interest(path);
+        let connection = confirmer.connection();
         let value = value.into();
         let revision = self.regular().set(path, rev, value.clone()).await?;
         let target = Target::Set {
@@ -143,7 +136,7 @@ impl Client {
             revision: revision.into(),
             value,
         };
-        witnesses
+        confirmer
             .confirm(target, connection, Instant::now())
             .await?;
         Ok(revision)
@@ -156,7 +149,7 @@ impl Client {
     /// As [`Client::set`].
     pub async fn del(&self, path: &str, rev: Revision) -> Result<()> {
         require_persisted(path)?;
-        delete(&self.shared.witnesses, path, rev).await
+        delete(&self.shared.confirmer, path, rev).await
     }
 
     /// Whether a write of which nobody can tell was done
@@ -182,11 +175,11 @@ impl Client {
         since: Revision,
     ) -> Result<Option<Revision>> {
         require_persisted(path)?;
-        let witnesses = &self.shared.witnesses;
-        let _interest = witnesses.interest(path);
-        witnesses.read_mirrors(path).await;
+        let confirmer = &self.shared.confirmer;
+        let _interest = confirmer.witnesses.interest(path);
+        confirmer.read_mirrors(path).await;
         loop {
-            let connection = witnesses.connection();
+            let connection = confirmer.connection();
             let search = async {
                 let range = RevisionRange {
                     first: since.next(),
@@ -196,7 +189,7 @@ impl Client {
             };
             // Else the end of the range may have been another node's, which this one has not
             // reached, or another cluster's, which this one never will.
-            let Some(found) = witnesses.while_connected(connection, search).await else {
+            let Some(found) = confirmer.while_connected(connection, search).await else {
                 continue;
             };
             let found = found?;
@@ -210,7 +203,7 @@ impl Client {
                 revision: revision.into(),
                 value,
             };
-            witnesses
+            confirmer
                 .confirm(target, connection, Instant::now())
                 .await?;
             return Ok(found);
@@ -228,23 +221,22 @@ impl Client {
     /// # Errors
     /// [`Error::Unconfirmed`](crate::Error::Unconfirmed) once the policy's timeout has passed.
     pub async fn wait_durable(&self, revision: Revision) -> Result<()> {
-        let witnesses = &self.shared.witnesses;
+        let confirmer = &self.shared.confirmer;
         let started = Instant::now();
-        let connection = witnesses.connection();
-        if !witnesses.is_origin().await? {
-            return Err(witnesses.unconfirmed(revision, false, Vec::new(), started.elapsed()));
+        let connection = confirmer.connection();
+        if !confirmer.is_origin().await? {
+            return Err(confirmer.unconfirmed(revision, false, Vec::new(), started.elapsed()));
         }
         let target = Target::All(revision.into());
-        witnesses.confirm(target, connection, started).await
+        confirmer.confirm(target, connection, started).await
     }
 
     /// The newest revision up to which everything is known to be durable; `None`: fewer
     /// persisters than required have published a watermark.
     #[must_use]
     pub fn durable_revision(&self) -> Option<Revision> {
-        let witnesses = &self.shared.witnesses;
-        let durability = &witnesses.durability;
-        quorum::durable_to(&witnesses.persisters, durability.required).map(Into::into)
+        let confirmer = &self.shared.confirmer;
+        confirmer.witnesses.durable_to().map(Into::into)
     }
 
     /// [`cairn_client::Client::status`].
@@ -334,11 +326,8 @@ impl Client {
 }
 
 fn durability_of(uri: &Uri) -> Result<Durability> {
-    if uri.persist.is_some() || uri.require.is_some() {
-        let policy = Durability::parse(uri.persist.as_deref(), uri.require.as_deref());
-        return Ok(policy?);
-    }
-    Ok(Durability::from_env().transpose()?.unwrap_or_default())
+    let chosen = Durability::chosen(uri.persist.as_deref(), uri.require.as_deref());
+    Ok(chosen?)
 }
 
 fn require_persisted(path: &str) -> Result<()> {

@@ -5,7 +5,7 @@
 //! cluster that is there now, and only then waited for again; so a cluster that was reset, or
 //! restored to a point before the write, confirms nothing that it does not have.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +14,12 @@ use cairn_protocol::keys;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::core::durability::Durability;
+use crate::core::behind::Behind;
 use crate::core::liveness::Liveness;
-use crate::core::persister::{Interest, Persister};
 use crate::core::progress::Source;
-use crate::core::quorum::{self, Round};
+use crate::core::quorum::Round;
 use crate::core::target::Target;
-use crate::doozer::behind::Behind;
+use crate::core::witnesses::Witnesses;
 use crate::doozer::error::{Error, Result};
 use crate::doozer::follow::{read_mirror, replaced};
 
@@ -29,15 +28,11 @@ use crate::doozer::follow::{read_mirror, replaced};
 /// takes.
 const SUSPICION: Duration = Duration::from_secs(1);
 
-/// The timeout that replaces one too long for a clock, such as [`Duration::MAX`].
-const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
-
 /// The persisters of a policy, and the connection on which they are followed.
 #[derive(Debug)]
-pub(crate) struct Witnesses {
+pub(crate) struct Confirmer {
     pub(crate) regular: Client,
-    pub(crate) durability: Durability,
-    pub(crate) persisters: Vec<Arc<Persister>>,
+    pub(crate) witnesses: Witnesses,
     pub(crate) origin: Origin,
 }
 
@@ -63,13 +58,7 @@ impl Origin {
     }
 }
 
-impl Witnesses {
-    /// When a write that was answered at `started` is given up.
-    pub(crate) fn end(&self, started: Instant) -> Instant {
-        let end = started.checked_add(self.durability.timeout);
-        end.unwrap_or_else(|| started + FOR_EVER)
-    }
-
+impl Confirmer {
     /// The generation of the connection over which requests are sent.
     pub(crate) fn connection(&self) -> u64 {
         self.regular.status().borrow().generation()
@@ -105,18 +94,11 @@ impl Witnesses {
         (self.connection() == connection).then_some(answer)
     }
 
-    /// Starts tracking the mirror entries of `path`, until the guards are dropped.
-    pub(crate) fn interest(&self, path: &str) -> Vec<Interest> {
-        self.persisters
-            .iter()
-            .map(|persister| persister.interest(path))
-            .collect()
-    }
-
     /// Reads the mirrors of a path, for persisters that publish only the mirror. Leaves out those
     /// that cannot be read: the write may then end unconfirmed, never wrongly confirmed.
     pub(crate) async fn read_mirrors(&self, path: &str) {
         let mirrors = self
+            .witnesses
             .persisters
             .iter()
             .filter(|one| one.source() == Source::Mirror);
@@ -139,7 +121,7 @@ impl Witnesses {
         sent_over: u64,
         started: Instant,
     ) -> Result<()> {
-        let end = self.end(started);
+        let end = self.witnesses.end(started);
         let mut confirmed_by = Vec::new();
         let wait = self.wait(&mut target, sent_over, &mut confirmed_by);
         if timeout_at(end, wait).await == Ok(true) {
@@ -162,26 +144,19 @@ impl Witnesses {
         waited: Duration,
     ) -> Error {
         confirmed_by.sort_unstable();
-        let missing = self
-            .persisters
-            .iter()
-            .filter(|one| !confirmed_by.contains(&one.id));
-        // Without a connection nobody can be heard, and silence means nothing.
-        let cut_off = matches!(
+        let mut behind = self.witnesses.behind(&confirmed_by);
+        if matches!(
             &*self.regular.status().borrow(),
             Status::Disconnected { .. }
-        );
-        let behind = missing.map(|one| match Behind::of(one) {
-            behind if cut_off => Behind {
-                liveness: Liveness::Unknown,
-                ..behind
-            },
-            behind => behind,
-        });
+        ) {
+            // Nobody can be heard, and silence means nothing.
+            let unknown = |one: &mut Behind<_>| one.liveness = Liveness::Unknown;
+            behind.iter_mut().for_each(unknown);
+        }
         Error::Unconfirmed {
             revision,
             exact,
-            behind: behind.collect(),
+            behind,
             confirmed_by,
             waited,
         }
@@ -191,7 +166,7 @@ impl Witnesses {
     async fn wait(&self, target: &mut Target, sent_over: u64, confirmed_by: &mut Vec<u32>) -> bool {
         let mut connection = sent_over;
         let mut suspicious = false;
-        let name = self.name_over(sent_over);
+        let name = self.witnesses.name_over(sent_over);
         self.learn_removed(target).await;
         loop {
             let current = self.connection();
@@ -207,9 +182,7 @@ impl Witnesses {
                 }
                 continue;
             }
-            confirmed_by.clear();
-            let required = self.durability.required;
-            let round = quorum::wait(&self.persisters, required, connection, target, confirmed_by);
+            let round = self.witnesses.wait(connection, target, confirmed_by);
             let round = if suspicious {
                 Ok(round.await)
             } else {
@@ -223,7 +196,8 @@ impl Witnesses {
                 }
                 Err(_) => {
                     suspicious = true;
-                    self.persisters
+                    self.witnesses
+                        .persisters
                         .iter()
                         .for_each(|persister| persister.suspect());
                     self.look_up_removed(target).await;
@@ -235,6 +209,7 @@ impl Witnesses {
     /// Only a mirror needs to know what a delete removed.
     async fn learn_removed(&self, target: &mut Target) {
         if self
+            .witnesses
             .persisters
             .iter()
             .any(|persister| persister.source() == Source::Mirror)
@@ -292,13 +267,6 @@ impl Witnesses {
             // A bare revision says nothing about the cluster that counted it; its name does.
             Target::All(_) => self.is_called(name).await,
         }
-    }
-
-    /// The identity of the cluster behind a connection, if a follower has read it.
-    pub(crate) fn name_over(&self, connection: u64) -> Option<Bytes> {
-        self.persisters
-            .iter()
-            .find_map(|one| one.cluster_over(connection))
     }
 
     /// Whether the cluster that is there now has this name. One that had none cannot be told from

@@ -10,7 +10,7 @@ use cairn_client::{Result, Revision, Status};
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::target::Target;
-use crate::doozer::confirm::Witnesses;
+use crate::doozer::confirm::Confirmer;
 use crate::doozer::error;
 use crate::doozer::range::{RevisionRange, newest_delete};
 
@@ -21,27 +21,27 @@ struct Found {
 }
 
 /// Deletes the file, and returns when that is on disk.
-pub(crate) async fn delete(witnesses: &Witnesses, path: &str, rev: Revision) -> error::Result<()> {
-    let regular = &witnesses.regular;
-    let _interest = witnesses.interest(path);
-    witnesses.read_mirrors(path).await;
+pub(crate) async fn delete(confirmer: &Confirmer, path: &str, rev: Revision) -> error::Result<()> {
+    let regular = &confirmer.regular;
+    let _interest = confirmer.witnesses.interest(path);
+    confirmer.read_mirrors(path).await;
 
     let connected = regular.status().borrow().clone();
     let connection = connected.generation();
-    let name = witnesses.name_over(connection);
+    let name = confirmer.witnesses.name_over(connection);
     // Polled in this order, so sent in this order, with one round trip for both.
     let (before, deleted) = tokio::join!(biased; regular.rev(), regular.del(path, rev));
     deleted?;
     let started = Instant::now();
-    let same = witnesses.connection() == connection;
+    let same = confirmer.connection() == connection;
     let after = match (before, connected) {
         (Ok(before), _) if same => before,
         // Of which connection that answer speaks is not certain; the cluster was at least here.
         (_, Status::Connected { revision, .. }) => revision,
         (_, Status::Disconnected { .. }) => Revision::MISSING,
     };
-    let end = witnesses.end(started);
-    let search = timeout_at(end, search(witnesses, path, after, (connection, name))).await;
+    let end = confirmer.witnesses.end(started);
+    let search = timeout_at(end, search(confirmer, path, after, (connection, name))).await;
     match search {
         Ok(Some(Found {
             revision,
@@ -52,28 +52,28 @@ pub(crate) async fn delete(witnesses: &Witnesses, path: &str, rev: Revision) -> 
                 revision: revision.into(),
                 removed: None,
             };
-            witnesses.confirm(target, connection, started).await
+            confirmer.confirm(target, connection, started).await
         }
-        _ => Err(witnesses.unconfirmed(after, false, Vec::new(), started.elapsed())),
+        _ => Err(confirmer.unconfirmed(after, false, Vec::new(), started.elapsed())),
     }
 }
 
 /// Looks for the delete until it is found, or cannot be found any more.
 async fn search(
-    witnesses: &Witnesses,
+    confirmer: &Confirmer,
     path: &str,
     after: Revision,
     (deleted_over, name): (u64, Option<Bytes>),
 ) -> Option<Found> {
     loop {
-        let connection = witnesses.connection();
+        let connection = confirmer.connection();
         let moved = connection != deleted_over;
         let outcome = if moved {
-            look_again(witnesses, path, after, name.as_ref()).await
+            look_again(confirmer, path, after, name.as_ref()).await
         } else {
-            look(witnesses, path, after).await
+            look(confirmer, path, after).await
         };
-        if witnesses.connection() != connection {
+        if confirmer.connection() != connection {
             continue;
         }
         match outcome {
@@ -85,7 +85,7 @@ async fn search(
             }
             Err(error) if error.is_retryable() => {
                 tracing::debug!(path, %error, "cannot look for the delete");
-                witnesses.pause().await;
+                confirmer.pause().await;
             }
             Err(_) => return None,
         }
@@ -93,8 +93,8 @@ async fn search(
 }
 
 /// Looks for the delete over the connection over which it was answered, or behind a fence.
-async fn look(witnesses: &Witnesses, path: &str, after: Revision) -> Result<Option<Revision>> {
-    let regular = &witnesses.regular;
+async fn look(confirmer: &Confirmer, path: &str, after: Revision) -> Result<Option<Revision>> {
+    let regular = &confirmer.regular;
     let range = RevisionRange {
         first: after.next(),
         last: regular.rev().await?,
@@ -104,16 +104,16 @@ async fn look(witnesses: &Witnesses, path: &str, after: Revision) -> Result<Opti
 
 /// Looks for the delete over another connection.
 async fn look_again(
-    witnesses: &Witnesses,
+    confirmer: &Confirmer,
     path: &str,
     after: Revision,
     name: Option<&Bytes>,
 ) -> Result<Option<Revision>> {
-    if after <= Revision::MISSING || !witnesses.is_called(name).await? {
+    if after <= Revision::MISSING || !confirmer.is_called(name).await? {
         return Ok(None);
     }
     // This node may lag behind the one that answered the delete. A revision that is made now is
     // newer than the delete, and once this node has it, it has the delete.
-    witnesses.regular.nop().await?;
-    look(witnesses, path, after).await
+    confirmer.regular.nop().await?;
+    look(confirmer, path, after).await
 }

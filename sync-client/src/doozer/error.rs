@@ -18,8 +18,8 @@ use cairn_client::uri::UriError;
 use cairn_client::wire::Verb;
 use cairn_client::{ErrorCode, Revision};
 
+use crate::core::behind::{Behind, confirmed};
 use crate::core::durability::DurabilityError;
-use crate::doozer::behind::Behind;
 
 /// The result of a client's call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -128,7 +128,7 @@ pub enum Error {
         /// The persisters that have it on disk.
         confirmed_by: Vec<u32>,
         /// The persisters that were waited for and have not said so, and whether they live.
-        behind: Vec<Behind>,
+        behind: Vec<Behind<Revision>>,
         /// How long they were waited for.
         waited: Duration,
     },
@@ -258,13 +258,7 @@ impl fmt::Display for Error {
                     "applied {at} revision {revision}, but not confirmed durable within \
                      {waited:.1?}: "
                 )?;
-                match confirmed_by[..] {
-                    [] => write!(f, "on no persister's disk")?,
-                    [ref first, ref more @ ..] => {
-                        write!(f, "on the disk of persister {first}")?;
-                        more.iter().try_for_each(|id| write!(f, ", {id}"))?;
-                    }
-                }
+                confirmed(f, confirmed_by)?;
                 behind.iter().try_for_each(|one| write!(f, "; {one}"))?;
                 write!(
                     f,

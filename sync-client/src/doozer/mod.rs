@@ -1,6 +1,5 @@
 //! The sync client of doozer clusters: the regular client, and writes that wait for persisters.
 
-pub(crate) mod behind;
 pub(crate) mod bind;
 pub(crate) mod client;
 mod confirm;

@@ -1,6 +1,7 @@
 //! A cluster of real members, a persister beside it, and what each of them has.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -174,6 +175,21 @@ pub(crate) fn same(a: &History, b: &History, from: i64, to: i64) -> Result<()> {
             a.map(|changes| changes.len()),
             b.map(|changes| changes.len())
         );
+    }
+    Ok(())
+}
+
+/// Copies what a member has, which must be down.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ mod cluster;
 mod commands;
 mod leases;
 mod many;
+mod relay;
 mod snapshot_file;
+mod sync_client;
 mod total_loss;
 mod went_back;

@@ -1,14 +1,11 @@
 //! Clusters that are not what they were: wiped, restored by their operator, or without their last
 //! seconds; and members that only lag.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use cairn_protocol::keys;
 use cairn_tests::eventually;
 
-use crate::cluster::{Etcd, durable, journaled, put, same, told, watermark};
+use crate::cluster::{Etcd, copy, durable, journaled, put, same, told, watermark};
 
 /// The exit statuses of `docs/operations.md`.
 const NOT_OUR_CLUSTER: i32 = 20;
@@ -21,20 +18,6 @@ async fn put_many(session: &cairn_etcd::Session, value: &str, count: usize) -> R
         newest = put(session, &format!("k/{}", at % 7), value).await?;
     }
     Ok(newest)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
 }
 
 /// Its number is that of before: only the identity tells.

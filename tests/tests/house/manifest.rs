@@ -20,7 +20,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cairn-etcd-snapshot", &[]),
     ("cairn-client", &[]),
     ("cairn-lite", &["cairn-client"]),
-    ("cairn-sync-client", &["cairn-client", "cairn-protocol"]),
+    (
+        "cairn-sync-client",
+        &["cairn-client", "cairn-etcd", "cairn-protocol"],
+    ),
     (
         "cairn-persister",
         &[
