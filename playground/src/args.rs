@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::drill::options::Shape;
 
@@ -13,7 +13,9 @@ use crate::drill::options::Shape;
     name = "cairn",
     version,
     after_help = "Examples:\n  \
+        cairn drill list                          which drills there are\n  \
         cairn drill run power-cut                 kill everything 20 times under load; was anything lost?\n  \
+        cairn drill run lose-everything           also all disks but one\n  \
         cairn drill run power-cut --shape lite    the same with the cluster and its persisters apart\n  \
         cairn drill run power-cut --liar          the same with a persister that lies: it must fail\n  \
         cairn drill run power-cut --keep /tmp/d   and look at the journals afterwards (dumpjournal)\n  \
@@ -45,36 +47,38 @@ pub enum Command {
 pub enum Drill {
     /// Tell which drills there are
     List,
+    /// Print the file of a drill: what it runs on, and its steps
+    ///
+    /// A drill of your own is such a file, changed: `cairn drill show power-cut > mine.toml`.
+    Show {
+        /// A drill of the list
+        #[arg(value_name = "NAME")]
+        name: PathBuf,
+    },
     /// Run one
     ///
-    /// Exit status: 0 passed; 1 failed: something acknowledged is missing, or something is there
-    /// that nobody wrote; 2 it could not be run; 130 interrupted.
+    /// Exit status: 0 passed; 1 failed: something acknowledged is missing, something is there that
+    /// nobody wrote, or a step could not be done; 2 it could not be run; 130 interrupted.
     Run(Run),
-}
-
-/// Which drills there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Name {
-    /// Under load, every process is killed at a random moment; disks stay. Started again, audited
-    PowerCut,
 }
 
 /// How to run a drill.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The drill
-    pub name: Name,
+    /// A drill of the list, or a file of your own
+    #[arg(value_name = "NAME|FILE")]
+    pub drill: PathBuf,
 
-    /// How often everything is lost
+    /// How often its round is done [default: as often as its file says]
     #[arg(
-        long, value_name = "N", default_value_t = 20,
+        long, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
-    pub rounds: u32,
+    pub rounds: Option<u32>,
 
-    /// What it runs on
-    #[arg(long, value_enum, default_value = "embedded")]
-    pub shape: Shape,
+    /// What it runs on [default: the first that its file names]
+    #[arg(long, value_enum)]
+    pub shape: Option<Shape>,
 
     /// How many clients write
     #[arg(

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use cairn_playground::args::{self, Command, CommandLine, Drill, Name};
+use cairn_playground::args::{self, Command, CommandLine, Drill};
+use cairn_playground::drill::Named;
 use cairn_playground::programs::Programs;
 use cairn_playground::world::guard;
 use cairn_playground::{drill, hidden, probe, writers};
-use clap::{Parser as _, ValueEnum as _};
+use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -57,7 +58,9 @@ async fn within(hidden: &str, args: Vec<OsString>) -> Result<u8> {
     log(0, LevelFilter::INFO);
     let text: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
     match (hidden, &text[..]) {
-        (writers::CLIENT, [uri]) => hidden::client(uri).await?,
+        (writers::CLIENT, [uri, timeout]) => {
+            hidden::client(uri, humantime::parse_duration(timeout)?).await?;
+        }
         (hidden::NODE, ["-l", address]) => hidden::node(address).await?,
         (hidden::LIAR, [uri, id]) => hidden::liar(uri, id.parse()?).await?,
         (hidden::PERSISTER, _) => return hidden::persister(args).await,
@@ -70,22 +73,21 @@ async fn run(line: CommandLine) -> Result<u8> {
     log(line.verbose, LevelFilter::WARN);
     match line.command {
         Command::Drill(Drill::List) => {
-            for name in Name::value_variants() {
-                if let Some(value) = name.to_possible_value() {
-                    println!(
-                        "{:<12} {}",
-                        value.get_name(),
-                        value.get_help().unwrap_or_default()
-                    );
-                }
+            for drill in Named::built_in()? {
+                println!("{:<17} {}", drill.name, drill.script.about);
             }
             Ok(0)
         }
+        Command::Drill(Drill::Show { name }) => {
+            print!("{}", Named::find(&name)?);
+            Ok(0)
+        }
         Command::Drill(Drill::Run(run)) => {
-            let programs = Programs::own()?;
+            let (drill, programs) = (Named::find(&run.drill)?, Programs::own()?);
             let json = run.json;
             let options = options(run);
-            let Some(report) = interruptible(drill::power_cut(&options, &programs)).await? else {
+            let running = drill::run(&drill, &options, &programs);
+            let Some(report) = interruptible(running).await? else {
                 return Ok(INTERRUPTED);
             };
             let report = report?;
@@ -101,7 +103,6 @@ async fn run(line: CommandLine) -> Result<u8> {
 }
 
 fn options(run: args::Run) -> drill::Options {
-    let Name::PowerCut = run.name;
     drill::Options {
         shape: run.shape,
         rounds: run.rounds,

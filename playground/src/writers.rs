@@ -24,7 +24,7 @@ use crate::world::process::{Launch, Process};
 use crate::world::services::program::Program;
 use crate::world::services::service::{Look, Place, Service};
 
-/// The hidden subcommand of a client process: `cairn __client URI`.
+/// The hidden subcommand of a client process: `cairn __client URI TIMEOUT`.
 pub const CLIENT: &str = "__client";
 
 /// The pause after a write that was not done: the cluster is away, and need not be asked more
@@ -74,6 +74,7 @@ type Pipes = (pipe::Sender, pipe::Receiver);
 pub struct Client {
     program: Program,
     uri: Box<dyn Fn() -> String + Send + Sync>,
+    timeout: Duration,
     pipes: mpsc::Sender<Pipes>,
 }
 
@@ -94,7 +95,8 @@ impl Service for Client {
         let launch = Launch::new("client", &self.program.path, &place.log);
         let launch = launch
             .args(self.program.args.iter().cloned())
-            .args([(self.uri)()]);
+            .args([(self.uri)()])
+            .args([humantime::format_duration(self.timeout).to_string()]);
         Ok(Launch {
             pipe_stdin: true,
             pipe_stdout: true,
@@ -133,13 +135,15 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Which keys it has, and how it chooses among them.
+    /// Which keys it has and how it chooses among them; how long it waits for the cluster, and then
+    /// for the disks.
     ///
     /// Gives the service that belongs on a machine, and the task that writes whenever that runs.
     pub fn new(
         program: Program,
         uri: impl Fn() -> String + Send + Sync + 'static,
         keys: Keys,
+        timeout: Duration,
         ledger: Shared,
     ) -> (Client, Self) {
         let (pipes, next) = mpsc::channel(4);
@@ -149,6 +153,7 @@ impl Writer {
             Client {
                 program,
                 uri: Box::new(uri),
+                timeout,
                 pipes,
             },
             Self { stop, task },

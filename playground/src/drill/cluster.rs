@@ -1,11 +1,13 @@
 //! The machines of a drill: servers, clients, and the order in which servers are started.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::drill::options::{Options, Shape};
+use crate::drill::options::Shape;
+use crate::drill::step::Group;
 use crate::engine::Engine;
 use crate::ledger::audit::Revisions;
 use crate::ledger::write::Found;
@@ -14,7 +16,7 @@ use crate::world::decide::Command;
 use crate::world::directory::{RunDirectory, default_parent};
 use crate::world::machine::Machine;
 use crate::world::ports::Port;
-use crate::world::process::{Launch, log_tail};
+use crate::world::process::Launch;
 use crate::world::services::node::Lite;
 use crate::world::services::persister::{Cluster, Persister};
 use crate::world::services::program::Program;
@@ -34,24 +36,49 @@ pub(super) struct Machines {
     /// What must be up before a persister is started.
     nodes: Vec<Arc<Machine>>,
     persisters: Vec<Arc<Machine>>,
-    pub(super) clients: Vec<Arc<Machine>>,
+    clients: Vec<Arc<Machine>>,
     writers: Vec<Writer>,
-    uri: String,
+    /// Where the cluster is.
+    port: Port,
+    /// For which persisters clients wait, as a URI says it.
+    durability: String,
+}
+
+/// What a drill's machines are made of.
+pub(super) struct Plan<'a> {
+    pub(super) shape: Shape,
+    pub(super) persisters: u32,
+    pub(super) require: u32,
+    pub(super) timeout: Duration,
+    pub(super) writers: u32,
+    pub(super) keys: usize,
+    /// Whether clients wait for one more persister, and that lies.
+    pub(super) liar: bool,
+    pub(super) keep: Option<&'a Path>,
 }
 
 impl Machines {
-    pub(super) fn new(options: &Options, programs: &Programs, ledger: &Shared) -> Result<Self> {
-        let directory = match &options.keep {
+    /// `random`: what clients write.
+    pub(super) fn new(
+        plan: &Plan<'_>,
+        programs: &Programs,
+        ledger: &Shared,
+        mut random: fastrand::Rng,
+    ) -> Result<Self> {
+        let directory = match plan.keep {
             Some(path) => RunDirectory::keep(path)?,
             None => RunDirectory::create(&default_parent())?,
         };
         let world = World::new(programs.guard.clone(), directory);
         let port = world.port()?;
-        let alone = options.shape == Shape::Embedded && !options.liar;
-        let waits_for = match (alone, options.liar) {
-            (true, _) => "1",
-            (_, true) => "2",
-            _ => "1,2",
+        let alone = plan.shape == Shape::Embedded;
+        let last = if alone { 1 } else { plan.persisters };
+        let (waits_for, require) = match plan.liar {
+            true => ((last + 1).to_string(), 1),
+            false => {
+                let ids: Vec<String> = (1..=last).map(|id| id.to_string()).collect();
+                (ids.join(","), plan.require.min(last))
+            }
         };
         let mut this = Self {
             world,
@@ -59,37 +86,33 @@ impl Machines {
             persisters: Vec::new(),
             clients: Vec::new(),
             writers: Vec::new(),
-            uri: format!("doozer:?ca={}&persist={waits_for}", port.address()),
+            port: port.clone(),
+            durability: format!("&persist={waits_for}&require={require}"),
         };
         if alone {
             this.persister(1, Cluster::Embedded(port), programs)?;
         } else {
-            let program = programs.node.clone();
             let lite = Lite {
-                program,
+                program: programs.node.clone(),
                 port: port.clone(),
                 args: Vec::new(),
             };
             this.nodes
                 .push(this.world.machine("node-1", vec![Box::new(lite)]));
-            this.persister(1, Cluster::Nodes(vec![port.clone()]), programs)?;
-            if options.liar {
-                let program = programs.liar.clone();
-                let liar = Liar {
-                    program,
-                    port,
-                    id: 2,
-                };
+            for id in 1..=last {
+                this.persister(id, Cluster::Nodes(vec![port.clone()]), programs)?;
+            }
+            if plan.liar {
+                let (program, id) = (programs.liar.clone(), last + 1);
+                let name = format!("persister-{id}");
+                let liar = Liar { program, port, id };
                 this.persisters
-                    .push(this.world.machine("persister-2", vec![Box::new(liar)]));
-            } else {
-                this.persister(2, Cluster::Nodes(vec![port]), programs)?;
+                    .push(this.world.machine(&name, vec![Box::new(liar)]));
             }
         }
-        let mut random = fastrand::Rng::with_seed(options.seed);
-        for writer in 1..=options.writers {
-            let keys = Keys::new(writer, options.keys, random.fork());
-            let client = this.writer(keys, programs, ledger.clone());
+        for writer in 1..=plan.writers {
+            let keys = Keys::new(writer, plan.keys, random.fork());
+            let client = this.writer(keys, plan.timeout, programs, ledger.clone());
             let name = format!("client-{writer}");
             this.clients
                 .push(this.world.machine(&name, vec![Box::new(client)]));
@@ -116,50 +139,70 @@ impl Machines {
         Ok(())
     }
 
-    fn writer(&mut self, keys: Keys, programs: &Programs, ledger: Shared) -> Client {
-        let uri = self.uri.clone();
-        let (client, writer) =
-            Writer::new(programs.client.clone(), move || uri.clone(), keys, ledger);
+    fn writer(
+        &mut self,
+        keys: Keys,
+        timeout: Duration,
+        programs: &Programs,
+        ledger: Shared,
+    ) -> Client {
+        let uri = self.uri();
+        let (client, writer) = Writer::new(programs.client.clone(), uri, keys, timeout, ledger);
         self.writers.push(writer);
         client
     }
 
-    fn servers(&self) -> impl Iterator<Item = &Arc<Machine>> {
-        self.nodes.iter().chain(&self.persisters)
+    /// Where clients find the cluster, as it is when they ask: a replaced node is elsewhere.
+    fn uri(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let (cluster, durability) = (Cluster::Nodes(vec![self.port.clone()]), &self.durability);
+        let durability = durability.clone();
+        move || cluster.uri() + &durability
     }
 
-    /// Starts nodes, then persisters, each kind side by side.
-    pub(super) async fn start_servers(&self) -> Result<()> {
-        World::together(&self.nodes, Command::Start).await?;
-        World::together(&self.persisters, Command::Start).await?;
-        Ok(())
+    /// The machines of a group, in the order in which they are started.
+    pub(super) fn group(&self, group: &Group) -> Vec<Arc<Machine>> {
+        let parts: &[&Vec<Arc<Machine>>] = match group {
+            Group::All | Group::Machine(_) => &[&self.nodes, &self.persisters, &self.clients],
+            Group::Servers => &[&self.nodes, &self.persisters],
+            Group::Nodes => &[&self.nodes],
+            Group::Persisters => &[&self.persisters],
+            Group::Clients => &[&self.clients],
+        };
+        let all = parts.iter().copied().flatten();
+        all.filter(|machine| match group {
+            Group::Machine(name) => machine.name() == name,
+            _ => true,
+        })
+        .cloned()
+        .collect()
     }
 
-    pub(super) async fn start_clients(&self) -> Result<()> {
-        World::together(&self.clients, Command::Start).await?;
-        Ok(())
-    }
-
-    /// The power goes: every process dies at the same moment. With a liar, so does every honest
-    /// disk.
-    pub(super) async fn cut_power(&self, liar: bool) -> Result<()> {
-        let all: Vec<_> = self.servers().chain(&self.clients).cloned().collect();
-        World::cut_power(&all).await?;
-        if liar {
-            World::together(&self.persisters, Command::Wipe).await?;
+    /// What has to be up before these can be started is started before them: nodes, then
+    /// persisters, then clients. Each kind is started side by side.
+    pub(super) async fn start(&self, machines: &[Arc<Machine>]) -> Result<()> {
+        for kind in [&self.nodes, &self.persisters, &self.clients] {
+            let is_one = |machine: &&Arc<Machine>| kind.iter().any(|one| Arc::ptr_eq(one, machine));
+            let those: Vec<_> = machines.iter().filter(is_one).cloned().collect();
+            World::together(&those, Command::Start).await?;
         }
         Ok(())
     }
 
     /// Everything that the cluster holds now.
     pub(super) async fn everything(&self) -> Result<Found> {
+        let uri = self.uri()();
         let read = async {
-            Engine::connect(&self.uri, ANSWER_LIMIT)
+            Engine::connect(&uri, ANSWER_LIMIT)
                 .await?
                 .everything()
                 .await
         };
         read.await.context("the cluster is back and cannot be read")
+    }
+
+    /// Whether this is the persister that lies.
+    pub(super) fn is_liar(&self, machine: &Machine) -> bool {
+        machine.about().iter().any(|service| service.name == LIAR)
     }
 
     /// Restored in one process, every key keeps its revision; so it does where the restore says so,
@@ -177,36 +220,21 @@ impl Machines {
             !self.writers.iter().any(Writer::gave_up),
             "a writer gave up"
         );
-        let mut all = self.servers().chain(&self.clients);
-        if let Some(down) = all.find(|machine| !machine.is_up()) {
-            let log = down.about().first().map(|about| log_tail(&about.log));
-            let log = log.unwrap_or_default();
-            anyhow::bail!(
-                "{} ended by itself; the end of its log:\n{log}",
-                down.name()
-            );
-        }
         Ok(())
     }
 
-    /// Clients end, then persisters, then nodes, all in good order.
+    /// Writers end, in good order.
     pub(super) async fn end(mut self) -> Result<()> {
         for writer in self.writers.drain(..) {
             writer.end(ANSWER_LIMIT).await?;
         }
-        let up = |machines: &[Arc<Machine>]| -> Vec<_> {
-            machines
-                .iter()
-                .filter(|machine| machine.is_up())
-                .cloned()
-                .collect()
-        };
-        for machines in [&self.clients, &self.persisters, &self.nodes] {
-            World::together(&up(machines), Command::Terminate).await?;
-        }
+        self.world.end().await;
         Ok(())
     }
 }
+
+/// What the persister that lies is called as a service.
+const LIAR: &str = "liar";
 
 /// The persister that lies, as a service.
 #[derive(Debug)]
@@ -218,7 +246,7 @@ struct Liar {
 
 impl Service for Liar {
     fn name(&self) -> &'static str {
-        "liar"
+        LIAR
     }
 
     fn launch(&self, place: &Place) -> world::error::Result<Launch> {

@@ -1,10 +1,16 @@
 //! Drills: machines are lost on purpose, and the ledger says whether anything else was.
+//!
+//! A drill is a file: [`script`] reads it, [`run`](run()) does what its steps say.
 
 mod cluster;
 pub(crate) mod options;
-pub(crate) mod power_cut;
 pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod script;
+pub(crate) mod step;
 
 pub use options::{Options, Shape};
-pub use power_cut::power_cut;
 pub use report::Report;
+pub use run::run;
+pub use script::{Named, Script};
+pub use step::{Group, Step, Which};

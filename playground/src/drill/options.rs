@@ -1,27 +1,37 @@
 //! What a drill runs on, and for how long.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What a drill runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// One process: a persister with the cluster inside
     Embedded,
-    /// A doozer-lite, two persisters beside it that restore it, and writes that wait for both
+    /// A doozer-lite, and persisters beside it that restore it
     Lite,
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Embedded => "embedded",
+            Self::Lite => "lite",
+        })
+    }
 }
 
 /// How a drill is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What it runs on.
-    pub shape: Shape,
-    /// How often everything is lost.
-    pub rounds: u32,
+    /// What it runs on, if not on what it would choose.
+    pub shape: Option<Shape>,
+    /// How often its round is done, if not as often as it says.
+    pub rounds: Option<u32>,
     /// How many clients write.
     pub writers: u32,
     /// How many keys each of them has.

@@ -17,9 +17,11 @@ use crate::world::World;
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The drill.
-    pub drill: &'static str,
-    /// Whether everything was as clients were told.
+    pub drill: String,
+    /// Whether everything was as clients were told, and every step could be done.
     pub passed: bool,
+    /// The step that could not be done, and why.
+    pub failed: Option<String>,
     /// What it ran on.
     pub shape: Shape,
     /// Whether a persister lied.
@@ -48,19 +50,22 @@ pub struct Report {
 }
 
 impl Report {
-    pub(super) fn new(drill: &'static str, options: &Options, world: &World) -> Self {
+    pub(super) fn new(
+        drill: &str,
+        shape: Shape,
+        rounds: u32,
+        options: &Options,
+        world: &World,
+    ) -> Self {
         Self {
-            drill,
+            drill: drill.to_owned(),
             passed: false,
-            shape: if options.liar {
-                Shape::Lite
-            } else {
-                options.shape
-            },
+            failed: None,
+            shape,
             liar: options.liar,
             seed: options.seed,
             rounds: 0,
-            rounds_asked: options.rounds,
+            rounds_asked: rounds,
             audit: Audit::default(),
             durable: Latency::default(),
             writers: Vec::new(),
@@ -71,15 +76,15 @@ impl Report {
         }
     }
 
-    pub(super) fn round(&mut self, back: Duration, audit: Audit) {
-        self.rounds += 1;
+    pub(super) fn audited(&mut self, back: Duration, audit: Audit) {
         self.longest_back_s = self.longest_back_s.max(back.as_secs_f64());
         self.audit.add(audit);
     }
 
     pub(super) fn finish(&mut self, ledger: &Ledger, took: Duration) {
         // A drill that saw no acknowledged write has shown nothing.
-        self.passed = self.audit.passed()
+        self.passed = self.failed.is_none()
+            && self.audit.passed()
             && self.audit.durable.writes > 0
             && self.rounds == self.rounds_asked;
         self.durable = latency(ledger.points(), Class::Durable);
@@ -108,6 +113,9 @@ impl fmt::Display for Report {
             f,
             "{drill}: {verdict} ({rounds} of {rounds_asked} rounds, {took_s:.1} s, --seed {seed})"
         )?;
+        if let Some(failed) = &self.failed {
+            writeln!(f, "  {failed}")?;
+        }
         let mut class = |name: &str, tally: Tally, what: &str| {
             let (writes, there) = (tally.writes, tally.there);
             writeln!(

@@ -1,4 +1,4 @@
-//! `cairn __client URI`: does what its standard input orders, and says what it was told.
+//! `cairn __client URI TIMEOUT`: does what its standard input orders, and says what it was told.
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -11,23 +11,21 @@ use crate::engine::Engine;
 use crate::ledger::outcome::Outcome;
 use crate::writers::{Order, Told};
 
-/// How long a write may wait for its cluster, and then for the disks.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The pause between attempts to connect.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs until its standard input ends.
+/// Runs until its standard input ends. A write may wait for `timeout` for its cluster, and then for
+/// the disks.
 ///
 /// # Errors
 /// Orders that are none, and pipes that break.
-pub async fn client(uri: &str) -> anyhow::Result<()> {
+pub async fn client(uri: &str, timeout: Duration) -> anyhow::Result<()> {
     let orders = std::io::stdin().as_fd().try_clone_to_owned()?;
     let mut orders = BufReader::new(pipe::Receiver::from_owned_fd(orders)?).lines();
     let mut engine = None;
     while let Some(order) = orders.next_line().await? {
         let order: Order = serde_json::from_str(&order)?;
-        let told = match connected(&mut engine, uri).await {
+        let told = match connected(&mut engine, uri, timeout).await {
             Ok(engine) => {
                 let answer = engine.write(&order.key, order.value.map(Into::into)).await;
                 Told {
@@ -56,9 +54,13 @@ pub async fn client(uri: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn connected<'a>(engine: &'a mut Option<Engine>, uri: &str) -> anyhow::Result<&'a Engine> {
+async fn connected<'a>(
+    engine: &'a mut Option<Engine>,
+    uri: &str,
+    timeout: Duration,
+) -> anyhow::Result<&'a Engine> {
     if engine.is_none() {
-        *engine = Some(Engine::connect(uri, TIMEOUT).await?);
+        *engine = Some(Engine::connect(uri, timeout).await?);
     }
     engine
         .as_ref()

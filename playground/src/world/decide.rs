@@ -20,6 +20,8 @@ pub enum Command {
     Terminate,
     /// SIGINT, and wait for the end.
     Interrupt,
+    /// SIGHUP, and wait for the end.
+    HangUp,
     /// SIGTERM, wait for the end, start.
     Restart,
     /// SIGKILL, and delete its disks. It stays down.
@@ -31,13 +33,14 @@ pub enum Command {
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Start,
         Self::Kill,
         Self::Halt,
         Self::Resume,
         Self::Terminate,
         Self::Interrupt,
+        Self::HangUp,
         Self::Restart,
         Self::Wipe,
         Self::Replace,
@@ -53,6 +56,7 @@ impl fmt::Display for Command {
             Self::Resume => "resume",
             Self::Terminate => "terminate",
             Self::Interrupt => "interrupt",
+            Self::HangUp => "hang-up",
             Self::Restart => "restart",
             Self::Wipe => "wipe",
             Self::Replace => "replace",
@@ -86,6 +90,8 @@ pub enum Send {
     Term,
     /// SIGINT.
     Int,
+    /// SIGHUP.
+    Hup,
 }
 
 /// One thing to do.
@@ -124,7 +130,7 @@ pub fn decide(command: Command, services: &[Condition]) -> Result<Vec<Step>, &'s
     match command {
         Command::Start if any(Halted) => return Err("it is halted; resume it"),
         Command::Start if all(Up) => return Err("it runs already"),
-        Command::Kill | Command::Terminate | Command::Interrupt if all(Down) => {
+        Command::Kill | Command::Terminate | Command::Interrupt | Command::HangUp if all(Down) => {
             return Err("it is down already");
         }
         Command::Halt if !any(Up) => return Err("nothing of it runs"),
@@ -140,6 +146,7 @@ pub fn decide(command: Command, services: &[Condition]) -> Result<Vec<Step>, &'s
         Command::Kill => steps.end(Send::Kill),
         Command::Terminate => steps.end(Send::Term),
         Command::Interrupt => steps.end(Send::Int),
+        Command::HangUp => steps.end(Send::Hup),
         Command::Halt => {
             steps.each(&[Up], Effect::Signal(Send::Stop));
             steps.each(&[Up], Effect::AwaitHalted);
@@ -225,7 +232,7 @@ mod tests {
                 match signal {
                     Send::Stop => model.is = Halted,
                     Send::Cont => model.is = Up,
-                    Send::Kill | Send::Term | Send::Int => model.told_to_end = true,
+                    Send::Kill | Send::Term | Send::Int | Send::Hup => model.told_to_end = true,
                 }
             }
             Effect::AwaitHalted => assert_eq!(model.is, Halted),
@@ -306,6 +313,7 @@ mod tests {
             (Command::Kill, Condition::Down),
             (Command::Terminate, Condition::Down),
             (Command::Interrupt, Condition::Down),
+            (Command::HangUp, Condition::Down),
             (Command::Halt, Condition::Halted),
             (Command::Halt, Condition::Down),
             (Command::Resume, Condition::Up),

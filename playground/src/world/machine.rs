@@ -295,6 +295,7 @@ impl Machine {
             Send::Cont => process.signal(Signal::CONT)?,
             Send::Term => process.signal(Signal::TERM)?,
             Send::Int => process.signal(Signal::INT)?,
+            Send::Hup => process.signal(Signal::HUP)?,
         }
         self.tell(
             slot,

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use cairn_playground::drill::Named;
 use cairn_playground::engine::Engine;
 use cairn_playground::ledger::{Fault, FaultKind, Revisions};
 use cairn_playground::programs::Programs;
@@ -25,10 +26,10 @@ fn rounds() -> u32 {
         .unwrap_or(ROUNDS)
 }
 
-fn run(args: &[&str]) -> Result<(Output, Value)> {
+fn run(drill: &str, args: &[&str]) -> Result<(Output, Value)> {
     let cache = tempfile::tempdir()?;
     let output = Command::new(cairn())
-        .args(["drill", "run", "power-cut", "--json"])
+        .args(["drill", "run", drill, "--json"])
         .args(args)
         .env("XDG_CACHE_HOME", cache.path())
         .output()?;
@@ -41,7 +42,7 @@ fn run(args: &[&str]) -> Result<(Output, Value)> {
 fn a_power_cut_loses_nothing() -> Result<()> {
     let rounds = rounds().to_string();
     for shape in ["embedded", "lite"] {
-        let (output, report) = run(&["--shape", shape, "--rounds", &rounds])?;
+        let (output, report) = run("power-cut", &["--shape", shape, "--rounds", &rounds])?;
         ensure!(output.status.code() == Some(0), "{report:#}");
         ensure!(
             report["passed"] == true && report["audit"]["faults"] == 0,
@@ -57,21 +58,90 @@ fn a_power_cut_loses_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_persister_that_lies_is_caught_every_time() -> Result<()> {
-    for _ in 0..rounds() {
-        let (output, report) = run(&["--liar", "--rounds", "1"])?;
-        ensure!(output.status.code() == Some(1), "{report:#}");
-        ensure!(report["passed"] == false, "{report:#}");
-        let told = &report["audit"]["told"][0];
+fn every_drill_passes_where_nothing_lies() -> Result<()> {
+    for drill in Named::built_in()? {
+        if drill.name == "power-cut" {
+            continue;
+        }
+        let (output, report) = run(&drill.name, &["--rounds", "1"])?;
+        ensure!(output.status.code() == Some(0), "{report:#}");
+        let audit = &report["audit"];
         ensure!(
-            told["kind"] == "lost" && told["key"].is_string(),
+            report["passed"] == true && audit["faults"] == 0,
             "{report:#}"
         );
-        println!(
-            "caught: {} keys, the first {told}",
-            report["audit"]["faults"]
-        );
+        let durable = audit["durable"]["writes"].as_u64().context("a number")?;
+        ensure!(durable >= 50, "{report:#}");
+        let unconfirmed = audit["applied"]["writes"].as_u64();
+        if drill.name == "thresholds" {
+            ensure!(unconfirmed >= Some(4), "{report:#}");
+        }
+        println!("{}: {durable} acknowledged writes, none lost", drill.name);
     }
+    Ok(())
+}
+
+#[test]
+fn a_persister_that_lies_is_caught_every_time() -> Result<()> {
+    for round in 0..rounds() {
+        for drill in Named::built_in()? {
+            // Each of the others is caught in the same way, and once is enough.
+            if drill.name != "power-cut" && round > 0 {
+                continue;
+            }
+            let (output, report) = run(&drill.name, &["--liar", "--rounds", "1"])?;
+            ensure!(output.status.code() == Some(1), "{report:#}");
+            ensure!(report["passed"] == false, "{report:#}");
+            let told = &report["audit"]["told"][0];
+            let is_lost = told["kind"] == "lost" && told["key"].is_string();
+            // It confirms what two dead persisters cannot have, before anything is lost.
+            let failed = report["failed"].as_str().unwrap_or_default();
+            let is_early = drill.name == "thresholds" && failed.contains("cannot be on enough");
+            ensure!(is_lost != is_early, "{report:#}");
+            println!("{}: caught: {told} {failed}", drill.name);
+        }
+    }
+    Ok(())
+}
+
+/// A drill of one's own, in which the second of two disks that must confirm is gone for good.
+#[test]
+fn a_step_that_cannot_be_done_fails_the_drill_and_is_named() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("mine.toml");
+    let text = |rounds: &str| {
+        format!(
+            "about = \"mine\"\nshapes = [\"lite\"]\npersisters = 2\ntimeout = \"300ms\"\n\
+             first = [\"start servers\", \"start clients\", \"write 5\"]\nround = [{rounds}]\n"
+        )
+    };
+    let path = file.to_str().context("UTF-8")?;
+    std::fs::write(
+        &file,
+        text(r#""kill persister-2", "left persister-2", "audit""#),
+    )?;
+    let (output, report) = run(path, &[])?;
+    ensure!(output.status.code() == Some(1), "{report:#}");
+    let failed = report["failed"].as_str().context("it says what failed")?;
+    ensure!(
+        failed.contains("round 1: left persister-2: ") && failed.contains("signal: 9"),
+        "{failed}"
+    );
+    // While clients write, nobody can tell what has to be there.
+    std::fs::write(&file, text(r#""audit""#))?;
+    let (_, report) = run(path, &[])?;
+    let failed = report["failed"].as_str().context("it says what failed")?;
+    ensure!(failed.contains("end all clients before"), "{failed}");
+
+    std::fs::write(&file, text(r#""kill persister-3", "audit""#))?;
+    let output = Command::new(cairn())
+        .args(["drill", "run", path])
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(2) && said.contains("persister-3"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -89,6 +159,7 @@ async fn a_disk_that_forgets_the_end_of_a_journal_is_caught() -> Result<()> {
         programs.client,
         move || persisted.clone(),
         keys,
+        Duration::from_secs(5),
         ledger.clone(),
     );
     let client = world.machine("client", vec![Box::new(client)]);
@@ -140,7 +211,7 @@ fn what_is_kept_can_be_looked_at_afterwards() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let directory = scratch.path().join("kept");
     let path = directory.to_str().context("UTF-8")?;
-    let (output, report) = run(&["--rounds", "1", "--keep", path])?;
+    let (output, report) = run("power-cut", &["--rounds", "1", "--keep", path])?;
     ensure!(output.status.code() == Some(0), "{report:#}");
     let journal = directory.join("persister-1/persister/journal");
     let segments = std::fs::read_dir(&journal)?.count();
@@ -177,8 +248,9 @@ fn help_teaches() -> Result<()> {
             &["drill", "run", "--help"],
             &["Exit status", "--keep", "--seed"],
         ),
+        (&["drill", "show", "thresholds"], &["require = 2", "audit"]),
         (&["probe", "--help"], &["persist=1,2", "--for"]),
-        (&["drill", "list"], &["power-cut"]),
+        (&["drill", "list"], &["power-cut", "every disk but one"]),
     ] {
         let output = Command::new(cairn()).args(args).output()?;
         let said = String::from_utf8_lossy(&output.stdout);

@@ -1,0 +1,279 @@
+//! A drill as its file says it: what it runs on, and its steps.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use crate::drill::options::Shape;
+use crate::drill::step::{Group, Step, Which};
+use crate::world::decide::Command;
+
+/// How many persisters a drill may have.
+const PERSISTERS: RangeInclusive<u32> = 1..=9;
+
+/// How long a client may wait for an answer, and then for the disks.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+
+/// The largest file.
+const MOST_BYTES: u64 = 64 << 10;
+
+/// The drills that are built in: name and text.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("power-cut", include_str!("../../drills/power-cut.toml")),
+    (
+        "lose-everything",
+        include_str!("../../drills/lose-everything.toml"),
+    ),
+    (
+        "planned-shutdown",
+        include_str!("../../drills/planned-shutdown.toml"),
+    ),
+    ("thresholds", include_str!("../../drills/thresholds.toml")),
+];
+
+/// A drill as its file says it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// What it does, in a sentence.
+    pub about: String,
+    /// What it can run on; the first is what it does run on, unless told otherwise.
+    pub shapes: Vec<Shape>,
+    /// How many persisters are beside a node.
+    #[serde(default = "one")]
+    pub persisters: u32,
+    /// How many of them must confirm a write. Default: all.
+    pub require: Option<u32>,
+    /// How long a client waits for its cluster, and then for the disks.
+    #[serde(default)]
+    pub timeout: Timeout,
+    /// How often `round` is done, unless told otherwise.
+    #[serde(default = "one")]
+    pub rounds: u32,
+    /// Done once, before.
+    #[serde(default)]
+    pub first: Vec<Step>,
+    /// Done again and again.
+    pub round: Vec<Step>,
+    /// Done once, after.
+    #[serde(default)]
+    pub last: Vec<Step>,
+}
+
+/// A duration such as `1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Timeout(pub Duration);
+
+impl Default for Timeout {
+    fn default() -> Self {
+        Self(Duration::from_secs(5))
+    }
+}
+
+impl TryFrom<String> for Timeout {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let time = humantime::parse_duration(&text).map_err(|error| format!("{text}: {error}"))?;
+        match TIMEOUT.contains(&time) {
+            true => Ok(Self(time)),
+            false => Err(format!("{text} is not between 100ms and 1m")),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A drill, and what it is called.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// A built-in one's name, or its file.
+    pub name: String,
+    /// What it is.
+    pub script: Script,
+    /// As it is written.
+    pub text: String,
+}
+
+impl Named {
+    /// All that are built in.
+    ///
+    /// # Errors
+    /// None: each is read in a test.
+    pub fn built_in() -> Result<Vec<Self>> {
+        let read = |(name, text): (&str, &str)| Self::new(name, text.to_owned());
+        BUILT_IN.into_iter().map(read).collect()
+    }
+
+    /// The one of this name, or in this file.
+    ///
+    /// # Errors
+    /// Neither is there, or the file holds no drill.
+    pub fn find(name_or_file: &Path) -> Result<Self> {
+        let built_in = BUILT_IN
+            .iter()
+            .find(|(name, _)| name_or_file == Path::new(name));
+        if let Some((name, text)) = built_in {
+            return Self::new(name, (*text).to_owned());
+        }
+        let path = name_or_file.display();
+        let names = BUILT_IN.map(|(name, _)| name).join(", ");
+        let about = std::fs::metadata(name_or_file).with_context(|| {
+            format!("{path} is neither a drill ({names}) nor a file that can be read")
+        })?;
+        ensure!(about.is_file(), "{path} is not a file");
+        ensure!(
+            about.len() <= MOST_BYTES,
+            "{path} is over {MOST_BYTES} bytes, and no drill is"
+        );
+        let text = std::fs::read_to_string(name_or_file).with_context(|| path.to_string())?;
+        Self::new(&path.to_string(), text)
+    }
+
+    fn new(name: &str, text: String) -> Result<Self> {
+        let script: Script = toml::from_str(&text).with_context(|| name.to_owned())?;
+        script.check().with_context(|| name.to_owned())?;
+        Ok(Self {
+            name: name.to_owned(),
+            script,
+            text,
+        })
+    }
+}
+
+impl Script {
+    /// What the text of a drill alone tells that it cannot be run.
+    fn check(&self) -> Result<()> {
+        let Self {
+            persisters,
+            shapes,
+            rounds,
+            ..
+        } = self;
+        ensure!(!shapes.is_empty(), "shapes names none");
+        ensure!(
+            PERSISTERS.contains(persisters),
+            "persisters = {persisters} is not between 1 and 9"
+        );
+        let require = self.require();
+        ensure!(
+            (1..=*persisters).contains(&require),
+            "require = {require} is not between 1 and persisters, which is {persisters}"
+        );
+        ensure!(*rounds > 0, "rounds = 0 shows nothing");
+        ensure!(
+            self.round.contains(&Step::Audit),
+            "a round without an audit shows nothing: add the step \"audit\""
+        );
+        for step in self.steps() {
+            let (Step::Do(_, which) | Step::Left(which)) = step else {
+                continue;
+            };
+            ensure!(
+                self.has(which),
+                "{step}: there is no machine of this name; there are node-1, persister-1 to \
+                 persister-{persisters}, client-1 and more"
+            );
+        }
+        let starts = |group: &Group| {
+            let start = |step: &Step| match step {
+                Step::Do(Command::Start, which) => {
+                    which.group == *group || which.group == Group::All
+                }
+                _ => false,
+            };
+            self.steps().any(start)
+        };
+        ensure!(
+            starts(&Group::Clients),
+            "no client is ever started: add the step \"start clients\""
+        );
+        Ok(())
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        [&self.first, &self.round, &self.last].into_iter().flatten()
+    }
+
+    fn has(&self, which: &Which) -> bool {
+        let Group::Machine(name) = &which.group else {
+            return true;
+        };
+        let number = |prefix| name.strip_prefix(prefix)?.parse::<u32>().ok();
+        name == "node-1"
+            || number("persister-").is_some_and(|id| (1..=self.persisters).contains(&id))
+            || number("client-").is_some()
+    }
+
+    /// How many persisters must confirm a write.
+    #[must_use]
+    pub fn require(&self) -> u32 {
+        self.require.unwrap_or(self.persisters)
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND: &str = "round = [\"start clients\", \"write 1\", \"audit\"]\n";
+
+    #[test]
+    fn all_that_are_built_in_can_be_read() -> Result<()> {
+        let all = Named::built_in()?;
+        assert_eq!(all.len(), BUILT_IN.len());
+        for drill in all {
+            assert_eq!(Named::find(Path::new(&drill.name))?.text, drill.text);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_no_drill_is_refused_with_the_place() {
+        let head = "about = \"a\"\nshapes = [\"lite\"]\n";
+        assert!(Named::new("d", format!("{head}{ROUND}")).is_ok());
+        for (text, why) in [
+            (String::new(), "about"),
+            (format!("{head}round = []"), "without an audit"),
+            (format!("{head}round = [\"audit\"]"), "no client is ever"),
+            (
+                format!("{head}{ROUND}retries = 3"),
+                "unknown field `retries`",
+            ),
+            (format!("{head}{ROUND}persisters = 10"), "between 1 and 9"),
+            (format!("{head}{ROUND}require = 2"), "which is 1"),
+            (format!("{head}{ROUND}rounds = 0"), "shows nothing"),
+            (format!("{head}{ROUND}timeout = \"1h\""), "between 100ms"),
+            (
+                format!("{head}{ROUND}first = [\"kill persister-2\"]"),
+                "no machine of this name",
+            ),
+            (
+                format!("{head}{ROUND}first = [\"explode all\"]"),
+                "\"explode all\" is no step",
+            ),
+            (format!("about = \"a\"\nshapes = []\n{ROUND}"), "names none"),
+            (format!("about = \"a\"\nshapes = [\"x\"]\n{ROUND}"), "lite"),
+        ] {
+            let error = Named::new("d", text.clone()).expect_err(&text);
+            let error = format!("{error:#}");
+            assert!(
+                error.contains(why) && error.contains('d'),
+                "{text}: {error}"
+            );
+        }
+    }
+}
