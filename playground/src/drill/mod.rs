@@ -1,6 +1,6 @@
 //! Drills: machines are lost on purpose, and the ledger says whether anything else was.
 //!
-//! A drill is a file: [`script`] reads it, [`run`](run()) does what its steps say.
+//! A drill is a file: `script` reads it, [`run`](run()) does what its steps say.
 
 mod cluster;
 pub(crate) mod options;
