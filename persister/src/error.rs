@@ -133,6 +133,21 @@ pub enum Error {
         /// The control area of the cluster.
         control: &'static str,
     },
+    /// A cluster that comes back from files is empty, and writing into it was not asked for.
+    #[error(
+        "the cluster is empty. It comes back from a file, before its members start: with the \
+         revisions, versions, leases and history that it had. Stop these members, move their data \
+         away, make them anew, and start them as it prints:\n  \
+         persister restore -j {journal} --into DIR --member NAME=http://HOST:2380\n  \
+         (--member once for each; --to-snapshot FILE makes the file alone; --dry-run says what \
+         comes back).\n  \
+         To write keys, values and leases into the members that run, ask for it: -r api. Nothing \
+         was written, and nothing is followed", journal = .journal.display()
+    )]
+    ComesFromFiles {
+        /// Where the journal is.
+        journal: PathBuf,
+    },
     /// A snapshot file is not made.
     #[error(transparent)]
     SnapshotFile(#[from] FileError),
@@ -189,7 +204,7 @@ impl Error {
             Self::NoThread(_) => 23,
             Self::RestoreDiffers { .. } => 24,
             Self::WouldLose(_) => 25,
-            Self::Clashes { .. } => 26,
+            Self::Clashes { .. } | Self::ComesFromFiles { .. } => 26,
             Self::DoesNotFit { .. } => 27,
             Self::SnapshotFile(error) => error.exit_status(),
             Self::Interrupted => 130,

@@ -30,6 +30,31 @@ pub struct Capabilities {
     /// Whether its calls return at once, and its clients' writes wait while a follower is behind:
     /// nothing is forgotten that was not taken, so the follower may wait for the disk.
     pub holds_back: bool,
+    /// How a cluster that was lost comes back.
+    pub restores: Restores,
+    /// Whether keys can stand under leases.
+    pub leases: bool,
+}
+
+/// How a cluster that was lost comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restores {
+    /// By writes into a fresh one. All of it comes back so.
+    Writes,
+    /// From files that are made before its members start. Writes into a fresh one bring less of it
+    /// back, so they must be asked for.
+    Files(WriteRates),
+}
+
+/// How fast writes bring a cluster back, about, and what is not waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriteRates {
+    /// Revisions with keys, a second.
+    pub writes: u32,
+    /// Revisions without keys, a second.
+    pub fillers: u32,
+    /// How many revisions without keys are filled at most, to take the counter where it was.
+    pub most_fillers: i64,
 }
 
 /// What a write can be guarded by besides the expectation of its own key.

@@ -7,6 +7,7 @@
 //! | [`rules`], [`capabilities`] | what engines differ in, as values |
 //! | [`error`] | how a call fails, and what that means |
 //! | [`address`], [`connect`](mod@connect) | which engine is at an address |
+//! | [`leases`] | which lease a key stood under, in any engine's journal |
 //! | [`ahead`], [`budget`], [`backoff`] | reading, holding back and trying again, for any engine |
 //! | [`doozer`] | the doozer protocol |
 //! | [`etcd`] | etcd v3 |
@@ -30,12 +31,13 @@ pub mod error;
 pub mod etcd;
 pub mod followed;
 pub mod in_process;
+pub mod leases;
 pub mod rules;
 pub mod session;
 pub mod write;
 
 pub use address::{Address, AddressError};
-pub use capabilities::{Capabilities, Guard, Limits, Liveness};
+pub use capabilities::{Capabilities, Guard, Limits, Liveness, Restores, WriteRates};
 pub use connect::{Task, connect};
 pub use control::{Announced, Announcements, Control, ControlKey, Id};
 pub use error::{Conflict, Error, Result};

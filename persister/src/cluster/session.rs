@@ -165,6 +165,17 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// value cannot be.
     fn apply(&self, writes: &[Write]) -> impl Future<Output = Result<Option<Revision>>> + Send;
 
+    /// Grants leases, each by its id and the seconds that it lasts. One that is there already stays
+    /// as it is. They are kept alive as long as a clone of this session is held, and have their
+    /// whole time from then on. Costs no revision.
+    ///
+    /// # Errors
+    /// The cluster's; [`Error::Refused`] if it has no such leases.
+    fn grant(&self, leases: &[(i64, i64)]) -> impl Future<Output = Result<()>> + Send {
+        let refused = Err(Error::Refused("this cluster has no leases".to_owned()));
+        std::future::ready(if leases.is_empty() { Ok(()) } else { refused })
+    }
+
     /// Consumes one revision without changing anything.
     ///
     /// # Errors
@@ -239,6 +250,7 @@ async fn set<S: Session>(session: &S, key: Key, expect: Expect, value: Bytes) ->
         key,
         expect,
         value: Some(value),
+        lease: 0,
     };
     let revision = session.apply(&[write]).await?;
     revision.ok_or_else(|| {
@@ -251,6 +263,7 @@ async fn remove<S: Session>(session: &S, key: Key, expect: Expect) -> Result<Opt
         key,
         expect,
         value: None,
+        lease: 0,
     };
     session.apply(&[write]).await
 }

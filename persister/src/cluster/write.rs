@@ -14,6 +14,12 @@ pub struct Write {
     pub expect: Expect,
     /// The new value; `None`: the key is deleted.
     pub value: Option<Bytes>,
+    /// The lease under which the key then stands, [granted] before; 0 for none. Only where the
+    /// engine [has leases].
+    ///
+    /// [granted]: crate::cluster::session::Session::grant
+    /// [has leases]: crate::cluster::capabilities::Capabilities::leases
+    pub lease: i64,
 }
 
 /// A key of the cluster.

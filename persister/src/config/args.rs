@@ -33,7 +33,8 @@ use crate::mirror::MirrorMode;
 #[command(
     name = "persister",
     version,
-    after_help = help::AFTER_HELP
+    after_help = help::AFTER_HELP,
+    subcommand_precedence_over_arg = true
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
@@ -83,9 +84,18 @@ pub struct CommandLine {
     /// Restore the journal's state first, if the cluster is empty
     ///
     /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit
-    /// file.
-    #[arg(short = 'r', long, global = true)]
-    pub restore: bool,
+    /// file. An empty cluster of etcd comes back from a file, before it starts: this prints how and
+    /// ends, unless it is `-r api`.
+    #[arg(
+        short = 'r',
+        long,
+        global = true,
+        value_enum,
+        value_name = "HOW",
+        num_args = 0..=1,
+        default_missing_value = "best"
+    )]
+    pub restore: Option<RestoreHow>,
 
     /// Go on although changes are lost that exist nowhere else; the refusal names them
     #[arg(long, global = true)]
@@ -378,6 +388,15 @@ impl std::fmt::Debug for Hidden {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
     }
+}
+
+/// `--restore`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RestoreHow {
+    /// As brings most back: into doozer by writes; etcd from a file, which this says how to make
+    Best,
+    /// By writes, whichever cluster it is: of etcd without create revisions, versions and history
+    Api,
 }
 
 /// `--on-disk-full`.

@@ -12,6 +12,8 @@ Examples:
   persister --id 2 -a doozer:?ca=10.0.0.1:8046 -j /var/lib/cairn/2
   persister --id 1 -a etcd://10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379
   persister --id 1 -r                 bring a lost cluster back, then go on as usual
+  persister --id 1 -r api -a etcd://10.0.0.1:2379
+                                      the same for etcd, as far as writes can
   persister --id 1 -f                 repair a damaged journal, then go on as usual
   persister --id 1 -f --from /mnt/2   repair it with what persister 2's journal still has
   persister restore -j /var/lib/cairn/1 --dry-run

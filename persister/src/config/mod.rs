@@ -13,7 +13,7 @@ mod restore_args;
 mod shown;
 mod wait_args;
 
-use crate::config::args::{Hidden, OnDiskFullArg, Retain};
+use crate::config::args::{Hidden, OnDiskFullArg, RestoreHow, Retain};
 use crate::config::requests::restore_options;
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
 pub use error::ConfigError;
@@ -148,6 +148,7 @@ impl Config {
         let restore_options = RestoreOptions {
             accept_loss,
             take_over,
+            by_writes: restore == Some(RestoreHow::Api),
             ..restore_options(&settings, DEFAULT_ELECTION)
         };
         let mut options = cairn_journal::Options::default();
@@ -166,7 +167,7 @@ impl Config {
             options,
             maintenance: maintenance(&settings),
             // An embedded cluster is empty at every start: its durable state is the journal.
-            restore: restore || embedded,
+            restore: restore.is_some() || embedded,
             restore_options,
             repair,
             repair_from,

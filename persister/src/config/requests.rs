@@ -36,7 +36,7 @@ pub fn restore_request(
     for (given, flag) in [
         (line.embedded, "--embedded"),
         (line.repair, "-f (repair first, with `persister -f`)"),
-        (line.restore, "-r"),
+        (line.restore.is_some(), "-r"),
     ] {
         if given {
             return Err(ConfigError::NotForRestore(flag));
@@ -62,6 +62,8 @@ pub fn restore_request(
             merge: args.merge,
             accept_loss: line.accept_loss,
             take_over: line.take_over,
+            // There is no other reason to give this command a cluster.
+            by_writes: true,
             ..restore_options
         },
     })

@@ -28,7 +28,10 @@ impl Config {
         let from = self.repair_from.iter().map(|dir| path(dir)).collect();
         let only_flags = vec![
             flag("embedded", embedded),
-            flag("restore", self.restore),
+            match self.restore_options.by_writes {
+                true => ("restore", Some(Value::from("api"))),
+                false => flag("restore", self.restore),
+            },
             flag("repair", self.repair),
             ("from", Some(Value::Array(from))),
             ("repair-into", self.repair_into.as_deref().map(path)),

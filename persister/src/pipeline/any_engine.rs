@@ -30,6 +30,7 @@ fn write(path: &'static str, value: Option<&'static str>) -> Write {
         key: Key::Data(Bytes::from_static(path.as_bytes())),
         expect: Expect::Any,
         value: value.map(Bytes::from),
+        lease: 0,
     }
 }
 

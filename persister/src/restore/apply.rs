@@ -9,7 +9,9 @@
 //!   (somebody else writes, or the server does not keep the order) what is in flight is waited for,
 //!   and from then on keys go one at a time, each only when the cluster is at the revision before
 //!   its own.
-//! * The counter ends at `upto` or beyond.
+//! * The counter ends at `upto` or beyond, unless nothing is to be filled.
+//! * Keys of one revision come back in one, as far as the cluster takes so many at once; the rest
+//!   in the next ones.
 //!
 //! No-operations are interchangeable: they always fly together.
 
@@ -17,17 +19,17 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 
-use bytes::Bytes;
 use cairn_journal::Revision;
 use futures::future::{Either, Ready, ready};
 use futures::poll;
 use std::task::Poll;
 
-use crate::cluster::error::Result as ClusterResult;
+use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::session::Session;
-use crate::cluster::write::Expect;
+use crate::cluster::write::{Expect, Write};
 use crate::error::Error;
 use crate::restore::claim::RestoreClaim;
+use crate::restore::item::Item;
 use crate::restore::outcome::Shifted;
 use crate::restore::progress_bar::Bar;
 
@@ -41,15 +43,6 @@ const LAST_FEW: i64 = 8;
 /// How many no-operations make it worth to look: it takes a round trip.
 const LOOK_FROM: i64 = 64;
 
-/// A key to write.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub(super) path: Bytes,
-    /// The revision that it had.
-    pub(super) revision: Revision,
-    pub(super) value: Bytes,
-}
-
 /// What is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Work {
@@ -57,8 +50,14 @@ pub(super) struct Work {
     pub(super) items: Vec<Item>,
     /// Where the counter has to end.
     pub(super) upto: Revision,
-    /// How many keys may be in flight.
+    /// How many keys may be in flight, where each is a revision of its own.
     pub(super) in_flight: usize,
+    /// Whether revisions without keys are filled, so that each key gets the revision that it had.
+    /// If not, the keys come in the order of their revisions, and the counter ends with the last.
+    pub(super) fills: bool,
+    /// How many keys, and bytes of them, one revision may have.
+    pub(super) most_keys: usize,
+    pub(super) most_bytes: usize,
 }
 
 /// What came of it.
@@ -85,6 +84,9 @@ struct Writer<'a, 'm, S> {
     keys_in_flight: usize,
     applied: Applied,
     progress: Bar,
+    fills: bool,
+    most_keys: usize,
+    most_bytes: usize,
 }
 
 /// Writes everything. Holds nothing but what it was given.
@@ -98,11 +100,17 @@ pub(super) async fn apply<S: Session>(
 ) -> Result<Applied, Error> {
     work.items.sort_unstable_by_key(|item| item.revision);
     let current = session.revision().await?;
-    let way = u64::try_from(work.upto.0.saturating_sub(current.0)).unwrap_or(0);
+    let way = match work.fills {
+        true => u64::try_from(work.upto.0.saturating_sub(current.0)).unwrap_or(0),
+        false => 0,
+    };
     let Work {
         items,
         upto,
         in_flight,
+        fills,
+        most_keys,
+        most_bytes,
     } = work;
     let mut writer = Writer {
         session,
@@ -111,9 +119,12 @@ pub(super) async fn apply<S: Session>(
         keys_in_flight: 0,
         applied: Applied::default(),
         progress: Bar::new("restoring revisions", way.max(items.len() as u64)),
+        fills,
+        most_keys,
+        most_bytes,
     };
     let mut rest = &items[..];
-    if in_flight > 1 {
+    if in_flight > 1 && fills {
         rest = writer.together(rest, current, upto, in_flight).await?;
     }
     writer.one_by_one(rest, upto).await?;
@@ -157,18 +168,21 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         Ok(rest)
     }
 
-    /// Each key when the cluster is at the revision before its own.
-    async fn one_by_one(&mut self, items: &'a [Item], upto: Revision) -> Result<(), Error> {
+    /// Each revision's keys when the cluster is at the revision before it.
+    async fn one_by_one(&mut self, mut items: &'a [Item], upto: Revision) -> Result<(), Error> {
         let mut current = self.session.revision().await?;
         // What made keys go one by one may be that somebody has taken over.
         self.claim.check().await?;
-        for item in items {
-            current = self.advance(current, item.revision.previous()).await?;
+        while let Some(first) = items.first() {
+            let (together, others) = items.split_at(self.of_one_revision(items));
+            items = others;
+            current = self.advance(current, first.revision.previous()).await?;
             let session = self.claim.session().await?;
-            let put = session.put(&item.path, Expect::Absent, item.value.clone());
-            let at = put.await?;
-            self.progress.one();
-            self.wrote(item, current.next(), at);
+            let at = put(&session, together).await?;
+            for item in together {
+                self.progress.one();
+                self.wrote(item, current.next(), at);
+            }
             if at != current.next() {
                 // Whoever wrote in between may have taken over.
                 self.claim.check().await?;
@@ -179,9 +193,25 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         Ok(())
     }
 
-    /// Consumes revisions up to `to`; returns where the cluster is then.
+    /// How many of the first items can be one revision, as they were.
+    fn of_one_revision(&self, items: &[Item]) -> usize {
+        let (mut count, mut bytes) = (0, 0);
+        for item in items {
+            bytes += item.path.len() + item.value.len();
+            let is_more = item.revision != items[0].revision
+                || count >= self.most_keys
+                || bytes > self.most_bytes;
+            if is_more && count > 0 {
+                break;
+            }
+            count += 1;
+        }
+        count
+    }
+
+    /// Consumes revisions up to `to`, if they are filled; returns where the cluster is then.
     async fn advance(&mut self, mut current: Revision, to: Revision) -> Result<Revision, Error> {
-        while current < to {
+        while self.fills && current < to {
             let missing = to.0 - current.0;
             let looking = missing > LOOK_FROM;
             let now = if looking { missing - LAST_FEW } else { missing };
@@ -209,10 +239,9 @@ impl<'a, S: Session> Writer<'a, '_, S> {
         }
         let session = self.claim.session().await?;
         let mut flight: Flight<'a> = match key {
-            Some((item, _)) => Box::pin(async move {
-                let put = session.put(&item.path, Expect::Absent, item.value.clone());
-                Ok(Some(put.await?))
-            }),
+            Some((item, _)) => {
+                Box::pin(async move { put(&session, std::slice::from_ref(item)).await.map(Some) })
+            }
             None => Box::pin(async move { session.advance().await.map(|()| None) }),
         };
         // The first poll is what gives it its place.
@@ -281,4 +310,16 @@ impl<'a, S: Session> Writer<'a, '_, S> {
             self.applied.surprise = Some(at);
         }
     }
+}
+
+/// Makes keys, all in one revision, which is returned.
+async fn put<S: Session>(session: &S, items: &[Item]) -> ClusterResult<Revision> {
+    let writes: Vec<Write> = items
+        .iter()
+        .map(|item| item.write(Expect::Absent))
+        .collect();
+    let revision = session.apply(&writes).await?;
+    revision.ok_or_else(|| {
+        ClusterError::Unavailable("the cluster did not say at which revision it wrote".to_owned())
+    })
 }

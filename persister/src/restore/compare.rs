@@ -4,17 +4,16 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use cairn_journal::Revision;
 use futures::StreamExt;
 
 use crate::cluster::session::Session;
 use crate::error::Error;
-use crate::restore::apply::Item;
 use crate::restore::claim::RestoreClaim;
 use crate::restore::digest::Digest;
+use crate::restore::item::Item;
 use crate::restore::outcome::Shifted;
 use crate::restore::progress_bar::Bar;
-use crate::restore::source::Files;
+use crate::restore::target::Files;
 
 /// How many keys are named.
 const NAMED: usize = 10;
@@ -45,11 +44,11 @@ pub(super) async fn look<S: Session>(
             claim.refresh().await?;
         }
         match files.get_key_value(&live.path) {
-            Some((path, (revision, value))) if *value == live.value => {
-                if *revision != live.revision {
+            Some((path, key)) if key.value == live.value => {
+                if key.revision != live.revision {
                     found.shifted.push(Shifted {
                         path: path.clone(),
-                        before: *revision,
+                        before: key.revision,
                         now: live.revision,
                     });
                 }
@@ -65,13 +64,10 @@ pub(super) async fn look<S: Session>(
 impl Found {
     /// The keys that are still to be written.
     pub(super) fn missing(&self, files: Files) -> Vec<Item> {
-        let item = |(path, (revision, value))| Item {
-            path,
-            revision,
-            value,
-        };
-        let is_missing = |file: &(Bytes, (Revision, Bytes))| !self.there.contains(&file.0);
-        files.into_iter().filter(is_missing).map(item).collect()
+        let missing = files
+            .into_values()
+            .filter(|key| !self.there.contains(&key.path));
+        missing.map(Item::of).collect()
     }
 }
 
@@ -127,7 +123,7 @@ async fn look_different<S: Session>(
     while let Some(live) = live.next().await {
         let live = live?;
         match files.remove(&live.path) {
-            Some((_, value)) if value == live.value => {}
+            Some(key) if key.value == live.value => {}
             Some(_) if other.len() < NAMED => other.push(live.path),
             None if extra.len() < NAMED => extra.push(live.path),
             _ => {}

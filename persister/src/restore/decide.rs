@@ -9,11 +9,13 @@ use cairn_journal::Revision;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::attach::sides::remote_cluster;
+use crate::cluster::capabilities::Restores;
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::decision::RemoteCluster;
 use crate::identity::lineage::{Choice, Identity, Origin, Outcome};
 use crate::restore::compare::{self, Found};
+use crate::restore::forecast::Forecast;
 use crate::restore::merge::{self, Merge};
 use crate::restore::options::RestoreOptions;
 use crate::restore::plan::{Permission, Plan, Reason, plan};
@@ -29,7 +31,7 @@ pub(super) enum Decision {
     /// Wait for another restore.
     Wait(Identity),
     /// Write into a cluster that has keys.
-    Merge(Target, TargetState, Merge),
+    Merge(Target, TargetState, Merge, Option<Forecast>),
     /// Fill the cluster.
     Fill(Box<Fill>),
 }
@@ -48,6 +50,8 @@ pub(super) struct Fill {
     pub(super) claim: Identity,
     /// The lock, under which keys are written.
     pub(super) lock: Identity,
+    /// What it takes, where something else would bring back more.
+    pub(super) forecast: Option<Forecast>,
 }
 
 impl Fill {
@@ -103,6 +107,11 @@ pub(super) async fn decide<S: Session>(
         }
         Plan::Complete(claim) => Some(claim),
     };
+    let restores = session.capabilities().restores;
+    if matches!(restores, Restores::Files(_)) && !options.by_writes {
+        let journal = source.dir().to_owned();
+        return Err(Error::ComesFromFiles { journal });
+    }
     let state = target_state(session, source, &target, options).await?;
     let bidder = source.bidder(options);
     let id = over
@@ -131,9 +140,18 @@ pub(super) async fn decide<S: Session>(
     } else {
         Found::default()
     };
+    let newest = source.local().newest;
+    let forecast = Forecast::of(
+        restores,
+        &state.files,
+        at_start,
+        newest,
+        options.accept_loss,
+    )?;
     Ok(Decision::Fill(Box::new(Fill {
         remote,
         at_start,
+        forecast,
         target,
         state,
         found,
@@ -151,7 +169,9 @@ async fn target_state<S: Session>(
 ) -> Result<TargetState, Error> {
     refuse_if_lacking(source, target, options)?;
     let rules = session.rules();
-    let state = tokio::task::block_in_place(|| source.target_state(&rules, target))?;
+    let has_leases = session.capabilities().leases;
+    let read = || source.target_state(&rules, target, has_leases);
+    let state = tokio::task::block_in_place(read)?;
     validate::each_part_is_there(&rules, &state.files, target)?;
     let limits = session.limits().await?;
     validate::validate(&rules, &state.files, &limits, options.max_value_bytes)?;
@@ -167,7 +187,14 @@ async fn merge_of<S: Session>(
 ) -> Result<Decision, Error> {
     let state = target_state(session, source, &target, options).await?;
     let merge = merge::look(session, &state.files).await?;
-    Ok(Decision::Merge(target, state, merge))
+    let forecast = Forecast::of(
+        session.capabilities().restores,
+        &state.files,
+        merge.counter,
+        source.local().newest,
+        options.accept_loss,
+    )?;
+    Ok(Decision::Merge(target, state, merge, forecast))
 }
 
 /// # Errors

@@ -8,6 +8,8 @@ use crate::error::Error;
 use crate::identity::lineage::Identity;
 use crate::restore::decide::{Decision, Fill, decide};
 use crate::restore::digest::Digest;
+use crate::restore::forecast::Forecast;
+use crate::restore::leases::Leases;
 use crate::restore::merge::Merge;
 use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::Shifted;
@@ -47,6 +49,10 @@ pub struct Outlook {
     pub first: Vec<Bytes>,
     /// The keys that could not keep their revision, as things are; `now` is an estimate.
     pub shifted: Vec<Shifted>,
+    /// The leases that would come back, and keys that would lose theirs.
+    pub leases: Leases,
+    /// What the writes take, where something else would bring back more.
+    pub forecast: Option<Forecast>,
 }
 
 /// # Errors
@@ -61,7 +67,7 @@ pub async fn dry_run<S: Session>(
         Decision::Nothing(reason) => DryRun::Nothing(reason),
         Decision::Wait(claim) => DryRun::Wait(claim),
         Decision::Fill(fill) => DryRun::Restore(outlook(*fill, newest)),
-        Decision::Merge(target, state, merge) => {
+        Decision::Merge(target, state, merge, forecast) => {
             let outlook = Outlook {
                 digest: state.digest,
                 at: target.at,
@@ -70,6 +76,8 @@ pub async fn dry_run<S: Session>(
                 there: merge.same,
                 first: merge.created.iter().take(NAMED).cloned().collect(),
                 shifted: Vec::new(),
+                leases: state.leases,
+                forecast,
             };
             DryRun::Merge(merge, outlook)
         }
@@ -83,10 +91,18 @@ fn outlook(fill: Fill, newest: Revision) -> Outlook {
     let mut order = found.missing(fill.state.files);
     order.sort_unstable_by_key(|item| item.revision);
     let (mut next, mut shifted) = (Revision(fill.at_start.0 + costs).next(), found.shifted);
+    let fills = fill.forecast.is_none_or(|forecast| forecast.fills());
+    // Keys of one revision come in one, if the cluster takes several: an estimate.
+    let together = fill.forecast.is_some();
+    let mut last = None;
     for item in &order {
-        if item.revision >= next {
+        if item.revision >= next && fills {
             break;
         }
+        if together && last == Some(item.revision) {
+            next = next.previous();
+        }
+        last = Some(item.revision);
         shifted.push(Shifted {
             path: item.path.clone(),
             before: item.revision,
@@ -103,5 +119,7 @@ fn outlook(fill: Fill, newest: Revision) -> Outlook {
         there,
         first: first.collect(),
         shifted,
+        leases: fill.state.leases,
+        forecast: fill.forecast,
     }
 }

@@ -8,10 +8,13 @@ use crate::identity::lineage::{Choice, Outcome};
 use crate::restore::apply::Work;
 use crate::restore::claim::RestoreClaim;
 use crate::restore::decide::{Decision, Fill, decide, differs};
+use crate::restore::forecast::Forecast;
+use crate::restore::leases::Leases;
 use crate::restore::merge::Merge;
 use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::{Restored, Summary};
 use crate::restore::plan::Reason;
+use crate::restore::snapshot_file::ASSUMED_TTL;
 use crate::restore::source::{Source, TargetState};
 use crate::restore::target::Target;
 use crate::restore::{apply, compare, election, load, merge};
@@ -46,8 +49,9 @@ pub async fn restore<S: Session>(
     match decision {
         Decision::Nothing(reason) => Ok(Restored::Nothing(reason)),
         Decision::Wait(claim) => Ok(Restored::Wait(claim)),
-        Decision::Merge(target, state, merge) => {
-            write_merge(session, source, &target, &state, merge, options).await
+        Decision::Merge(target, state, merge, forecast) => {
+            warn_of(&state.leases, forecast);
+            write_merge(session, source, (&target, &state), merge, forecast, options).await
         }
         Decision::Fill(fill) => run(session, source, options, *fill).await,
     }
@@ -66,9 +70,11 @@ async fn run<S: Session>(
         state,
         claim,
         lock,
+        forecast,
         ..
     } = fill;
     let digest = state.digest;
+    warn_of(&state.leases, forecast);
     tracing::info!(keys = digest.keys, hash = %digest, at = %target.at, "restoring");
     if session.capabilities().loads && remote.identity.is_none() {
         return Ok(Restored::Done(
@@ -82,6 +88,8 @@ async fn run<S: Session>(
         digest,
         at: target.at,
         newest,
+        leases: state.leases.clone(),
+        forecast,
         ..Summary::default()
     };
     let begun = Instant::now();
@@ -94,6 +102,8 @@ async fn run<S: Session>(
         claim.withdraw().await?;
         return Ok(Restored::Nothing(Reason::NotEmpty(found.foreign)));
     }
+    // Kept alive as long as the session: none ends before all keys are there.
+    session.grant(&state.leases.granted).await?;
     let limits = session.limits().await?;
     let in_order = if limits.in_order { IN_FLIGHT } else { 1 };
     let items = found.missing(state.files);
@@ -103,20 +113,26 @@ async fn run<S: Session>(
         items,
         upto: newest,
         in_flight: options.in_flight.unwrap_or(in_order),
+        fills: forecast.is_none_or(|forecast| forecast.fills()),
+        most_keys: session.capabilities().writes_per_revision,
+        most_bytes: limits.revision_bytes,
     };
+    let fills = work.fills;
     let applied = apply::apply(session, &mut claim, work).await?;
     summary.shifted.extend(applied.shifted);
     summary.surprise = applied.surprise;
     summary.took = begun.elapsed();
     let there = compare::digest(session, &mut claim, &digest).await?;
     if there != digest {
-        let state = tokio::task::block_in_place(|| source.target_state(&session.rules(), &target))?;
+        let (rules, has_leases) = (session.rules(), session.capabilities().leases);
+        let read = || source.target_state(&rules, &target, has_leases);
+        let state = tokio::task::block_in_place(read)?;
         return Err(differs(session, state, Some(there.describe())).await);
     }
     tracing::info!(keys = digest.keys, hash = %digest, "the cluster equals the journal");
     summary.identity = lock.finished(match target.choice {
         Choice::Only(_) => Outcome::Part,
-        _ if summary.shifted.is_empty() => Outcome::Kept,
+        _ if summary.shifted.is_empty() && fills => Outcome::Kept,
         _ => Outcome::Shifted,
     });
     summary.counter = claim.finish(&summary.identity).await?;
@@ -127,13 +143,17 @@ async fn run<S: Session>(
 async fn write_merge<S: Session>(
     session: &S,
     source: &Source,
-    target: &Target,
-    state: &TargetState,
+    (target, state): (&Target, &TargetState),
     merge: Merge,
+    forecast: Option<Forecast>,
     options: &RestoreOptions,
 ) -> Result<Restored, Error> {
     let begun = Instant::now();
-    let newest = source.local().newest;
+    let newest = match forecast {
+        Some(forecast) if !forecast.fills() => merge.counter,
+        _ => source.local().newest,
+    };
+    session.grant(&state.leases.granted).await?;
     let in_flight = options.in_flight.unwrap_or(MERGE_IN_FLIGHT).max(1);
     let merge = merge::apply(session, &state.files, newest, in_flight, merge).await?;
     let summary = Summary {
@@ -141,9 +161,35 @@ async fn write_merge<S: Session>(
         at: target.at,
         newest,
         counter: merge.counter,
+        leases: state.leases.clone(),
+        forecast,
         written: (merge.created.len() + merge.overwritten.len()) as u64,
         took: begun.elapsed(),
         ..Summary::default()
     };
     Ok(Restored::Merged(merge, summary))
+}
+
+/// Says before the first write what the writes cannot bring back.
+fn warn_of(leases: &Leases, forecast: Option<Forecast>) {
+    if let Some(forecast) = forecast {
+        tracing::warn!("{forecast}");
+    }
+    if leases.detached > 0 {
+        let named = leases
+            .named
+            .iter()
+            .map(|key| key.escape_ascii().to_string());
+        tracing::warn!(
+            keys = leases.detached,
+            "come back without the lease that they had, and stay: {} ...",
+            named.collect::<Vec<_>>().join(" ")
+        );
+    }
+    if !leases.assumed.is_empty() {
+        tracing::warn!(
+            leases = leases.assumed.len(),
+            "last as long as nobody knows, and get {ASSUMED_TTL} s"
+        );
+    }
 }

@@ -12,7 +12,8 @@ use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::lineage::{Identity, Outcome};
 use crate::restore::outcome::Summary;
-use crate::restore::source::{Files, Source, TargetState};
+use crate::restore::source::{Source, TargetState};
+use crate::restore::target::Files;
 
 /// Loads the whole newest state into a fresh node that nobody else talks to.
 pub(super) async fn load<S: Session>(
@@ -41,10 +42,10 @@ pub(super) async fn load<S: Session>(
 }
 
 fn live(files: Files) -> impl Iterator<Item = Live> {
-    files.into_iter().map(|(path, (revision, value))| Live {
-        path,
-        revision,
-        value,
+    files.into_values().map(|key| Live {
+        path: key.path,
+        revision: key.revision,
+        value: key.value,
         attributes: Attributes::default(),
     })
 }

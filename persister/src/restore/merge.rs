@@ -23,11 +23,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::cluster::error::Error as ClusterError;
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
-use crate::cluster::write::Expect;
+use crate::cluster::write::{Expect, Key, Write};
 use crate::error::Error;
 use crate::restore::digest::Digest;
+use crate::restore::item::Item;
 use crate::restore::progress_bar::Bar;
-use crate::restore::source::Files;
+use crate::restore::target::Files;
 
 /// How many no-operations are in flight.
 const NOPS: usize = 512;
@@ -77,11 +78,11 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
     while let Some(live) = live.next().await {
         let live = live?;
         match files.get(&live.path) {
-            Some((_, value)) => {
-                if *value == live.value {
+            Some(key) => {
+                if key.value == live.value {
                     merge.same += 1;
                 } else {
-                    merge.bytes += value.len() as u64;
+                    merge.bytes += key.value.len() as u64;
                     merge.overwritten.push(Overwritten {
                         path: live.path.clone(),
                         revision: live.revision,
@@ -96,9 +97,9 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
             }
         }
     }
-    for (path, (_, value)) in files {
+    for (path, key) in files {
         if !seen.contains(path) {
-            merge.bytes += value.len() as u64;
+            merge.bytes += key.value.len() as u64;
             merge.created.push(path.clone());
         }
     }
@@ -157,23 +158,20 @@ pub(super) async fn apply<S: Session>(
             "overwriting this value"
         );
     }
-    let value = |path: &Bytes| files.get(path).map(|(_, value)| value.clone());
-    let mut work: Vec<(Bytes, Expect, Bytes)> = Vec::new();
-    for path in &merge.created {
-        work.push((
-            path.clone(),
-            Expect::Absent,
-            value(path).unwrap_or_default(),
-        ));
-    }
-    for key in &merge.overwritten {
-        let value = value(&key.path).unwrap_or_default();
-        work.push((key.path.clone(), Expect::At(key.revision), value));
-    }
+    let created = merge.created.iter().map(|path| (path, Expect::Absent));
+    let overwritten = (merge.overwritten.iter()).map(|key| (&key.path, Expect::At(key.revision)));
+    let work = created.chain(overwritten).filter_map(|(path, expect)| {
+        let key = files.get(path)?.clone();
+        Some(Item::of(key).write(expect))
+    });
+    let work: Vec<Write> = work.collect();
     let mut progress = Bar::new("merging keys", work.len() as u64);
     let mut writes = stream::iter(work)
-        .map(|(path, expect, value)| async move {
-            let written = session.put(&path, expect, value).await;
+        .map(|write| async move {
+            let written = session.apply(std::slice::from_ref(&write)).await;
+            let Key::Data(path) = write.key else {
+                unreachable!("only keys of applications are merged");
+            };
             (path, written)
         })
         .buffer_unordered(in_flight);
@@ -181,7 +179,7 @@ pub(super) async fn apply<S: Session>(
     while let Some((path, written)) = writes.next().await {
         match written {
             Ok(revision) => {
-                tracing::debug!(path = %String::from_utf8_lossy(&path), %revision, "merged");
+                tracing::debug!(path = %String::from_utf8_lossy(&path), ?revision, "merged");
                 progress.one();
             }
             Err(ClusterError::Conflict(_)) => left.push(path),
@@ -219,9 +217,10 @@ async fn overtaken<S: Session>(
     let mut live = session.snapshot(session.revision().await?);
     while let Some(live) = live.next().await {
         let live = live?;
-        let Some((_, value)) = files.get(&live.path).filter(|_| missing.remove(&live.path)) else {
+        let Some(key) = files.get(&live.path).filter(|_| missing.remove(&live.path)) else {
             continue;
         };
+        let value = &key.value;
         if *value != live.value && live.revision > looked {
             overtaken.push(live.path);
             continue;

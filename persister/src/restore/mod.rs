@@ -9,7 +9,10 @@
 //!   Where that is impossible (the fresh cluster is already past a key's revision, or somebody
 //!   else writes) the key comes back at a later one, and is reported.
 //! * The cluster's counter ends up at the journal's newest revision or beyond, whichever state was
-//!   restored.
+//!   restored; unless that takes more revisions than a cluster should keep, and somebody accepts
+//!   that.
+//! * A cluster that comes back whole from files is written into only if that is asked for, and what
+//!   is lost by it is said before the first write.
 //! * Until everything is there and has been compared, the cluster's identity says `bidding` or
 //!   `restoring`, and no persister follows it. Of several restores the one with the highest
 //!   revision begins, once the bids are over; and what has begun is completed by its own journal,
@@ -21,9 +24,11 @@
 //! | `source`, `target` | what the journal has to give, and what of it is wanted |
 //! | `plan` | whether to restore at all (pure) |
 //! | `validate` | whether the cluster can take it |
+//! | `leases` | which leases come back, and which keys lose theirs |
+//! | `forecast` | what writes take where files would bring back more |
 //! | `decide` | all of that: what a restore does, and what a dry run prints |
 //! | `claim`, `election` | who restores, and who waits |
-//! | `apply` | in which order keys are written, and how many at once |
+//! | `item`, `apply` | in which order keys are written, and how many at once |
 //! | `compare` | what is there, and whether it is right |
 //! | `merge` | writing into a cluster that has keys |
 //! | `job`, `dry_run` | doing it, or saying so |
@@ -39,7 +44,10 @@ mod decide;
 pub mod digest;
 mod dry_run;
 mod election;
+mod forecast;
+mod item;
 pub mod job;
+mod leases;
 mod load;
 mod merge;
 pub mod options;
@@ -54,7 +62,9 @@ mod validate;
 
 pub use command::{Request, run};
 pub use dry_run::{DryRun, Outlook, dry_run};
+pub use forecast::Forecast;
 pub use job::restore;
+pub use leases::Leases;
 pub use merge::{Merge, Overwritten};
 pub use options::{At, RestoreOptions};
 pub use outcome::{Restored, Shifted, Summary};

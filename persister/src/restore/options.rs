@@ -26,6 +26,8 @@ pub struct RestoreOptions {
     pub at: At,
     /// Only the keys that these prefixes select, as the engine reads a prefix; none: all keys.
     pub prefixes: Vec<String>,
+    /// Whether to write into a cluster that comes back from files, too, with what is lost by that.
+    pub by_writes: bool,
     /// Whether it may be written into a cluster that has keys.
     pub merge: bool,
     /// Whether to go on when that lets go of changes.

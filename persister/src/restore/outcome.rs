@@ -7,6 +7,8 @@ use cairn_journal::Revision;
 
 use crate::identity::lineage::Identity;
 use crate::restore::digest::Digest;
+use crate::restore::forecast::Forecast;
+use crate::restore::leases::Leases;
 use crate::restore::merge::Merge;
 use crate::restore::plan::Reason;
 
@@ -53,6 +55,10 @@ pub struct Summary {
     pub shifted: Vec<Shifted>,
     /// The first revision that was not the one that was meant: keys went one at a time from there.
     pub surprise: Option<Revision>,
+    /// The leases that came back, and keys that lost theirs.
+    pub leases: Leases,
+    /// What the writes were said to take, where something else would have brought back more.
+    pub forecast: Option<Forecast>,
     /// How long the writing took.
     pub took: Duration,
 }

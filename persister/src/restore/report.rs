@@ -9,6 +9,8 @@ use serde::Serialize;
 
 use crate::restore::digest::Digest;
 use crate::restore::dry_run::{DryRun, NAMED, Outlook};
+use crate::restore::forecast::Forecast;
+use crate::restore::leases::Leases;
 use crate::restore::merge::{Merge, Overwritten};
 use crate::restore::outcome::{Restored, Shifted, Summary};
 use crate::restore::plan::Reason;
@@ -53,6 +55,17 @@ pub struct Report {
     pub merge: Option<MergeReport>,
     /// The first few keys that would be written.
     pub first: Vec<String>,
+    /// How many leases were granted, or would be.
+    pub leases: u64,
+    /// Those of them whose time the journal does not know: they get 60 s.
+    pub assumed_leases: Vec<String>,
+    /// How many keys come back without the lease that they had.
+    pub detached: u64,
+    /// The first of them.
+    pub detached_keys: Vec<String>,
+    /// What the writes take, about, and what they cannot bring back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// How long the writing took.
     pub seconds: f64,
 }
@@ -200,7 +213,19 @@ impl Report {
             surprise: summary.surprise.map(|revision| revision.0),
             merge: merge.map(Into::into),
             seconds: summary.took.as_secs_f64(),
+            forecast: summary.forecast,
             ..Self::default()
+        }
+        .with_leases(&summary.leases)
+    }
+
+    fn with_leases(self, leases: &Leases) -> Self {
+        Self {
+            leases: leases.granted.len() as u64,
+            assumed_leases: leases.assumed.iter().map(|id| format!("{id:x}")).collect(),
+            detached: leases.detached,
+            detached_keys: leases.named.iter().map(text).collect(),
+            ..self
         }
     }
 
@@ -230,14 +255,38 @@ impl Report {
             shifted: outlook.shifted.iter().map(Into::into).collect(),
             merge: merge.map(Into::into),
             first: outlook.first.iter().map(text).collect(),
+            forecast: outlook.forecast,
             ..Self::default()
         }
+        .with_leases(&outlook.leases)
     }
 
     /// As one line of JSON.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+    }
+
+    fn fmt_leases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.leases > 0 {
+            writeln!(f, "leases: {}, each with its whole time", self.leases)?;
+        }
+        if !self.assumed_leases.is_empty() {
+            let count = self.assumed_leases.len();
+            writeln!(
+                f,
+                "  {count} last as long as the journal does not know: they get 60 s"
+            )?;
+        }
+        if self.detached == 0 {
+            return Ok(());
+        }
+        let keys = self.detached_keys.join(" ");
+        let detached = self.detached;
+        writeln!(
+            f,
+            "  {detached} keys come back without the lease that they had: {keys} ..."
+        )
     }
 
     /// What the persisters of the old cluster will do, where that may come as a surprise.
@@ -357,6 +406,10 @@ impl fmt::Display for Report {
         }
         if !self.first.is_empty() {
             writeln!(f, "first: {}", self.first.join(" "))?;
+        }
+        self.fmt_leases(f)?;
+        if let Some(forecast) = &self.forecast {
+            writeln!(f, "{forecast}")?;
         }
         if let Some(identity) = &self.identity {
             writeln!(f, "identity: {identity}")?;

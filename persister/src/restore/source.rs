@@ -5,10 +5,8 @@
 //! (to try a restore out in a cluster of its own); only whoever holds the lock may conclude that
 //! another restore of the same journal is dead.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use bytes::Bytes;
 use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, State, Uuid};
 
 use crate::attach::nodes::Nodes;
@@ -21,12 +19,13 @@ use crate::identity::decision::LocalHistory;
 use crate::identity::holder::place;
 use crate::identity::lineage::{Choice, Origin};
 use crate::restore::digest::Digest;
+use crate::restore::leases::{Granted, Leases};
 use crate::restore::options::{At, RestoreOptions};
 use crate::restore::plan::Bidder;
-use crate::restore::target::Target;
+use crate::restore::target::{Files, Target};
 
-/// Keys with their revisions and values.
-pub(super) type Files = BTreeMap<Bytes, (Revision, Bytes)>;
+/// How many keys are named that are not restored.
+const NAMED: usize = 10;
 
 /// A journal to restore from.
 #[derive(Debug)]
@@ -43,6 +42,7 @@ pub struct Source {
 pub(super) struct TargetState {
     pub(super) files: Files,
     pub(super) digest: Digest,
+    pub(super) leases: Leases,
 }
 
 impl Source {
@@ -99,6 +99,11 @@ impl Source {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self._lock.is_some()
+    }
+
+    /// Where it is.
+    pub(super) fn dir(&self) -> &Path {
+        self.reader.dir()
     }
 
     pub(super) fn local(&self) -> &LocalHistory {
@@ -203,36 +208,58 @@ impl Source {
         ))
     }
 
-    /// Reads the keys to bring back: all in memory, once.
+    /// Reads the keys to bring back: all in memory, once; of an older state with leases, the newest
+    /// one before it. `has_leases`: whether the cluster takes any.
     pub(super) fn target_state(
         &self,
         rules: &KeyRules,
         target: &Target,
+        has_leases: bool,
     ) -> Result<TargetState, cairn_journal::Error> {
-        let mut files = self.state(target.at)?;
+        let is_newest = target.at == self.local.newest;
+        let mut state = self.state(target.at)?;
+        let newest = match is_newest {
+            true => None,
+            false => Some(Granted::of(&self.state(self.local.newest)?)),
+        };
+        let granted = newest.unwrap_or_else(|| Granted::of(&state));
+        let mut files = std::mem::take(&mut state.files);
+        // Persisters of the cluster that was.
+        files.retain(|_, key| !key.is_control);
         if let Choice::Only(prefixes) = &target.choice {
             let prefixes: Vec<KeyPrefix> = prefixes.iter().map(|text| rules.prefix(text)).collect();
             files.retain(|path, _| prefixes.iter().any(|prefix| prefix.contains(path)));
         }
         let before = files.len();
-        files.retain(|path, _| !rules.is_control(path));
+        let mut left_out = Vec::new();
+        files.retain(|path, _| {
+            let stays = !rules.is_control(path);
+            if !stays && left_out.len() < NAMED {
+                left_out.push(path.escape_ascii().to_string());
+            }
+            stays
+        });
         if files.len() < before {
             tracing::warn!(
-                "{} keys of the journal are the cluster's own affair, and not restored",
-                before - files.len()
+                "{} keys of the journal are the cluster's own affair, and not restored: {} ...",
+                before - files.len(),
+                left_out.join(" ")
             );
         }
-        let digest = Digest::of(files.iter().map(|(path, (_, value))| (&**path, &**value)));
-        Ok(TargetState { files, digest })
+        let is_whole = !matches!(target.choice, Choice::Only(_));
+        let leases = granted.leases_for(&mut files, has_leases, is_whole);
+        let digest = Digest::of(files.iter().map(|(path, key)| (&**path, &*key.value)));
+        Ok(TargetState {
+            files,
+            digest,
+            leases,
+        })
     }
 
-    /// The state at a revision of the newest life.
-    pub(super) fn state(&self, at: Revision) -> Result<Files, cairn_journal::Error> {
+    /// The state at a revision of the newest life, control keys among it.
+    fn state(&self, at: Revision) -> Result<State, cairn_journal::Error> {
         let at = (at != self.local.newest).then_some(at);
-        let files = self.reader.state(at)?.files.into_iter();
-        Ok(files
-            .map(|(path, kv)| (path, (kv.revision, kv.value)))
-            .collect())
+        self.reader.clone().with_control().state(at)
     }
 }
 

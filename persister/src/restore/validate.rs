@@ -5,8 +5,7 @@ use crate::cluster::capabilities::Limits;
 use crate::cluster::rules::KeyRules;
 use crate::error::Error;
 use crate::identity::lineage::Choice;
-use crate::restore::source::Files;
-use crate::restore::target::Target;
+use crate::restore::target::{Files, Target};
 
 /// How many keys an error names.
 const NAMED: usize = 10;
@@ -30,7 +29,8 @@ pub(super) fn validate(
     // Whoever knows of more room for a value knows of as much for its key with it.
     let more = max_value_bytes.saturating_sub(limits.value_bytes);
     let max_bytes = limits.revision_bytes.saturating_add(more);
-    let mut misfits = files.iter().filter_map(|(path, (_, value))| {
+    let mut misfits = files.iter().filter_map(|(path, key)| {
+        let value = &key.value;
         let names = path.iter().filter(|byte| **byte == b'/').count();
         let together = path.len().saturating_add(value.len());
         let why = if let Some(why) = rules.why_not(path) {
@@ -99,12 +99,13 @@ mod tests {
     use super::*;
     use crate::cluster::address::Address;
     use bytes::Bytes;
-    use cairn_journal::Revision;
+    use cairn_journal::{KeyValue, Revision};
 
     fn files(keys: &[(&'static str, usize)]) -> Files {
         let file = |(path, bytes): &(&'static str, usize)| {
             let value = Bytes::from(vec![b'x'; *bytes]);
-            (Bytes::from_static(path.as_bytes()), (Revision(9), value))
+            let path = Bytes::from_static(path.as_bytes());
+            (path.clone(), KeyValue::new(path, Revision(9), value))
         };
         keys.iter().map(file).collect()
     }

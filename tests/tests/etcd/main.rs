@@ -1,5 +1,6 @@
 //! Persisters beside real clusters of etcd.
 
+mod by_writes;
 #[allow(dead_code)]
 mod cluster;
 mod commands;

@@ -204,7 +204,7 @@ async fn a_lost_cluster_comes_back_with_each_key_at_its_revision() -> Result<()>
     process.end_in_order()?;
     etcd.wipe()?;
     etcd.start_again()?;
-    let mut process = etcd.persister(1, &journal, &["-r"])?;
+    let mut process = etcd.persister(1, &journal, &["-r", "api"])?;
     let session = etcd.session().await?;
     let is_back = || async { Ok((live(&session).await? == before).then_some(())) };
     cairn_tests::eventually("the state is back", is_back)

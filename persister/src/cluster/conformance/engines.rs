@@ -199,7 +199,7 @@ async fn the_fake_conforms() {
 }
 
 /// Each fault, and the property that must notice it.
-const FAULTS: [(Fault, &str); 34] = [
+const FAULTS: [(Fault, &str); 35] = [
     (
         Fault::SkipsRevisions,
         "every_revision_comes_once_and_in_order",
@@ -273,6 +273,10 @@ const FAULTS: [(Fault, &str); 34] = [
     ),
     (Fault::LosesOrder, "order_is_kept_where_it_is_offered"),
     (Fault::Lags, "what_was_acknowledged_is_there"),
+    (
+        Fault::GrantsNothing,
+        "keys_stand_under_leases_where_that_is_offered",
+    ),
     (Fault::Reconnects, "a_session_never_comes_back"),
     (Fault::KeepsOwners, "an_owner_lives_as_it_says"),
     (

@@ -66,6 +66,7 @@ pub(super) fn write(key: Key, value: Option<&str>) -> Write {
         key,
         expect: Expect::Any,
         value: value.map(bytes),
+        lease: 0,
     }
 }
 

@@ -67,7 +67,8 @@ properties! {
         keys_that_exclude_each_other_do
         an_advance_is_one_revision_without_changes
         order_is_kept_where_it_is_offered
-        what_was_acknowledged_is_there;
+        what_was_acknowledged_is_there
+        keys_stand_under_leases_where_that_is_offered;
     sessions:
         a_session_never_comes_back
         an_owner_lives_as_it_says

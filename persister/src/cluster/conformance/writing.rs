@@ -3,14 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_journal::Revision;
-use futures::TryStreamExt;
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::cluster::capabilities::Guard;
 use crate::cluster::conformance::following::{bytes, follow_to, write};
 use crate::cluster::conformance::rig::{Rig, next};
 use crate::cluster::control::ControlKey;
 use crate::cluster::error::{Conflict, Error, Result as ClusterResult};
+use crate::cluster::leases::lease_of;
 use crate::cluster::session::{Cluster, Session};
 use crate::cluster::write::{Expect, Key, Write};
 
@@ -306,5 +307,28 @@ pub(super) async fn what_was_acknowledged_is_there<R: Rig>(rig: &R) -> Result<()
             "{read:?} after {at}"
         );
     }
+    Ok(())
+}
+
+pub(super) async fn keys_stand_under_leases_where_that_is_offered<R: Rig>(rig: &R) -> Result<()> {
+    let session = rig.cluster(1).open().await?;
+    session.grant(&[]).await?;
+    let granted = [(7, 60), (8, 90)];
+    if !session.capabilities().leases {
+        let granted = session.grant(&granted).await;
+        return refused(granted, "leases that it does not have");
+    }
+    session.grant(&granted).await?;
+    // One that is there stays.
+    session.grant(&granted).await?;
+    let leased = Write {
+        lease: 8,
+        ..write(Key::Data(bytes("/leased")), Some("x"))
+    };
+    session.apply(&[leased]).await?;
+    let mut live = session.snapshot(session.revision().await?);
+    let key = live.next().await.context("there is a key")??;
+    let lease = lease_of(key.attributes.bytes());
+    ensure!(lease == Some(8), "it stands under {lease:?}");
     Ok(())
 }

@@ -14,7 +14,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use futures::{Stream, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
+use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness, Restores};
 use crate::cluster::control::{Announcements, Control, ControlKey, Id};
 use crate::cluster::doozer::event::followed;
 use crate::cluster::doozer::names::{name, precondition, text};
@@ -188,6 +188,8 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     mirrors_paths: true,
     loads: false,
     holds_back: false,
+    restores: Restores::Writes,
+    leases: false,
 };
 
 impl Session for DoozerSession {

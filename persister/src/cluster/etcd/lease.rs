@@ -1,5 +1,6 @@
 //! The lease under which the owner's key stands: it lasts as long as the session that wrote it.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cairn_etcd::Session;
@@ -46,6 +47,45 @@ impl OwnerLease {
             Ok(granted.id)
         };
         self.granted.get_or_try_init(grant).await.copied()
+    }
+}
+
+/// Leases that were granted for keys of applications, kept alive until the session is over.
+#[derive(Debug, Default)]
+pub(super) struct KeptAlive(Mutex<Option<DropGuard>>);
+
+impl KeptAlive {
+    /// Keeps these alive from now on, and no others.
+    pub(super) fn keep(&self, session: &Session, leases: &[(i64, i64)]) {
+        let shortest = leases.iter().map(|(_, ttl)| *ttl).min();
+        let keeping = shortest.map(|shortest| {
+            // A member raises what is shorter than that.
+            let shortest = Duration::from_secs(shortest.max(2).unsigned_abs());
+            let ids = leases.iter().map(|(id, _)| *id).collect();
+            let over = CancellationToken::new();
+            tokio::spawn(keep_all(session.clone(), ids, shortest / 3, over.clone()));
+            over.drop_guard()
+        });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = keeping;
+    }
+}
+
+/// Keeps leases alive, each once in a round. One that is gone was ended by somebody.
+async fn keep_all(session: Session, ids: Vec<i64>, every: Duration, over: CancellationToken) {
+    let keeping = async {
+        loop {
+            for id in &ids {
+                if let Err(error) = session.keep_alive(*id).await {
+                    tracing::debug!(%error, id, "a lease was not kept alive");
+                }
+            }
+            sleep(every).await;
+        }
+    };
+    tokio::select! {
+        () = over.cancelled() => {}
+        () = session.ended() => {}
+        () = keeping => {}
     }
 }
 

@@ -153,7 +153,7 @@ fn operation(write: &Write, lease: Option<i64>) -> RequestOp {
     let is_owner = matches!(write.key, Key::Control(ControlKey::Owner(_)));
     match &write.value {
         Some(value) => PutRequest {
-            lease: lease.filter(|_| is_owner).unwrap_or_default(),
+            lease: lease.filter(|_| is_owner).unwrap_or(write.lease),
             ..PutRequest::new(key, value.clone())
         }
         .into(),
@@ -171,6 +171,7 @@ mod tests {
             key: Key::Control(ControlKey::Watermark(id)),
             expect: Expect::At(Revision(7)),
             value: Some("9".into()),
+            lease: 0,
         }
     }
 
@@ -207,6 +208,7 @@ mod tests {
             key,
             expect: Expect::Any,
             value: Some("v".into()),
+            lease: 0,
         };
         let bound = Bound {
             identity: None,

@@ -47,6 +47,8 @@ pub(crate) enum Fault {
     AnnouncesOne,
     /// It says that it loads, and does not.
     LoadsNothing,
+    /// It says that it has leases, and has none.
+    GrantsNothing,
     /// It writes whatever was expected.
     ExpectsNothing,
     /// It applies the writes before one that fails.

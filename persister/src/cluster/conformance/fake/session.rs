@@ -10,7 +10,7 @@ use cairn_journal::Revision;
 use cairn_protocol::{keys, progress};
 use futures::{Stream, stream};
 
-use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness};
+use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness, Restores};
 use crate::cluster::conformance::fake::connection::{Connection, RULES};
 use crate::cluster::conformance::fake::fault::Fault;
 use crate::cluster::conformance::fake::following;
@@ -160,6 +160,8 @@ impl Session for FakeSession {
             mirrors_paths: false,
             loads: self.fault == Fault::LoadsNothing,
             holds_back: false,
+            restores: Restores::Writes,
+            leases: self.fault == Fault::GrantsNothing,
         }
     }
 
