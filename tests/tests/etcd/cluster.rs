@@ -13,6 +13,8 @@ use cairn_etcd::{Environment, Options, Session, Target, Uri};
 use cairn_etcd_member::Member;
 use cairn_journal::{Entry, Op, replay::Replay};
 use cairn_protocol::{keys, progress};
+use cairn_sync_client::Durability;
+use cairn_sync_client::etcd::Client;
 use cairn_tests::{Process, eventually, records};
 use futures::StreamExt as _;
 
@@ -79,6 +81,21 @@ impl Etcd {
         let fixed = ["--id", &id, "-a", &self.uri, "-j", journal];
         Process::start("persister", [&fixed, args].concat())
     }
+}
+
+/// A sync client.
+pub(crate) async fn connect_with(
+    uri: &str,
+    durability: Durability,
+    options: Options,
+) -> Result<Client> {
+    let target = Target::new(&uri.parse()?, &Environment::default())?;
+    Ok(Client::connect_to(target, durability, options).await?)
+}
+
+/// A sync client with the usual options.
+pub(crate) async fn connect(uri: &str, durability: Durability) -> Result<Client> {
+    connect_with(uri, durability, Options::default()).await
 }
 
 pub(crate) fn revision(header: Option<ResponseHeader>) -> Result<i64> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
+use cairn_etcd::Options;
 use cairn_etcd::wire::{
     Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, PutResponse, RangeRequest,
     TxnRequest, WatchCreateRequest,
 };
-use cairn_etcd::{Environment, Options, Target};
 use cairn_protocol::keys;
 use cairn_sync_client::Durability;
 use cairn_sync_client::etcd::{Client, Error, Reason, Unconfirmed, Written};
@@ -19,7 +19,10 @@ use futures::StreamExt as _;
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
 
-use crate::cluster::{Changes, Etcd, History, copy, durable, journaled, put, revision, watermark};
+use crate::cluster::{
+    Changes, Etcd, History, connect, connect_with, copy, durable, journaled, put, revision,
+    watermark,
+};
 use crate::relay::Relay;
 
 /// Longer than anything takes here: what waits so long has failed.
@@ -33,15 +36,6 @@ fn policy(persisters: &[u32], required: usize, timeout: Duration) -> Durability 
         timeout,
         ..Durability::new(persisters, required)
     }
-}
-
-async fn connect_with(uri: &str, durability: Durability, options: Options) -> Result<Client> {
-    let target = Target::new(&uri.parse()?, &Environment::default())?;
-    Ok(Client::connect_to(target, durability, options).await?)
-}
-
-async fn connect(uri: &str, durability: Durability) -> Result<Client> {
-    connect_with(uri, durability, Options::default()).await
 }
 
 /// How a write ended that was to end unconfirmed.

@@ -1,21 +1,25 @@
 //! The main job on etcd: what was acknowledged survives the loss of every member.
 
+use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_etcd::Session;
 use cairn_etcd::wire::{
-    DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest,
-    TxnRequest, WatchCreateRequest,
+    DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest, TxnResponse,
+    WatchCreateRequest, request_op, response_op,
 };
 use cairn_protocol::keys;
-use cairn_tests::{program, seeded, setting};
+use cairn_sync_client::Durability;
+use cairn_sync_client::etcd::Client;
+use cairn_tests::{files_below, program, seeded, setting};
 use futures::StreamExt as _;
 
-use crate::cluster::{Etcd, History, durable, journaled, put, revision, same, take_in};
+use crate::cluster::{
+    Changes, Etcd, History, connect, durable, journaled, put, revision, same, take_in,
+};
 
 const WRITERS: u8 = 8;
 
@@ -25,15 +29,60 @@ const ACKNOWLEDGED: usize = 400;
 /// Keys of a range that is deleted at once: more than one message has.
 const RANGE: usize = 10_000;
 
-/// Puts, changes and deletes keys of its own, one revision of one to five keys at a time, until the
-/// cluster dies under it. `newest` is told each revision whose durability was seen.
+/// What the sync client said is on disk: by revision, what it did.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<History>>);
+
+impl Ledger {
+    fn note(&self, at: i64, changes: Changes) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(at, changes);
+    }
+
+    fn len(&self) -> usize {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.len()
+    }
+
+    fn taken(&self) -> History {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
+    }
+}
+
+/// What a transaction of puts and deletes of single keys did.
+fn changes(txn: &TxnRequest, answer: &TxnResponse) -> Changes {
+    let each = txn.success.iter().zip(&answer.responses);
+    let change = each.filter_map(
+        |(asked, answered)| match (&asked.request, &answered.response) {
+            (Some(request_op::Request::Put(put)), _) => {
+                Some((put.key.clone(), Some(put.value.clone())))
+            }
+            (
+                Some(request_op::Request::DeleteRange(delete)),
+                Some(response_op::Response::DeleteRange(answer)),
+            ) => (answer.deleted > 0).then(|| (delete.key.clone(), None)),
+            _ => None,
+        },
+    );
+    change.collect()
+}
+
+/// Puts its share of the files; then puts, changes and deletes keys of its own, one revision of one
+/// to five keys at a time, until the cluster dies under it.
 async fn write(
-    session: Session,
+    client: Client,
     number: u8,
     mut random: fastrand::Rng,
-    acknowledged: Arc<AtomicUsize>,
-    newest: Arc<AtomicI64>,
+    files: Vec<(String, Bytes)>,
+    ledger: Ledger,
 ) -> Result<()> {
+    for (path, content) in files {
+        let answer = client
+            .put(PutRequest::new(path.clone(), content.clone()))
+            .await?;
+        ledger.note(revision(answer.header)?, vec![(path.into(), Some(content))]);
+    }
     loop {
         let first = random.u8(..);
         let operation = |at: u8, random: &mut fastrand::Rng| {
@@ -51,46 +100,57 @@ async fn write(
             success: (0..count).map(|at| operation(at, &mut random)).collect(),
             ..TxnRequest::default()
         };
-        let Ok(answer) = session.call(txn).await else {
+        let Ok(answer) = client.txn(txn.clone()).await else {
             return Ok(());
         };
-        // A transaction that changed nothing has no revision to wait for.
         if answer.changed() {
-            let at = revision(answer.header)?;
-            if durable(&session, 1, at).await.is_err() {
-                return Ok(());
-            }
-            newest.fetch_max(at, Ordering::AcqRel);
+            ledger.note(revision(answer.header)?, changes(&txn, &answer));
         }
-        acknowledged.fetch_add(1, Ordering::AcqRel);
     }
 }
 
 /// What no writer does at random.
-async fn write_large_things(session: &Session) -> Result<i64> {
+async fn write_large_things(client: &Client, ledger: &Ledger) -> Result<()> {
     let large = Bytes::from(vec![7; 1_400_000]);
-    session.call(PutRequest::new("large", large)).await?;
-    let granted = session.call(LeaseGrantRequest { ttl: 60, id: 0 }).await?;
-    for at in 0..20 {
+    let answer = client.put(PutRequest::new("large", large.clone())).await?;
+    ledger.note(
+        revision(answer.header)?,
+        vec![("large".into(), Some(large))],
+    );
+    let lease = client.grant(LeaseGrantRequest { ttl: 60, id: 0 }).await?.id;
+    let mut at = 0;
+    for number in 0..20 {
         let leased = PutRequest {
-            lease: granted.id,
-            ..PutRequest::new(format!("leased/{at}"), "x")
+            lease,
+            ..PutRequest::new(format!("leased/{number:02}"), "x")
         };
-        session.call(leased).await?;
+        at = revision(client.put(leased).await?.header)?;
     }
-    session.call(LeaseRevokeRequest { id: granted.id }).await?;
+    client.revoke(lease).await?;
+    // Its keys in their order, all at once; nobody else writes yet, but the persister.
+    let gone = (0..20).map(|number| (format!("leased/{number:02}").into(), None));
+    let mut watch = client
+        .watch(WatchCreateRequest::key("leased/00", at + 1))
+        .await?;
+    let event = watch.next().await.context("the watch ended")??.events.pop();
+    let ended = event.and_then(|event| event.kv).context("the key went")?;
+    ledger.note(ended.mod_revision, gone.collect());
+
+    let key = |at| Bytes::from(format!("range/{at:0>60}"));
     for first in (0..RANGE).step_by(100) {
-        let key = |at| format!("range/{at:0>60}");
         let puts = (first..first + 100).map(|at| PutRequest::new(key(at), "").into());
         let txn = TxnRequest {
             success: puts.collect(),
             ..TxnRequest::default()
         };
-        session.call(txn).await?;
+        let answer = client.txn(txn.clone()).await?;
+        ledger.note(revision(answer.header)?, changes(&txn, &answer));
     }
-    let deleted = session.call(DeleteRangeRequest::prefix("range/")).await?;
+    let deleted = client.delete(DeleteRangeRequest::prefix("range/")).await?;
     ensure!(usize::try_from(deleted.deleted)? == RANGE, "{deleted:?}");
-    revision(deleted.header)
+    let gone = (0..RANGE).map(|at| (key(at), None));
+    ledger.note(revision(deleted.header)?, gone.collect());
+    Ok(())
 }
 
 /// Everything that happens, until the cluster dies.
@@ -117,42 +177,63 @@ async fn lose_everything(members: usize) -> Result<()> {
         .await
         .with_context(|| process.log())?;
     let listening = tokio::spawn(listen(etcd.session().await?));
-
-    let large = write_large_things(&session).await?;
-    durable(&session, 1, large)
+    let connect = || connect(&etcd.uri, Durability::new([1], 1));
+    let ledger = Ledger::default();
+    write_large_things(&connect().await?, &ledger)
         .await
         .with_context(|| process.log())?;
-    let (acknowledged, newest) = (Arc::default(), Arc::new(AtomicI64::new(large)));
+    let files = files_below(Path::new("/etc"));
+    ensure!(
+        files.len() >= 50,
+        "a machine with so few files shows nothing"
+    );
+    let before = ledger.len() + files.len();
     let mut writers = Vec::new();
     for number in 0..WRITERS {
-        let (acknowledged, newest) = (Arc::clone(&acknowledged), Arc::clone(&newest));
-        let session = etcd.session().await?;
+        let share = files.iter().skip(number.into()).step_by(WRITERS.into());
         writers.push(tokio::spawn(write(
-            session,
+            connect().await?,
             number,
             random.fork(),
-            acknowledged,
-            newest,
+            share.cloned().collect(),
+            ledger.clone(),
         )));
     }
-    let enough = setting("CAIRN_ACKNOWLEDGED", ACKNOWLEDGED)?;
+    let enough = before + setting("CAIRN_ACKNOWLEDGED", ACKNOWLEDGED)?;
     cairn_tests::eventually("enough is acknowledged", || async {
-        Ok((acknowledged.load(Ordering::Acquire) >= enough).then_some(()))
+        Ok((ledger.len() >= enough).then_some(()))
     })
     .await
     .with_context(|| process.log())?;
     etcd.wipe()?;
+    // What they were told is in the ledger; what they wait for will not come.
+    writers.iter().for_each(tokio::task::JoinHandle::abort);
     for writer in writers {
-        writer.await??;
+        match writer.await {
+            Err(error) if error.is_cancelled() => {}
+            ended => ended??,
+        }
     }
     process.end_in_order()?;
 
-    let (told, newest) = (listening.await??, newest.load(Ordering::Acquire));
+    let (told, acknowledged) = (listening.await??, ledger.taken());
+    let newest = *acknowledged.keys().next_back().context("nothing")?;
     let found = journaled(&journal)?;
     same(&told, &found, 2, newest)?;
+    for (at, changes) in &acknowledged {
+        ensure!(
+            found.get(at) == Some(changes),
+            "revision {at} was acknowledged, and is not in the journal"
+        );
+    }
     let largest = found.values().map(Vec::len).max();
     ensure!(largest >= Some(RANGE), "{largest:?} keys at once");
-    println!("{newest} revisions, {} with changes", found.len());
+    println!(
+        "{} files, {newest} revisions, {} with changes, {} acknowledged",
+        files.len(),
+        found.len(),
+        acknowledged.len()
+    );
 
     let output = Command::new(program("dumpjournal")?)
         .arg(&journal)
