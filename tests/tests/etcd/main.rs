@@ -7,6 +7,7 @@ mod commands;
 mod leases;
 mod many;
 mod relay;
+mod shell;
 mod snapshot_file;
 mod sync_client;
 mod total_loss;
