@@ -112,6 +112,10 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 
+    /// Write the report as one page of HTML, with a plot
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

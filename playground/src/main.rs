@@ -111,6 +111,7 @@ fn options(run: args::Run) -> drill::Options {
         seed: run.seed.unwrap_or_else(|| fastrand::u64(..)),
         liar: run.liar,
         keep: run.keep,
+        report: run.report,
         tell: !run.json,
     }
 }

@@ -200,6 +200,12 @@ impl Machines {
         read.await.context("the cluster is back and cannot be read")
     }
 
+    pub(super) fn is_client(&self, machine: &Arc<Machine>) -> bool {
+        self.clients
+            .iter()
+            .any(|client| Arc::ptr_eq(client, machine))
+    }
+
     /// Whether this is the persister that lies.
     pub(super) fn is_liar(&self, machine: &Machine) -> bool {
         machine.about().iter().any(|service| service.name == LIAR)

@@ -4,6 +4,7 @@
 
 mod cluster;
 pub(crate) mod options;
+mod page;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod script;

@@ -42,6 +42,8 @@ pub struct Options {
     pub liar: bool,
     /// The directory, if it is to be kept.
     pub keep: Option<PathBuf>,
+    /// Where to write the report as a page.
+    pub report: Option<PathBuf>,
     /// Whether to say on standard error how it goes.
     pub tell: bool,
 }

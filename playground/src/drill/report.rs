@@ -47,7 +47,36 @@ pub struct Report {
     pub in_memory: bool,
     /// Where everything is, if it was kept.
     pub kept: Option<PathBuf>,
+    /// The steps, with what they were done to; the first thousand.
+    pub story: Vec<Event>,
+    /// How many steps are not told.
+    pub story_untold: usize,
+    /// When which servers were down or halted; the first thousand times.
+    pub down: Vec<Down>,
 }
+
+/// A step that was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// When it began, in seconds since the drill's beginning.
+    pub at_s: f64,
+    /// The step, and the machines that it was done to.
+    pub says: String,
+}
+
+/// A time in which a machine was down or halted, because a step said so.
+#[derive(Clone, Debug, Serialize)]
+pub struct Down {
+    /// The machine.
+    pub machine: String,
+    /// Since when, in seconds since the drill's beginning.
+    pub from_s: f64,
+    /// Until when; none: until the end.
+    pub to_s: Option<f64>,
+}
+
+/// How many steps, and times, a report tells.
+const TOLD: usize = 1_000;
 
 impl Report {
     pub(super) fn new(
@@ -58,21 +87,63 @@ impl Report {
         world: &World,
     ) -> Self {
         Self {
+            liar: options.liar,
+            seed: options.seed,
+            rounds_asked: rounds,
+            in_memory: world.is_in_memory(),
+            kept: options.keep.as_ref().map(|_| world.directory().to_owned()),
+            ..Self::empty(drill, shape)
+        }
+    }
+
+    /// Of a drill that has not begun.
+    pub(super) fn empty(drill: &str, shape: Shape) -> Self {
+        Self {
             drill: drill.to_owned(),
             passed: false,
             failed: None,
             shape,
-            liar: options.liar,
-            seed: options.seed,
+            liar: false,
+            seed: 0,
             rounds: 0,
-            rounds_asked: rounds,
+            rounds_asked: 0,
             audit: Audit::default(),
             durable: Latency::default(),
             writers: Vec::new(),
             longest_back_s: 0.0,
             took_s: 0.0,
-            in_memory: world.is_in_memory(),
-            kept: options.keep.as_ref().map(|_| world.directory().to_owned()),
+            in_memory: false,
+            kept: None,
+            story: Vec::new(),
+            story_untold: 0,
+            down: Vec::new(),
+        }
+    }
+
+    /// A step begins.
+    pub(super) fn tell(&mut self, at: Duration, says: String) {
+        match self.story.len() < TOLD {
+            true => self.story.push(Event {
+                at_s: at.as_secs_f64(),
+                says,
+            }),
+            false => self.story_untold += 1,
+        }
+    }
+
+    pub(super) fn goes_down(&mut self, machine: &str, at: Duration) {
+        if self.down.len() < TOLD && !self.down.iter().any(|down| down.lasts(machine)) {
+            self.down.push(Down {
+                machine: machine.to_owned(),
+                from_s: at.as_secs_f64(),
+                to_s: None,
+            });
+        }
+    }
+
+    pub(super) fn comes_back(&mut self, machine: &str, at: Duration) {
+        if let Some(down) = self.down.iter_mut().find(|down| down.lasts(machine)) {
+            down.to_s = Some(at.as_secs_f64());
         }
     }
 
@@ -94,6 +165,12 @@ impl Report {
             .map_or(Duration::ZERO, |point| point.at);
         self.writers = outages(ledger.points(), last);
         self.took_s = took.as_secs_f64();
+    }
+}
+
+impl Down {
+    fn lasts(&self, machine: &str) -> bool {
+        self.to_s.is_none() && self.machine == machine
     }
 }
 

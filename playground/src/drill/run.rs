@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::drill::cluster::{Machines, Plan};
 use crate::drill::options::{Options, Shape};
+use crate::drill::page::page;
 use crate::drill::report::Report;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step, Which};
@@ -75,7 +76,13 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     if report.failed.is_none() {
         machines.end().await?;
     }
-    report.finish(&ledger.lock(), begun.elapsed());
+    let ledger = ledger.lock();
+    report.finish(&ledger, begun.elapsed());
+    if let Some(file) = &options.report {
+        let page = page(&report, &script.about, ledger.points());
+        let written = std::fs::write(file, page);
+        written.with_context(|| format!("cannot write the report to {}", file.display()))?;
+    }
     Ok(report)
 }
 
@@ -133,7 +140,9 @@ impl Run {
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
-        tracing::info!("{step}");
+        if !matches!(step, Step::Do(..)) {
+            self.tell(step.to_string());
+        }
         match step {
             Step::Do(command, which) => self.command(*command, which).await,
             Step::Write(count) => self.write(*count).await,
@@ -184,7 +193,11 @@ impl Run {
 
     async fn command(&mut self, command: Command, which: &Which) -> Result<()> {
         let machines = self.choose(command, which)?;
-        let names = machines.iter().map(|machine| machine.name().to_owned());
+        let names: Vec<&str> = machines.iter().map(|machine| machine.name()).collect();
+        self.tell(match names.is_empty() {
+            true => format!("{command} {which}: there are none"),
+            false => format!("{command} {which}: {}", names.join(", ")),
+        });
         match command {
             Command::Start => {
                 let start = Instant::now();
@@ -193,28 +206,51 @@ impl Run {
                     Group::Servers | Group::All => start.elapsed(),
                     _ => self.back,
                 };
-                self.awake(names);
+                self.come_back(&machines);
             }
-            Command::Resume | Command::Restart | Command::Replace => {
+            Command::Resume => {
                 World::together(&machines, command).await?;
-                self.awake(names);
+                self.come_back(&machines);
+            }
+            Command::Restart | Command::Replace => {
+                self.go_down(&machines);
+                World::together(&machines, command).await?;
+                self.come_back(&machines);
             }
             // Also of those that end by themselves in the same moment, since others are killed.
             Command::Kill => {
-                self.asleep.extend(names);
+                self.go_down(&machines);
                 World::cut_power(&machines).await?;
             }
             _ => {
-                self.asleep.extend(names);
+                self.go_down(&machines);
                 World::together(&machines, command).await?;
             }
         }
         Ok(())
     }
 
-    fn awake(&mut self, names: impl Iterator<Item = String>) {
-        for name in names {
-            self.asleep.remove(&name);
+    fn tell(&mut self, says: String) {
+        tracing::info!("{says}");
+        let now = self.ledger.lock().age();
+        self.report.tell(now, says);
+    }
+
+    fn go_down(&mut self, machines: &[Arc<Machine>]) {
+        let now = self.ledger.lock().age();
+        for machine in machines {
+            self.asleep.insert(machine.name().to_owned());
+            if !self.machines.is_client(machine) {
+                self.report.goes_down(machine.name(), now);
+            }
+        }
+    }
+
+    fn come_back(&mut self, machines: &[Arc<Machine>]) {
+        let now = self.ledger.lock().age();
+        for machine in machines {
+            self.asleep.remove(machine.name());
+            self.report.comes_back(machine.name(), now);
         }
     }
 
@@ -335,6 +371,7 @@ impl Run {
 
     /// The power goes once more, and every disk that is not a liar's with it.
     async fn lose_honest_disks(&mut self) -> Result<()> {
+        self.tell("a persister lies: every honest disk is lost".to_owned());
         World::cut_power(&self.machines.group(&Group::Servers)).await?;
         World::together(&self.machines.group(&Group::Persisters), Command::Wipe).await?;
         self.machines

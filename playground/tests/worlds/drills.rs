@@ -211,10 +211,22 @@ fn what_is_kept_can_be_looked_at_afterwards() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let directory = scratch.path().join("kept");
     let path = directory.to_str().context("UTF-8")?;
-    let (output, report) = run("power-cut", &["--rounds", "1", "--keep", path])?;
+    let page = scratch.path().join("report.html");
+    let file = page.to_str().context("UTF-8")?;
+    let args = ["--rounds", "1", "--keep", path, "--report", file];
+    let (output, report) = run("power-cut", &args)?;
     ensure!(output.status.code() == Some(0), "{report:#}");
     let journal = directory.join("persister-1/persister/journal");
     let segments = std::fs::read_dir(&journal)?.count();
+    let page = std::fs::read_to_string(page)?;
+    ensure!(
+        page.contains("power-cut") && page.contains("kill all: persister-1, client-1"),
+        "{page}"
+    );
+    ensure!(
+        page.contains("class=\"write durable\""),
+        "no write is drawn: {page}"
+    );
     ensure!(segments > 0 && directory.join("client-1.client.log").exists());
     Ok(())
 }
