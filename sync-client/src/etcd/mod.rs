@@ -23,6 +23,14 @@
 //!    the revision of its own write. One that is not was meant for another history (a persister had
 //!    sent it when the cluster went back) and is passed over.
 //!
+//! Two things are not told apart, and one is left open. A history that has the same effects at the
+//! same revision counts as the one of the write: what the write says is then true there. What is
+//! written below `/ctl/persistence/` is taken for the persisters' own alone: a program that writes
+//! there and elsewhere in one transaction can make a watermark reach too far. And the fourth point
+//! is a bound, not a proof: if most members lose their last seconds while another one still hands
+//! on a persister's transaction, and the new history is longer than the lost one by then, that
+//! watermark speaks of what is lost.
+//!
 //! A write for which this cannot be shown ends as [`Error::Unconfirmed`], which says why. One whose
 //! answer was lost ends as an error that [may have happened](Error::may_have_happened). It is never
 //! sent twice.

@@ -2,7 +2,8 @@
 //!
 //! Plain writes, sync writes by several policies, the disk alone, and where their programs are
 //! installed (`apt-get install redis-server etcd-server`), redis with `appendfsync always` and a
-//! single etcd through its HTTP gateway. A peer that is absent is passed over and named.
+//! single etcd through its HTTP gateway. A peer that is absent is passed over and named. Then writes
+//! into etcd by gRPC, with and without fsync and persisters.
 //!
 //! ```sh
 //! cargo bench -p cairn-tests --bench durable_writes
@@ -16,6 +17,7 @@
 mod cluster;
 mod disk;
 mod etcd;
+mod etcd_grpc;
 mod redis;
 mod row;
 
@@ -23,6 +25,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
 use cluster::{Cluster, Mirror, Shape};
+use etcd_grpc::Behind;
 use row::{Medians, Row};
 
 /// Writes in flight.
@@ -71,11 +74,13 @@ enum Case {
     Sync(Shape, Mirror, usize),
     Redis,
     Etcd,
+    EtcdGrpc(Behind),
 }
 
 /// The rows of the table, by the part of their names that `CAIRN_ROWS` chooses by.
-const CASES: [(&str, Case); 15] = {
-    use Case::{Disk, Etcd, Plain, Redis, Sync};
+const CASES: [(&str, Case); 20] = {
+    use Behind::{Fsync, Nothing, Persisters};
+    use Case::{Disk, Etcd, EtcdGrpc, Plain, Redis, Sync};
     use Mirror::{Paths, Watermark};
     use Shape::{Apart, Embedded};
     [
@@ -93,7 +98,12 @@ const CASES: [(&str, Case); 15] = {
         ("three sync 1", Sync(Apart(3), Watermark, 1)),
         ("three sync 2", Sync(Apart(3), Watermark, 2)),
         ("redis", Redis),
-        ("etcd", Etcd),
+        ("etcd gateway", Etcd),
+        ("etcd fsync", EtcdGrpc(Fsync)),
+        ("etcd no-fsync", EtcdGrpc(Nothing(0))),
+        ("etcd followed", EtcdGrpc(Nothing(1))),
+        ("etcd sync 1", EtcdGrpc(Persisters(1, 1))),
+        ("etcd sync 2", EtcdGrpc(Persisters(3, 2))),
     ]
 };
 
@@ -115,6 +125,10 @@ async fn measure(case: Case, in_flight: usize, writes: usize) -> Result<Result<R
         }
         Case::Redis => redis::measure(in_flight, writes).await?,
         Case::Etcd => etcd::measure(in_flight, writes.min(count(1)? * 4)).await?,
+        Case::EtcdGrpc(behind) => {
+            let writes = writes.min(count(1)? * 10);
+            Ok(etcd_grpc::measure(behind, in_flight, writes).await?)
+        }
     })
 }
 
@@ -123,7 +137,10 @@ async fn run() -> Result<()> {
         Ok(text) => text.parse().context("CAIRN_ROUNDS is a number")?,
         Err(_) => 1,
     };
-    println!("{VALUE} bytes a value; one connection, except etcd: one for each write in flight");
+    println!(
+        "{VALUE} bytes a value; one connection, except etcd's gateway: one for each write in flight"
+    );
+    println!("beside redis; etcd by gRPC beside etcd with fsync");
     println!("medians of {rounds} rounds, the rows in turns\n");
     println!("{}", row::HEADING);
     for in_flight in in_flight()? {
@@ -141,13 +158,15 @@ async fn run() -> Result<()> {
             }
         }
         let medians: Vec<Medians> = rows.iter().filter_map(|rows| Medians::of(rows)).collect();
-        let redis = medians.iter().find(|row| row.is_redis()).cloned();
         for row in &medians {
-            row.print(redis.as_ref());
+            row.print(medians.iter().find(|other| other.is_base_of(row)));
         }
         for why in absent {
             println!("{why}");
         }
+    }
+    if !is_asked_for("stages") {
+        return Ok(());
     }
     println!();
     let disk = disk::fdatasync(count(1)?)?;

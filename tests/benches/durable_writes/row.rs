@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-pub(crate) const HEADING: &str = "                                    in flight    writes/s      p50 µs      p99 µs    / redis  / its p50";
+pub(crate) const HEADING: &str = "                                    in flight    writes/s      p50 µs      p99 µs    / base   / its p50";
 
 pub(crate) struct Row {
     what: String,
@@ -68,12 +68,18 @@ impl Medians {
         })
     }
 
-    pub(crate) fn is_redis(&self) -> bool {
-        self.what.starts_with("redis")
+    /// Whether a row is shown beside this one: etcd by gRPC beside etcd with fsync, others beside
+    /// redis.
+    pub(crate) fn is_base_of(&self, row: &Self) -> bool {
+        let base = match row.what.strip_prefix("etcd, ") {
+            Some(how) if !how.starts_with("HTTP") => "etcd, fsync",
+            _ => "redis",
+        };
+        self.what.starts_with(base)
     }
 
-    /// With its rate and its median beside those of redis, if that was measured.
-    pub(crate) fn print(&self, redis: Option<&Self>) {
+    /// With its rate and its median beside those of a base, if that was measured.
+    pub(crate) fn print(&self, base: Option<&Self>) {
         print!(
             "{:<36}{:>9}{:>12.0}{:>12.0}{:>12.0}",
             self.what,
@@ -82,11 +88,11 @@ impl Medians {
             self.p50.as_secs_f64() * 1e6,
             self.p99.as_secs_f64() * 1e6,
         );
-        match redis {
-            Some(redis) => println!(
+        match base {
+            Some(base) => println!(
                 "{:>10.2}{:>10.2}",
-                self.rate / redis.rate,
-                self.p50.as_secs_f64() / redis.p50.as_secs_f64()
+                self.rate / base.rate,
+                self.p50.as_secs_f64() / base.p50.as_secs_f64()
             ),
             None => println!(),
         }
