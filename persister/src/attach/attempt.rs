@@ -5,6 +5,7 @@ use std::path::Path;
 use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
 
 use crate::attach::continuity::{Continuity, compare};
+use crate::attach::observe::{Likeness, likeness};
 use crate::attach::sides::{changes_beyond, identified, local_history};
 use crate::attach::snapshot_diff;
 use crate::cluster::control::{ControlKey, Id};
@@ -51,7 +52,8 @@ pub(super) enum Tried<S> {
 pub(super) struct Attempt<'a, S> {
     session: S,
     journal: &'a Journal,
-    id: Id,
+    /// Whose watermark is ours; `None`: the cluster is only observed.
+    id: Option<Id>,
     local: LocalHistory,
     remote: RemoteCluster,
     identified_at: Revision,
@@ -63,7 +65,7 @@ impl<'a, S: Session> Attempt<'a, S> {
     pub(super) async fn begin<C: Cluster<Session = S>>(
         cluster: &C,
         journal: &'a Journal,
-        id: Id,
+        id: Option<Id>,
         stop: &'a Stop,
     ) -> Result<Self, Error> {
         let (session, remote, identified_at) = identified(&cluster.open().await?).await?;
@@ -96,12 +98,15 @@ impl<'a, S: Session> Attempt<'a, S> {
         take_state: Option<GapReason>,
         accept_loss: bool,
     ) -> Result<Tried<S>, Error> {
+        if self.id.is_none() {
+            return self.observe(take_state, accept_loss).await;
+        }
         match decide(&self.local, &self.remote) {
             Attach::Refuse(refusal) => self.refuse(refusal),
             Attach::RolledBack { common: newest } => {
                 let common = match self.compare(newest).await? {
-                    Continuity::Same(_) => newest,
-                    Continuity::Parted { common } => common,
+                    Continuity::Same { .. } => newest,
+                    Continuity::Parted { common, .. } => common,
                     Continuity::Unknown => Revision::NONE,
                 };
                 self.rolled_back(common, accept_loss).await
@@ -152,8 +157,8 @@ impl<'a, S: Session> Attempt<'a, S> {
             return self.go_on(identity, take_state, None).await;
         }
         match self.compare(self.local.newest).await? {
-            Continuity::Same(stream) => self.go_on(identity, take_state, Some(stream)).await,
-            Continuity::Parted { common } => self.rolled_back(common, accept_loss).await,
+            Continuity::Same { stream, .. } => self.go_on(identity, take_state, Some(stream)).await,
+            Continuity::Parted { common, .. } => self.rolled_back(common, accept_loss).await,
             Continuity::Unknown => {
                 tracing::warn!(
                     newest = %self.local.newest,
@@ -196,6 +201,69 @@ impl<'a, S: Session> Attempt<'a, S> {
             // Looked at again, as a descendant of the cluster that it was.
             Ok(_) | Err(ClusterError::Conflict(_)) => Ok(Tried::Again),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Follows a cluster in which nothing of ours stands, if its keys say that it is ours. What the
+    /// journal calls it is written nowhere else.
+    async fn observe(
+        self,
+        take_state: Option<GapReason>,
+        accept_loss: bool,
+    ) -> Result<Tried<S>, Error> {
+        let newest = self.local.newest;
+        let Some(bound_to) = self.local.bound_to.clone() else {
+            let known = self.journal.end().timeline.map(|timeline| timeline.id);
+            let identity = match known {
+                Some(id) => named(id),
+                None => {
+                    let identity = self.remote.identity.clone();
+                    let identity = named(identity.unwrap_or_else(Identity::generate).id);
+                    tracing::info!(cluster = %identity.id, "observing this cluster from now on");
+                    commit(self.journal, binding(&identity, Revision::NONE))?;
+                    identity
+                }
+            };
+            return self.go_on(identity, take_state, None).await;
+        };
+        let compared = self.compare(newest.min(self.remote.newest)).await?;
+        let Likeness { same, other } =
+            likeness(&self.session, self.journal, newest, self.stop).await?;
+        let lacks = self.journal.end().open_gap.is_some();
+        let went_back = |common| Refusal::RolledBack {
+            local: bound_to.clone(),
+            newest,
+            common,
+        };
+        let refusal = match compared {
+            Continuity::Same { stream, proven } if self.remote.newest >= newest => {
+                if (proven || same > 0) && (other == 0 || lacks) {
+                    return self.go_on(named(bound_to), take_state, Some(stream)).await;
+                }
+                (same > 0 || proven).then(|| went_back(Revision::NONE))
+            }
+            Continuity::Same { proven, .. } => {
+                (same > 0 || proven).then(|| went_back(self.remote.newest))
+            }
+            Continuity::Parted { common, proven } => {
+                (same > 0 || proven).then(|| went_back(common))
+            }
+            Continuity::Unknown if same > 0 && (other == 0 || lacks) => {
+                let take_state = take_state.or(Some(GapReason::HistoryDiscarded));
+                return self.go_on(named(bound_to), take_state, None).await;
+            }
+            Continuity::Unknown => (same > 0).then(|| went_back(Revision::NONE)),
+        };
+        match refusal {
+            Some(Refusal::RolledBack { common, .. }) if accept_loss => {
+                let identity = self.local.went_on_without(common);
+                self.rebase(identity, common, accept_loss).await
+            }
+            Some(refusal) => self.refuse(refusal),
+            None => self.refuse(Refusal::Unlike {
+                local: bound_to,
+                newest,
+            }),
         }
     }
 
@@ -258,7 +326,7 @@ impl<'a, S: Session> Attempt<'a, S> {
             self.stop,
         )
         .await?;
-        after(self.session, identity, taken).await
+        after(self.session, identity, taken, self.id.is_none()).await
     }
 
     /// Follows the cluster that the journal is bound to, by `stream` if there is one that begins
@@ -284,7 +352,7 @@ impl<'a, S: Session> Attempt<'a, S> {
             let (session, stop) = (&self.session, self.stop);
             let taken =
                 snapshot_diff::take(session, self.journal, first, reason, |_| None, stop).await?;
-            return after(self.session, identity, taken).await;
+            return after(self.session, identity, taken, self.id.is_none()).await;
         }
         let stream = stream.unwrap_or_else(|| Box::new(self.session.follow(next)));
         Ok(Tried::Attached(Attached {
@@ -303,6 +371,11 @@ fn binding(identity: &Identity, revision: Revision) -> NewRecord {
     NewRecord::timeline(revision, identity.timeline(Timestamp::now()))
 }
 
+/// What the journal calls a cluster.
+fn named(id: String) -> Identity {
+    Identity { id, origin: None }
+}
+
 /// The first revision of a restored cluster that the journal knows nothing of. `common`: the
 /// newest revision of ours that it was restored with.
 fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Revision {
@@ -316,14 +389,16 @@ fn first_unknown(identity: &Identity, newest: Revision, common: Revision) -> Rev
 }
 
 /// Looks once more whether the cluster is still the one whose state was taken: what was written to
-/// its identity meanwhile is not among the events that follow.
+/// its identity meanwhile is not among the events that follow. One that is only observed has none
+/// of ours.
 async fn after<S: Session>(
     session: S,
     identity: Identity,
     taken: snapshot_diff::Taken,
+    observes: bool,
 ) -> Result<Tried<S>, Error> {
     let (session, now, identified_at) = identified(&session).await?;
-    if now.identity.is_none_or(|now| now.id != identity.id) {
+    if !observes && now.identity.is_none_or(|now| now.id != identity.id) {
         return Ok(Tried::Again);
     }
     Ok(Tried::Attached(Attached {

@@ -42,27 +42,37 @@ const TOLD_WITHIN: Duration = Duration::from_secs(30);
 /// What a comparison shows.
 pub(super) enum Continuity {
     /// The histories are the same. Everything after the revision up to which they were compared.
-    Same(Changes),
+    Same {
+        /// That.
+        stream: Changes,
+        /// Whether any revision that changed something was compared.
+        proven: bool,
+    },
     /// They are not. `common`: the newest revision that both have, as far as is known.
     Parted {
         /// That revision.
         common: Revision,
+        /// Whether any revision before it, that changed something, is the same.
+        proven: bool,
     },
     /// The cluster does not keep the revisions that could be compared.
     Unknown,
 }
 
-/// Compares the histories up to `last`, which both have. `id`: whose watermark is ours.
+/// Compares the histories up to `last`, which both have. `id`: whose watermark is ours, if any is.
 ///
 /// # Errors
 /// The cluster's, the journal's.
 pub(super) async fn compare<S: Session>(
     session: &S,
     journal: &Journal,
-    id: Id,
+    id: Option<Id>,
     last: Revision,
 ) -> Result<Continuity, Error> {
-    let watermark = session.read(&ControlKey::Watermark(id)).await?;
+    let watermark = match id {
+        Some(id) => session.read(&ControlKey::Watermark(id)).await?,
+        None => None,
+    };
     let ours = watermark.filter(|said| progress::parse_revision(&said.value).is_ok());
     let first = match ours {
         Some(said) if said.revision <= last => said.revision,
@@ -77,7 +87,7 @@ pub(super) async fn compare<S: Session>(
 
 async fn compared<S: Session>(session: &S, mut tail: Tail) -> Result<Continuity, Error> {
     let mut stream = session.follow(tail.first);
-    let mut due = tail.first;
+    let (mut due, mut proven) = (tail.first, false);
     while due <= tail.last {
         let followed = match told(&mut stream).await {
             Err(ClusterError::HistoryDiscarded) => return Ok(Continuity::Unknown),
@@ -89,13 +99,16 @@ async fn compared<S: Session>(session: &S, mut tail: Tail) -> Result<Continuity,
                 got: followed.revision,
             });
         }
+        let changes_something = !followed.changes.is_empty();
         if followed.changes != tail.take(due) {
             let common = due.previous();
-            return Ok(Continuity::Parted { common });
+            return Ok(Continuity::Parted { common, proven });
         }
+        proven |= changes_something;
         due = due.next();
     }
-    Ok(Continuity::Same(Box::new(stream)))
+    let stream = Box::new(stream);
+    Ok(Continuity::Same { stream, proven })
 }
 
 async fn told(

@@ -7,6 +7,7 @@
 pub mod attempt;
 mod continuity;
 pub(crate) mod nodes;
+mod observe;
 pub mod sides;
 pub mod snapshot_diff;
 
@@ -55,7 +56,8 @@ pub enum Restore {
 }
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored; unless `restore`
-/// says who does that. `id`: whose watermark in the cluster is ours.
+/// says who does that. `id`: whose watermark in the cluster is ours; without one, the cluster is only
+/// observed, and nothing is written into it.
 ///
 /// `take_state` says why following from the journal's end is not enough. The cluster's state is
 /// then taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go
@@ -68,7 +70,7 @@ pub enum Restore {
 pub async fn attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
-    id: Id,
+    id: Option<Id>,
     take_state: Option<GapReason>,
     accept_loss: bool,
     mut restore: Restore,
@@ -139,7 +141,7 @@ pub async fn attach<C: Cluster>(
 async fn try_attach<C: Cluster>(
     cluster: &C,
     journal: &Journal,
-    id: Id,
+    id: Option<Id>,
     take_state: Option<GapReason>,
     accept_loss: bool,
     stop: &Stop,

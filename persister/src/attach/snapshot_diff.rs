@@ -83,7 +83,11 @@ pub async fn take<S: Session>(
             bytes: 0,
             total: 0,
         };
-        let changes = write(before.entries, live, writer, stop)?;
+        let is_same = |old: &KeyValue, new: &KeyValue| {
+            (&old.path, old.revision, &old.value) == (&new.path, new.revision, &new.value)
+                && session.same_attributes(&old.attributes, &new.attributes)
+        };
+        let changes = write(before.entries, live, writer, is_same, stop)?;
         let closed = NewRecord::gap_closed(first, last, reason, Timestamp::now());
         journal.append_and_commit(closed)?;
         Ok::<_, cairn_journal::Error>(changes)
@@ -99,7 +103,7 @@ pub async fn take<S: Session>(
 }
 
 /// All live keys, in the order of their paths.
-async fn sorted(
+pub(super) async fn sorted(
     mut sorter: Sorter,
     live: impl Stream<Item = ClusterResult<Live>> + Unpin,
 ) -> Result<SortedEntries, Error> {
@@ -128,6 +132,7 @@ fn write(
     mut before: SortedEntries,
     mut live: SortedEntries,
     mut writer: Writer<'_>,
+    is_same: impl Fn(&KeyValue, &KeyValue) -> bool,
     stop: &Stop,
 ) -> Result<u64, cairn_journal::Error> {
     let (mut old, mut new) = (before.next().transpose()?, live.next().transpose()?);
@@ -139,7 +144,10 @@ fn write(
             (None, Some(_)) => Ordering::Greater,
             (Some(old), Some(new)) => old.path.cmp(&new.path),
         };
-        let is_same = old == new;
+        let is_same = match (&old, &new) {
+            (Some(old), Some(new)) => is_same(old, new),
+            _ => false,
+        };
         let gone = old.take_if(|_| order.is_le());
         let there = new.take_if(|_| order.is_ge());
         match (gone, there) {

@@ -59,6 +59,15 @@ impl From<Uri> for Address {
     }
 }
 
+impl Address {
+    /// Whether such a cluster can be followed without anything of ours in it: it must tell one
+    /// cluster from another by what each key has besides its value.
+    #[must_use]
+    pub fn can_be_observed(&self) -> bool {
+        matches!(self.0, Engine::Etcd(..))
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 

@@ -105,6 +105,11 @@ pub trait Session: Clone + Send + Sync + 'static {
     /// throughout. `at` is not newer than what [`Session::revision`] has said.
     fn snapshot(&self, at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static;
 
+    /// Whether two sets of attributes mean the same, however they were learnt.
+    fn same_attributes(&self, a: &Bytes, b: &Bytes) -> bool {
+        a == b
+    }
+
     /// Every entry of the mirror of paths of persister `id`, each once, in no particular order: the
     /// path, and the revision that it says, if it says one. Each is as it was at some moment after
     /// the call.

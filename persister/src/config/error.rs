@@ -41,6 +41,15 @@ pub enum ConfigError {
          state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
     )]
     InTheFuture(cairn_journal::Timestamp),
+    /// A cluster that cannot be known without a name of ours.
+    #[error(
+        "--mirror none observes a cluster of etcd, which is known by its keys. A cluster of doozer \
+         that was reset could not be told from what it was: use --mirror watermark"
+    )]
+    NotObservable,
+    /// A restore writes.
+    #[error("--mirror none writes nothing into the cluster, and {0} does: leave out one of them")]
+    ObserverWrites(&'static str),
     /// More disks than there are, or none.
     #[error("--require {required} of {named} persisters is not possible: name more in --persist")]
     Required {

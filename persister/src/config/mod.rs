@@ -145,6 +145,15 @@ impl Config {
         } else {
             Endpoint::Remote(cluster(&settings))
         };
+        if settings.mirror == Some(MirrorMode::None) {
+            match &endpoint {
+                Endpoint::Remote(address) if address.can_be_observed() => {}
+                _ => return Err(ConfigError::NotObservable),
+            }
+            if restore {
+                return Err(ConfigError::ObserverWrites("-r"));
+            }
+        }
         let restore_options = RestoreOptions {
             accept_loss,
             take_over,
@@ -246,6 +255,24 @@ mod tests {
             panic!("not embedded");
         };
         assert_eq!(address.to_string(), "doozer:?ca=10.0.0.1:8046");
+    }
+
+    #[test]
+    fn only_what_is_known_by_its_keys_is_observed_and_nothing_is_written_there() {
+        let none = ["persister", "--id", "1", "--mirror", "none"];
+        let etcd = [&none[..], &["-a", "etcd://a"]].concat();
+        assert!(config(&etcd, "").is_ok());
+        for (line, says) in [
+            (
+                [&none[..], &["-a", "doozer:?ca=a"]].concat(),
+                "--mirror watermark",
+            ),
+            ([&none[..], &["--embedded"]].concat(), "--mirror watermark"),
+            ([&etcd[..], &["-r"]].concat(), "-r"),
+        ] {
+            let said = config(&line, "").expect_err("it writes").to_string();
+            assert!(said.contains(says), "{line:?}: {said}");
+        }
     }
 
     #[test]

@@ -132,6 +132,17 @@ pub enum Refusal {
         /// The newest revision that both have, as far as is known.
         common: Revision,
     },
+    /// The cluster has nothing that the journal has.
+    #[error(
+        "this journal holds the history of cluster {local} up to revision {newest}, but nothing \
+         that this cluster has is as that one had it: it was reset, or it is another one"
+    )]
+    Unlike {
+        /// What the journal calls its cluster.
+        local: String,
+        /// The newest revision in the journal.
+        newest: Revision,
+    },
     /// The cluster has another identity, and ours is not its parent.
     #[error(
         "this journal holds the history of cluster {local} up to revision {newest}, but this is \
@@ -157,7 +168,7 @@ impl Refusal {
                  empty cluster.\n  If it does not, run with --accept-loss: the cluster is then \
                  followed as it is, under a new name."
             }
-            Self::Reset { .. } | Self::Foreign { .. } => {
+            Self::Reset { .. } | Self::Foreign { .. } | Self::Unlike { .. } => {
                 "If the cluster was lost and this journal is to bring it back, run with -r on an \
                  empty cluster.\n  If the cluster is a new one to be followed from now on, give \
                  it a new journal: -j ANOTHER-DIRECTORY."

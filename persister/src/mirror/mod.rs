@@ -29,4 +29,6 @@ pub enum MirrorMode {
     Paths,
     /// Nothing: the watermark is all, and half the writes
     Watermark,
+    /// Nothing at all: the cluster is only observed (etcd); what is on disk is told by --listen
+    None,
 }

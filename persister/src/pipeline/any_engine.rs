@@ -58,7 +58,7 @@ async fn attached<C: Cluster>(
     cancel: &CancellationToken,
 ) -> Result<Attached<C::Session>> {
     let never = Restore::Never;
-    match attach(cluster, journal, 1, None, accept_loss, never, cancel).await? {
+    match attach(cluster, journal, Some(1), None, accept_loss, never, cancel).await? {
         Some(Found::Attached(attached)) => Ok(attached),
         _ => anyhow::bail!("nobody cancelled, and nobody restores"),
     }
@@ -140,7 +140,7 @@ async fn revisions_of_many_keys_are_journaled_whole_and_a_roll_back_is_refused()
     let again = attach(
         &cluster,
         &journal,
-        1,
+        Some(1),
         None::<GapReason>,
         false,
         never,
@@ -224,7 +224,17 @@ impl Persister {
     async fn refused(&self) -> Result<Refusal> {
         let cancel = CancellationToken::new();
         let never = Restore::Never;
-        match attach(&self.cluster, &self.journal, 1, None, false, never, &cancel).await {
+        match attach(
+            &self.cluster,
+            &self.journal,
+            Some(1),
+            None,
+            false,
+            never,
+            &cancel,
+        )
+        .await
+        {
             Err(Error::Refused { refusal, .. }) => Ok(*refusal),
             Err(other) => Err(other.into()),
             Ok(_) => anyhow::bail!("it follows a cluster that went back"),

@@ -60,6 +60,8 @@ pub struct Follower<S> {
     pub seen: watch::Sender<Revision>,
     /// Told each revision that was seen, and whether it was journaled.
     pub vitals: Arc<Vitals>,
+    /// Whether nothing of ours stands in the cluster, so that nothing of it decides over us.
+    pub observes: bool,
     /// What the journal has of leases, and what the cluster tells of them.
     pub leases: Leases,
     /// Set once it was asked to end.
@@ -285,6 +287,7 @@ impl<S: Session> Follower<S> {
     /// restart sees those of its predecessor again.
     fn react(&self, revision: Revision, touched: &Touched) -> Result<Option<Ended>, Error> {
         match touched {
+            _ if self.observes => Ok(None),
             Touched::Owner(id, Some(holder))
                 if revision > self.claimed_at && !self.me.is_me(holder) =>
             {

@@ -113,8 +113,13 @@ pub async fn run<S: Session>(
         stream,
         state_taken: _,
     } = attached;
-    let Some((claimed_at, stream)) = claim(&session, id, me, stream, cancel).await? else {
-        return Ok(Ended::Cancelled);
+    let observes = mirror == Some(MirrorMode::None);
+    let (claimed_at, stream) = match observes {
+        true => (identified_at, stream),
+        false => match claim(&session, id, me, stream, cancel).await? {
+            Some(claimed) => claimed,
+            None => return Ok(Ended::Cancelled),
+        },
     };
     let leases = Leases::compared(&session, journal).await?;
     let end = journal.end();
@@ -125,7 +130,10 @@ pub async fn run<S: Session>(
 
     let (durable, durables) = watch::channel(end.durable);
     let (newest_seen, seen_by_mirror) = watch::channel(next.previous());
-    let published = read_revision(&session, &ControlKey::Watermark(id)).await?;
+    let published = match observes {
+        true => None,
+        false => read_revision(&session, &ControlKey::Watermark(id)).await?,
+    };
     warn_if_ahead(published, end.revision);
     let mut publishers = Publishers::default();
     let usual = match session.capabilities().mirrors_paths {
@@ -156,6 +164,7 @@ pub async fn run<S: Session>(
         seen: newest_seen,
         vitals: Arc::clone(vitals),
         leases,
+        observes,
         finishing: None,
     };
     let halt = CancellationToken::new();
@@ -172,7 +181,9 @@ pub async fn run<S: Session>(
         in_step.start(stream, cancel.clone(), halt.clone())
     } else {
         let (watermark, watermarks) = watch::channel(Reached::now(end.revision));
-        publishers.watermark(&session, id, watermarks, published, vitals);
+        if !observes {
+            publishers.watermark(&session, id, watermarks, published, vitals);
+        }
         let (seen, handed_over) = mpsc::channel(IN_FLIGHT_MESSAGES);
         let (journal, vitals) = (Arc::clone(journal), Arc::clone(vitals));
         let journaling = tokio::task::spawn_blocking(move || {
@@ -236,6 +247,9 @@ pub async fn run<S: Session>(
     journaled.map_err(|panic| Error::Panicked(panic.to_string()))??;
     if matches!(ended, Ok(Ended::Cancelled)) {
         publishers.finish().await;
+        if observes {
+            return ended;
+        }
         let released = tokio::time::timeout(RELEASED, owner::release(&session, id, me)).await;
         if !matches!(released, Ok(Ok(()))) {
             tracing::warn!("the id was not given back; it is free once its key is stale");

@@ -23,6 +23,7 @@ use crate::config::{Config, Endpoint};
 use crate::error::Error;
 use crate::identity::holder::Holder;
 use crate::maintenance::Maintenance;
+use crate::mirror::MirrorMode;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::follow::Ended;
 use crate::repair::Repaired;
@@ -258,7 +259,7 @@ impl<C: Cluster> Incarnation<'_, C> {
             let found = attach::attach(
                 &self.cluster,
                 journal,
-                id,
+                (mirror != Some(MirrorMode::None)).then_some(id),
                 take_state,
                 accept_loss,
                 restores,

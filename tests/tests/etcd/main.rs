@@ -6,6 +6,7 @@ mod cluster;
 mod commands;
 mod leases;
 mod many;
+mod observe;
 mod relay;
 mod shell;
 mod snapshot_file;

@@ -52,6 +52,12 @@ impl KeyAttributes {
         }
     }
 
+    /// Without the number of the put among the changes of its revision.
+    #[must_use]
+    pub fn unnumbered(self) -> Self {
+        Self { sub: None, ..self }
+    }
+
     /// As bytes.
     #[must_use]
     pub fn to_bytes(self) -> Bytes {

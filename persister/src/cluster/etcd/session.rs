@@ -203,6 +203,12 @@ impl Session for EtcdSession {
         }))
     }
 
+    /// A listing does not tell the number of a put within its revision.
+    fn same_attributes(&self, a: &Bytes, b: &Bytes) -> bool {
+        let of = |bytes| KeyAttributes::from_bytes(bytes).map(KeyAttributes::unnumbered);
+        a == b || of(a).is_some_and(|a| Some(a) == of(b))
+    }
+
     fn mirrored(
         &self,
         id: Id,

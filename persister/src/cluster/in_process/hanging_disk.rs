@@ -159,7 +159,16 @@ async fn a_hanging_disk_stops_nothing_but_durability() -> Result<()> {
     let serving = tokio::spawn(node.clone().run_also(listener, std::future::pending()));
     let cancel = CancellationToken::new();
     let cluster = InProcess::new(node, 1);
-    let found = attach(&cluster, &journal, 1, None, false, Restore::Never, &cancel).await?;
+    let found = attach(
+        &cluster,
+        &journal,
+        Some(1),
+        None,
+        false,
+        Restore::Never,
+        &cancel,
+    )
+    .await?;
     let attached = found.and_then(Found::attached);
     let attached = attached.context("nobody cancelled, and nobody restores")?;
     let running = tokio::spawn({
