@@ -56,8 +56,8 @@ pub enum Restore {
 }
 
 /// Attaches, waiting as long as the cluster is away, behind, or being restored; unless `restore`
-/// says who does that. `id`: whose watermark in the cluster is ours; without one, the cluster is only
-/// observed, and nothing is written into it.
+/// says who does that. `id`: whose watermark in the cluster is ours; without one, the cluster is
+/// only observed, and nothing is written into it.
 ///
 /// `take_state` says why following from the journal's end is not enough. The cluster's state is
 /// then taken, as it is when the journal itself says that it lacks something. `accept_loss` lets go
