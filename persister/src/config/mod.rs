@@ -150,7 +150,7 @@ impl Config {
                 Endpoint::Remote(address) if address.can_be_observed() => {}
                 _ => return Err(ConfigError::NotObservable),
             }
-            if restore {
+            if restore.is_some() {
                 return Err(ConfigError::ObserverWrites("-r"));
             }
         }
