@@ -48,11 +48,8 @@ impl Etcd {
     }
 
     pub(crate) async fn session(&self) -> Result<Session> {
-        let uri: Uri = self.uri.parse()?;
-        let target = Target::new(&uri, &Environment::default())?;
-        let cluster = cairn_etcd::Cluster::new(target, Options::default());
         eventually("a member with a leader", || async {
-            Ok(cluster.open().await.ok())
+            Ok(session_at(&self.uri).await.ok())
         })
         .await
     }
@@ -96,6 +93,14 @@ pub(crate) async fn connect_with(
 /// A sync client with the usual options.
 pub(crate) async fn connect(uri: &str, durability: Durability) -> Result<Client> {
     connect_with(uri, durability, Options::default()).await
+}
+
+/// A session with one of the members at `uri`, if any can be had now.
+pub(crate) async fn session_at(uri: &str) -> Result<Session> {
+    let uri: Uri = uri.parse()?;
+    let target = Target::new(&uri, &Environment::default())?;
+    let cluster = cairn_etcd::Cluster::new(target, Options::default());
+    Ok(cluster.open().await?)
 }
 
 pub(crate) fn revision(header: Option<ResponseHeader>) -> Result<i64> {

@@ -12,4 +12,5 @@ mod shell;
 mod snapshot_file;
 mod sync_client;
 mod total_loss;
+mod under_load;
 mod went_back;
