@@ -94,6 +94,15 @@ impl Caller {
         self.submit_in(Some(history), Verb::Wait, request, Class::Blocking)
     }
 
+    /// Waits for a revision of this history, and asks for all that there are by then.
+    pub(crate) fn submit_follow(&self, history: u64, from: Revision) -> Result<Call> {
+        let request = Request {
+            rev: Some(from.0),
+            ..Request::default()
+        };
+        self.submit_in(Some(history), Verb::Follow, request, Class::Blocking)
+    }
+
     /// A request without a deadline if it is about a certain revision.
     pub(crate) async fn read(
         &self,

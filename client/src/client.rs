@@ -11,6 +11,7 @@ use crate::caller::Caller;
 #[cfg(doc)]
 use crate::error::Error;
 use crate::error::Result;
+use crate::follow::Follow;
 use crate::glob::Glob;
 use crate::listing::{Listing, Walk};
 use crate::options::Options;
@@ -219,6 +220,15 @@ impl Client {
     #[must_use]
     pub fn watch(&self, glob: &str, from: Revision) -> Watch {
         Watch::new(self.caller.clone(), glob, from)
+    }
+
+    /// All events at or after `from`, in order and without gaps, many to an answer. Only
+    /// `doozer-lite` and the embedded node can do that (the value of `/ctl/node/NAME/version` of
+    /// the node called [`self_name`](Client::self_name) begins with `doozer-lite`): others end the
+    /// stream with [`ErrorCode::UnknownVerb`](crate::ErrorCode::UnknownVerb).
+    #[must_use]
+    pub fn follow(&self, from: Revision) -> Follow {
+        Follow::new(self.caller.clone(), from)
     }
 
     /// All files whose path matches, in the server's order, at one revision.

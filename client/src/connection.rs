@@ -333,6 +333,7 @@ impl Connection {
             match Pin::new(&mut self.socket).poll_write(cx, &self.outbox) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(length)) => {
+                    tracing::trace!(name: "client sent", target: "stage", length);
                     self.written += length as u64;
                     self.flushed = false;
                     advance(&mut self.outbox, length);
@@ -362,6 +363,7 @@ impl Connection {
                 "the server closed it",
             )));
         }
+        tracing::trace!(name: "client read", target: "stage", length);
         Poll::Ready(Ok(Moved::In))
     }
 

@@ -201,6 +201,7 @@ fn request(verb: Verb, path: &str) -> String {
         Verb::Del => "DEL",
         Verb::Rev => "REV",
         Verb::Wait => "WAIT",
+        Verb::Follow => "FOLLOW",
         Verb::Nop => "NOP",
         Verb::Walk => "WALK",
         Verb::Getdir => "GETDIR",

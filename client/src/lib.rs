@@ -38,7 +38,7 @@
 //! | `connection` | one socket: few writes, few reads, any server's bytes survived |
 //! | `session` | one connection after the other, secrets presented, the cluster still the same |
 //! | `caller` | a session's handle: requests in, outcomes and errors out |
-//! | [`Watch`], [`Walk`], [`Listing`], [`Tree`] | many requests in flight as one ordered stream |
+//! | [`Watch`], [`Follow`], [`Walk`], [`Listing`], [`Tree`] | many requests in flight as one ordered stream |
 //! | `boot` | the nodes of a cluster that is known by its name |
 //! | [`Client`] | one method a verb, each with a deadline unless it waits for a revision |
 //!
@@ -59,6 +59,7 @@ mod caller;
 mod client;
 mod connection;
 mod error;
+mod follow;
 mod keepalive;
 mod listing;
 mod options;
@@ -76,6 +77,7 @@ mod watch;
 pub use answer::{Event, EventKind, File, Stat};
 pub use client::Client;
 pub use error::{Error, ErrorCode, Result};
+pub use follow::Follow;
 pub use listing::{Listing, Walk};
 pub use options::Options;
 pub use revision::Revision;

@@ -112,6 +112,9 @@ pub enum Verb {
     Self_ = 20,
     /// Present a secret.
     Access = 99,
+    /// All events from a revision on, as many as there are and fit into one answer: an extension
+    /// that no real node knows.
+    Follow = 1_001,
 }
 
 /// Why a request failed, as the server says it.

@@ -25,16 +25,19 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info};
+use tracing::{debug, info, trace};
 
 use crate::answer;
 use crate::arriving::{Arriving, Share};
 use crate::cursors::{Cursors, ListVerb};
+use crate::express::Express;
+use crate::following;
 use crate::hub::{Hub, SharedHub};
 use crate::input::{BadFrame, missing, next_request, peek_tag};
 use crate::mode::Mode;
 use crate::options::Options;
 use crate::output::Output;
+use crate::spare::Buffers;
 use crate::store::event::Event;
 use crate::store::pattern::Pattern;
 use crate::store::tree::{Dir, Node};
@@ -67,7 +70,8 @@ pub(crate) struct NodeHandle {
 }
 
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
+    express: Arc<Express>,
     node: NodeHandle,
     session: Session,
     wake: Arc<Notify>,
@@ -98,12 +102,16 @@ pub(crate) struct Connection {
 impl Connection {
     pub(crate) fn new(stream: TcpStream, mut node: NodeHandle) -> Self {
         let wake = Arc::new(Notify::new());
-        let id = node.hub.with(|hub| hub.open_session(Arc::clone(&wake)));
+        let stream = Arc::new(stream);
+        let express = Arc::new(Express::new(Arc::clone(&stream)));
+        let way = (Arc::clone(&wake), Arc::clone(&express));
+        let id = node.hub.with(|hub| hub.open_session(way.0, way.1));
         let session = Session::new(id, &node.options);
         let generation = node.mode.borrow_and_update().generation;
         let arriving = Share::of(&node.arriving);
         Self {
             stream,
+            express,
             node,
             session,
             wake,
@@ -143,7 +151,12 @@ impl Connection {
             if self.ended && self.output.is_empty() && !self.has_work() && !self.held {
                 return Ok(());
             }
-            self.wait(&mode).await?;
+            if mode.is_plain() && self.output.is_empty() {
+                self.express.open();
+            }
+            let waited = self.wait(&mode).await;
+            self.output.put_first(self.express.shut());
+            waited?;
         }
     }
 
@@ -211,6 +224,9 @@ impl Connection {
         let room = self.node.options.max_unsent;
         let hub = Arc::clone(&self.node.hub);
         hub.with(|hub| {
+            for tag in hub.sent(self.session.id) {
+                self.session.answered(tag);
+            }
             // Due answers go first, so that a peer that never stops asking gets them.
             let mut taken = self.collect_due(hub, 0);
             let mut batch = 0;
@@ -243,6 +259,7 @@ impl Connection {
             hub.deliver();
             self.collect_due(hub, taken);
         });
+        trace!(name: "node applied", target: "stage", replies = self.replies.len());
     }
 
     /// Fetches answers that have become due while there is room; returns what is taken then.
@@ -268,6 +285,7 @@ impl Connection {
         {
             let response = match reply {
                 Reply::Now(response) => response,
+                Reply::Events(tag, events) => following::answer(tag, &events),
                 Reply::Later | Reply::Search(..) => continue,
                 Reply::List(job) => list(*job, &mut self.cursors).await,
                 Reply::Past(job) => match self.read_past(*job).await {
@@ -306,9 +324,12 @@ impl Connection {
         let may_read = may_work && !self.ended && !self.held;
         if may_read && self.input.is_empty() {
             // Nothing under way: a connection that only waits takes no buffers.
-            self.input = BytesMut::new();
-            self.requests = VecDeque::new();
-            self.replies = VecDeque::new();
+            let buffers = Buffers {
+                input: std::mem::take(&mut self.input),
+                requests: std::mem::take(&mut self.requests),
+                replies: std::mem::take(&mut self.replies),
+            };
+            buffers.give_back();
             self.session.rest();
         }
         let overdue = self.arrive_by(may_read);
@@ -365,12 +386,20 @@ impl Connection {
 
     /// Takes what has arrived, without waiting.
     fn read(&mut self) -> io::Result<()> {
+        if self.input.capacity() == 0 && self.requests.is_empty() && self.replies.is_empty() {
+            let buffers = Buffers::take();
+            self.input = buffers.input;
+            self.requests = buffers.requests;
+            self.replies = buffers.replies;
+        }
         loop {
             // A frame's memory grows with what arrives of it, not with what it announces.
             let room =
                 missing(&self.input).map_or(READ_SIZE, |missing| missing.clamp(1, READ_SIZE));
             self.input.reserve(room.max(READ_SIZE / 4));
-            match self.stream.try_read_buf(&mut self.input) {
+            let taken = self.stream.try_read_buf(&mut self.input);
+            trace!(name: "node read", target: "stage", ?taken);
+            match taken {
                 Ok(0) => self.ended = true,
                 Ok(_) if missing(&self.input).is_none_or(|missing| missing > 0) => continue,
                 Ok(_) => {}
@@ -404,6 +433,7 @@ fn far_away() -> Instant {
 fn size(reply: &Reply) -> usize {
     match reply {
         Reply::Now(response) => response.encoded_len(),
+        Reply::Events(_, events) => following::size(events),
         // Its value is not known yet; a batch of them is bounded by its number.
         Reply::List(_) | Reply::Past(_) => 4 << 10,
         Reply::Later | Reply::Search(..) => 0,

@@ -15,6 +15,8 @@ use cairn_client::wire::Request;
 use prost::Message as _;
 use tokio::sync::Notify;
 
+use crate::answer;
+use crate::express::{Express, MOST, MOST_BYTES};
 use crate::feeds::Feeds;
 use crate::store::Store;
 use crate::store::event::Event;
@@ -37,6 +39,8 @@ pub(crate) struct SessionId(u64);
 pub(crate) enum Want {
     /// The event itself: WAIT.
     Event,
+    /// It, and all that have happened since: FOLLOW.
+    Events,
     /// A read of the state at that revision: GET and its like at a revision of the future.
     Read(Box<Request>),
 }
@@ -65,6 +69,27 @@ struct Mailbox {
     wake: Arc<Notify>,
     /// Whether `wake` has been called since the box was last found empty.
     woken: bool,
+    express: Arc<Express>,
+    /// Tags of answers that went the short way, at most as many as requests may wait.
+    sent: Vec<Option<i32>>,
+}
+
+impl Mailbox {
+    fn post(&mut self, due: Due, to_wake: &mut Vec<Arc<Notify>>) {
+        self.due.push_back(due);
+        if !self.woken {
+            self.woken = true;
+            to_wake.push(Arc::clone(&self.wake));
+        }
+    }
+}
+
+/// Answers of one connection that are to go the short way.
+struct Letter {
+    session: SessionId,
+    express: Arc<Express>,
+    wake: Arc<Notify>,
+    answers: Vec<(Due, Arc<Event>)>,
 }
 
 #[derive(Debug)]
@@ -137,6 +162,24 @@ impl SharedHub {
         }
     }
 
+    /// Runs `act` under the lock as [`with`](Self::with) does. Where `may_send`, it sends the
+    /// answers that this makes due the short way, if they are few.
+    pub(crate) fn with_letters<R>(&self, may_send: bool, act: impl FnOnce(&mut Hub) -> R) -> R {
+        let (result, letters) = self.with(|hub| {
+            let result = act(hub);
+            let letters = if may_send { hub.letters() } else { Vec::new() };
+            (result, letters)
+        });
+        for letter in letters {
+            let answers = letter.answers.iter();
+            let answers = answers.map(|(due, event)| answer::event(due.tag, event));
+            if !(letter.express).send(answers, || letter.wake.notify_one()) {
+                self.with(|hub| hub.post(letter));
+            }
+        }
+        result
+    }
+
     /// Ends a session and forgets the requests that wait on it.
     pub(crate) fn close_session<'a>(
         &self,
@@ -152,7 +195,7 @@ impl SharedHub {
 }
 
 impl Hub {
-    pub(crate) fn open_session(&mut self, wake: Arc<Notify>) -> SessionId {
+    pub(crate) fn open_session(&mut self, wake: Arc<Notify>, express: Arc<Express>) -> SessionId {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         self.mailboxes.insert(
@@ -161,6 +204,8 @@ impl Hub {
                 due: VecDeque::new(),
                 wake,
                 woken: false,
+                express,
+                sent: Vec::new(),
             },
         );
         id
@@ -238,6 +283,70 @@ impl Hub {
         }
     }
 
+    /// Takes the answers whose event has come, if all are short events and they are few.
+    fn letters(&mut self) -> Vec<Letter> {
+        let waiting = self.fired.iter().map(|(_, queue)| queue.len());
+        if self.fired.is_empty() || waiting.sum::<usize>() > MOST {
+            return Vec::new();
+        }
+        let is_short = |revision| {
+            let event = self.store.event(revision);
+            event.is_some_and(|event| event.bytes() <= MOST_BYTES)
+        };
+        let are_short = self.fired.iter().all(|(revision, queue)| {
+            let mut tickets = queue.values();
+            is_short(*revision) && tickets.all(|ticket| matches!(ticket.want, Want::Event))
+        });
+        if !are_short {
+            return Vec::new();
+        }
+        let mut letters: Vec<Letter> = Vec::new();
+        for (revision, queue) in std::mem::take(&mut self.fired) {
+            for ticket in queue.into_values() {
+                self.waiting_bytes -= ticket.bytes;
+                let session = ticket.session;
+                let (Some(mailbox), Some(event)) =
+                    (self.mailboxes.get_mut(&session), self.store.event(revision))
+                else {
+                    // The connection is gone.
+                    continue;
+                };
+                mailbox.sent.push(ticket.tag);
+                let due = Due {
+                    tag: ticket.tag,
+                    want: ticket.want,
+                    revision,
+                };
+                let answer = (due, Arc::clone(event));
+                match letters.iter_mut().find(|letter| letter.session == session) {
+                    Some(letter) => letter.answers.push(answer),
+                    None => letters.push(Letter {
+                        session,
+                        express: Arc::clone(&mailbox.express),
+                        wake: Arc::clone(&mailbox.wake),
+                        answers: vec![answer],
+                    }),
+                }
+            }
+        }
+        letters
+    }
+
+    /// Has a letter sent the usual way.
+    fn post(&mut self, letter: Letter) {
+        if let Some(mailbox) = self.mailboxes.get_mut(&letter.session) {
+            for (due, _) in letter.answers {
+                mailbox.post(due, &mut self.to_wake);
+            }
+        }
+    }
+
+    /// The tags of the answers that went the short way since the last call.
+    pub(crate) fn sent(&mut self, session: SessionId) -> Vec<Option<i32>> {
+        let mailbox = self.mailboxes.get_mut(&session);
+        mailbox.map_or_else(Vec::new, |mailbox| std::mem::take(&mut mailbox.sent))
+    }
+
     /// Makes some of the answers due whose event has come; whether there are more.
     pub(crate) fn deliver(&mut self) -> bool {
         let Self {
@@ -259,15 +368,15 @@ impl Hub {
                 } = ticket;
                 *waiting_bytes -= bytes;
                 if let Some(mailbox) = mailboxes.get_mut(&session) {
-                    mailbox.due.push_back(Due {
-                        tag,
-                        want,
-                        revision: *revision,
-                    });
-                    if !mailbox.woken {
-                        mailbox.woken = true;
-                        to_wake.push(Arc::clone(&mailbox.wake));
-                    }
+                    let revision = *revision;
+                    mailbox.post(
+                        Due {
+                            tag,
+                            want,
+                            revision,
+                        },
+                        to_wake,
+                    );
                 }
                 left -= 1;
                 *steps += 1;
@@ -301,7 +410,7 @@ pub(crate) fn cost(pattern: &Pattern, want: &Want) -> usize {
     /// A glob is kept as text and as tokens, by the waiter, its place and its connection.
     const COPIES: usize = 8;
     let read = match want {
-        Want::Event => 0,
+        Want::Event | Want::Events => 0,
         Want::Read(request) => request.encoded_len(),
     };
     REQUEST + NAME * pattern.parts().len() + COPIES * pattern.as_str().len() + read

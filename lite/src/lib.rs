@@ -43,6 +43,11 @@
 //! * DEL of a path below a file is a delete event that changes nothing. A real node silently
 //!   loses the file above.
 //!
+//! * It knows one verb more: FOLLOW(n), number 1,001, answers all events from n on, as many as
+//!   there are and fit, or the next one as soon as it is there. The answer's revision is that of
+//!   the last event, its value the frames that WAITs for these revisions would have answered,
+//!   without tags. A real node answers that it does not know the verb.
+//!
 //! Costs, where n is the number of names in a directory, or of events in history:
 //!
 //! * A write: O(log n) per directory of its path, and what it wakes. Waiters on other paths add
@@ -51,6 +56,7 @@
 //!   glob up to 256 names in history are looked through; where it can match more, every event is
 //!   tried that is below its directory, a few at a time, without the node's lock. A window of such
 //!   waits on one connection looks only once.
+//! * A FOLLOW: the events that it answers, 512 or 256 KiB at most.
 //! * GET and STAT of a file, now or in the past: O(log n). A listing, a directory or a missing
 //!   file of the past takes a state that is made from a kept one by at most 511 events, without
 //!   the node's lock; the 16 used last are remembered.
@@ -71,7 +77,9 @@ mod arriving;
 mod connection;
 mod cursors;
 mod descriptors;
+mod express;
 mod feeds;
+mod following;
 mod hub;
 mod input;
 mod local;
@@ -81,6 +89,7 @@ mod options;
 mod output;
 mod refusal;
 mod server;
+mod spare;
 pub mod store;
 mod unmatched;
 mod verbs;

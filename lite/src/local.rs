@@ -187,7 +187,8 @@ impl Local {
         write: impl FnOnce(&mut Store) -> Result<Written, Refusal>,
     ) -> Result<Revision, LocalError> {
         self.may_write()?;
-        self.hub.with(|hub| {
+        let may_send = self.mode.borrow().is_plain();
+        self.hub.with_letters(may_send, |hub| {
             if let Some((path, value)) = guard
                 && file(&hub.store, path).is_none_or(|file| file.value != value)
             {

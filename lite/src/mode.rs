@@ -20,6 +20,13 @@ pub(crate) struct Mode {
     pub(crate) generation: u64,
 }
 
+impl Mode {
+    /// Whether answers go out as soon as they are due.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.paused && !self.silent && self.delay.is_zero()
+    }
+}
+
 /// Makes a node misbehave, for tests of its clients. Cheap to clone; works from any thread, before,
 /// while and after the node runs.
 ///

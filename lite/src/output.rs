@@ -12,6 +12,7 @@ use cairn_client::frame;
 use cairn_client::wire::Response;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tracing::trace;
 
 /// Capacity that an idle connection may keep.
 const KEPT_CAPACITY: usize = 4 << 10;
@@ -50,6 +51,14 @@ impl Output {
         encoded.expect("an answer is a value and a path, far below 4 GiB");
     }
 
+    /// Puts bytes before everything else.
+    pub(crate) fn put_first(&mut self, mut bytes: BytesMut) {
+        if !bytes.is_empty() {
+            bytes.extend_from_slice(&self.ready);
+            self.ready = bytes;
+        }
+    }
+
     /// When the next delayed answer may go.
     pub(crate) fn next_instant(&self) -> Option<Instant> {
         self.delayed.front().map(|(instant, _)| *instant)
@@ -68,7 +77,10 @@ impl Output {
         while !self.ready.is_empty() {
             match stream.try_write(&self.ready) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => self.ready.advance(sent),
+                Ok(sent) => {
+                    trace!(name: "node answered", target: "stage", sent);
+                    self.ready.advance(sent);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }

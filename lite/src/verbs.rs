@@ -9,6 +9,7 @@ use cairn_client::{Revision, path};
 
 use crate::answer;
 use crate::cursors::{ListVerb, Listing};
+use crate::following;
 use crate::hub::{Due, Hub, SessionId, Want, cost};
 use crate::options::Options;
 use crate::store::event::Event;
@@ -42,6 +43,8 @@ pub(crate) struct Session {
 pub(crate) enum Reply {
     /// An answer.
     Now(Response),
+    /// An answer of several events, to be encoded without the lock.
+    Events(Option<i32>, Vec<Arc<Event>>),
     /// A listing, to be looked through without the lock.
     List(Box<ListJob>),
     /// A read of the past, whose state is to be made without the lock.
@@ -101,6 +104,11 @@ impl Session {
         self.waiting.values()
     }
 
+    /// Forgets a request that was answered the short way.
+    pub(crate) fn answered(&mut self, tag: Option<i32>) {
+        self.waiting.remove(&tag);
+    }
+
     /// Gives back what is only kept for speed.
     pub(crate) fn rest(&mut self) {
         if self.waiting.is_empty() {
@@ -154,6 +162,7 @@ impl Session {
             Some(Verb::Nop) => writes::nop(hub, tag),
             Some(_) if !self.may_read => answer::denied(tag),
             Some(Verb::Wait) => return self.wait(hub, request, options),
+            Some(Verb::Follow) => return self.follow(hub, &request, options),
             Some(Verb::Get | Verb::Stat | Verb::Walk | Verb::Getdir) => {
                 return self.read(hub, request, options);
             }
@@ -169,6 +178,7 @@ impl Session {
                 Some(event) => answer::event(due.tag, event),
                 None => answer::error(due.tag, ErrCode::TooLate),
             }),
+            Want::Events => follow(hub, due.tag, due.revision),
             Want::Read(request) => match hub.store.past(due.revision) {
                 Ok(past) => self.read_past(hub, past, due.revision, *request),
                 Err(_) => Reply::Now(answer::error(due.tag, ErrCode::TooLate)),
@@ -227,6 +237,18 @@ impl Session {
         }
     }
 
+    fn follow(&mut self, hub: &mut Hub, request: &Request, options: &Options) -> Reply {
+        let tag = request.tag;
+        let Some(from) = request.rev else {
+            return Reply::Now(answer::error(tag, ErrCode::MissingArg));
+        };
+        let from = Revision(from).max(Revision(1));
+        if from > hub.store.revision() {
+            return self.defer(hub, tag, Want::Events, &every(), from, options);
+        }
+        follow(hub, tag, from)
+    }
+
     fn read(&mut self, hub: &mut Hub, mut request: Request, options: &Options) -> Reply {
         if let Err(response) = self.check_read(&request) {
             return Reply::Now(*response);
@@ -242,7 +264,6 @@ impl Session {
             Ok(past) => self.read_past(hub, past, at, request),
             Err(NoState::TooLate) => Reply::Now(answer::error(request.tag, ErrCode::TooLate)),
             Err(NoState::NotYet) => {
-                let every = Pattern::parse("/**").expect("a glob");
                 let tag = request.tag;
                 // No read has a value; a request that waits must not hold one.
                 request.value = None;
@@ -250,7 +271,14 @@ impl Session {
                     // Nor a path that nothing can have: this one names nothing either.
                     request.path = Some(String::new());
                 }
-                self.defer(hub, tag, Want::Read(Box::new(request)), &every, at, options)
+                self.defer(
+                    hub,
+                    tag,
+                    Want::Read(Box::new(request)),
+                    &every(),
+                    at,
+                    options,
+                )
             }
         }
     }
@@ -402,6 +430,18 @@ impl Session {
         self.unmatched = Unmatched::default();
         self.resumed = false;
         Ok(pattern)
+    }
+}
+
+/// The glob that every event matches.
+fn every() -> Pattern {
+    Pattern::parse("/**").expect("a glob")
+}
+
+fn follow(hub: &mut Hub, tag: Option<i32>, from: Revision) -> Reply {
+    match following::events(hub, from) {
+        Some(events) => Reply::Events(tag, events),
+        None => Reply::Now(answer::error(tag, ErrCode::TooLate)),
     }
 }
 

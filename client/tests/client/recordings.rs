@@ -309,6 +309,7 @@ async fn the_client_asks_and_understands_like_the_recordings() {
                 Verb::Wait => told(client.wait(&path, at.unwrap()).await, &answer, |event| {
                     tell_event(&event, &answer);
                 }),
+                Verb::Follow => unreachable!("no real node has it"),
                 Verb::Walk => match client.walk(&path, at).next().await {
                     None => assert_eq!(answer["err_code"].as_str(), Some("RANGE")),
                     Some(first) => told(first, &answer, |event| tell_event(&event, &answer)),

@@ -5,6 +5,7 @@
 mod abuse;
 mod binary;
 mod control;
+mod following;
 mod limits;
 mod listing;
 mod local;

@@ -115,6 +115,17 @@ impl DoozerSession {
         is_lite.await.copied()
     }
 
+    /// All events from a revision on: by the extension for them where every node has it.
+    async fn events(
+        self,
+        from: client::Revision,
+    ) -> Result<BoxStream<'static, Result<client::Event>>> {
+        Ok(match self.is_lite().await? {
+            true => self.client.follow(from).err_into().boxed(),
+            false => self.client.watch("/**", from).err_into().boxed(),
+        })
+    }
+
     /// The files below a directory. A real node walks its whole tree for each entry of a WALK, so
     /// it is asked directory by directory.
     fn files(
@@ -223,12 +234,9 @@ impl Session for DoozerSession {
         from: Revision,
     ) -> impl Stream<Item = Result<Followed>> + Send + Unpin + 'static {
         let id = self.id;
-        Follow(
-            self.client
-                .watch("/**", client::Revision(from.0))
-                .map(move |event| Ok(followed(id, event?)))
-                .boxed(),
-        )
+        let events = stream::once(self.clone().events(client::Revision(from.0)));
+        let events = events.try_flatten();
+        Follow(events.map_ok(move |event| followed(id, event)).boxed())
     }
 
     fn snapshot(&self, _at: Revision) -> impl Stream<Item = Result<Live>> + Send + Unpin + 'static {
