@@ -85,6 +85,7 @@ pub async fn announce<S: Session, T: Clone + Send + Sync>(
             }
             next = Instant::now() + every;
         }
+        tracing::trace!(name: "publisher woke", target: "stage", "");
         let reached = value.borrow_and_update().clone();
         announcer.say(say(&reached)).await?;
         told(&reached);

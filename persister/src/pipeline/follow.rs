@@ -151,6 +151,7 @@ impl<S: Session> Follower<S> {
                     return Ok(Ended::Cancelled);
                 }
             };
+            tracing::trace!(name: "follower woke", target: "stage", "");
             let leases = std::mem::take(&mut followed.leases);
             self.note_leases(&to, leases).await;
             match self.take(followed)? {
@@ -231,7 +232,10 @@ impl<S: Session> Follower<S> {
             }
         }
         self.next = revision.next();
-        self.seen.send_replace(revision);
+        // Nobody looks unless paths are mirrored.
+        if self.seen.receiver_count() > 0 {
+            self.seen.send_replace(revision);
+        }
         self.vitals.seen(revision, has_data);
         if changes.is_empty() {
             return Ok(Taken::Nothing);

@@ -70,7 +70,9 @@ impl Group {
             return Ok(None);
         }
         vitals.committing();
+        tracing::trace!(name: "commit begins", target: "stage", records = self.records);
         let synced = journal.commit(self.last)?;
+        tracing::trace!(name: "commit ended", target: "stage", "");
         assert!(
             synced >= self.last,
             "commit returned before its records were durable"

@@ -89,6 +89,7 @@ impl<S: Session> InStep<S> {
                 () = halt.cancelled() => return Ok(Ended::Cancelled),
                 waited = self.follower.wait(&mut stream, &cancel) => waited?,
             };
+            tracing::trace!(name: "follower woke", target: "stage", "");
             let mut group = Group::default();
             let mut outcome = match waited {
                 Waited::Again => continue,
@@ -115,6 +116,7 @@ impl<S: Session> InStep<S> {
                 && let Some(newest) = newest
             {
                 self.announcer.say(newest.revision.to_string()).await?;
+                tracing::trace!(name: "published", target: "stage", "");
                 let after = newest.at.elapsed();
                 self.vitals.published(newest.revision, after);
             }

@@ -26,6 +26,7 @@ pub fn run(
 ) -> Result<(), cairn_journal::Error> {
     let mut gathered = Gathered::default();
     while let Some(first) = seen.blocking_recv() {
+        tracing::trace!(name: "journal woke", target: "stage", "");
         gathered.take(journal, first)?;
         while !gathered.group.is_full() {
             match seen.try_recv() {

@@ -151,6 +151,8 @@ pub async fn run<S: Session>(
         publishers
             .mirror(&session, id, journal, mirror, durables, vitals)
             .await?;
+    } else {
+        drop(seen_by_mirror);
     }
 
     let follower = Follower {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use cairn_client::{Client as Regular, Revision, Uri};
 use cairn_playground::world::Ports;
-use cairn_sync_client::{Client, Durability, keys};
+use cairn_sync_client::{Client, Durability};
 use cairn_tests::{Lite, Process, attached, persister};
 use futures::{StreamExt, TryStreamExt, stream};
 use tempfile::TempDir;
@@ -39,6 +39,17 @@ pub(crate) struct Cluster {
     _lite: Option<Lite>,
     _persisters: Vec<Process>,
     _journals: TempDir,
+}
+
+impl Shape {
+    /// As a row calls it.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Embedded => "embedded".to_owned(),
+            Self::Apart(0) => "no persister".to_owned(),
+            Self::Apart(some) => format!("{some} apart"),
+        }
+    }
 }
 
 impl Cluster {
@@ -103,11 +114,7 @@ impl Cluster {
             Mirror::Paths => ", paths",
             Mirror::Watermark => "",
         };
-        match self.shape {
-            Shape::Embedded => format!("embedded, {what}{mirror}"),
-            Shape::Apart(0) => format!("no persister, {what}"),
-            Shape::Apart(some) => format!("{some} apart, {what}{mirror}"),
-        }
+        format!("{}, {what}{mirror}", self.shape.name())
     }
 }
 
@@ -181,67 +188,4 @@ pub(crate) async fn sync(
         some => format!("sync SET by {some}"),
     };
     timed(cluster.described(&what), in_flight, writes, set).await
-}
-
-/// When something about one write became known, from its call on.
-#[derive(Default)]
-struct Seen(Vec<Duration>);
-
-impl Seen {
-    fn median(mut self) -> Duration {
-        self.0.sort_unstable();
-        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
-    }
-}
-
-/// Follows single writes through all stages, and says where the time goes.
-pub(crate) async fn trace(shape: Shape, writes: usize, disk: &Row) -> Result<()> {
-    let cluster = Cluster::start(shape, Mirror::Watermark).await?;
-    let writer = cluster.client().await?;
-    // As the persister watches, and as a sync client does, each over a connection of its own.
-    let follower: Regular = cluster.client().await?;
-    let client: Regular = cluster.client().await?;
-    let start = writer.rev().await?;
-    let mut changes = follower.watch("/**", start.next());
-    let mut watermarks = client.watch(&keys::about(1), start.next());
-    let (mut answered, mut followed, mut durable) =
-        (Seen::default(), Seen::default(), Seen::default());
-    for number in 0..writes {
-        let called = Instant::now();
-        let path = path(number);
-        let set = async {
-            let revision = writer.set(&path, Revision::ANY, vec![b'x'; VALUE]).await?;
-            answered.0.push(called.elapsed());
-            anyhow::Ok(revision)
-        };
-        let follow = async {
-            while changes.next().await.context("it is endless")??.path != path {}
-            followed.0.push(called.elapsed());
-            anyhow::Ok(())
-        };
-        let (revision, ()) = tokio::try_join!(set, follow)?;
-        loop {
-            let event = watermarks.next().await.context("it is endless")??;
-            let newest = std::str::from_utf8(&event.value)
-                .unwrap_or_default()
-                .parse();
-            if event.path == keys::watermark(1)
-                && newest.is_ok_and(|newest: i64| newest >= revision.0)
-            {
-                break;
-            }
-        }
-        durable.0.push(called.elapsed());
-    }
-    let (answered, followed, durable) = (answered.median(), followed.median(), durable.median());
-    let sync = disk.percentile(50);
-    let name = cluster.described("one write through all stages");
-    println!("{name}, one in flight, medians:");
-    println!("{answered:>10.0?}  the cluster has it and has answered");
-    println!("{followed:>10.0?}  a follower has seen it, such as the persister");
-    println!("{durable:>10.0?}  the persister's watermark has come back");
-    println!("between the last two: fdatasync {sync:.0?}, a SET and its event {followed:.0?}, and");
-    let rest = durable.saturating_sub(followed * 2).saturating_sub(sync);
-    println!("{rest:>10.0?}  for the rest: the persister's threads, its records, waking up");
-    Ok(())
 }

@@ -20,6 +20,7 @@ mod etcd;
 mod etcd_grpc;
 mod redis;
 mod row;
+mod trace;
 
 use std::collections::BTreeSet;
 
@@ -45,7 +46,13 @@ fn main() -> Result<()> {
     }
     // The load runs as a task, as it does in a server: what `block_on` awaits is woken through
     // another thread, and that would be most of what a write without a disk costs.
-    tokio::runtime::Runtime::new()?.block_on(async { tokio::spawn(run()).await? })
+    tokio::runtime::Runtime::new()?.block_on(async { tokio::spawn(run()).await? })?;
+    if !is_asked_for("stages") {
+        return Ok(());
+    }
+    trace::begin()?;
+    trace::trace(Shape::Embedded, count(1)?)?;
+    trace::trace(Shape::Apart(1), count(1)?)
 }
 
 fn count(in_flight: usize) -> Result<usize> {
@@ -164,14 +171,6 @@ async fn run() -> Result<()> {
         for why in absent {
             println!("{why}");
         }
-    }
-    if !is_asked_for("stages") {
-        return Ok(());
-    }
-    println!();
-    let disk = disk::fdatasync(count(1)?)?;
-    for shape in [Shape::Embedded, Shape::Apart(1)] {
-        cluster::trace(shape, count(1)?, &disk).await?;
     }
     Ok(())
 }
