@@ -60,12 +60,15 @@ pub(crate) struct Known {
 /// Takes a waiter out of the queue when its wait ends, however it ends.
 struct Waiting<'a> {
     persister: &'a Persister,
-    key: Key,
+    /// `None`: it was taken out already.
+    key: Option<Key>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.persister.state().waiters.remove(&self.key);
+        if let Some(key) = &self.key {
+            self.persister.state().waiters.remove(key);
+        }
     }
 }
 
@@ -86,7 +89,7 @@ impl Persister {
 
     /// Waits until it is proven, over this connection, that the target is on disk.
     pub(crate) async fn wait(&self, connection: u64, target: &Target) -> Word {
-        let (_waiting, told) = {
+        let (mut waiting, told) = {
             let mut state = self.state();
             if let Some(word) = word(&state.progress, connection, target) {
                 return word;
@@ -94,12 +97,15 @@ impl Persister {
             let (key, told) = state.waiters.add(connection, target.clone());
             let waiting = Waiting {
                 persister: self,
-                key,
+                key: Some(key),
             };
             (waiting, told)
         };
-        told.await
-            .expect("whoever is taken out of the queue by another is told why")
+        let word = told
+            .await
+            .expect("whoever is taken out of the queue by another is told why");
+        waiting.key = None;
+        word
     }
 
     /// Reports that a write has waited longer for this watermark than is usual.
@@ -156,6 +162,13 @@ impl Persister {
         }
     }
 
+    /// As [`interest`](Self::interest), where the mirror is followed; else `None`. Where the
+    /// watermark is all that is followed, a write needs it only if that does not come.
+    pub(crate) fn interest_in_mirror(self: &Arc<Self>, path: &str) -> Option<Interest> {
+        let is_followed = self.source() != Source::Watermark;
+        is_followed.then(|| self.interest(path))
+    }
+
     /// The paths whose mirrors are remembered.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.state().progress.paths()
@@ -195,6 +208,7 @@ impl Persister {
 
     /// The watermark was set.
     pub(crate) fn raise(&self, watermark: Revision) {
+        tracing::trace!(name: "watermark raised", target: "stage", "");
         let state = &mut *self.state();
         state.progress.raise(watermark);
         state.waiters.raised(&state.progress);

@@ -27,6 +27,16 @@ pub(crate) async fn wait(
     target: &Target,
     confirmed_by: &mut Vec<u32>,
 ) -> Round {
+    // The usual policy needs no machinery.
+    if let [only] = persisters {
+        return match only.wait(connection, target).await {
+            Word::Covered => {
+                confirmed_by.push(only.id);
+                Round::Confirmed
+            }
+            Word::Moved => Round::Moved,
+        };
+    }
     let waits = persisters
         .iter()
         .map(|persister| async { (persister.id, persister.wait(connection, target).await) });

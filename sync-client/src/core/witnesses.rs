@@ -70,6 +70,13 @@ impl Witnesses {
         persisters.map(|one| one.interest(path)).collect()
     }
 
+    /// As [`interest`](Self::interest), but of those only whose mirrors are followed.
+    pub(crate) fn interest_in_mirrors(&self, path: &str) -> Vec<Interest> {
+        let persisters = self.persisters.iter();
+        let followed = persisters.filter_map(|one| one.interest_in_mirror(path));
+        followed.collect()
+    }
+
     /// The identity of the cluster behind a connection, if a follower has read it.
     pub(crate) fn name_over(&self, connection: u64) -> Option<Bytes> {
         self.persisters

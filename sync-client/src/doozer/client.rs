@@ -127,7 +127,7 @@ impl Client {
     ) -> Result<Revision> {
         require_persisted(path)?;
         let confirmer = &self.shared.confirmer;
-        let _interest = confirmer.witnesses.interest(path);
+        let _interest = confirmer.witnesses.interest_in_mirrors(path);
         let connection = confirmer.connection();
         let value = value.into();
         let revision = self.regular().set(path, rev, value.clone()).await?;

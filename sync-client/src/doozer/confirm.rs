@@ -117,13 +117,45 @@ impl Confirmer {
     /// was answered.
     pub(crate) async fn confirm(
         &self,
-        mut target: Target,
+        target: Target,
         sent_over: u64,
         started: Instant,
     ) -> Result<()> {
-        let end = self.witnesses.end(started);
+        // Before the connection may be replaced. Only a bare revision needs it.
+        let is_bare = matches!(target, Target::All(_));
+        let name = is_bare
+            .then(|| self.witnesses.name_over(sent_over))
+            .flatten();
         let mut confirmed_by = Vec::new();
-        let wait = self.wait(&mut target, sent_over, &mut confirmed_by);
+        let at_once = self.wait_once(&target, sent_over, &mut confirmed_by);
+        if timeout(SUSPICION.min(self.witnesses.durability.timeout), at_once).await == Ok(true) {
+            return Ok(());
+        }
+        // Apart, as it is long and rare: a write carries the memory of all that it may await.
+        let over = (sent_over, name);
+        Box::pin(self.confirm_patiently(target, over, started, confirmed_by)).await
+    }
+
+    /// Waits for the usual course: the connection stays, and the persisters write in no time.
+    /// Returns whether the target is confirmed.
+    async fn wait_once(&self, target: &Target, over: u64, confirmed_by: &mut Vec<u32>) -> bool {
+        if self.connection() != over || self.must_learn_removed(target) {
+            return false;
+        }
+        self.witnesses.wait(over, target, confirmed_by).await == Round::Confirmed
+    }
+
+    async fn confirm_patiently(
+        &self,
+        mut target: Target,
+        over: (u64, Option<Bytes>),
+        started: Instant,
+        mut confirmed_by: Vec<u32>,
+    ) -> Result<()> {
+        let end = self.witnesses.end(started);
+        // The mirror may have to tell what the watermark does not.
+        let _interest = target.path().map(|path| self.witnesses.interest(path));
+        let wait = self.wait(&mut target, over, started, &mut confirmed_by);
         if timeout_at(end, wait).await == Ok(true) {
             return Ok(());
         }
@@ -163,11 +195,25 @@ impl Confirmer {
     }
 
     /// Returns whether the target is confirmed; false: it is no longer in the cluster.
-    async fn wait(&self, target: &mut Target, sent_over: u64, confirmed_by: &mut Vec<u32>) -> bool {
+    ///
+    /// `name`: that of the cluster behind the connection over which the write was sent.
+    async fn wait(
+        &self,
+        target: &mut Target,
+        (sent_over, name): (u64, Option<Bytes>),
+        started: Instant,
+        confirmed_by: &mut Vec<u32>,
+    ) -> bool {
         let mut connection = sent_over;
         let mut suspicious = false;
-        let name = self.witnesses.name_over(sent_over);
-        self.learn_removed(target).await;
+        let mut patience = SUSPICION.saturating_sub(started.elapsed());
+        if self.must_learn_removed(target) {
+            self.look_up_removed(target).await;
+        }
+        if let Target::Set { path, .. } = &*target {
+            // Since when it is followed, its entry may have been written before.
+            self.read_mirrors(path).await;
+        }
         loop {
             let current = self.connection();
             if current != connection {
@@ -186,8 +232,9 @@ impl Confirmer {
             let round = if suspicious {
                 Ok(round.await)
             } else {
-                timeout(SUSPICION, round).await
+                timeout(patience, round).await
             };
+            patience = SUSPICION;
             match round {
                 Ok(Round::Confirmed) => return true,
                 Ok(Round::Moved) => {
@@ -206,16 +253,11 @@ impl Confirmer {
         }
     }
 
-    /// Only a mirror needs to know what a delete removed.
-    async fn learn_removed(&self, target: &mut Target) {
-        if self
-            .witnesses
-            .persisters
-            .iter()
-            .any(|persister| persister.source() == Source::Mirror)
-        {
-            self.look_up_removed(target).await;
-        }
+    /// Whether it has to be found out what a delete removed. Only a mirror needs to know that.
+    fn must_learn_removed(&self, target: &Target) -> bool {
+        let mut persisters = self.witnesses.persisters.iter();
+        matches!(target, Target::Delete { removed: None, .. })
+            && persisters.any(|persister| persister.source() == Source::Mirror)
     }
 
     /// Finds out what a delete removed, if the cluster's history still knows.
