@@ -19,10 +19,23 @@ pub async fn run(args: &Args) -> ExitCode {
     match execute(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(failure) => {
-            failure.tell(args.json);
-            ExitCode::from(failure.code())
-        }
+        Err(failure) => failed(args, failure),
+    }
+}
+
+/// Tells why it failed.
+#[must_use]
+pub fn failed(args: &Args, failure: Failure) -> ExitCode {
+    failure.tell(args.json);
+    ExitCode::from(failure.code())
+}
+
+/// How many connections the command works over.
+#[must_use]
+pub fn connections(args: &Args) -> u32 {
+    match &args.command {
+        Command::Bench(bench) => bench.clients,
+        _ => 1,
     }
 }
 
