@@ -2,8 +2,8 @@
 //!
 //! Plain writes, sync writes by several policies, the disk alone, and where their programs are
 //! installed (`apt-get install redis-server etcd-server`), redis with `appendfsync always` and a
-//! single etcd through its HTTP gateway. A peer that is absent is passed over and named. Then writes
-//! into etcd by gRPC, with and without fsync and persisters.
+//! single etcd through its HTTP gateway. A peer that is absent is passed over and named. Then
+//! writes into etcd by gRPC, with and without fsync and persisters.
 //!
 //! ```sh
 //! cargo bench -p cairn-tests --bench durable_writes
