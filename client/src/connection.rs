@@ -157,8 +157,8 @@ impl Connection {
         options: &Options,
         nodes: usize,
     ) -> Result<Reason, String> {
-        let mut keepalive =
-            Keepalive::new(options.keepalive, options.request_timeout, Instant::now());
+        let answered_within = options.silence().saturating_sub(options.keepalive);
+        let mut keepalive = Keepalive::new(options.keepalive, answered_within, Instant::now());
         let mut alarm = std::pin::pin!(sleep_until(Instant::now()));
         let mut leaving: Option<Leaving> = None;
         let mut taken = Vec::new();
@@ -247,10 +247,11 @@ impl Connection {
             Action::Probe => {
                 self.probe();
                 keepalive.probed(now);
-                Ok(now + options.request_timeout)
+                Ok(now + options.silence().saturating_sub(options.keepalive))
             }
             Action::Lost => {
-                let silence = options.keepalive + options.request_timeout;
+                let (address, silence) = (&self.address, options.silence());
+                tracing::warn!(%address, "this node was silent for {silence:?}: leaving it");
                 Err(format!("the server was silent for {silence:?}"))
             }
         }

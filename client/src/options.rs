@@ -19,8 +19,8 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// The largest frame to send or accept, in bytes. Default: [`MAX_FRAME`].
     pub max_frame: usize,
-    /// A server that is silent for this long is probed; if it stays silent for another
-    /// [`Options::request_timeout`], the connection counts as lost. Default: 5 s.
+    /// A server that is silent for this long is probed. Once it has been silent for
+    /// [`Options::silence`], the connection counts as lost. Default: 2.5 s.
     pub keepalive: Duration,
     /// The WAITs that a [`Watch`](crate::Watch) keeps in flight, and so the most events that it
     /// holds in memory. Default: 64.
@@ -63,6 +63,14 @@ pub struct Options {
 const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 impl Options {
+    /// How long a server may be silent before its connection counts as lost: as long as for a
+    /// request, and as for a probe to be sent and answered. A halted node is so left by a client
+    /// that only waits as soon as by one that asks.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.request_timeout.max(self.keepalive.saturating_mul(2))
+    }
+
     /// Shortens durations such as [`Duration::MAX`] to the longest that a clock can show.
     pub(crate) fn bounded(mut self) -> Self {
         for time in [
@@ -84,7 +92,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             max_frame: MAX_FRAME,
-            keepalive: Duration::from_secs(5),
+            keepalive: Duration::from_millis(2_500),
             watch_window: 64,
             watch_bytes: 64 << 20,
             list_window: 64,

@@ -170,3 +170,13 @@ fn unconfirmed_by_all_but(have_it: &[u32], error: &Error) -> Result<Revision> {
         other => bail!("should be unconfirmed by all but {have_it:?}: {other}"),
     }
 }
+
+/// The story: a client of a halted node left it after ten seconds, and called the persisters dead
+/// that it could not hear there; these had left it after five.
+#[test]
+fn a_halted_node_is_left_before_its_persisters_count_as_silent() {
+    let options = cairn_sync_client::Options::default();
+    assert!(options.silence() <= HEARTBEAT);
+    // By who waits as by who asks.
+    assert_eq!(options.silence(), options.request_timeout);
+}
