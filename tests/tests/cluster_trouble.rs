@@ -5,7 +5,7 @@ use cairn_client::Revision;
 use cairn_journal::{Entry, GapPhase};
 use cairn_sync_client::keys;
 use cairn_tests::{
-    Lite, attached, durable, eventually, goes_on, journaled, mirrored, persister, records,
+    Lite, attached, durable, eventually, goes_on, journaled, mirrored, persister, program, records,
     restored, seeded, tree,
 };
 
@@ -61,6 +61,51 @@ async fn a_reset_cluster_is_refused_and_the_journal_untouched() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The story: somebody tidied up below `/ctl` and deleted the name of a living cluster. Its
+/// persisters ended, and advised to restore it or to follow it as a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_whose_name_was_deleted_is_waited_for_and_not_named_anew() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut running = persister(1, &lite.uri, &scratch.path().join("1"), &["-r"])?;
+    goes_on(&running, &client, "/before").await?;
+    let name = client
+        .get(keys::IDENTITY, None)
+        .await?
+        .context("it has one")?;
+    client.del(keys::IDENTITY, Revision::ANY).await?;
+    let mut fresh = persister(2, &lite.uri, &scratch.path().join("2"), &[])?;
+    for process in [&running, &fresh] {
+        eventually("it says what happened", || async {
+            let log = process.log();
+            Ok((log.contains("its name is gone") && log.contains(keys::IDENTITY)).then_some(()))
+        })
+        .await?;
+    }
+    let value = String::from_utf8(name.value.to_vec())?;
+    ensure!(
+        running.log().contains(&format!("with the value {value}")),
+        "{}",
+        running.log()
+    );
+    let status = std::process::Command::new(program("persister")?)
+        .args([
+            "status",
+            "-a",
+            &format!("doozer:?ca={}", lite.uri.addresses[0]),
+        ])
+        .output()?;
+    let shown = String::from_utf8_lossy(&status.stdout);
+    ensure!(shown.contains("its name is gone"), "{shown}");
+
+    client.set(keys::IDENTITY, Revision::MISSING, value).await?;
+    let revision = goes_on(&running, &client, "/after").await?;
+    durable(&client, 2, revision).await?;
+    running.end_in_order()?;
+    fresh.end_in_order()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

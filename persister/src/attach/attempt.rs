@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
+use cairn_protocol::keys::IDENTITY;
 
 use crate::attach::continuity::{Continuity, compare};
 use crate::attach::observe::{Likeness, likeness};
@@ -101,7 +102,15 @@ impl<'a, S: Session> Attempt<'a, S> {
         if self.id.is_none() {
             return self.observe(take_state, accept_loss).await;
         }
-        match decide(&self.local, &self.remote) {
+        let decided = decide(&self.local, &self.remote);
+        if matches!(
+            decided,
+            Attach::Name | Attach::Refuse(Refusal::Reset { .. })
+        ) && let Some(why) = self.name_is_gone().await?
+        {
+            return Ok(Tried::Wait(why));
+        }
+        match decided {
             Attach::Refuse(refusal) => self.refuse(refusal),
             Attach::RolledBack { common: newest } => {
                 let common = match self.compare(newest).await? {
@@ -265,6 +274,26 @@ impl<'a, S: Session> Attempt<'a, S> {
                 newest,
             }),
         }
+    }
+
+    /// Whether somebody deleted the name of a cluster that lives: what persisters say is there, and
+    /// they say nothing before it has a name. A fresh cluster has none of that. What happened, and
+    /// what is to be done now.
+    async fn name_is_gone(&self) -> Result<Option<String>, Error> {
+        let said = self.session.announcements().await?;
+        let witness = said.iter().find(|(_, said)| said.watermark.is_some());
+        let Some((id, _)) = witness else {
+            return Ok(None);
+        };
+        let name = match &self.local.bound_to {
+            Some(name) => format!("with the value {name}"),
+            None => "with the value that the log of another persister calls its cluster".to_owned(),
+        };
+        Ok(Some(format!(
+            "the cluster has what persister {id} wrote, but its name is gone: somebody deleted the \
+             key {IDENTITY}. Nothing else is lost. If this is the right cluster, write that key \
+             back, {name}: all persisters then go on by themselves"
+        )))
     }
 
     fn refuse(self, refusal: Refusal) -> Result<Tried<S>, Error> {

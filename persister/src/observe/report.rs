@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use cairn_protocol::keys::IDENTITY;
 use cairn_protocol::owner::Owner;
 use cairn_protocol::progress::{self, MirrorProgress};
 use serde::Serialize;
@@ -164,8 +165,11 @@ impl Report {
     /// A table for people.
     #[must_use]
     pub fn table(&self) -> String {
-        let nobody = "(no persister has ever attached)".to_owned();
-        let cluster = self.cluster.as_deref().map_or(nobody, escaped_line);
+        let nameless = match self.persisters.is_empty() {
+            true => "(no persister has ever attached)".to_owned(),
+            false => format!("(its name is gone: somebody deleted {IDENTITY})"),
+        };
+        let cluster = self.cluster.as_deref().map_or(nameless, escaped_line);
         let mut text = format!("cluster   {cluster}\nrevision  {}\n\n", self.revision);
         let _ = writeln!(
             text,
