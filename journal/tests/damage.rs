@@ -282,3 +282,50 @@ fn every_kind_of_damage_to_sealed_history_is_found_and_repaired() {
         assert!(repair(dir.path()).unwrap().damaged.is_empty(), "{name}");
     }
 }
+
+/// The story: the newest segment's header was damaged. The persister named revision 70 as the last
+/// good one, which was that of the segment before at *its* beginning; `dumpjournal` named 84.
+#[test]
+fn who_opens_and_who_reads_name_one_place_and_one_last_good_revision() {
+    let scratch = tempfile::tempdir().unwrap();
+    let sound = scratch.path().join("sound");
+    fill(&sound, 1..=150);
+    fill(&sound, 151..=300);
+    let files = segments(&sound);
+    assert!(files.len() >= 3, "{files:?}");
+    let mut compared = 0;
+    let compare = |damaged: &Path| {
+        let opened = Journal::open(damaged, small()).err()?;
+        let read = Reader::open(damaged).and_then(|reader| {
+            let mut records = reader.records();
+            records.find_map(Result::err).map_or(Ok(()), Err)
+        });
+        let read = read.expect_err("who opens it finds damage");
+        assert_eq!(opened.to_string(), read.to_string());
+        Some(())
+    };
+    for (n, file) in files.iter().enumerate() {
+        let bytes = fs::metadata(file).unwrap().len();
+        // The header's blocks, and a place in each of many records.
+        for offset in (0..bytes).step_by(4_096 + 37) {
+            let damaged = scratch.path().join(format!("{n}-{offset}"));
+            copy(&sound, &damaged);
+            flip(&damaged.join(file.file_name().unwrap()), offset);
+            compared += usize::from(compare(&damaged).is_some());
+            fs::remove_dir_all(&damaged).unwrap();
+        }
+        let missing = scratch.path().join(format!("without-{n}"));
+        copy(&sound, &missing);
+        fs::remove_file(missing.join(file.file_name().unwrap())).unwrap();
+        compared += usize::from(compare(&missing).is_some());
+    }
+    assert!(compared > 20, "only {compared}");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}

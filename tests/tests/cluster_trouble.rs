@@ -63,6 +63,31 @@ async fn a_reset_cluster_is_refused_and_the_journal_untouched() -> Result<()> {
     Ok(())
 }
 
+/// The story: after a quiet week a persister ended in good order, and its watermark was that of the
+/// last change: nobody could tell that it lacked nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orderly_end_says_up_to_where_everything_was_seen() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let lite = Lite::start()?;
+    let client = lite.client().await?;
+    let mut process = persister(1, &lite.uri, &scratch.path().join("1"), &[])?;
+    goes_on(&process, &client, "/a").await?;
+    let mut last = client.rev().await?;
+    for _ in 0..10 {
+        client.nop().await?;
+        last = client.rev().await?;
+    }
+    process.end_in_order()?;
+    // Nobody has to be asked for a while: it is there when the process has ended.
+    let said = client
+        .get(&keys::watermark(1), None)
+        .await?
+        .context("there is one")?;
+    let said: i64 = std::str::from_utf8(&said.value)?.parse()?;
+    ensure!(said >= last.0, "{said} of {last}");
+    Ok(())
+}
+
 /// The story: somebody tidied up below `/ctl` and deleted the name of a living cluster. Its
 /// persisters ended, and advised to restore it or to follow it as a new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

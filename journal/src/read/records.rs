@@ -246,7 +246,8 @@ impl Records {
         if let Some((next_first, path)) = listing.after(first) {
             let next =
                 Segment::open(&*storage, path, next_first).map_err(|e| e.after(current.covered))?;
-            let extent = chain::link(&current.segment.header, &next.header, path)?;
+            let extent = chain::link(&current.segment.header, &next.header, path)
+                .map_err(|e| e.after(current.covered))?;
             // What looked like the end may have been a write under way: it is complete now.
             current.scan.source.refresh();
             current.successor = Some((extent, path.clone()));

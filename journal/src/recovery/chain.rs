@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
     format::layout::SegmentHeader,
     model::ids::Revision,
-    replay::last_segment::LastSegment,
+    replay::last_segment::{LastSegment, read_last},
     segment::{chain, open::Segment},
     storage::traits::Storage,
 };
@@ -29,11 +29,10 @@ pub(super) fn read(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link
     let mut chain: Vec<Link> = Vec::with_capacity(listing.segments.len());
     let mut last = None;
     for (first, path) in &listing.segments {
-        let before = chain.last();
-        let covered = before.map_or(Revision::NONE, |link| link.header.covered);
-        let segment = Segment::open(storage, path, *first).map_err(|e| e.after(covered))?;
-        if let Some(before) = before {
-            chain::link(&before.header, &segment.header, path)?;
+        let after = |error| placed(storage, chain.last(), error);
+        let segment = Segment::open(storage, path, *first).map_err(after)?;
+        if let Some(before) = chain.last() {
+            chain::link(&before.header, &segment.header, path).map_err(after)?;
         }
         chain.push(Link {
             path: path.clone(),
@@ -42,6 +41,23 @@ pub(super) fn read(storage: &dyn Storage, listing: &Listing) -> Result<(Vec<Link
         last = Some(segment);
     }
     Ok((chain, last.expect("there is a last segment")))
+}
+
+/// Adds the newest revision that is sound before the damage, as a reader comes to it: it has read
+/// all of the segment before. A header alone tells only what was covered before that.
+fn placed(storage: &dyn Storage, before: Option<&Link>, error: Error) -> Error {
+    if !error.is_corruption() {
+        return error;
+    }
+    let Some(Link { path, header }) = before else {
+        return error.after(Revision::NONE);
+    };
+    let read = Segment::open(storage, path, header.first).and_then(|segment| read_last(&segment));
+    error.after(match read {
+        Ok(whole) => whole.tracker.covered,
+        Err(Error::Corrupt { revision, .. }) => revision,
+        Err(_) => header.covered,
+    })
 }
 
 /// History begins with the first record, or with what a checkpoint covers. And no checkpoint covers

@@ -29,7 +29,7 @@ use crate::pipeline::leases::Leases;
 /// After this many revisions that needed no journaling, the position is journaled all the same. A
 /// quarter of the shortest history that real nodes keep by default (2,000 revisions), so that a
 /// restart does not find its place forgotten.
-pub(super) const POSITION_EVERY: i64 = 500;
+const POSITION_EVERY: i64 = 500;
 
 /// Control writes wait so long for a change to be committed with; then nothing else happens, and
 /// they are committed alone.
@@ -56,6 +56,8 @@ pub struct Follower<S> {
     pub next: Revision,
     /// The newest revision that the journal was given.
     pub journaled: Revision,
+    /// The newest revision of those that are published once they are durable.
+    pub published: Revision,
     /// Told the newest revision that was seen.
     pub seen: watch::Sender<Revision>,
     /// Told each revision that was seen, and whether it was journaled.
@@ -147,7 +149,10 @@ impl<S: Session> Follower<S> {
                 }
                 Waited::Again => continue,
                 Waited::Done => {
-                    self.note_position(&to, 1).await;
+                    if let Some(seen) = self.last_position() {
+                        // If the journal is gone, the end of the pipeline tells why.
+                        let _ = to.send(Seen::Last(seen)).await;
+                    }
                     return Ok(Ended::Cancelled);
                 }
             };
@@ -155,7 +160,7 @@ impl<S: Session> Follower<S> {
             let leases = std::mem::take(&mut followed.leases);
             self.note_leases(&to, leases).await;
             match self.take(followed)? {
-                Taken::Nothing => self.note_position(&to, POSITION_EVERY).await,
+                Taken::Nothing => self.note_position(&to).await,
                 Taken::Changes(revision, changes) => {
                     let bytes: usize = changes.iter().map(bytes_of).sum();
                     if unsettled && bytes > IN_FLIGHT_BYTES - COMMIT_BYTES {
@@ -241,16 +246,19 @@ impl<S: Session> Follower<S> {
             return Ok(Taken::Nothing);
         }
         self.journaled = revision;
+        if has_data {
+            self.published = revision;
+        }
         Ok(match has_data {
             true => Taken::Changes(revision, changes),
             false => Taken::Control(revision, changes),
         })
     }
 
-    /// The position to be journaled, if at least `every` revisions were seen since the last record.
-    pub(super) fn position(&mut self, every: i64) -> Option<Revision> {
+    /// The position to be journaled, if many revisions were seen since the last record.
+    pub(super) fn position(&mut self) -> Option<Revision> {
         let seen = self.next.previous();
-        let due = seen.0 - self.journaled.0 >= every;
+        let due = seen.0 - self.journaled.0 >= POSITION_EVERY;
         if due {
             self.journaled = seen;
         }
@@ -274,9 +282,19 @@ impl<S: Session> Follower<S> {
         }
     }
 
+    /// The position at an orderly end, if it is newer than what was published.
+    pub(super) fn last_position(&mut self) -> Option<Revision> {
+        let seen = self.next.previous();
+        let due = seen > self.published;
+        if due {
+            (self.journaled, self.published) = (seen, seen);
+        }
+        due.then_some(seen)
+    }
+
     /// Has the position journaled if it is due.
-    async fn note_position(&mut self, to: &mpsc::Sender<Seen>, every: i64) {
-        if let Some(seen) = self.position(every) {
+    async fn note_position(&mut self, to: &mpsc::Sender<Seen>) {
+        if let Some(seen) = self.position() {
             // If the journal is gone, the next record or the end of the pipeline tells why.
             let _ = to.send(Seen::Position(seen)).await;
         }

@@ -2,7 +2,7 @@
 //!
 //! Promise: what a group makes durable is told only after the fsync that covers it has returned.
 
-use cairn_journal::{Journal, NewRecord, Revision, Sequence};
+use cairn_journal::{Journal, NewRecord, Revision, Sequence, Timestamp};
 use tokio::sync::watch;
 
 use crate::observe::vitals::Vitals;
@@ -44,6 +44,17 @@ impl Group {
         self.newest = Some(record.revision());
         self.changes += 1;
         self.append(journal, record, bytes)
+    }
+
+    /// Appends the last position of an orderly end, which is published: nobody is kept awake who
+    /// would answer it.
+    pub(super) fn publish_last(
+        &mut self,
+        journal: &Journal,
+        position: Revision,
+    ) -> Result<(), cairn_journal::Error> {
+        self.newest = Some(position);
+        self.append(journal, NewRecord::watermark(position, Timestamp::now()), 0)
     }
 
     /// Appends a record that is never published, of so many bytes.

@@ -45,4 +45,7 @@ pub enum Seen {
     /// Everything up to this revision was seen, and none of it since the last record needed
     /// journaling. Lets a restart resume here, even if the cluster forgot what was before.
     Position(Revision),
+    /// The last position of an orderly end: published, too, so that it tells up to where everything
+    /// is on disk, however long nothing had to be journaled.
+    Last(Revision),
 }

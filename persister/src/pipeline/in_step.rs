@@ -22,7 +22,7 @@ use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::observe::vitals::Vitals;
 use crate::pipeline::announce::Announcer;
-use crate::pipeline::follow::{Ended, Follower, POSITION_EVERY, Taken, Waited, some};
+use crate::pipeline::follow::{Ended, Follower, Taken, Waited, some};
 use crate::pipeline::group::Group;
 use crate::pipeline::handover::Reached;
 
@@ -96,7 +96,7 @@ impl<S: Session> InStep<S> {
                 Waited::Leases(facts) => self.leases(&mut group, facts).map(|()| None),
                 Waited::Followed(first) => self.take(&mut group, first),
                 Waited::Done => self
-                    .position(&mut group, 1)
+                    .last_position(&mut group)
                     .map(|()| Some(Ended::Cancelled)),
             };
             // All that has happened meanwhile.
@@ -146,14 +146,21 @@ impl<S: Session> InStep<S> {
                 let record = NewRecord::changes(revision, changes, Timestamp::now());
                 group.append(&self.journal, record, bytes)?;
             }
-            Taken::Nothing => self.position(group, POSITION_EVERY)?,
+            Taken::Nothing => self.position(group)?,
             Taken::Ended(ended) => return Ok(Some(ended)),
         }
         Ok(None)
     }
 
-    fn position(&mut self, group: &mut Group, every: i64) -> Result<(), Error> {
-        if let Some(seen) = self.follower.position(every) {
+    fn last_position(&mut self, group: &mut Group) -> Result<(), Error> {
+        if let Some(seen) = self.follower.last_position() {
+            group.publish_last(&self.journal, seen)?;
+        }
+        Ok(())
+    }
+
+    fn position(&mut self, group: &mut Group) -> Result<(), Error> {
+        if let Some(seen) = self.follower.position() {
             let record = NewRecord::watermark(seen, Timestamp::now());
             group.append(&self.journal, record, 0)?;
         }

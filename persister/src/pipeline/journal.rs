@@ -69,6 +69,7 @@ impl Gathered {
                 let record = NewRecord::watermark(revision, Timestamp::now());
                 self.group.append(journal, record, 0)?;
             }
+            Seen::Last(revision) => self.group.publish_last(journal, revision)?,
         }
         Ok(())
     }

@@ -163,6 +163,7 @@ pub async fn run<S: Session>(
         claimed_at,
         next,
         journaled: end.revision,
+        published: end.revision,
         seen: newest_seen,
         vitals: Arc::clone(vitals),
         leases,
