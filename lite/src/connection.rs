@@ -42,7 +42,10 @@ use crate::store::event::Event;
 use crate::store::pattern::Pattern;
 use crate::store::tree::{Dir, Node};
 use crate::store::walk::{Step, Walk};
+use crate::throttle::Throttle;
 use crate::verbs::{ListJob, PastJob, Reply, SearchJob, Session};
+
+static CLOSED: Throttle = Throttle::new();
 
 /// Bytes reserved for a read. A client rarely sends more at a time.
 const READ_SIZE: usize = 64 << 10;
@@ -210,7 +213,9 @@ impl Connection {
 
     /// Says what is wrong with a frame and reads no further.
     fn reject(&mut self, BadFrame { tag, detail }: BadFrame, mode: &Mode) {
-        info!(peer = ?self.stream.peer_addr().ok(), %detail, "closing the connection");
+        if let Some(closed) = CLOSED.due(std::time::Instant::now()) {
+            info!(peer = ?self.stream.peer_addr().ok(), closed, %detail, "closing the connection");
+        }
         self.input.clear();
         self.ended = true;
         if !mode.silent {

@@ -91,6 +91,7 @@ mod refusal;
 mod server;
 mod spare;
 pub mod store;
+mod throttle;
 mod unmatched;
 mod verbs;
 mod waiters;

@@ -84,12 +84,17 @@ Exit codes:
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    // A variable that is set to nothing counts as not set.
+    let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
+        Some(empty) if empty.is_empty() => EnvFilter::try_new("info"),
+        _ => EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new("info")),
+    };
     // A log that cannot be written must not end a node that clients rely on.
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .log_internal_errors(false)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()))
+        .with_env_filter(filter.unwrap_or_default())
         .init();
     raise_limit();
     match serve(args) {

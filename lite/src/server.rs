@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -25,12 +25,16 @@ use crate::options::{Options, OptionsError};
 use crate::refusal::refuse;
 use crate::store::Store;
 use crate::store::history::Keep;
+use crate::throttle::Throttle;
 
 /// The pause before accepting again, when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most connections over the limit that are told so at a time; more are closed in silence.
 const MAX_REFUSALS: usize = 64;
+
+static REFUSED: Throttle = Throttle::new();
+static FAILED: Throttle = Throttle::new();
 
 /// A node that is ready to run. Clones are handles of the same node.
 #[derive(Clone, Debug)]
@@ -115,7 +119,9 @@ impl Server {
                     }
                     Ok((stream, peer)) => turn_away(stream, peer, most, &mut refusals),
                     Err(error) => {
-                        warn!(%error, "cannot accept a connection: trying again shortly");
+                        if let Some(times) = FAILED.due(Instant::now()) {
+                            warn!(%error, times, "cannot accept a connection: trying again shortly");
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -193,7 +199,9 @@ impl Server {
 }
 
 fn turn_away(stream: TcpStream, peer: SocketAddr, limit: usize, refusals: &mut JoinSet<()>) {
-    warn!(%peer, limit, "too many connections: refusing one");
+    if let Some(refused) = REFUSED.due(Instant::now()) {
+        warn!(%peer, limit, refused, "too many connections: refusing");
+    }
     if refusals.len() < MAX_REFUSALS {
         refusals.spawn(refuse(stream, limit));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::drill::options::Shape;
 
@@ -30,6 +30,21 @@ pub struct CommandLine {
     /// Say more; twice: everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl CommandLine {
+    /// What this process was started with. A variable that is set to nothing counts as not set.
+    #[must_use]
+    pub fn read() -> Self {
+        let set = |arg: &clap::Arg| Some(std::env::var_os(arg.get_env()?)?.is_empty());
+        let without_empty = |arg: clap::Arg| match set(&arg) {
+            Some(true) => arg.env(None::<&str>),
+            _ => arg,
+        };
+        let command =
+            Self::command().mut_subcommand("probe", |probe| probe.mut_args(without_empty));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
 }
 
 /// What to do.

@@ -10,7 +10,6 @@ use cairn_playground::drill::Named;
 use cairn_playground::programs::Programs;
 use cairn_playground::world::guard;
 use cairn_playground::{drill, hidden, probe, writers};
-use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
             return ExitCode::from(guard::CANNOT_START);
         }
         Some(hidden) if hidden.starts_with("__") => on_a_runtime(within(hidden, args.collect())),
-        _ => on_a_runtime(run(CommandLine::parse())),
+        _ => on_a_runtime(run(CommandLine::read())),
     };
     match done {
         Ok(status) => ExitCode::from(status),
