@@ -83,6 +83,7 @@ pub struct CommandLine {
 
     /// Restore the journal's state first, if the cluster is empty
     ///
+    /// Also later, whenever the cluster has lost everything and comes back empty.
     /// Does nothing, and says so, where the cluster has keys or is alive, so it can stay in a unit
     /// file. An empty cluster of etcd comes back from a file, before it starts: this prints how and
     /// ends, unless it is `-r api`.

@@ -28,7 +28,7 @@ Exit status:
   10   the journal is damaged; -f repairs it
   11   another process has the journal open
   12   the journal cannot be used
-  13   a write to the journal failed
+  13   the disk failed or is full
   20   this is not the cluster that the journal followed
   21   another persister holds the id
   22   the cluster cannot be used
@@ -36,7 +36,7 @@ Exit status:
   24   the restored cluster differs from the journal
   25   changes would be lost; --accept-loss goes on
   26   this is not a cluster to restore into
-  27   a value is too large for the cluster
+  27   the cluster cannot take a value or path; nothing was written
   28   the journal does not have that state
   29   the cluster went back to an older state
   30   etcd's own tool is missing, or failed
@@ -63,8 +63,9 @@ Exit status:
   24   the restored cluster differs from the journal, or keys were left alone
   25   the journal itself lacks changes; --accept-loss goes on
   26   this is not a cluster to restore into: it has keys, or lives
-  27   a value or path is too large for the cluster; nothing was written
+  27   the cluster cannot take a value or path; nothing was written
   28   the journal does not have that state
+  30   etcd's own tool is missing, or failed
   130  interrupted: run it again";
 
 const STATUS: &str = "\
