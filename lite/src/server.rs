@@ -120,7 +120,7 @@ impl Server {
                     Ok((stream, peer)) => turn_away(stream, peer, most, &mut refusals),
                     Err(error) => {
                         if let Some(times) = FAILED.due(Instant::now()) {
-                            warn!(%error, times, "cannot accept a connection: trying again shortly");
+                            warn!(%error, times, "cannot accept a connection; trying again");
                         }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
