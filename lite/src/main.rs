@@ -38,6 +38,11 @@ struct Args {
     #[arg(long, value_name = "SIZE", default_value_t = ByteSize(Options::default().history_bytes))]
     hist_bytes: ByteSize,
 
+    /// Begin at this revision (60 or above), as if all before it had been discarded. A restore then
+    /// fills no revisions before it
+    #[arg(long, value_name = "REVISION")]
+    start_revision: Option<i64>,
+
     /// Require this secret for reading and writing. Prefer the variable: command lines are public
     #[arg(
         long,
@@ -112,6 +117,7 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let options = Options {
         history: args.hist,
         history_bytes: args.hist_bytes.as_u64(),
+        start_revision: args.start_revision,
         secret_rw: args.rwsecret,
         secret_ro: args.rosecret,
         max_connections: args.max_connections,

@@ -34,7 +34,7 @@ use crate::restore::outcome::Shifted;
 use crate::restore::progress_bar::Bar;
 
 /// How many no-operations are in flight at most: as many as keep a connection busy.
-const NOPS: usize = 512;
+pub(super) const NOPS: usize = 512;
 
 /// How many no-operations go without looking where the cluster is: what somebody else writes
 /// meanwhile is noticed before the last few, so that these lead exactly to the next key's revision.

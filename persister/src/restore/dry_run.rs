@@ -1,11 +1,15 @@
 //! What a restore would do: its decision, and no effect.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use cairn_journal::Revision;
+use futures::future::try_join_all;
 
 use crate::cluster::session::Session;
 use crate::error::Error;
 use crate::identity::lineage::Identity;
+use crate::restore::apply::NOPS;
 use crate::restore::decide::{Decision, Fill, decide};
 use crate::restore::digest::Digest;
 use crate::restore::forecast::Forecast;
@@ -15,6 +19,9 @@ use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::Shifted;
 use crate::restore::plan::Reason;
 use crate::restore::source::Source;
+
+/// How many requests tell the rate at which a cluster answers.
+const ASKED: u64 = 4 * NOPS as u64;
 
 /// How many keys a dry run names.
 pub(super) const NAMED: usize = 10;
@@ -47,6 +54,12 @@ pub struct Outlook {
     pub there: u64,
     /// The first few keys that would be written.
     pub first: Vec<Bytes>,
+    /// The revision of the oldest key that would be written.
+    pub oldest: Option<Revision>,
+    /// Revisions that no key has, and that are filled one by one.
+    pub filled: u64,
+    /// How long that takes at least, at the rate at which the cluster answers now.
+    pub fills_for: Duration,
     /// The keys that could not keep their revision, as things are; `now` is an estimate.
     pub shifted: Vec<Shifted>,
     /// The leases that would come back, and keys that would lose theirs.
@@ -66,7 +79,13 @@ pub async fn dry_run<S: Session>(
     Ok(match decide(session, source, options, None).await? {
         Decision::Nothing(reason) => DryRun::Nothing(reason),
         Decision::Wait(claim) => DryRun::Wait(claim),
-        Decision::Fill(fill) => DryRun::Restore(outlook(*fill, newest)),
+        Decision::Fill(fill) => {
+            let mut outlook = outlook(*fill, newest);
+            if outlook.filled > 0 && !session.capabilities().loads {
+                outlook.fills_for = time_for(session, outlook.filled).await?;
+            }
+            DryRun::Restore(outlook)
+        }
         Decision::Merge(target, state, merge, forecast) => {
             let outlook = Outlook {
                 digest: state.digest,
@@ -75,6 +94,9 @@ pub async fn dry_run<S: Session>(
                 counter: merge.counter,
                 there: merge.same,
                 first: merge.created.iter().take(NAMED).cloned().collect(),
+                oldest: None,
+                filled: 0,
+                fills_for: Duration::ZERO,
                 shifted: Vec::new(),
                 leases: state.leases,
                 forecast,
@@ -110,6 +132,14 @@ fn outlook(fill: Fill, newest: Revision) -> Outlook {
         });
         next = next.next();
     }
+    let begin = fill.at_start.0 + costs;
+    let way = u64::try_from(newest.0.saturating_sub(begin)).unwrap_or(0);
+    let oldest = order.first().map(|item| item.revision);
+    // A forecast says it by itself.
+    let filled = match fill.forecast {
+        Some(_) => 0,
+        None => way.saturating_sub(order.len() as u64),
+    };
     let first = order.into_iter().take(NAMED).map(|item| item.path);
     Outlook {
         digest,
@@ -118,8 +148,25 @@ fn outlook(fill: Fill, newest: Revision) -> Outlook {
         counter: fill.at_start,
         there,
         first: first.collect(),
+        oldest,
+        filled,
+        fills_for: Duration::ZERO,
         shifted,
         leases: fill.state.leases,
         forecast: fill.forecast,
     }
+}
+
+/// How long so many revisions take to be filled, told by as many requests as a restore has in
+/// flight. They only ask; a cluster that has to agree on each revision takes longer.
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+async fn time_for<S: Session>(session: &S, filled: u64) -> Result<Duration, Error> {
+    let begun = Instant::now();
+    let mut asked = 0;
+    while asked < filled.min(ASKED) {
+        let together = (0..NOPS).map(|_| session.revision());
+        try_join_all(together).await?;
+        asked += NOPS as u64;
+    }
+    Ok(begun.elapsed().mul_f64(filled as f64 / asked as f64))
 }

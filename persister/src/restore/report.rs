@@ -18,6 +18,9 @@ use crate::restore::plan::Reason;
 /// The exit status when nothing was restored because the cluster is not one to restore into.
 const NOT_RESTORED: u8 = 26;
 
+/// How many no-operations a dry run speaks of: fewer are over in a moment.
+const MANY: u64 = 10_000;
+
 /// The exit status when a merge left keys alone that somebody wrote meanwhile.
 const LEFT: u8 = 24;
 
@@ -53,6 +56,10 @@ pub struct Report {
     /// Of a merge: what it wrote, or would.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merge: Option<MergeReport>,
+    /// How many revisions that no key has would be filled one by one, and how many seconds that
+    /// takes at least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filled: Option<FilledReport>,
     /// The first few keys that would be written.
     pub first: Vec<String>,
     /// How many leases were granted, or would be.
@@ -96,6 +103,18 @@ impl StateReport {
             hash: digest.to_string(),
         }
     }
+}
+
+/// Revisions that no key has.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FilledReport {
+    /// How many they are.
+    pub revisions: u64,
+    /// How long it takes at least to fill them.
+    pub seconds: f64,
+    /// The revision of the oldest key.
+    pub oldest: i64,
 }
 
 /// A key that could not keep its revision.
@@ -254,6 +273,11 @@ impl Report {
             counter: outlook.counter.0,
             shifted: outlook.shifted.iter().map(Into::into).collect(),
             merge: merge.map(Into::into),
+            filled: (outlook.filled >= MANY).then(|| FilledReport {
+                revisions: outlook.filled,
+                seconds: outlook.fills_for.as_secs_f64(),
+                oldest: outlook.oldest.unwrap_or(outlook.newest).0,
+            }),
             first: outlook.first.iter().map(text).collect(),
             forecast: outlook.forecast,
             ..Self::default()
@@ -402,6 +426,16 @@ impl fmt::Display for Report {
                 &self.shifted,
                 "with another revision than they had",
                 |key| format!("{}: {} instead of {}", key.path, key.now, key.before),
+            )?;
+        }
+        if let Some(filled) = &self.filled {
+            writeln!(
+                f,
+                "no-operations: {} fill the revisions that no key has, in {:.0} s at least, at the \
+                 rate at which this cluster answers now. The oldest key is at revision {}",
+                filled.revisions,
+                filled.seconds.max(1.0),
+                filled.oldest
             )?;
         }
         if !self.first.is_empty() {

@@ -7,6 +7,7 @@ mod embedded;
 mod every_revision;
 mod history;
 mod killed;
+mod large_counter;
 mod merges;
 mod running;
 mod waiting;
