@@ -5,14 +5,17 @@
 //! Records that lie one behind the other and tell all that happened in between are one item: memory
 //! grows with damage, gaps and timelines, not with history.
 
+use std::cell::RefCell;
+
 use uuid::Uuid;
 
 use crate::{
     checkpoint::file::Checkpoint,
-    error::Result,
+    error::{Error, Result},
     format::{
         kind::Kind,
         layout::{RecordHeader, Seed},
+        payload,
         position::TimelineTag,
     },
     model::{
@@ -26,7 +29,7 @@ use crate::{
         salvage::{self, BEGIN, Whole},
         watch::Watch,
     },
-    segment::window::Source,
+    segment::{scan, window::Source},
     storage::traits::Storage,
 };
 
@@ -125,6 +128,8 @@ pub(crate) struct Catalog {
     pub(crate) items: Vec<Item>,
     /// The timelines that it knows of.
     pub(crate) turns: Vec<Turn>,
+    /// The file that was read last, by its index: nearly always the next one, too.
+    open: RefCell<Option<(usize, Source)>>,
 }
 
 impl Catalog {
@@ -142,6 +147,7 @@ impl Catalog {
                 files: Vec::with_capacity(files.len()),
                 items: Vec::new(),
                 turns: Vec::new(),
+                open: RefCell::default(),
             },
             cuts: checkpoints.iter().map(Checkpoint::sequence).collect(),
             proven: Sequence::NONE,
@@ -151,11 +157,11 @@ impl Catalog {
             builder.proven = builder.proven.max(checkpoint.sequence());
             builder.learn(checkpoint.header.timeline.as_ref(), None);
         }
-        for i in 0..files.len() {
-            let seed = files[i].seed(storage, &files[i + 1..], uuid)?;
-            let source = files[i].source(storage)?;
-            builder.file(i, &files[i], seed.as_ref().zip(source), watch)?;
-            builder.catalog.files.push((files[i].clone(), seed));
+        for (i, found) in files.iter().enumerate() {
+            let open = found.open(storage, &files[i + 1..], uuid)?;
+            let seed = open.as_ref().map(|(_, seed)| seed.clone());
+            builder.file(i, found, open, watch)?;
+            builder.catalog.files.push((found.clone(), seed));
         }
         Ok(builder.finish(checkpoints))
     }
@@ -177,6 +183,40 @@ impl Catalog {
     ) -> Result<Option<(Source, &Seed)>> {
         let (found, seed) = &self.files[file];
         Ok(found.source(storage)?.zip(seed.as_ref()))
+    }
+
+    /// Visits the records of an item from this offset on, each with what decodes it, until the
+    /// visitor wants no more.
+    pub(crate) fn visit(
+        &self,
+        storage: &dyn Storage,
+        item: &Item,
+        from: u64,
+        mut visit: impl FnMut(RecordHeader, &dyn Fn() -> Result<Entry>) -> Result<bool>,
+    ) -> Result<()> {
+        let changed = || Error::DonorChanged {
+            donor: self.files[item.file].0.path.display().to_string(),
+            first: item.after,
+            last: item.revision,
+        };
+        let (found, seed) = &self.files[item.file];
+        let seed = seed.as_ref().ok_or_else(changed)?;
+        let mut source = match self.open.take() {
+            Some((file, source)) if file == item.file => source,
+            _ => found.source(storage)?.ok_or_else(changed)?,
+        };
+        let mut at = from;
+        while at < item.to {
+            let raw = scan::look(&mut source, seed, at)?.map_err(|_| changed())?;
+            let header = raw.header;
+            at += header.length();
+            let decode = || payload::decode(header.kind, raw.payload).map_err(|_| changed());
+            if !visit(header, &decode)? {
+                break;
+            }
+        }
+        self.open.replace(Some((item.file, source)));
+        Ok(())
     }
 }
 
@@ -203,7 +243,7 @@ impl Builder {
         &mut self,
         i: usize,
         found: &Found,
-        open: Option<(&Seed, Source)>,
+        open: Option<(Source, Seed)>,
         watch: &mut Watch<'_>,
     ) -> Result<()> {
         let item = |what, after, tag, within| Item {
@@ -238,7 +278,7 @@ impl Builder {
             }
             Err(_) => {}
         }
-        let Some((seed, mut source)) = open else {
+        let Some((mut source, seed)) = open else {
             return Ok(());
         };
         let newest = self.catalog.items.last().map(|item| item.last);
@@ -246,13 +286,13 @@ impl Builder {
         let begun = self.unproven.len();
         let mut at = BEGIN;
         loop {
-            let whole = salvage::next_whole(&mut source, seed, at, expected)?;
+            let whole = salvage::next_whole(&mut source, &seed, at, expected)?;
             let (to, last) = match &whole {
                 Some(whole) => (whole.offset, whole.header.sequence.previous()),
                 None => (u64::MAX, Sequence(u64::MAX)),
             };
             if to > at {
-                let headers = salvage::headers(&mut source, seed, at..to, expected, last)?;
+                let headers = salvage::headers(&mut source, &seed, at..to, expected, last)?;
                 for (offset, header) in headers {
                     self.proven = self.proven.max(header.synced);
                     self.unproven

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use crate::{
     directory::{handle::Directory, listing::Listing},
-    error::{Error, Result},
-    format::{kind::Kind, payload, position::TimelineTag},
+    error::Result,
+    format::{kind::Kind, position::TimelineTag},
     model::{entry::NewRecord, span::Span},
     repair::{
         catalog::{Catalog, Item, What},
@@ -17,7 +17,6 @@ use crate::{
         lineage::{self, Turn},
         watch::Watch,
     },
-    segment::scan,
     stop::Stop,
     storage::traits::Storage,
 };
@@ -215,32 +214,17 @@ impl Catalog {
         let What::Told(points) = &item.what else {
             return Ok(());
         };
-        let changed = || Error::DonorChanged {
-            donor: self.files[item.file].0.path.display().to_string(),
-            first: span.first,
-            last: span.last,
-        };
-        let (mut source, seed) = self.open(storage, item.file)?.ok_or_else(changed)?;
         let before = points.iter().rev();
         let mut before = before.filter(|(covered, _)| *covered < span.first);
-        let mut at = before.next().map_or(item.from, |(_, offset)| *offset);
-        while at < item.to {
-            let raw = scan::look(&mut source, seed, at)?.map_err(|_| changed())?;
-            at += raw.header.length();
-            let header = raw.header;
-            if header.position.prev_revision >= span.last && header.revision > span.last {
-                break;
+        let from = before.next().map_or(item.from, |(_, offset)| *offset);
+        self.visit(storage, item, from, |header, decode| {
+            let revision = header.revision;
+            let is_within = span.first <= revision && revision <= span.last;
+            if is_within && matches!(header.kind, Kind::Changes | Kind::Lease) {
+                let entry = decode()?;
+                visit(NewRecord { revision, entry })?;
             }
-            let is_within = span.first <= header.revision && header.revision <= span.last;
-            if !is_within || !matches!(header.kind, Kind::Changes | Kind::Lease) {
-                continue;
-            }
-            let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
-            visit(NewRecord {
-                revision: header.revision,
-                entry,
-            })?;
-        }
-        Ok(())
+            Ok(header.position.prev_revision < span.last || revision <= span.last)
+        })
     }
 }

@@ -98,13 +98,13 @@ impl Found {
         Ok(file.map(|file| Source::patient(Arc::new(file))))
     }
 
-    /// By what the records verify, if by anything. `later`: the files behind it.
-    pub(crate) fn seed(
+    /// The bytes, and by what the records verify, if by anything. `later`: the files behind it.
+    pub(crate) fn open(
         &self,
         storage: &dyn Storage,
         later: &[Self],
         uuid: Uuid,
-    ) -> Result<Option<Seed>> {
+    ) -> Result<Option<(Source, Seed)>> {
         let mut guesses = Vec::new();
         if let Ok(h) = &self.header {
             guesses.push(h.seed());
@@ -120,7 +120,7 @@ impl Found {
         };
         for seed in guesses {
             if salvage::any_record(&mut source, &seed)? {
-                return Ok(Some(seed));
+                return Ok(Some((source, seed)));
             }
         }
         Ok(None)

@@ -14,14 +14,13 @@ use uuid::Uuid;
 use crate::{
     checkpoint::{copy, file::Checkpoint},
     directory::handle::Directory,
-    error::{Error, Result},
+    error::Result,
     format::{
         checkpoint::Header,
         context::Context,
         kind::Kind,
         layout::{MAX_PAYLOAD_BYTES, MAX_SEGMENT_BYTES, SegmentHeader},
         names::segment_name,
-        payload,
     },
     model::{
         entry::{Entry, Gap, GapPhase, NewRecord},
@@ -42,7 +41,7 @@ use crate::{
         watch::{RepairPhase, Watch},
     },
     replay::{last_segment::read_last, machine::Replay},
-    segment::{create, open::Segment, scan},
+    segment::{create, open::Segment},
     storage::{
         file_handle::FileHandle,
         salt::new_salt,
@@ -331,58 +330,28 @@ impl Output {
         watch: &mut Watch<'_>,
     ) -> Result<()> {
         let item = &catalog.items[item];
-        let path = &catalog.files[item.file].0.path;
-        let changed = || Error::DonorChanged {
-            donor: path.display().to_string(),
-            first: item.after,
-            last: item.revision,
-        };
-        let (mut source, seed) = catalog
-            .open(&*self.storage, item.file)?
-            .ok_or_else(changed)?;
         let is_part = matches!(item.what, What::Parts);
-        let mut at = item.from;
-        while at < item.to {
-            let raw = scan::look(&mut source, seed, at)?.map_err(|_| changed())?;
-            let header = raw.header;
-            at += header.length();
+        let storage = self.storage.clone();
+        catalog.visit(&*storage, item, item.from, |header, decode| {
             watch.read(header.length())?;
-            if !matches!(header.kind, Kind::Changes | Kind::Lease | Kind::Watermark) {
-                continue;
+            match header.kind {
+                Kind::Changes | Kind::Lease => {}
+                Kind::Watermark if !is_part => {}
+                _ => return Ok(true),
             }
-            let entry = payload::decode(header.kind, raw.payload).map_err(|_| changed())?;
-            match entry {
-                Entry::Changes {
-                    mut changes,
-                    observed_at,
-                } if is_part => {
-                    self.observed_at = observed_at;
-                    let last = upto.unwrap_or(header.revision);
-                    changes
-                        .retain(|c| c.revision.is_none_or(|r| upto.is_none_or(|upto| r <= upto)));
-                    if !changes.is_empty() {
-                        let part = Entry::Changes {
-                            changes,
-                            observed_at,
-                        };
-                        self.append(last, part)?;
-                    }
+            let mut entry = decode()?;
+            self.observed_at = entry.observed_at().unwrap_or_default();
+            if let Entry::Changes { changes, .. } = &mut entry
+                && is_part
+            {
+                changes.retain(|change| upto.is_none() || change.revision <= upto);
+                if changes.is_empty() {
+                    return Ok(true);
                 }
-                Entry::Lease { observed_at, .. } if is_part => {
-                    self.observed_at = observed_at;
-                    self.append(upto.unwrap_or(header.revision), entry)?;
-                }
-                Entry::Changes { observed_at, .. }
-                | Entry::Lease { observed_at, .. }
-                | Entry::Watermark { observed_at, .. }
-                    if !is_part =>
-                {
-                    self.observed_at = observed_at;
-                    self.append(header.revision, entry)?;
-                }
-                _ => {}
             }
-        }
+            self.append(upto.unwrap_or(header.revision), entry)?;
+            Ok(true)
+        })?;
         if !is_part {
             self.told = self.told.max(item.revision);
         }

@@ -38,6 +38,15 @@ pub(crate) enum Step {
     Checkpoint(usize),
 }
 
+impl Step {
+    pub(super) fn lost(span: Span) -> Self {
+        Self::Lost {
+            span: Some(span),
+            taken_back: None,
+        }
+    }
+}
+
 /// A hole in the own journal that this repair found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Loss {

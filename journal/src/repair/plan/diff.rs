@@ -197,18 +197,15 @@ impl Planner<'_> {
             return Ok(false);
         }
         let (mut before, mut from) = (Vec::new(), self.reached);
-        let life = self.life.clone();
+        let mut life = self.life.clone();
         if let Some((timeline, at)) = &diff.timeline {
             if !timeline.kept || *at < from {
                 return Ok(false);
             }
-            before = self.survey_from(from, *at)?;
-            from = *at;
-            self.life = Life::of(timeline);
+            before = self.survey_of(&life, from, *at)?;
+            (from, life) = (*at, Life::of(timeline));
         }
-        let behind = self.survey_from(from, diff.gap.last);
-        self.life = life;
-        let behind = behind?;
+        let behind = self.survey_of(&life, from, diff.gap.last)?;
         if before
             .iter()
             .chain(&behind)
@@ -247,8 +244,8 @@ impl Planner<'_> {
         let from = match &diff.timeline {
             Some((timeline, at)) => {
                 let clean = timeline.kept && *at >= self.reached;
-                if clean && let Some(span) = Span::new(self.reached.next(), *at) {
-                    self.fill(span, false)?;
+                if clean {
+                    self.fill_to(*at, false)?;
                 }
                 self.begin(timeline, *at);
                 if !clean && let Some(span) = Span::new(at.next(), diff.gap.last) {
@@ -279,7 +276,7 @@ impl Planner<'_> {
                 let upto = (piece.span.last < diff.gap.last).then_some(piece.span.last);
                 self.rest_of(diff, piece.span, upto);
             } else {
-                self.lose(Some(piece.span), false);
+                self.lose(piece.span, false);
             }
         }
         Ok(())
@@ -300,10 +297,7 @@ impl Planner<'_> {
         if !bare.parts.is_empty() {
             self.write_parts(&bare, gap, upto);
         }
-        self.push(Step::Lost {
-            span: Some(span),
-            taken_back: None,
-        });
+        self.push(Step::lost(span));
         self.reached = self.reached.max(span.last);
         if !diff.recorded {
             self.note(Some(span), false, false);

@@ -3,7 +3,7 @@
 use crate::{
     error::Result,
     format::position::TimelineTag,
-    model::{entry::Gap, ids::Revision, span::Span},
+    model::{entry::Gap, ids::Revision},
     repair::{
         catalog::What,
         lineage::Turn,
@@ -21,7 +21,8 @@ impl Planner<'_> {
         let last = self.items.last().map(|item| &item.what);
         let unreadable = self.unsure || matches!(last, Some(What::Unreadable));
         if let Some(mut diff) = self.diff.take() {
-            let known = diff.timeline.is_none() && self.knows_behind(self.reached)?;
+            let life = self.life.clone();
+            let known = diff.timeline.is_none() && self.knows_behind(&life, self.reached)?;
             if unreadable || diff.broken || known {
                 diff.broken = true;
                 self.finish(diff)?;
@@ -35,29 +36,19 @@ impl Planner<'_> {
         let steps = self.plan.steps.len();
         self.beyond()?;
         if unreadable && self.plan.steps.len() == steps {
-            let next = self.reached.next();
-            self.lose(
-                Some(Span {
-                    first: next,
-                    last: next,
-                }),
-                false,
-            );
+            self.lose_one(self.reached.next());
         }
         Ok(())
     }
 
-    pub(super) fn knows_behind(&mut self, revision: Revision) -> Result<bool> {
-        let pieces = self.survey(Span {
-            first: revision.next(),
-            last: ENDLESS,
-        })?;
+    fn knows_behind(&mut self, life: &Life, revision: Revision) -> Result<bool> {
+        let pieces = self.survey_of(life, revision, ENDLESS)?;
         Ok(pieces.iter().any(|piece| piece.donor.is_some()))
     }
 
     /// Whatever donors know behind the end, to the last that they know. What is between was lost by
     /// all.
-    pub(super) fn beyond(&mut self) -> Result<()> {
+    fn beyond(&mut self) -> Result<()> {
         if self.donors.is_empty() {
             return Ok(());
         }
@@ -79,10 +70,7 @@ impl Planner<'_> {
         loop {
             let turn = self.only_way_on(&life, from)?;
             let last = turn.as_ref().map_or(ENDLESS, |turn| turn.to.at);
-            let own = std::mem::replace(&mut self.life, life.clone());
-            let pieces = self.survey_from(from, last);
-            self.life = own;
-            for piece in pieces? {
+            for piece in self.survey_of(&life, from, last)? {
                 told.push(Ok(piece));
                 if piece.donor.is_some() {
                     keep = told.len();
@@ -100,7 +88,7 @@ impl Planner<'_> {
             match next {
                 Ok(piece) => {
                     if !self.tell(&piece) {
-                        self.lose(Some(piece.span), false);
+                        self.lose(piece.span, false);
                     }
                 }
                 Err(turn) => {
@@ -114,14 +102,12 @@ impl Planner<'_> {
 
     /// The timeline behind this one, if all who went on from there agree on it: nobody knows of
     /// another, or of anything that this one counted behind its end.
-    pub(super) fn only_way_on(&mut self, life: &Life, from: Revision) -> Result<Option<Turn>> {
+    fn only_way_on(&mut self, life: &Life, from: Revision) -> Result<Option<Turn>> {
         let turn = self.lineage.only_child(life.name.as_deref()).cloned();
         let Some(turn) = turn.filter(|turn| turn.to.kept && turn.to.at >= from) else {
             return Ok(None);
         };
-        let own = std::mem::replace(&mut self.life, life.clone());
-        let more = self.knows_behind(turn.to.at);
-        self.life = own;
-        Ok((!more?).then_some(turn))
+        let more = self.knows_behind(life, turn.to.at)?;
+        Ok((!more).then_some(turn))
     }
 }

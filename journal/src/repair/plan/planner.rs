@@ -158,8 +158,12 @@ impl Planner<'_> {
         }
     }
 
-    /// Tells what donors know of a span, and names the rest as lost. `exact`: it is for certain.
-    pub(super) fn fill(&mut self, span: Span, exact: bool) -> Result<()> {
+    /// Tells what donors know between what was told and this revision, and names the rest as lost.
+    /// `exact`: it is for certain.
+    pub(super) fn fill_to(&mut self, last: Revision, exact: bool) -> Result<()> {
+        let Some(span) = Span::new(self.reached.next(), last) else {
+            return Ok(());
+        };
         if self.is_recorded() {
             return self.fill_recorded(span);
         }
@@ -167,7 +171,7 @@ impl Planner<'_> {
             if self.tell(&piece) {
                 self.filled = self.filled.max(Some(piece.span.last));
             } else {
-                self.lose(Some(piece.span), exact);
+                self.lose(piece.span, exact);
             }
         }
         Ok(())
@@ -185,14 +189,15 @@ impl Planner<'_> {
                 Some(opened) => self.is_replaceable(opened)?,
                 None => true,
             };
-        for piece in self.survey_if(span, may)? {
+        let pieces = match may {
+            true => self.survey(span)?,
+            false => vec![Piece { span, donor: None }],
+        };
+        for piece in pieces {
             if self.tell(&piece) {
                 self.regained = true;
             } else {
-                self.push(Step::Lost {
-                    span: Some(piece.span),
-                    taken_back: None,
-                });
+                self.push(Step::lost(piece.span));
                 self.reached = piece.span.last;
             }
         }
@@ -215,35 +220,33 @@ impl Planner<'_> {
         true
     }
 
-    pub(super) fn survey_if(&mut self, span: Span, may: bool) -> Result<Vec<Piece>> {
-        if may {
-            return self.survey(span);
-        }
-        Ok(vec![Piece { span, donor: None }])
-    }
-
-    pub(super) fn survey_from(&mut self, from: Revision, to: Revision) -> Result<Vec<Piece>> {
-        match Span::new(from.next(), to) {
-            Some(span) => self.survey(span),
-            None => Ok(Vec::new()),
+    /// Who knows what of a timeline behind `from` up to `to`.
+    pub(super) fn survey_of(
+        &mut self,
+        life: &Life,
+        from: Revision,
+        to: Revision,
+    ) -> Result<Vec<Piece>> {
+        match (Span::new(from.next(), to), &life.name) {
+            (None, _) => Ok(Vec::new()),
+            (Some(span), Some(timeline)) => survey(self.donors, timeline, span),
+            (Some(span), None) => Ok(vec![Piece { span, donor: None }]),
         }
     }
 
     pub(super) fn survey(&mut self, span: Span) -> Result<Vec<Piece>> {
-        match &self.life.name {
-            Some(timeline) => survey(self.donors, timeline, span),
-            None => Ok(vec![Piece { span, donor: None }]),
-        }
+        let life = self.life.clone();
+        self.survey_of(&life, span.first.previous(), span.last)
     }
 
-    pub(super) fn lose(&mut self, span: Option<Span>, exact: bool) {
-        let Some(span) = span else {
-            return;
-        };
-        self.push(Step::Lost {
-            span: Some(span),
-            taken_back: None,
-        });
+    /// Names one revision that stands for all that nobody knows the number of.
+    pub(super) fn lose_one(&mut self, revision: Revision) {
+        let (first, last) = (revision, revision);
+        self.lose(Span { first, last }, false);
+    }
+
+    pub(super) fn lose(&mut self, span: Span, exact: bool) {
+        self.push(Step::lost(span));
         self.note(Some(span), exact, false);
         self.found = self.found.max(Some(span.last));
         self.reached = self.reached.max(span.last);

@@ -143,9 +143,7 @@ impl Planner<'_> {
             Kind::Changes => {
                 self.hole = Some(self.with_hole(item));
                 self.cover(item.revision.previous());
-                if let Some(span) = Span::new(self.reached.next(), item.revision) {
-                    self.fill(span, true)?;
-                }
+                self.fill_to(item.revision, true)?;
             }
             Kind::Lease | Kind::Watermark | Kind::Seal => {
                 self.hole = Some(self.with_hole(item));
@@ -161,13 +159,7 @@ impl Planner<'_> {
                         self.begin(&turn.to, item.revision);
                         // The snapshot diff that leads there, if there was one, follows.
                         if !clean && item.revision > Revision::NONE {
-                            self.lose(
-                                Some(Span {
-                                    first: item.revision,
-                                    last: item.revision,
-                                }),
-                                false,
-                            );
+                            self.lose_one(item.revision);
                         }
                     }
                     None => self.unnamed(item),
@@ -196,10 +188,7 @@ impl Planner<'_> {
         if self.hole.is_some() && before < self.reached_here(item) {
             self.unnamed(item);
         }
-        if let Some(span) = Span::new(self.reached.next(), before) {
-            self.fill(span, false)?;
-        }
-        Ok(())
+        self.fill_to(before, false)
     }
 
     /// What an item must at least have before it, or else a timeline that took revisions back is

@@ -63,15 +63,15 @@ impl Planner<'_> {
         match known.cloned() {
             Some(Turn { to, .. }) if to.kept && item.after >= self.reached => {
                 let at = to.at.clamp(self.reached, item.after);
-                if let Some(span) = Span::new(self.reached.next(), at) {
-                    self.fill(span, false)?;
-                }
+                self.fill_to(at, false)?;
                 self.begin(&to, at);
             }
             Some(Turn { to, .. }) => {
                 self.lose_the_rest();
                 self.begin(&to, item.after);
-                self.lose(Span::new(Revision(1), item.after), false);
+                if let Some(all) = Span::new(Revision(1), item.after) {
+                    self.lose(all, false);
+                }
             }
             None => {
                 let is_first = self.life.name.is_none() && !is_unnamed;
@@ -88,8 +88,7 @@ impl Planner<'_> {
     /// If more than the record of a timeline is missing, nobody says how much of the one before.
     pub(super) fn lose_the_rest(&mut self) {
         if self.hole.is_some_and(|(first, last)| first < last) {
-            let next = self.reached.next();
-            self.lose(Span::new(next, next), false);
+            self.lose_one(self.reached.next());
         }
     }
 
@@ -137,22 +136,13 @@ impl Planner<'_> {
                     name: parent(to).map(str::to_owned),
                 };
             }
-            if let Some(span) = Span::new(self.reached.next(), upto) {
-                self.fill(span, false)?;
-            }
+            self.fill_to(upto, false)?;
         }
         let clean = self.reached <= at && (to.kept || at == Revision::NONE && self.reached == at);
         self.begin(to, at);
         if !clean {
             // A snapshot diff led there, and it is lost.
-            let at = at.max(Revision(1));
-            self.lose(
-                Some(Span {
-                    first: at,
-                    last: at,
-                }),
-                false,
-            );
+            self.lose_one(at.max(Revision(1)));
         }
         Ok(())
     }
