@@ -224,22 +224,24 @@ fn observed(payload: &[u8]) -> Result<(Timestamp, &[u8]), Fault> {
 }
 
 /// Decodes a payload to keep. Paths and values are parts of `whole`, in which the payload lies.
-#[inline]
 pub(crate) fn decode_within(kind: Kind, payload: &[u8], whole: &Bytes) -> Result<Entry, String> {
-    owned(view(kind, payload)?, |change| change.within(whole))
+    Ok(owned(view(kind, payload)?, |change| change.within(whole)))
 }
 
 /// Decodes a payload to keep. Paths and values are copies.
 pub(crate) fn decode(kind: Kind, payload: &[u8]) -> Result<Entry, String> {
-    owned(view(kind, payload)?, |change| change.copy())
+    view(kind, payload).map(copied)
+}
+
+/// An entry to keep. Paths and values are copies.
+#[inline]
+pub(crate) fn copied(entry: EntryRef<'_>) -> Entry {
+    owned(entry, |change| change.copy())
 }
 
 #[inline]
-fn owned(
-    entry: EntryRef<'_>,
-    change: impl FnMut(&ChangeRef<'_>) -> Change,
-) -> Result<Entry, String> {
-    Ok(match entry {
+fn owned(entry: EntryRef<'_>, change: impl FnMut(&ChangeRef<'_>) -> Change) -> Entry {
+    match entry {
         EntryRef::Changes {
             changes,
             observed_at,
@@ -248,7 +250,7 @@ fn owned(
             observed_at,
         },
         EntryRef::Marker(marker) => marker.into_owned(),
-    })
+    }
 }
 
 /// What is not changes.

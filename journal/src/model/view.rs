@@ -38,6 +38,7 @@ impl ChangeRef<'_> {
     }
 
     /// As a change of its own, of copies.
+    #[inline]
     pub(crate) fn copy(&self) -> Change {
         self.owned(Bytes::copy_from_slice)
     }

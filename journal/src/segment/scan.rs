@@ -23,7 +23,7 @@ use crate::{
         ids::{Revision, Sequence},
         view::{EntryRef, RecordRef},
     },
-    segment::window::{Source, WINDOW_BYTES, unreadable_detail},
+    segment::window::{LEAST_BYTES, Source, unreadable_detail},
     storage::file_handle::FileHandle,
 };
 
@@ -256,7 +256,7 @@ impl Scan {
         let mut last = from;
         let mut at = from;
         while at < end {
-            let bytes = self.source.get(at, WINDOW_BYTES)?;
+            let bytes = self.source.get(at, LEAST_BYTES)?;
             if bytes.is_empty() {
                 break;
             }
@@ -326,16 +326,24 @@ impl<'a> Passed<'a> {
         })
     }
 
-    /// What it says, to keep. Paths and values are parts of a copy of the payload.
+    /// What it says, to keep. The path and the value of one change are copies; those of several are
+    /// parts of one copy of the payload. Counting references costs more than the second copy, and
+    /// less than many.
     #[inline]
     pub(crate) fn record(&self, with_control: bool) -> Result<Record, String> {
-        let payload = Bytes::copy_from_slice(self.payload);
-        let mut entry = payload::decode_within(self.header.kind, &payload, &payload)?;
-        if let Entry::Changes { changes, .. } = &mut entry
-            && !with_control
-        {
-            changes.retain(|change| !change.is_control);
-        }
+        let entry = match self.view(with_control)?.entry {
+            EntryRef::Changes { changes, .. } if changes.len() > 1 => {
+                let whole = Bytes::copy_from_slice(self.payload);
+                let mut entry = payload::decode_within(self.header.kind, &whole, &whole)?;
+                if let Entry::Changes { changes, .. } = &mut entry
+                    && !with_control
+                {
+                    changes.retain(|change| !change.is_control);
+                }
+                entry
+            }
+            few => payload::copied(few),
+        };
         Ok(Record {
             sequence: self.header.sequence,
             synced: self.header.synced,
@@ -361,7 +369,7 @@ pub(crate) fn search(
 ) -> Result<()> {
     let mut at = from.next_multiple_of(ALIGNMENT as u64);
     while at < end {
-        let bytes = source.get(at, WINDOW_BYTES)?;
+        let bytes = source.get(at, LEAST_BYTES)?;
         let mut i = 0;
         while i + RECORD_HEADER_BYTES <= bytes.len() {
             let head = &bytes[i..i + RECORD_HEADER_BYTES];

@@ -15,14 +15,12 @@ use crate::{
     storage::file_handle::FileHandle,
 };
 
-/// How much is looked at, at once, by those who look at every byte.
-pub(crate) const WINDOW_BYTES: usize = 256 << 10;
-
-/// How much is read at first, and each time that the end of a live journal is looked at again.
-const LEAST_BYTES: usize = 64 << 10;
+/// How much is read at first, and each time that the end of a live journal is looked at again; and
+/// how much is looked at, at once, by those who look at every byte.
+pub(crate) const LEAST_BYTES: usize = 64 << 10;
 
 /// How much is read at once by those who go on and on. With values of 4 KiB a tenth less processor
-/// time than with [`WINDOW_BYTES`]; with four times as much it was more again.
+/// time than with 256 KiB; with four times as much it was more again.
 const MOST_BYTES: usize = 1 << 20;
 
 /// How much is copied or compared at once.
@@ -84,10 +82,11 @@ impl Source {
     fn fill(&mut self, offset: u64, length: usize) -> Result<()> {
         let end = self.start + self.filled as u64;
         let goes_on = self.filled > 0 && (self.start..=end).contains(&offset);
-        self.step = if goes_on {
-            (self.step * 2).min(MOST_BYTES)
-        } else {
-            LEAST_BYTES
+        self.step = match goes_on {
+            // The file had no more than this.
+            true if self.filled < self.step => self.step,
+            true => (self.step * 2).min(MOST_BYTES),
+            false => LEAST_BYTES,
         };
         // Nothing is at hand until the read has succeeded.
         self.filled = 0;

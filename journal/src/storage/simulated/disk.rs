@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -202,7 +203,10 @@ impl Storage for Simulated {
         if !world.dirs.contains(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let inside = world.names.keys().filter(|p| p.parent() == Some(dir));
+        let below = (Bound::Excluded(dir), Bound::Unbounded);
+        let below = world.names.range::<Path, _>(below).map(|(path, _)| path);
+        let below = below.take_while(|path| path.starts_with(dir));
+        let inside = below.filter(|path| path.parent() == Some(dir));
         Ok(inside
             .filter_map(|p| Some(p.file_name()?.to_string_lossy().into_owned()))
             .collect())
