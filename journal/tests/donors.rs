@@ -10,15 +10,18 @@
 #![allow(clippy::unwrap_used)] // A test that unwraps says what it expected.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use cairn_journal::{
     Change, Directory, Donor, Entry, Gap, GapPhase, GapReason, Journal, JournalDonor, KeyValue,
-    NewRecord, Op, Options, Record, Repair, RepairReport, Revision, Sequence, Timeline, Timestamp,
+    NewRecord, Op, Options, Record, Repair, RepairReport, Revision, Sequence, Span, Timeline,
+    Timestamp, Turn,
     storage::simulated::{Fault, Simulated, Survival},
 };
 use fastrand::Rng;
@@ -31,6 +34,14 @@ fn seed() -> u64 {
     let seed = variable("CAIRN_SEED", 1);
     println!("CAIRN_SEED={seed}");
     seed
+}
+
+/// Nothing is done in the background.
+fn quiet() -> Options {
+    let mut options = Options::default();
+    options.idle_watermark = None;
+    options.preallocate = false;
+    options
 }
 
 /// A change with what an engine adds to some, which follows from the revision.
@@ -131,11 +142,9 @@ impl History {
     /// Journals it as a persister would: in groups, with markers, restarts, and perhaps a time when
     /// it was away for too long.
     fn journal(&self, disk: &Simulated, dir: &Path, rng: &mut Rng, gaps: bool) {
-        let mut options = Options::default();
+        let mut options = quiet();
         options.max_payload_bytes = 4 << 10;
         options.segment_bytes = rng.u64(26..60) << 10;
-        options.idle_watermark = None;
-        options.preallocate = false;
         let open = || {
             let opened = Directory::on(Arc::new(disk.clone()), dir).open(options.clone());
             opened.unwrap().0
@@ -316,10 +325,38 @@ fn damage(disk: &Simulated, dir: &Path, rng: &mut Rng) -> BTreeMap<PathBuf, Vec<
     hurt
 }
 
+/// A donor that is asked in many repairs and, as no repair changes it, read once.
+struct Known(Rc<RefCell<JournalDonor>>);
+
+impl Donor for Known {
+    fn name(&self) -> String {
+        self.0.borrow().name()
+    }
+
+    fn knows(&mut self, timeline: &str, span: Span) -> cairn_journal::Result<Vec<Span>> {
+        self.0.borrow_mut().knows(timeline, span)
+    }
+
+    fn recall(
+        &mut self,
+        timeline: &str,
+        span: Span,
+        visit: &mut dyn FnMut(NewRecord) -> cairn_journal::Result<()>,
+    ) -> cairn_journal::Result<()> {
+        self.0.borrow_mut().recall(timeline, span, visit)
+    }
+
+    fn turns(&mut self) -> cairn_journal::Result<Vec<Turn>> {
+        self.0.borrow_mut().turns()
+    }
+}
+
 struct Case {
     disk: Simulated,
     history: History,
     copies: Vec<Copy>,
+    /// Each of the damaged journals as a donor.
+    donors: Vec<Rc<RefCell<JournalDonor>>>,
 }
 
 impl Case {
@@ -350,8 +387,12 @@ impl Case {
             disk,
             history,
             copies,
+            donors: Vec::new(),
         };
         case.hurt(rng);
+        let donor = |copy: &Copy| JournalDonor::of(directory(&case.disk, &copy.dir));
+        let donors = case.copies.iter().map(donor);
+        case.donors = donors.map(|donor| Rc::new(RefCell::new(donor))).collect();
         case
     }
 
@@ -455,7 +496,7 @@ impl Case {
         if std::env::var("CAIRN_CASE").is_ok() {
             self.tell(own);
         }
-        let report = self.repair(&disk, own, donors);
+        let report = self.repair_from_known(&disk, own, donors);
         if self.copies[own].whole.is_empty() && report.is_err() {
             // Not one record of it can be read: there is nothing to put right. What the others have
             // is copied by a restore.
@@ -466,14 +507,14 @@ impl Case {
         let done = format!("--- journal {own} from {donors:?}\n{report}");
         self.tell_of(own, &disk, &done);
         self.check(&disk, own, donors, report.is_changed(), counts);
-        let again = self.repair(&disk, own, donors).unwrap();
+        let again = self.repair_from_known(&disk, own, donors).unwrap();
         assert!(
             !again.is_changed(),
             "a second repair found something: {again}"
         );
-        let options = Options::default();
+        // Without a background: its threads would cost a case more than the repairs do.
         let own = directory(&disk, &self.copies[own].dir);
-        own.open(options).unwrap();
+        own.open(quiet()).unwrap();
     }
 
     /// Repairs one of the journals alone, then with the help of the others.
@@ -487,11 +528,11 @@ impl Case {
         let alone = alone.unwrap();
         let donors = &[(own + 1) % 3, (own + 2) % 3];
         self.tell_of(own, &disk, &format!("--- journal {own} alone\n{alone}"));
-        let report = self.repair(&disk, own, donors).unwrap();
+        let report = self.repair_from_known(&disk, own, donors).unwrap();
         self.tell_of(own, &disk, &format!("--- with donors\n{report}"));
         let changed = alone.is_changed() || report.is_changed();
         self.check(&disk, own, donors, changed, counts);
-        let again = self.repair(&disk, own, donors).unwrap();
+        let again = self.repair_from_known(&disk, own, donors).unwrap();
         assert!(
             !again.is_changed(),
             "a second repair found something: {again}"
@@ -537,17 +578,37 @@ impl Case {
         }
     }
 
+    /// Repairs with donors that are read anew.
     fn repair(
         &self,
         disk: &Simulated,
         own: usize,
         from: &[usize],
     ) -> cairn_journal::Result<RepairReport> {
-        let mut donors: Vec<Box<dyn Donor>> = Vec::new();
-        for i in from {
+        let donor = |i: &usize| -> Box<dyn Donor> {
             let dir = directory(disk, &self.copies[*i].dir);
-            donors.push(Box::new(JournalDonor::of(dir)));
-        }
+            Box::new(JournalDonor::of(dir))
+        };
+        self.repair_with(disk, own, from.iter().map(donor).collect())
+    }
+
+    /// Repairs with donors that this case has read already.
+    fn repair_from_known(
+        &self,
+        disk: &Simulated,
+        own: usize,
+        from: &[usize],
+    ) -> cairn_journal::Result<RepairReport> {
+        let donor = |i: &usize| -> Box<dyn Donor> { Box::new(Known(self.donors[*i].clone())) };
+        self.repair_with(disk, own, from.iter().map(donor).collect())
+    }
+
+    fn repair_with(
+        &self,
+        disk: &Simulated,
+        own: usize,
+        mut donors: Vec<Box<dyn Donor>>,
+    ) -> cairn_journal::Result<RepairReport> {
         let own = directory(disk, &self.copies[own].dir);
         Repair::of(own).with(&mut donors).run()
     }
