@@ -394,12 +394,15 @@ fn repair_survives_crashes_in_itself() {
         for _ in 0..rng.usize(1..=2) {
             let victim = &segments[rng.usize(..segments.len() - 1)];
             let mut content = disk.content(victim).unwrap();
+            // The second time it may have been cut already.
+            let length = content.len();
             match rng.u8(..4) {
-                0 => content.truncate(rng.usize(..content.len())),
-                1 => content[..4096].fill(0xEE),
+                0 => content.truncate(rng.usize(..=length.saturating_sub(1))),
+                1 => content[..length.min(4096)].fill(0xEE),
                 _ => {
-                    let at = rng.usize(..content.len() - 64);
-                    content[at..at + 64].iter_mut().for_each(|b| *b ^= 0x55);
+                    let at = rng.usize(..=length.saturating_sub(65));
+                    let to = length.min(at + 64);
+                    content[at..to].iter_mut().for_each(|b| *b ^= 0x55);
                 }
             }
             disk.overwrite(victim, content);
