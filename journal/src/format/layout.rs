@@ -168,16 +168,19 @@ impl SegmentHeader {
     /// What a damaged header still says by the copy of its fixed fields: enough to verify the
     /// records by. The context is lost. The caller has to check that records verify.
     pub(crate) fn salvage(b: &[u8]) -> Vec<Self> {
-        [0, H_COPY]
-            .into_iter()
-            .filter_map(|at| {
-                let mut block = [0; SEGMENT_HEADER_BYTES];
-                block[..H_CONTEXT].copy_from_slice(b.get(at..at + H_CONTEXT)?);
-                header::forget_context(&mut block);
-                let may_verify = header::is_this_version(&block);
-                Self::fields(&block).ok().filter(|_| may_verify)
-            })
-            .collect()
+        let places = [0, H_COPY].into_iter();
+        let places = places.filter_map(|at| b.get(at..at + H_CONTEXT));
+        // In one of them just this may be damaged.
+        if !places.clone().any(header::is_this_version) {
+            return Vec::new();
+        }
+        let fields = |fields: &[u8]| {
+            let mut block = [0; SEGMENT_HEADER_BYTES];
+            block[..H_CONTEXT].copy_from_slice(fields);
+            header::forget_context(&mut block);
+            Self::fields(&block).ok()
+        };
+        places.filter_map(fields).collect()
     }
 
     fn fields(b: &[u8]) -> Result<Self, HeaderFault> {

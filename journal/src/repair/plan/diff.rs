@@ -24,6 +24,12 @@ impl Planner<'_> {
                 diff.breaks(self.hole);
                 return Ok(true);
             }
+            // Nobody knows what was in it; what comes behind it may go on with this one.
+            What::Unreadable => {
+                diff.breaks(self.hole);
+                diff.broken = true;
+                return Ok(true);
+            }
             What::Opened(gap) if item.within && (!hole || diff.holds(item)) => {
                 // What there is of it does not count: it was begun anew.
                 let timeline = diff.timeline.take();
