@@ -391,8 +391,8 @@ impl Session {
             return Reply::Now(answer::other(
                 tag,
                 format!(
-                    "waiting requests take too much memory on this node (limit {} bytes): try again \
-                     later",
+                    "waiting requests take too much memory on this node (limit {} bytes): try \
+                     again later",
                     options.max_waiting_bytes
                 ),
             ));
