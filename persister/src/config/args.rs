@@ -33,8 +33,7 @@ use crate::mirror::MirrorMode;
 #[command(
     name = "persister",
     version,
-    after_help = help::AFTER_HELP,
-    subcommand_precedence_over_arg = true
+    after_help = help::AFTER_HELP
 )]
 pub struct CommandLine {
     /// What to do instead of persisting.
