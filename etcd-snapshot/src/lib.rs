@@ -61,10 +61,13 @@
 //! of users and roles, whose buckets can be read as they are ([`Snapshot::entries`]) and are
 //! written empty.
 
+mod attributes;
 mod error;
 mod format;
 mod hash_kv;
 mod history;
+#[cfg(feature = "journal")]
+mod journal;
 mod live;
 mod read;
 mod record;
@@ -72,10 +75,13 @@ mod revert;
 mod window;
 mod write;
 
+pub use attributes::KeyAttributes;
 pub use error::{Error, Result};
 pub use format::size::DEFAULT_PAGE_BYTES;
 pub use hash_kv::hash_kv;
 pub use history::{History, history};
+#[cfg(feature = "journal")]
+pub use journal::{JournalRecords, journal_records};
 pub use read::{
     entries::Entries,
     records::{Leases, Records},

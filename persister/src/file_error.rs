@@ -1,17 +1,34 @@
-//! Why a snapshot file is not made, and what to do about it.
+//! Why a snapshot file is not made or not taken, and what to do about it.
 
 use std::io;
 use std::path::PathBuf;
 
 use cairn_journal::Revision;
 
-/// What stands in the way of a snapshot file.
+/// What stands in the way of a snapshot file, or of what it is to become.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// The file cannot be written or read back.
     #[error(transparent)]
     File(#[from] cairn_etcd_snapshot::Error),
+    /// The file that is to be imported cannot be read.
+    #[error(transparent)]
+    Source(cairn_etcd_snapshot::Error),
+    /// It was saved in the middle of a restore.
+    #[error(
+        "{}: it was saved while its cluster was being restored, and lacks what was not there yet: \
+         take another one", .0.display()
+    )]
+    Unfinished(PathBuf),
+    /// It is of another cluster.
+    #[error("{} is no base for this cluster: {why}. Nothing was written", file.display())]
+    OtherCluster {
+        /// The file.
+        file: PathBuf,
+        /// How the two differ.
+        why: String,
+    },
     /// The file system.
     #[error("cannot {op} {}: {source}", path.display())]
     Io {
@@ -62,8 +79,8 @@ pub enum FileError {
     NoRevisions(Revision),
     /// The file that was written does not say what the journal says.
     #[error(
-        "the file does not have what the journal has, and was thrown away: the journal has \
-         {expected}, the file {found}. This is a defect of the persister, or of the disk"
+        "the file does not have what the journal has, and what was made was thrown away: the \
+         journal has {expected}, the file {found}. This is a defect of the persister, or of the disk"
     )]
     Differs {
         /// What the journal says.
@@ -96,6 +113,8 @@ impl FileError {
         match self {
             Self::File(_) | Self::Io { .. } => 13,
             Self::Exists(_) => 2,
+            Self::Source(_) | Self::Unfinished(_) => 12,
+            Self::OtherCluster { .. } => 20,
             Self::NoAttributes { .. } | Self::NoRevisions(_) => 27,
             Self::NoHistory { .. } | Self::Empty => 28,
             Self::Differs { .. } => 24,

@@ -24,6 +24,7 @@
 //! | [`maintenance`] | when checkpoints are made and history is retired |
 //! | [`mod@restore`] | how a journal's state goes back into an empty cluster |
 //! | [`repair`] | how a damaged journal is mended before it is opened |
+//! | [`mod@import`] | a journal from a snapshot file of etcd |
 //! | [`observe`] | what is told to Prometheus, health checks, the service manager, people |
 //! | [`process`] | limits, signals, exit status |
 //! | [`trouble`] | what an error of the operating system means |
@@ -39,6 +40,7 @@ pub mod error;
 pub mod file_error;
 pub mod host_port;
 pub mod identity;
+pub mod import;
 pub mod maintenance;
 pub mod mirror;
 pub mod observe;

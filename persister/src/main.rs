@@ -12,6 +12,7 @@ use cairn_persister::cluster::Address;
 use cairn_persister::cluster::in_process::node::raise_limit;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::error::Error;
+use cairn_persister::import::ImportRequest;
 use cairn_persister::observe::wait::{self, WaitRequest};
 use cairn_persister::observe::{escape, log, report};
 use cairn_persister::process;
@@ -63,6 +64,13 @@ async fn run() -> u8 {
                 Err(error) => fail(&error, USAGE),
             }
         }
+        Some(Command::Import(args)) => {
+            start_log(line.verbose, format.unwrap_or_default());
+            match config::import_request(&line, args, file) {
+                Ok(request) => import(&request, args.json).await,
+                Err(error) => fail(&error, USAGE),
+            }
+        }
         &Some(Command::Status { json }) => {
             let address = config::cluster(&line.settings.or(file));
             status(&address, json).await
@@ -107,6 +115,18 @@ async fn to_snapshot(request: &FileRequest, json: bool) -> u8 {
         return fail(&format_args!("cannot listen to signals: {error}"), 1);
     }
     match cairn_persister::restore::to_snapshot(request, end.asked()).await {
+        Ok(report) if json => made(format_args!("{}\n", report.json()), 0),
+        Ok(report) => made(format_args!("{report}"), 0),
+        Err(error) => failed(&error, json),
+    }
+}
+
+async fn import(request: &ImportRequest, json: bool) -> u8 {
+    let end = End::new();
+    if let Err(error) = process::on_signal(&end) {
+        return fail(&format_args!("cannot listen to signals: {error}"), 1);
+    }
+    match cairn_persister::import::import(request, end.asked()).await {
         Ok(report) if json => made(format_args!("{}\n", report.json()), 0),
         Ok(report) => made(format_args!("{report}"), 0),
         Err(error) => failed(&error, json),

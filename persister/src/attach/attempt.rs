@@ -142,8 +142,24 @@ impl<'a, S: Session> Attempt<'a, S> {
                     cluster = %identity,
                     "the cluster was restored with its revisions: going on"
                 );
+                let outcome = identity.origin.as_ref().map(|origin| &origin.outcome);
+                let is_whole = outcome.is_some_and(|outcome| outcome.resumes_at().is_some());
+                let compared = match self.remote.may_roll_back && !is_whole {
+                    true => Some(self.compare(self.local.newest).await?),
+                    false => None,
+                };
                 continued(self.journal, &identity, self.local.newest)?;
-                self.go_on(identity, take_state, None).await
+                match compared {
+                    Some(Continuity::Same { stream, .. }) => {
+                        self.go_on(identity, take_state, Some(stream)).await
+                    }
+                    // It came back by writes: what the engine knows of its keys is not what it was.
+                    Some(Continuity::Parted { .. } | Continuity::Unknown) => {
+                        let take_state = take_state.or(Some(GapReason::HistoryDiscarded));
+                        self.go_on(identity, take_state, None).await
+                    }
+                    None => self.go_on(identity, take_state, None).await,
+                }
             }
             Attach::Rebase { identity, common } => self.rebase(identity, common, accept_loss).await,
             Attach::Resume => self.resume(take_state, accept_loss).await,

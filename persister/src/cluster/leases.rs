@@ -1,6 +1,6 @@
 //! Which lease a key stood under, whichever engine a journal followed.
 
-use crate::cluster::etcd::attributes::KeyAttributes;
+use cairn_etcd_snapshot::KeyAttributes;
 
 /// The lease that a key's attributes name; `None`: none.
 #[must_use]

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::cluster::address::{Address, DEFAULT_SOCKET};
 use crate::cluster::control::Id;
 use crate::config::help;
+use crate::config::import_args::ImportArgs;
 use crate::config::restore_args::RestoreArgs;
 use crate::config::wait_args::WaitArgs;
 use crate::host_port::HostPort;
@@ -97,6 +98,12 @@ pub struct CommandLine {
     )]
     pub restore: Option<RestoreHow>,
 
+    /// At a first start, begin the journal with the history of this snapshot file of etcd
+    ///
+    /// A backup of the very cluster: that is verified. Does nothing once there is a journal.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub base: Option<PathBuf>,
+
     /// Go on although changes are lost that exist nowhere else; the refusal names them
     #[arg(long, global = true)]
     pub accept_loss: bool,
@@ -165,6 +172,11 @@ pub enum Command {
     /// Only into a cluster without keys (outside /ctl), unless --merge is given. Reads the journal,
     /// and never writes to it; it may be in use. Prints what was done, and how to compare it.
     Restore(RestoreArgs),
+    /// Make a journal from a snapshot file of etcd, with all the history that it has, then end
+    ///
+    /// From `etcdctl snapshot save`. The journal's directory (-j) is absent or empty. It can be
+    /// restored, read, and followed with, if a persister was beside the cluster.
+    Import(ImportArgs),
     /// Tell who persists this cluster: alive or not, how far, how far behind
     ///
     /// Watches the heartbeats for as long as it takes to tell a living persister from a dead one.

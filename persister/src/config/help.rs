@@ -18,6 +18,8 @@ Examples:
   persister --id 1 -f --from /mnt/2   repair it with what persister 2's journal still has
   persister restore -j /var/lib/cairn/1 --dry-run
                                       show what a restore would do
+  persister import backup.db -j /var/lib/cairn/1
+                                      a journal from what etcdctl snapshot save has made
   persister status                    show who persists this cluster, and how far
   persister wait --revision 1234      wait until everything up to this revision is on disk
 
@@ -119,6 +121,8 @@ const RESTORE_FLAGS: [&str; 12] = [
 ];
 const STATUS_FLAGS: [&str; 2] = ["config", "cluster"];
 
+const IMPORT_FLAGS: [&str; 5] = ["config", "verbose", "id", "journal", "log_format"];
+
 /// The command line with help that teaches: each command shows its own flags only.
 pub(super) fn tailored(command: Command) -> Command {
     let flags: Vec<_> = command.get_arguments().cloned().collect();
@@ -132,6 +136,7 @@ pub(super) fn tailored(command: Command) -> Command {
         .mut_subcommand("restore", |sub| {
             only(sub, &RESTORE_FLAGS).after_help(RESTORE)
         })
+        .mut_subcommand("import", |sub| only(sub, &IMPORT_FLAGS))
         .mut_subcommand("status", |sub| only(sub, &STATUS_FLAGS).after_help(STATUS))
         .mut_subcommand("wait", |sub| only(sub, &STATUS_FLAGS).after_help(WAIT))
 }

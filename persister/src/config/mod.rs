@@ -8,16 +8,18 @@ use cairn_journal::Retention;
 mod args;
 mod error;
 mod help;
+mod import_args;
 mod requests;
 mod restore_args;
 mod shown;
 mod wait_args;
 
 use crate::config::args::{Hidden, OnDiskFullArg, RestoreHow, Retain};
-use crate::config::requests::restore_options;
+use crate::config::requests::{journal_options, restore_options};
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
 pub use error::ConfigError;
-pub use requests::{cluster, file_request, restore_request, wait_request};
+pub use import_args::ImportArgs;
+pub use requests::{cluster, file_request, import_request, restore_request, wait_request};
 pub use restore_args::{FileArgs, RestoreArgs};
 pub use wait_args::WaitArgs;
 
@@ -66,6 +68,8 @@ pub struct Config {
     pub repair_from: Vec<PathBuf>,
     /// Where to write the repaired journal, if not in the place of the damaged one.
     pub repair_into: Option<PathBuf>,
+    /// The snapshot file with which a new journal begins.
+    pub base: Option<PathBuf>,
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
     /// What to write into the cluster; `None`: what is usual on its engine.
@@ -126,6 +130,7 @@ impl Config {
             repair_into,
             accept_loss,
             take_over,
+            base,
             ..
         } = line;
         let settings = line.settings.or(file);
@@ -153,6 +158,9 @@ impl Config {
             if restore.is_some() {
                 return Err(ConfigError::ObserverWrites("-r"));
             }
+            if base.is_some() {
+                return Err(ConfigError::ObserverWrites("--base"));
+            }
         }
         let restore_options = RestoreOptions {
             accept_loss,
@@ -160,12 +168,7 @@ impl Config {
             by_writes: restore == Some(RestoreHow::Api),
             ..restore_options(&settings, DEFAULT_ELECTION)
         };
-        let mut options = cairn_journal::Options::default();
-        options.idle_watermark = Some(IDLE_WATERMARK);
-        if let Some(bytes) = settings.segment_bytes {
-            options.segment_bytes = bytes.as_u64();
-        }
-        options.validate()?;
+        let options = journal_options(&settings)?;
         Ok(Self {
             id,
             endpoint,
@@ -181,6 +184,7 @@ impl Config {
             repair,
             repair_from,
             repair_into,
+            base,
             accept_loss,
             mirror: settings.mirror,
             wait_for_room: settings.on_disk_full == Some(OnDiskFullArg::Wait),
@@ -206,11 +210,6 @@ fn maintenance(settings: &Settings) -> Policy {
         retention: Retention { age, bytes },
     }
 }
-
-/// After how long without a change the journal testifies to its last records. Until then, damage to
-/// the very last commit cannot be told from a write that a crash has cut short; a cluster that
-/// changes slowly can afford the extra write.
-const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

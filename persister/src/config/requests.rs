@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cairn_journal::Revision;
+use cairn_journal::{Options, Revision};
 
 use crate::cluster::address::Address;
 use crate::cluster::control::Id;
 use crate::config::args::{CommandLine, Settings};
 use crate::config::error::ConfigError;
+use crate::config::import_args::ImportArgs;
 use crate::config::restore_args::RestoreArgs;
 use crate::config::wait_args::WaitArgs;
+use crate::import::command::ImportRequest;
 use crate::observe::wait::WaitRequest;
 use crate::restore::command::Request;
 use crate::restore::options::{At, RestoreOptions};
@@ -20,6 +22,11 @@ use crate::restore::snapshot_file::request::{Counter, FileRequest, Member, Membe
 /// How long `persister restore` waits for persisters that have more: those that start with it need
 /// about a second to open their journals.
 const DEFAULT_RESTORE_WAIT: Duration = Duration::from_secs(2);
+
+/// After how long without a change the journal testifies to its last records. Until then, damage to
+/// the very last commit cannot be told from a write that a crash has cut short; a cluster that
+/// changes slowly can afford the extra write.
+const IDLE_WATERMARK: Duration = Duration::from_millis(100);
 
 /// What a snapshot file is called when only members are asked for.
 const FILE: &str = "snapshot.db";
@@ -142,6 +149,34 @@ pub fn wait_request(
         required,
         timeout: args.timeout,
     })
+}
+
+/// Builds the request of `persister import`.
+///
+/// # Errors
+/// [`ConfigError`] names what is missing.
+pub fn import_request(
+    line: &CommandLine,
+    args: &ImportArgs,
+    file: Settings,
+) -> Result<ImportRequest, ConfigError> {
+    let settings = line.settings.clone().or(file);
+    Ok(ImportRequest {
+        file: args.file.clone(),
+        journal: journal(&settings)?,
+        options: journal_options(&settings)?,
+    })
+}
+
+/// How a journal is written.
+pub(super) fn journal_options(settings: &Settings) -> Result<Options, ConfigError> {
+    let mut options = Options::default();
+    options.idle_watermark = Some(IDLE_WATERMARK);
+    if let Some(bytes) = settings.segment_bytes {
+        options.segment_bytes = bytes.as_u64();
+    }
+    options.validate()?;
+    Ok(options)
 }
 
 /// Two members of one name would be one directory, two of one address one member.

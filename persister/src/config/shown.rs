@@ -34,6 +34,7 @@ impl Config {
             },
             flag("repair", self.repair),
             ("from", Some(Value::Array(from))),
+            ("base", self.base.as_deref().map(path)),
             ("repair-into", self.repair_into.as_deref().map(path)),
             flag("accept-loss", self.accept_loss),
             flag("take-over", self.restore_options.take_over),

@@ -91,9 +91,8 @@ impl Granted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cairn_etcd_snapshot::KeyAttributes;
     use cairn_journal::{KeyValue, Revision};
-
-    use crate::cluster::etcd::attributes::KeyAttributes;
 
     fn key(path: &'static str, lease: i64) -> KeyValue {
         let attributes = KeyAttributes {

@@ -22,6 +22,7 @@ use crate::cluster::session::Cluster;
 use crate::config::{Config, Endpoint};
 use crate::error::Error;
 use crate::identity::holder::Holder;
+use crate::import::base;
 use crate::maintenance::Maintenance;
 use crate::mirror::MirrorMode;
 use crate::observe::vitals::Vitals;
@@ -204,6 +205,19 @@ impl<C: Cluster> Incarnation<'_, C> {
     }
 
     async fn persist_once(&self, repair: &mut bool) -> Result<(), Error> {
+        let (config, cancel) = (self.persist.config, self.persist.cancel);
+        if let Some(base) = &config.base
+            && !base::begin(
+                &self.cluster,
+                base,
+                &config.journal,
+                &config.options,
+                cancel,
+            )
+            .await?
+        {
+            return Ok(());
+        }
         if *repair {
             let stop = StopWith::new(self.persist.cancel);
             let config = self.persist.config;

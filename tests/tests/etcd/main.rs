@@ -1,9 +1,11 @@
 //! Persisters beside real clusters of etcd.
 
+mod agreeing;
 mod by_writes;
 #[allow(dead_code)]
 mod cluster;
 mod commands;
+mod import;
 mod leases;
 mod many;
 mod observe;

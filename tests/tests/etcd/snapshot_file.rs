@@ -14,7 +14,7 @@ use cairn_etcd::wire::{
     RangeRequest, TxnRequest, WatchCreateRequest,
 };
 use cairn_journal::{Change, Journal, NewRecord, Options, Revision, Timeline, Timestamp};
-use cairn_persister::cluster::etcd::attributes::KeyAttributes;
+use cairn_persister::cluster::etcd::attributes::attributes_of;
 use cairn_protocol::keys;
 use cairn_tests::{program, seeded, setting};
 use fastrand::Rng;
@@ -39,17 +39,17 @@ const LOST: &str = "the-lost-one";
 const OWNERS_LEASE: i64 = 0x77;
 
 /// A cluster whose whole history is known, from its own watch.
-struct Known {
+pub(crate) struct Known {
     etcd: Etcd,
     session: Session,
     events: BTreeMap<i64, Vec<Event>>,
     /// Leases that are alive, with what they were granted.
     leases: BTreeMap<i64, i64>,
-    newest: i64,
+    pub(crate) newest: i64,
 }
 
 impl Known {
-    async fn start(rng: &mut Rng, revisions: i64) -> Result<Self> {
+    pub(crate) async fn start(rng: &mut Rng, revisions: i64) -> Result<Self> {
         let etcd = Etcd::start(1)?;
         let session = etcd.session().await?;
         let mut known = Self {
@@ -148,7 +148,7 @@ impl Known {
     }
 
     /// A journal of all of it, as a persister writes one.
-    fn journal(&self, dir: &Path, rng: &mut Rng) -> Result<()> {
+    pub(crate) fn journal(&self, dir: &Path, rng: &mut Rng) -> Result<()> {
         let open = || Ok::<_, cairn_journal::Error>(Journal::open(dir, Options::default())?.0);
         let mut journal = open()?;
         let now = Timestamp::now();
@@ -184,7 +184,7 @@ impl Known {
     }
 
     /// The state at a revision, from the events.
-    fn state(&self, at: i64) -> BTreeMap<Bytes, KeyValue> {
+    pub(crate) fn state(&self, at: i64) -> BTreeMap<Bytes, KeyValue> {
         let mut state = BTreeMap::new();
         for event in self.events.range(..=at).flat_map(|(_, events)| events) {
             apply(&mut state, event);
@@ -205,7 +205,7 @@ fn apply(state: &mut BTreeMap<Bytes, KeyValue>, event: &Event) {
 fn change(event: &Event, sub: usize) -> Result<Change> {
     let kv = event.kv.clone().context("an event has a key")?;
     let is_control = kv.key.starts_with(keys::FLAT_ROOT.as_bytes());
-    let attributes = KeyAttributes::of(&kv).numbered(sub).to_bytes();
+    let attributes = attributes_of(&kv).numbered(sub).to_bytes();
     let change = if event.r#type == EventType::Put as i32 {
         Change::set(kv.key, kv.value).with_attributes(attributes)
     } else {
@@ -238,7 +238,7 @@ async fn told(session: &Session, from: i64, to: i64) -> Result<BTreeMap<i64, Vec
     Ok(told)
 }
 
-async fn state(session: &Session, at: i64) -> Result<BTreeMap<Bytes, KeyValue>> {
+pub(crate) async fn state(session: &Session, at: i64) -> Result<BTreeMap<Bytes, KeyValue>> {
     let range = RangeRequest {
         revision: at,
         ..RangeRequest::all()
@@ -256,7 +256,7 @@ async fn hash(session: &Session, at: i64) -> Result<u32> {
 }
 
 /// Keys and values outside the control area.
-fn values(state: &BTreeMap<Bytes, KeyValue>) -> BTreeMap<Bytes, Bytes> {
+pub(crate) fn values(state: &BTreeMap<Bytes, KeyValue>) -> BTreeMap<Bytes, Bytes> {
     let data = state
         .iter()
         .filter(|(key, _)| !key.starts_with(keys::FLAT_ROOT.as_bytes()));
@@ -265,7 +265,7 @@ fn values(state: &BTreeMap<Bytes, KeyValue>) -> BTreeMap<Bytes, Bytes> {
 }
 
 /// Makes a file of a journal. Returns it with what was said of it.
-fn file(journal: &Path, scratch: &Path, args: &[&str]) -> Result<(PathBuf, Value)> {
+pub(crate) fn file(journal: &Path, scratch: &Path, args: &[&str]) -> Result<(PathBuf, Value)> {
     let file = scratch.join(format!("{}.db", scratch.read_dir()?.count()));
     let output = Command::new(program("persister")?)
         .args(["restore", "--json", "-j"])
@@ -279,13 +279,13 @@ fn file(journal: &Path, scratch: &Path, args: &[&str]) -> Result<(PathBuf, Value
     Ok((file, serde_json::from_slice(&output.stdout)?))
 }
 
-fn number(report: &Value, name: &str) -> Result<i64> {
+pub(crate) fn number(report: &Value, name: &str) -> Result<i64> {
     let number = report[name].as_i64();
     number.with_context(|| format!("{name} in {report}"))
 }
 
 /// The cluster anew, from a file.
-async fn restored(etcd: &mut Etcd, file: &Path) -> Result<Session> {
+pub(crate) async fn restored(etcd: &mut Etcd, file: &Path) -> Result<Session> {
     for member in &mut etcd.members {
         member.restore(file)?;
     }

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cairn-journal", &[]),
     ("cairn-etcd", &[]),
     ("cairn-etcd-member", &[]),
-    ("cairn-etcd-snapshot", &[]),
+    ("cairn-etcd-snapshot", &["cairn-journal"]),
     ("cairn-client", &[]),
     ("cairn-lite", &["cairn-client"]),
     (
@@ -37,7 +37,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "cairn-tools",
-        &["cairn-client", "cairn-journal", "cairn-sync-client"],
+        &[
+            "cairn-client",
+            "cairn-etcd-snapshot",
+            "cairn-journal",
+            "cairn-protocol",
+            "cairn-sync-client",
+        ],
     ),
 ];
 

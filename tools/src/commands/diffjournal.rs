@@ -30,7 +30,8 @@ use crate::read::tree::TreeError;
     after_long_help = LONG_HELP
 )]
 pub struct Args {
-    /// A journal's directory, a segment, another program's journal, or with --state a checkpoint
+    /// A journal's directory, a segment, a snapshot file of etcd, another program's journal, or
+    /// with --state a checkpoint
     #[arg(value_name = "A")]
     pub a: PathBuf,
     /// The journal to compare it with

@@ -64,7 +64,7 @@ impl History {
                 history.newest = beginning.covered;
                 history.timeline = beginning.timeline;
             }
-            Source::Segment(_) | Source::Foreign(_) => {}
+            Source::Segment(_) | Source::Snapshot(_) | Source::Foreign(_) => {}
         }
         let mut replay = Replay::default();
         for record in source.records(None)? {

@@ -71,6 +71,14 @@ pub fn headers(
             crate::read::checkpoint::headers(checkpoint, json, filter, printer.out)?;
             EndState::Clean
         }
+        Source::Snapshot(file) => {
+            return Err(DumpError::Source(SourceError::Unusable {
+                path: file.path().to_owned(),
+                detail: "a snapshot has pages and no records that lie somewhere: leave out \
+                         --headers"
+                    .to_owned(),
+            }));
+        }
         Source::Foreign(file) => printer.foreign(file, &mut on_damage)?,
     };
     printer.out.flush().map_err(DumpError::Output)?;

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod follow;
 pub mod headers;
 mod ranking;
+pub mod snapshot;
 pub mod source;
 pub mod stats;
 pub mod times;

@@ -1,6 +1,6 @@
-//! The journal at a path: a directory, one of its segments or checkpoints, or the journal of
-//! another program. All of them but the checkpoint read as records, so that callers need not know
-//! which it is.
+//! The journal at a path: a directory, one of its segments or checkpoints, a snapshot file of etcd,
+//! or the journal of another program. All of them but the checkpoint read as records, so that
+//! callers need not know which it is.
 //!
 //! Reading takes no lock and writes nothing. Retention may go past a slow reader: that ends the
 //! records with an error, behind which [`SourceRecords::resume`] goes on with what is still there.
@@ -15,6 +15,7 @@ use cairn_journal::{
 };
 
 use crate::forms::foreign::file::{ForeignEntries, ForeignError, ForeignFile};
+use crate::read::snapshot::{HEAD, SnapshotFile, SnapshotRecords, is_snapshot};
 
 /// With what a segment begins.
 const SEGMENT_MAGIC: &[u8; 8] = b"CAIRNSEG";
@@ -30,6 +31,8 @@ pub enum Source {
     Segment(Box<SegmentFile>),
     /// One checkpoint alone: a state, and no records.
     Checkpoint(Box<Checkpoint>),
+    /// A snapshot file of etcd.
+    Snapshot(Box<SnapshotFile>),
     /// A journal that another program wrote.
     Foreign(ForeignFile),
 }
@@ -44,6 +47,9 @@ pub enum SourceError {
     /// The journal of another program is damaged, or cannot be read.
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// The snapshot file is damaged, or cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] cairn_etcd_snapshot::Error),
     /// The path cannot be looked at.
     #[error("{path}: {detail}", path = path.display())]
     Unusable {
@@ -61,6 +67,11 @@ impl SourceError {
         match self {
             Self::Journal(error) => error.is_corruption(),
             Self::Foreign(error) => matches!(error, ForeignError::Damaged { .. }),
+            Self::Snapshot(error) => matches!(
+                error,
+                cairn_etcd_snapshot::Error::Damaged { .. }
+                    | cairn_etcd_snapshot::Error::Digest { .. }
+            ),
             Self::Unusable { .. } => false,
         }
     }
@@ -83,15 +94,18 @@ impl Source {
         }
         let mut magic = Vec::new();
         std::fs::File::open(path)
-            .and_then(|file| file.take(8).read_to_end(&mut magic))
+            .and_then(|file| file.take(HEAD).read_to_end(&mut magic))
             .map_err(refused)?;
         // A damaged header must not turn a segment into something unknown.
         let is_named = |name| path.extension().is_some_and(|extension| extension == name);
-        if magic == CHECKPOINT_MAGIC || is_named("ckpt") {
+        if magic.starts_with(CHECKPOINT_MAGIC) || is_named("ckpt") {
             return Ok(Self::Checkpoint(Box::new(Checkpoint::open(path)?)));
         }
-        if magic == SEGMENT_MAGIC || is_named("seg") {
+        if magic.starts_with(SEGMENT_MAGIC) || is_named("seg") {
             return Ok(Self::Segment(Box::new(SegmentFile::open(path)?)));
+        }
+        if is_snapshot(&magic) || is_named("db") {
+            return Ok(Self::Snapshot(Box::new(SnapshotFile::open(path)?)));
         }
         Ok(Self::Foreign(ForeignFile::detect(path)?))
     }
@@ -103,6 +117,7 @@ impl Source {
             Self::Journal(reader) => Self::Journal(reader.with_control()),
             Self::Segment(segment) => Self::Segment(Box::new(segment.with_control())),
             Self::Checkpoint(checkpoint) => Self::Checkpoint(Box::new(checkpoint.with_control())),
+            Self::Snapshot(snapshot) => Self::Snapshot(Box::new(snapshot.with_control())),
             foreign @ Self::Foreign(_) => foreign,
         }
     }
@@ -130,6 +145,10 @@ impl Source {
                             .to_owned(),
                 });
             }
+            (Self::Snapshot(snapshot), _) => SourceRecords::Snapshot {
+                records: Box::new(snapshot.records()?),
+                last: None,
+            },
             (Self::Foreign(file), _) => SourceRecords::Foreign {
                 entries: file.entries(false)?,
                 file: file.clone(),
@@ -154,6 +173,13 @@ pub enum SourceRecords {
     Segment {
         /// Its records.
         records: StoredRecords,
+        /// The one that is looked at.
+        last: Option<Record>,
+    },
+    /// Of a snapshot file.
+    Snapshot {
+        /// Its records.
+        records: Box<SnapshotRecords>,
         /// The one that is looked at.
         last: Option<Record>,
     },
@@ -207,9 +233,9 @@ impl SourceRecords {
             Err(error) => return Some(Err(error)),
         };
         match self {
-            Self::Segment { last, .. } | Self::Foreign { last, .. } => {
-                Some(Ok((&*last.insert(record)).into()))
-            }
+            Self::Segment { last, .. }
+            | Self::Snapshot { last, .. }
+            | Self::Foreign { last, .. } => Some(Ok((&*last.insert(record)).into())),
             Self::Journal { .. } => unreachable!("it was looked at above"),
         }
     }
@@ -220,6 +246,8 @@ impl SourceRecords {
         match self {
             Self::Journal { records, .. } => records.end_state(),
             Self::Segment { records, .. } => records.end_state(),
+            // Its sha256 was right.
+            Self::Snapshot { .. } => EndState::Clean,
             Self::Foreign { entries, .. } => entries.end_state(),
         }
     }
@@ -238,6 +266,7 @@ impl Iterator for SourceRecords {
                     .map(|stored| stored.record)
                     .map_err(Into::into),
             ),
+            Self::Snapshot { records, .. } => Some(records.next()?.map_err(Into::into)),
             Self::Foreign {
                 entries,
                 file,

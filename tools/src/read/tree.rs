@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use cairn_journal::{
-    Checkpoint, Record, Sequence, State,
+    Checkpoint, Record, Revision, Sequence, State,
     inspect::SegmentFile,
     replay::{Effect, Replay},
 };
@@ -13,6 +13,7 @@ use crate::forms::json::write_lease;
 use crate::read::checkpoint::state_of;
 use crate::read::dump::DumpError;
 use crate::read::filter::{Bound, Filter, Point};
+use crate::read::snapshot::SnapshotFile;
 use crate::read::source::{Source, SourceError};
 use crate::read::times::{doubt, places};
 
@@ -79,6 +80,10 @@ pub fn tree(
             require_point(checkpoint, at)?;
             Ok(state_of(checkpoint)?)
         }
+        Source::Snapshot(snapshot) => {
+            let at = at.map(|at| in_window(snapshot, at)).transpose()?;
+            fold(source, at.map(Bound::Revision))
+        }
         Source::Foreign(_) => {
             if at.and_then(Point::time).is_some() {
                 return Err(TreeError::Unknown(
@@ -124,6 +129,23 @@ pub(crate) fn require_point(checkpoint: &Checkpoint, at: Option<Point>) -> Resul
         "this checkpoint holds the state at revision {revision} and no other. Give the journal's \
          directory"
     )))
+}
+
+/// The revision of a state that a snapshot tells.
+fn in_window(snapshot: &SnapshotFile, at: Point) -> Result<Revision, TreeError> {
+    let (path, window) = (snapshot.path().display(), snapshot.window());
+    let revision = at.revision();
+    let revision = revision.ok_or_else(|| {
+        TreeError::Unknown(format!("{path}: a snapshot has no times: give a revision"))
+    })?;
+    match window.compacted <= revision.0 && revision.0 <= window.revision {
+        true => Ok(revision),
+        false => Err(TreeError::Unknown(format!(
+            "{path}: this snapshot tells the states at revisions {} to {}, and {revision} is none \
+             of them",
+            window.compacted, window.revision
+        ))),
+    }
 }
 
 fn require_first(segment: &SegmentFile) -> Result<(), TreeError> {

@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
-use crate::cluster::etcd::attributes::KeyAttributes;
+use crate::cluster::etcd::attributes::attributes_of;
 use crate::cluster::etcd::contiguity::{Broken, Contiguity};
 use crate::cluster::etcd::granted::{Granted, Times, fact};
 use crate::cluster::etcd::names::{RULES, touched};
@@ -214,7 +214,7 @@ fn followed(id: Id, revision: Revision, events: Vec<Event>, times: &mut Times) -
         let change = match is_delete {
             true => Change::delete(key.key),
             false => {
-                let attributes = KeyAttributes::of(&key).numbered(sub).to_bytes();
+                let attributes = attributes_of(&key).numbered(sub).to_bytes();
                 Change::set(key.key, key.value).with_attributes(attributes)
             }
         };

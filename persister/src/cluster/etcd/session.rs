@@ -10,6 +10,7 @@ use cairn_etcd::ErrorKind;
 use cairn_etcd::wire::{
     Call, KeyValue, LeaseGrantRequest, LeaseTimeToLiveRequest, RangeRequest, TxnRequest,
 };
+use cairn_etcd_snapshot::KeyAttributes;
 use cairn_journal::Revision;
 use cairn_protocol::{keys, progress};
 use futures::{Stream, TryStreamExt};
@@ -17,7 +18,7 @@ use futures::{Stream, TryStreamExt};
 use crate::cluster::capabilities::{Capabilities, Guard, Limits, Liveness, Restores, WriteRates};
 use crate::cluster::control::{Announced, Announcements, Control, ControlKey, Id};
 use crate::cluster::error::{Error, Result};
-use crate::cluster::etcd::attributes::KeyAttributes;
+use crate::cluster::etcd::attributes::attributes_of;
 use crate::cluster::etcd::follow::follow;
 use crate::cluster::etcd::granted::Granted;
 use crate::cluster::etcd::lease::{EXPIRES_AFTER, KEPT_EVERY, KeptAlive, LEASE_TIME, OwnerLease};
@@ -196,7 +197,7 @@ impl Session for EtcdSession {
         Box::pin(keys.try_filter_map(async |key| {
             Ok((!RULES.is_control(&key.key)).then(|| Live {
                 revision: Revision(key.mod_revision),
-                attributes: Attributes::new(KeyAttributes::of(&key).to_bytes()),
+                attributes: Attributes::new(attributes_of(&key).to_bytes()),
                 path: key.key,
                 value: key.value,
             }))

@@ -146,6 +146,7 @@ fn report(
         assumed_leases: look.assumed.iter().map(|id| format!("{id:x}")).collect(),
         never_expire: look.never_expire,
         identity: plan.identity.to_string(),
+        control: look.identity.is_some(),
         restore: members::restore_command(&request.file),
         ..FileReport::default()
     }

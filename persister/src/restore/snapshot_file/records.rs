@@ -1,11 +1,10 @@
 //! A journal's keys and changes as records of etcd.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use cairn_etcd_snapshot::{Position, Put, Record};
+use cairn_etcd_snapshot::{KeyAttributes, Position, Put, Record};
 use cairn_journal::maintain::{SortedEntries, Sorter};
 use cairn_journal::{Change, Entry, KeyValue, Op, Reader, Revision, Stop};
 
-use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::cluster::etcd::names::PAD_KEY;
 use crate::error::Error;
 use crate::file_error::FileError;

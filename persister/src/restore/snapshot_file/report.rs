@@ -35,7 +35,7 @@ pub struct FileReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_kv: Option<u32>,
     /// HashKV at `newest`, compacted at `history-from`: that of the lost cluster, if `unnumbered`
-    /// is 0.
+    /// is 0 and `control` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hash_kv_at_newest: Option<u32>,
     /// Leases in the file.
@@ -48,6 +48,9 @@ pub struct FileReport {
     pub filled: u64,
     /// Keys whose number within their revision is not known.
     pub unnumbered: u64,
+    /// Whether the journal has the control keys of the lost cluster. One that began with a state
+    /// has those that were written since.
+    pub control: bool,
     /// Changes that lead back to the older state.
     pub reverted: u64,
     /// Keys that came back without the lease that they had.
@@ -178,10 +181,10 @@ impl fmt::Display for FileReport {
             )?;
         }
         if let Some(hash) = self.hash_kv_at_newest {
-            let whose = if self.unnumbered == 0 {
-                "the lost cluster's"
-            } else {
-                "the lost cluster's, but for numbers that the journal does not know"
+            let whose = match (self.unnumbered, self.control) {
+                (0, true) => "the lost cluster's",
+                (0, false) => "the lost cluster's, but for control keys of before the journal",
+                _ => "the lost cluster's, but for numbers that the journal does not know",
             };
             writeln!(
                 f,

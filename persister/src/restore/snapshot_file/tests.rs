@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cairn_etcd_snapshot::{Change as Changed, ReadOptions, Record, Snapshot};
+use cairn_etcd_snapshot::{Change as Changed, KeyAttributes, ReadOptions, Record, Snapshot};
 use cairn_journal::{
     Change, Error as JournalError, GapReason, Journal, NewRecord, Options, Revision, Timeline,
     Timestamp,
@@ -10,7 +10,6 @@ use cairn_journal::{
 use cairn_protocol::keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::etcd::attributes::KeyAttributes;
 use crate::error::Error;
 use crate::file_error::FileError;
 use crate::restore::options::At;

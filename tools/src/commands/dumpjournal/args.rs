@@ -23,8 +23,8 @@ use crate::read::times::{Bounds, bounds};
     after_long_help = LONG_HELP
 )]
 pub struct Args {
-    /// A journal's directory, one of its segments or checkpoints, a journal file of the original Go
-    /// program, or a text log of doozer-journal
+    /// A journal's directory, one of its segments or checkpoints, a snapshot file of etcd, a
+    /// journal file of the original Go program, or a text log of doozer-journal
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// Print records as JSON, one object a line
@@ -105,6 +105,10 @@ Checkpoints:
   begins later, and standard error says where; --state then begins with a checkpoint. If retention
   removes records before they are read, the rest is printed, and standard error names what is
   missing.
+
+Snapshots of etcd:
+  What etcdctl snapshot save makes. It tells the state at its compacted revision, as a gap, and
+  every revision after it. Its sha256 is verified first. It has no times.
 
 Selection:
   --from and --to are inclusive, and select by the revision that is printed. Where a cluster was
@@ -204,6 +208,9 @@ impl Args {
             )),
             _ if self.follow => Some(format!(
                 "{path}: --follow needs a journal's directory: the tail moves on to new segments"
+            )),
+            Source::Snapshot(_) if self.needs_times() => Some(format!(
+                "{path}: a snapshot of etcd has no times: give revisions"
             )),
             Source::Foreign(file) if self.needs_times() => Some(format!(
                 "{path}: a {} has no times: give revisions",

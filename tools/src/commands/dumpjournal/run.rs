@@ -241,6 +241,14 @@ fn verdict(source: &Source, summary: &Summary) -> Result<u8, DumpFailure> {
             tell_torn(&file, 0, bytes);
         }
     }
+    if let Source::Snapshot(snapshot) = source {
+        let window = snapshot.window();
+        tell(format_args!(
+            "whole: a snapshot of etcd, with the state at revision {} and the history to {}",
+            window.compacted, window.revision
+        ));
+        return Ok(exit::OK);
+    }
     // A gap is history that is missing, a torn tail hardly ever is: the worse of the two decides.
     let (code, word) = match (summary.gaps > 0, is_torn) {
         (true, true) => (exit::GAPS, "whole but for its torn tail, with gaps"),
