@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use cairn_client::{Revision, Uri};
 use cairn_persister::config::{CommandLine, Config, read_file};
 use cairn_playground::world::Ports;
@@ -105,10 +105,7 @@ pub(crate) fn trace(shape: Shape, writes: usize) -> Result<()> {
     let uri = Uri::from_address(&address)?;
     let directory = journal.path().to_str().context("a directory is UTF-8")?;
     let (node, serving, calling) = (Runtime::new()?, Runtime::new()?, Runtime::new()?);
-    let (cluster, listen) = (
-        format!("doozer:?ca={address}"),
-        format!("--listen={address}"),
-    );
+    let (cluster, listen) = (format!("doozer:?ca={address}"), format!("-l{address}"));
     let cluster: [&str; 3] = match shape {
         Shape::Embedded => ["--mirror=watermark", "--embedded", &listen],
         Shape::Apart(_) => {
@@ -120,8 +117,14 @@ pub(crate) fn trace(shape: Shape, writes: usize) -> Result<()> {
     let fixed = ["persister", "--id", "1", "-j", directory];
     let line = CommandLine::read(fixed.iter().chain(&cluster))?;
     let config = Config::new(line, read_file(None)?)?;
-    serving.spawn(cairn_persister::process::persist(config));
-    let all = calling.block_on(async { tokio::spawn(call(uri, writes)).await? })?;
+    let persisting = serving.spawn(cairn_persister::process::persist(config));
+    let calls = calling.spawn(call(uri, writes));
+    let all = calling.block_on(async {
+        tokio::select! {
+            all = calls => all?,
+            status = persisting => Err(anyhow!("the persister has ended with status {}", status?)),
+        }
+    })?;
     println!("\n{}, one in flight:", shape.name());
     print(&all);
     serving.shutdown_background();
