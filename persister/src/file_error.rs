@@ -80,7 +80,8 @@ pub enum FileError {
     /// The file that was written does not say what the journal says.
     #[error(
         "the file does not have what the journal has, and what was made was thrown away: the \
-         journal has {expected}, the file {found}. This is a defect of the persister, or of the disk"
+         journal has {expected}, the file {found}. This is a defect of the persister, or of the \
+         disk"
     )]
     Differs {
         /// What the journal says.
