@@ -14,7 +14,8 @@ pub struct Options {
     /// The deadline of every call, and the longest pause within a snapshot. Default: 10 s, more
     /// than the 7 s after which a member without a majority answers of its own.
     pub request_timeout: Duration,
-    /// How often the member is pinged; at least 6 s, since members take faster pings for an attack.
+    /// How often the member is pinged while a call or a watch is open; at least 6 s, since members
+    /// take faster pings, and pings at other times, for an attack.
     /// Default: 6 s.
     pub keepalive: Duration,
     /// A member that leaves a ping unanswered for this long is lost, and the session has ended.

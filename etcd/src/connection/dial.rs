@@ -90,7 +90,9 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .keep_alive_interval(options.keepalive())
         .keep_alive_timeout(options.keepalive_timeout)
-        .keep_alive_while_idle(true)
+        // A member takes pings without a stream for an attack. Whoever is idle finds out with
+        // the next call, which has a deadline.
+        .keep_alive_while_idle(false)
         .handshake(io)
         .await
         .map_err(io::Error::other)?;

@@ -1,6 +1,6 @@
 //! Members that are gone, silent, or alone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use cairn_etcd::wire::{PutRequest, RangeRequest, WatchCreateRequest};
@@ -41,6 +41,20 @@ async fn a_session_has_ended_for_ever_when_its_member_is_killed() -> Result<()> 
         assert!(session.snapshot().await.is_err());
     }
     assert_eq!(other.call(RangeRequest::all()).await?.count, 0);
+    Ok(())
+}
+
+/// The story: a member takes pings without a stream for an attack, and ended a session that nobody
+/// had used for a while.
+#[tokio::test]
+async fn an_idle_session_is_there_when_it_is_used_again() -> Result<()> {
+    let member = Member::start(&[])?;
+    let session = open(&member).await?;
+    // The third ping that is one too many would come after 18 s.
+    let idle = Duration::from_secs(25);
+    let ended = tokio::time::timeout(idle, session.ended()).await;
+    assert!(ended.is_err(), "it has ended");
+    session.call(PutRequest::new("k", "")).await?;
     Ok(())
 }
 
