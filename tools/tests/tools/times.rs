@@ -60,6 +60,17 @@ fn one_change_by_a_clock_that_was_ahead_moves_no_other() {
     }
 }
 
+/// Most records were written by the wrong clock: what the others say is told beside it.
+#[test]
+fn a_burst_by_a_wrong_clock_is_doubted() {
+    let hours = [&[72, 71, 70][..], &[24; 20], &[60, 50]].concat();
+    let dir = journal(&hours);
+    // The newest was revision 102 if the two after the burst were behind, 124 if it was ahead.
+    let (told, doubt) = at(path(&dir), "40 hours ago");
+    assert_eq!(told, "102");
+    assert!(doubt.contains("one from 102 to 124"), "{doubt}");
+}
+
 /// One rule: the part between two times is what the states at these times differ by.
 #[test]
 fn from_and_to_follow_the_rule_of_at_time() {
