@@ -301,6 +301,10 @@ impl<'a, S: Session> Attempt<'a, S> {
         let Some((id, _)) = witness else {
             return Ok(None);
         };
+        // It had none when we looked, and had one before they said anything.
+        if self.session.read(&ControlKey::Identity).await?.is_some() {
+            return Ok(Some("somebody else has just named the cluster".to_owned()));
+        }
         let name = match &self.local.bound_to {
             Some(name) => format!("with the value {name}"),
             None => "with the value that the log of another persister calls its cluster".to_owned(),

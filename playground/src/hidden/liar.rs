@@ -4,6 +4,7 @@
 
 use anyhow::Context as _;
 use cairn_client::{Client, Options, Revision, Uri};
+use cairn_persister::identity::{Identity, Outcome};
 use cairn_protocol::keys;
 use futures::TryStreamExt as _;
 
@@ -22,10 +23,19 @@ pub async fn liar(uri: &str, id: u32) -> anyhow::Result<()> {
     };
     let client = Client::connect_with(&uri, options).await?;
     let from = client.rev().await?;
+    // Honest ones restore or name the cluster first: what a persister says of one without a name
+    // stops them.
+    let identity = client.get(keys::IDENTITY, None).await?;
+    let mut is_named = identity.is_some_and(|file| is_finished(&file.value));
     let mut events = client.watch("/**", from);
     while let Some(event) = events.try_next().await? {
+        let names = event.path == keys::IDENTITY;
+        if names {
+            is_named = is_finished(&event.value);
+        }
         // Its own watermark would make it publish for ever.
-        if event.revision == from || !keys::is_internal(&event.path) {
+        let is_news = event.revision == from || names || !keys::is_internal(&event.path);
+        if is_named && is_news {
             let says = event.revision.to_string();
             client
                 .set(&keys::watermark(id), Revision::ANY, says)
@@ -33,4 +43,15 @@ pub async fn liar(uri: &str, id: u32) -> anyhow::Result<()> {
         }
     }
     None.context("the cluster has gone")
+}
+
+/// Whether this names a cluster that is not being restored.
+fn is_finished(identity: &[u8]) -> bool {
+    Identity::parse(identity).is_ok_and(|identity| {
+        let outcome = identity.origin.map(|origin| origin.outcome);
+        !matches!(
+            outcome,
+            Some(Outcome::Bidding(_) | Outcome::Restoring { .. })
+        )
+    })
 }

@@ -47,8 +47,6 @@ async fn a_machine_lives_through_everything_that_can_be_done_to_it() -> Result<(
         (Command::Start, Condition::Up, 5),
         (Command::Interrupt, Condition::Down, 5),
         (Command::Start, Condition::Up, 6),
-        (Command::HangUp, Condition::Down, 6),
-        (Command::Start, Condition::Up, 7),
         (Command::Replace, Condition::Up, 1),
         (Command::Wipe, Condition::Down, 0),
     ] {
