@@ -1,7 +1,7 @@
 //! Why a snapshot file is not made or not taken, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_journal::Revision;
 
@@ -122,4 +122,28 @@ impl FileError {
             Self::NoTool | Self::Tool { .. } => 30,
         }
     }
+}
+
+/// The error of doing `op` to `path`.
+pub(crate) fn failed_to(op: &'static str, path: &Path) -> impl Fn(io::Error) -> FileError {
+    move |source| FileError::Io {
+        op,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The directory that something is in.
+pub(crate) fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Makes the name of something durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), FileError> {
+    let parent = parent(path);
+    let synced = std::fs::File::open(&parent).and_then(|parent| parent.sync_all());
+    synced.map_err(failed_to("sync", &parent))
 }

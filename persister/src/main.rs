@@ -3,7 +3,7 @@
 // They panic where the output is closed or full.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-use std::fmt::Arguments;
+use std::fmt::{Arguments, Display};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -17,6 +17,8 @@ use cairn_persister::observe::wait::{self, WaitRequest};
 use cairn_persister::observe::{escape, log, report};
 use cairn_persister::process;
 use cairn_persister::restore::{FileRequest, Request};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The exit status for wrong usage, the same that the command line's parser has.
@@ -98,37 +100,37 @@ async fn run() -> u8 {
 }
 
 async fn restore(request: &Request, json: bool) -> u8 {
-    let end = End::new();
-    if let Err(error) = process::on_signal(&end) {
-        return fail(&format_args!("cannot listen to signals: {error}"), 1);
-    }
-    match cairn_persister::restore::run(request, end.asked()).await {
-        Ok(report) if json => made(format_args!("{}\n", report.json()), report.status),
-        Ok(report) => made(format_args!("{report}"), report.status),
-        Err(error) => failed(&error, json),
-    }
+    let work = async |cancel: &_| cairn_persister::restore::run(request, cancel).await;
+    report_of(work, |report| report.status, json).await
 }
 
 async fn to_snapshot(request: &FileRequest, json: bool) -> u8 {
-    let end = End::new();
-    if let Err(error) = process::on_signal(&end) {
-        return fail(&format_args!("cannot listen to signals: {error}"), 1);
-    }
-    match cairn_persister::restore::to_snapshot(request, end.asked()).await {
-        Ok(report) if json => made(format_args!("{}\n", report.json()), 0),
-        Ok(report) => made(format_args!("{report}"), 0),
-        Err(error) => failed(&error, json),
-    }
+    let work = async |cancel: &_| cairn_persister::restore::to_snapshot(request, cancel).await;
+    report_of(work, |_| 0, json).await
 }
 
 async fn import(request: &ImportRequest, json: bool) -> u8 {
+    let work = async |cancel: &_| cairn_persister::import::import(request, cancel).await;
+    report_of(work, |_| 0, json).await
+}
+
+/// Does what a signal may end, and prints its report: as text, or as one line of JSON.
+async fn report_of<R: Serialize + Display>(
+    work: impl AsyncFnOnce(&CancellationToken) -> Result<R, Error>,
+    status: impl FnOnce(&R) -> u8,
+    json: bool,
+) -> u8 {
     let end = End::new();
     if let Err(error) = process::on_signal(&end) {
         return fail(&format_args!("cannot listen to signals: {error}"), 1);
     }
-    match cairn_persister::import::import(request, end.asked()).await {
-        Ok(report) if json => made(format_args!("{}\n", report.json()), 0),
-        Ok(report) => made(format_args!("{report}"), 0),
+    match work(end.asked()).await {
+        Ok(report) if json => {
+            let text = serde_json::to_string(&report);
+            let text = text.unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+            made(format_args!("{text}\n"), status(&report))
+        }
+        Ok(report) => made(format_args!("{report}"), status(&report)),
         Err(error) => failed(&error, json),
     }
 }
@@ -197,7 +199,7 @@ fn print(text: Arguments<'_>) -> io::Result<()> {
     out.flush()
 }
 
-fn fail(error: &impl std::fmt::Display, status: u8) -> u8 {
+fn fail(error: &impl Display, status: u8) -> u8 {
     log::tell(format_args!("{error}"));
     status
 }

@@ -36,14 +36,6 @@ pub struct ImportReport {
     pub seconds: f64,
 }
 
-impl ImportReport {
-    /// As one JSON object.
-    #[must_use]
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-    }
-}
-
 impl fmt::Display for ImportReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(

@@ -1,6 +1,6 @@
 //! The journal that a file becomes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cairn_etcd_snapshot::{Change, ReadOptions, Snapshot, Window, history, journal_records};
 use cairn_journal::{Journal, NewRecord, Options, Reader, Revision, Stop, Timestamp};
@@ -9,7 +9,7 @@ use cairn_protocol::keys;
 use crate::cluster::control::ControlKey;
 use crate::cluster::etcd::names::{RULES, control};
 use crate::error::Error;
-use crate::file_error::FileError;
+use crate::file_error::{FileError, failed_to, parent, sync_parent};
 use crate::identity::lineage::Identity;
 use crate::import::report::ImportReport;
 use crate::restore::digest::Digest;
@@ -78,7 +78,7 @@ pub(super) fn write(
     let made = tempfile::Builder::new()
         .prefix(".cairn-import-")
         .tempdir_in(&parent)
-        .map_err(io("create a directory in", &parent))?;
+        .map_err(failed_to("create a directory in", &parent))?;
     let begun = made.path().join("journal");
     let (records, leases) = fill(look, identity, &begun, options, stop)?;
     let found = digest(&begun, made.path(), stop)?;
@@ -170,7 +170,7 @@ pub(super) fn is_new(dir: &Path) -> Result<bool, FileError> {
     match std::fs::read_dir(dir) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(io("list", dir)(error)),
+        Err(error) => Err(failed_to("list", dir)(error)),
     }
 }
 
@@ -178,24 +178,7 @@ pub(super) fn is_new(dir: &Path) -> Result<bool, FileError> {
 fn put_in_place(made: &Path, dir: &Path) -> Result<(), FileError> {
     std::fs::rename(made, dir).map_err(|error| match error.kind() {
         std::io::ErrorKind::DirectoryNotEmpty => FileError::Exists(dir.to_owned()),
-        _ => io("rename the finished journal to", dir)(error),
+        _ => failed_to("rename the finished journal to", dir)(error),
     })?;
-    let parent = parent(dir);
-    let synced = std::fs::File::open(&parent).and_then(|parent| parent.sync_all());
-    synced.map_err(io("sync", &parent))
-}
-
-fn parent(dir: &Path) -> PathBuf {
-    match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn io(op: &'static str, path: &Path) -> impl Fn(std::io::Error) -> FileError {
-    move |source| FileError::Io {
-        op,
-        path: path.to_owned(),
-        source,
-    }
+    sync_parent(dir)
 }

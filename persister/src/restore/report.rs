@@ -285,12 +285,6 @@ impl Report {
         .with_leases(&outlook.leases)
     }
 
-    /// As one line of JSON.
-    #[must_use]
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-    }
-
     fn fmt_leases(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.leases > 0 {
             writeln!(f, "leases: {}, each with its whole time", self.leases)?;

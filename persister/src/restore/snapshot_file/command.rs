@@ -1,6 +1,6 @@
 //! `persister restore --to-snapshot`: the file, the members, and what is said of them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use cairn_journal::{Error as JournalError, Reader, Revision, Stop};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::{StopWith, sides};
 use crate::error::Error;
-use crate::file_error::FileError;
+use crate::file_error::{FileError, failed_to, parent, sync_parent};
 use crate::restore::digest::Digest;
 use crate::restore::options::At;
 use crate::restore::snapshot_file::look::{Look, look};
@@ -50,7 +50,7 @@ fn attempt(request: &FileRequest, stop: &Stop) -> Result<FileReport, Error> {
     }
     if let (Some(members), false) = (&request.members, request.dry_run) {
         let created = std::fs::create_dir_all(&members.into);
-        created.map_err(io("create", &members.into))?;
+        created.map_err(failed_to("create", &members.into))?;
     }
     tracing::info!(journal = %request.journal.display(), "reading the journal");
     let reader = Reader::open(&request.journal)?;
@@ -198,7 +198,9 @@ impl Scratch {
         let made = tempfile::Builder::new()
             .prefix(".cairn-restore-")
             .tempdir_in(&directory);
-        Ok(Self(made.map_err(io("create a directory in", &directory))?))
+        Ok(Self(
+            made.map_err(failed_to("create a directory in", &directory))?,
+        ))
     }
 
     fn path(&self) -> &Path {
@@ -207,7 +209,7 @@ impl Scratch {
 }
 
 fn exists(path: &Path) -> Result<bool, FileError> {
-    path.try_exists().map_err(io("look for", path))
+    path.try_exists().map_err(failed_to("look for", path))
 }
 
 /// Gives a finished file its name, unless something has it.
@@ -215,24 +217,7 @@ fn put_in_place(made: &Path, file: &Path) -> Result<(), FileError> {
     let renamed = renameat_with(CWD, made, CWD, file, RenameFlags::NOREPLACE);
     renamed.map_err(|error| match error {
         rustix::io::Errno::EXIST => FileError::Exists(file.to_owned()),
-        error => io("rename the finished file to", file)(error.into()),
+        error => failed_to("rename the finished file to", file)(error.into()),
     })?;
-    let directory = parent(file);
-    let synced = std::fs::File::open(&directory).and_then(|directory| directory.sync_all());
-    synced.map_err(io("sync", &directory))
-}
-
-fn parent(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
-fn io(op: &'static str, path: &Path) -> impl Fn(std::io::Error) -> FileError {
-    move |source| FileError::Io {
-        op,
-        path: path.to_owned(),
-        source,
-    }
+    sync_parent(file)
 }

@@ -68,12 +68,6 @@ pub struct FileReport {
 }
 
 impl FileReport {
-    /// As one JSON object.
-    #[must_use]
-    pub fn json(&self) -> String {
-        serde_json::to_string(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
-    }
-
     /// What clients must know of the counter.
     fn counter(&self) -> String {
         if self.jumped {
