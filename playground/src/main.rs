@@ -78,7 +78,7 @@ async fn run(line: CommandLine) -> Result<u8> {
             Ok(0)
         }
         Command::Drill(Drill::Show { name }) => {
-            print!("{}", Named::find(&name)?);
+            print!("{}", Named::find(&name)?.text);
             Ok(0)
         }
         Command::Drill(Drill::Run(run)) => {

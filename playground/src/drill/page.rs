@@ -114,12 +114,7 @@ fn audit(page: &mut String, report: &Report) -> fmt::Result {
          <tr><th>told<th class=\"n\">writes<th class=\"n\">there<th class=\"n\">gone<th>\n",
     );
     let audit = &report.audit;
-    for (told, tally, must) in [
-        ("acknowledged", audit.durable, "must be there"),
-        ("in effect, unconfirmed", audit.applied, "may be there"),
-        ("unknown", audit.unknown, "may be there"),
-        ("not applied", audit.not_applied, "must not be there"),
-    ] {
+    for (told, tally, must) in audit.rows() {
         let Tally { writes, there } = tally;
         writeln!(
             page,

@@ -193,18 +193,14 @@ impl fmt::Display for Report {
         if let Some(failed) = &self.failed {
             writeln!(f, "  {failed}")?;
         }
-        let mut class = |name: &str, tally: Tally, what: &str| {
-            let (writes, there) = (tally.writes, tally.there);
+        for (told, tally, must) in audit.rows() {
+            let Tally { writes, there } = tally;
             writeln!(
                 f,
-                "  {name:<26} {writes:>7} writes {there:>7} there {:>5} gone  {what}",
+                "  {told:<26} {writes:>7} writes {there:>7} there {:>5} gone  {must}",
                 tally.gone()
-            )
-        };
-        class("acknowledged", audit.durable, "must be there")?;
-        class("in effect, unconfirmed", audit.applied, "may be there")?;
-        class("unknown", audit.unknown, "may be there")?;
-        class("not applied", audit.not_applied, "must not be there")?;
+            )?;
+        }
         let Latency {
             p50_ms,
             p99_ms,

@@ -17,7 +17,7 @@ use crate::ledger::outcome::Class;
 use crate::ledger::times::Point;
 use crate::programs::Programs;
 use crate::world::World;
-use crate::world::decide::{Command, Condition};
+use crate::world::decide::{Command, Condition, decide};
 use crate::world::machine::Machine;
 use crate::world::process::log_tail;
 use crate::writers::Shared;
@@ -104,6 +104,12 @@ fn shape(script: &Script, options: &Options) -> Result<Shape> {
     })
 }
 
+/// Whether anything of it is not down.
+fn is_up(machine: &Arc<Machine>) -> bool {
+    let about = machine.about();
+    about.iter().any(|it| it.condition != Condition::Down)
+}
+
 /// A drill that is being run.
 struct Run {
     machines: Machines,
@@ -161,20 +167,15 @@ impl Run {
 
     /// Those of `which` for which `command` makes sense; all, or as many as it says.
     fn choose(&mut self, command: Command, which: &Which) -> Result<Vec<Arc<Machine>>> {
-        use Condition::{Down, Halted, Up};
-        let makes_sense = |is: Condition| match command {
-            Command::Start => is == Down,
-            Command::Halt => is == Up,
-            Command::Resume => is == Halted,
-            Command::Wipe | Command::Replace => true,
-            Command::Kill
-            | Command::Terminate
-            | Command::Interrupt
-            | Command::HangUp
-            | Command::Restart => is != Down,
+        let makes_sense = |machine: &Arc<Machine>| {
+            let about = machine.about();
+            let is: Vec<Condition> = about.iter().map(|it| it.condition).collect();
+            // Of what is down a restart would be a start.
+            let is_start = command == Command::Restart && !is_up(machine);
+            decide(command, &is).is_ok() && !is_start
         };
         let mut machines = self.machines.group(&which.group);
-        machines.retain(|machine| machine.about().iter().any(|it| makes_sense(it.condition)));
+        machines.retain(makes_sense);
         let enough = which.some.unwrap_or(1);
         // A drill whose cluster is in the persister has no nodes, and says nothing about them.
         let none = which.group == Group::Nodes && machines.is_empty();
@@ -257,35 +258,27 @@ impl Run {
     /// How many writes were acknowledged that ended after `since`, a time since the ledger's
     /// beginning.
     fn acknowledged(&self, since: Duration) -> usize {
-        let is_one = |point: &&Point| point.class == Class::Durable && point.at >= since;
-        self.ledger.lock().points().iter().filter(is_one).count()
+        self.ends(|point| point.class == Class::Durable && point.at >= since)
+    }
+
+    /// How many writes have ended so.
+    fn ends(&self, so: impl Fn(&Point) -> bool) -> usize {
+        let ledger = self.ledger.lock();
+        ledger.points().iter().filter(|point| so(point)).count()
     }
 
     async fn write(&self, count: usize) -> Result<()> {
         let since = self.ledger.lock().age();
-        self.until("writes were acknowledged", count, || {
-            self.acknowledged(since)
-        })
-        .await
+        let done = || self.acknowledged(since);
+        self.until("writes were acknowledged", count, done).await
     }
 
     async fn unconfirmed(&self, count: usize) -> Result<()> {
         let since = self.ledger.lock().age();
-        let ended = || {
-            let began_later = |point: &&Point| point.at.saturating_sub(point.took) >= since;
-            self.ledger
-                .lock()
-                .points()
-                .iter()
-                .filter(began_later)
-                .count()
-        };
+        let began_later = |point: &Point| point.at.saturating_sub(point.took) >= since;
+        let ended = || self.ends(began_later);
         self.until("writes ended unconfirmed", count, ended).await?;
-        let ledger = self.ledger.lock();
-        let told = ledger.points().iter().filter(|point| {
-            point.class == Class::Durable && point.at.saturating_sub(point.took) >= since
-        });
-        match told.count() {
+        match self.ends(|point| point.class == Class::Durable && began_later(point)) {
             0 => Ok(()),
             told => bail!("{told} writes were acknowledged that cannot be on enough disks"),
         }
@@ -293,15 +286,17 @@ impl Run {
 
     async fn until(&self, what: &str, count: usize, done: impl Fn() -> usize) -> Result<()> {
         let start = Instant::now();
-        while done() < count {
-            self.all_is_well()?;
+        loop {
             let so_far = done();
+            self.all_is_well()?;
+            if so_far >= count {
+                return Ok(());
+            }
             if start.elapsed() > WRITES_LIMIT {
                 bail!("{so_far} {what} within {WRITES_LIMIT:?}");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.all_is_well()
     }
 
     /// Nothing has ended that no step has ended.
@@ -342,10 +337,6 @@ impl Run {
     }
 
     async fn audit(&mut self) -> Result<()> {
-        let is_up = |machine: &Arc<Machine>| {
-            let about = machine.about();
-            about.iter().any(|it| it.condition != Condition::Down)
-        };
         let clients = self.machines.group(&Group::Clients);
         ensure!(
             !clients.iter().any(is_up),

@@ -1,6 +1,5 @@
 //! A drill as its file says it: what it runs on, and its steps.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -182,17 +181,12 @@ impl Script {
                  persister-{persisters}, client-1 and more"
             );
         }
-        let starts = |group: &Group| {
-            let start = |step: &Step| match step {
-                Step::Do(Command::Start, which) => {
-                    which.group == *group || which.group == Group::All
-                }
-                _ => false,
-            };
-            self.steps().any(start)
+        let starts_clients = |step: &Step| match step {
+            Step::Do(Command::Start, which) => matches!(which.group, Group::Clients | Group::All),
+            _ => false,
         };
         ensure!(
-            starts(&Group::Clients),
+            self.steps().any(starts_clients),
             "no client is ever started: add the step \"start clients\""
         );
         Ok(())
@@ -216,12 +210,6 @@ impl Script {
     #[must_use]
     pub fn require(&self) -> u32 {
         self.require.unwrap_or(self.persisters)
-    }
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 

@@ -98,6 +98,16 @@ impl Audit {
         self.faults == 0
     }
 
+    /// What clients were told, how often, and what that means for a key.
+    pub(crate) fn rows(&self) -> [(&'static str, Tally, &'static str); 4] {
+        [
+            ("acknowledged", self.durable, "must be there"),
+            ("in effect, unconfirmed", self.applied, "may be there"),
+            ("unknown", self.unknown, "may be there"),
+            ("not applied", self.not_applied, "must not be there"),
+        ]
+    }
+
     /// Adds the writes and faults of a later audit.
     pub fn add(&mut self, later: Self) {
         self.durable.add(later.durable);
