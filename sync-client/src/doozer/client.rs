@@ -54,7 +54,8 @@ impl Client {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn connect_with(uri: &Uri, options: Options) -> Result<Self> {
-        Self::connect_durable_with(uri, durability_of(uri)?, options).await
+        let durability = Durability::chosen(uri.persist.as_deref(), uri.require.as_deref())?;
+        Self::connect_durable_with(uri, durability, options).await
     }
 
     /// Connects with this durability instead of that of the URI or the environment.
@@ -323,11 +324,6 @@ impl Client {
     pub fn getdir(&self, path: &str, at: Option<Revision>) -> Listing {
         Listing(self.regular().getdir(path, at))
     }
-}
-
-fn durability_of(uri: &Uri) -> Result<Durability> {
-    let chosen = Durability::chosen(uri.persist.as_deref(), uri.require.as_deref());
-    Ok(chosen?)
 }
 
 fn require_persisted(path: &str) -> Result<()> {
