@@ -12,11 +12,10 @@ use cairn_etcd::wire::{
     PutRequest, RangeRequest, TxnRequest,
 };
 use cairn_journal::{Journal, NewRecord, Options, Timestamp};
-use cairn_protocol::keys;
-use cairn_tests::{Lite, Process, goes_on, journaled, persister, program, restored, tree};
+use cairn_tests::{Lite, goes_on, journaled, persister, program, restored, tree};
 use serde_json::Value;
 
-use crate::cluster::{Etcd, durable, put, revision};
+use crate::cluster::{Etcd, durable, live, put, restore_is_over, revision};
 
 type Given = BTreeMap<String, Bytes>;
 
@@ -52,13 +51,6 @@ async fn write(session: &Session) -> Result<(i64, i64)> {
         .call(DeleteRangeRequest::key(&b"k\x03\xff"[..]))
         .await?;
     Ok((before, put(session, "last", "one").await?))
-}
-
-async fn live(session: &Session) -> Result<Vec<KeyValue>> {
-    let all = session.call(RangeRequest::all()).await?.kvs.into_iter();
-    Ok(all
-        .filter(|key| !key.key.starts_with(keys::FLAT_ROOT.as_bytes()))
-        .collect())
 }
 
 /// What writes give back of a key.
@@ -136,7 +128,7 @@ async fn an_empty_cluster_is_filled_by_writes_only_where_that_is_asked_for() -> 
     ensure!(report["forecast"]["skipped"] == 0, "{report}");
 
     let mut process = etcd.persister(1, &journal, &["-r", "api", "--restore-wait", "0s"])?;
-    durable_identity(&session, &process).await?;
+    restore_is_over(&session, &process).await?;
     let now = live(&session).await?;
     ensure!(given(&now) == given(&before), "{now:?} and not {before:?}");
     let left = LeaseTimeToLiveRequest {
@@ -175,20 +167,6 @@ async fn an_empty_cluster_is_filled_by_writes_only_where_that_is_asked_for() -> 
     let ended = session.call(RangeRequest::key("ended")).await?;
     ensure!(ended.kvs.len() == 1 && ended.kvs[0].lease == 0, "{ended:?}");
     Ok(())
-}
-
-/// Waits until the restore is over: its identity says so.
-async fn durable_identity(session: &Session, process: &Process) -> Result<()> {
-    let is_over = || async {
-        let identity = session.call(RangeRequest::key(keys::IDENTITY)).await?.kvs;
-        let text = identity.first().map(|key| &key.value);
-        Ok(text
-            .is_some_and(|text| String::from_utf8_lossy(text).contains(" kept"))
-            .then_some(()))
-    };
-    cairn_tests::eventually("the restore is over", is_over)
-        .await
-        .with_context(|| process.log())
 }
 
 /// A journal of etcd restores into doozer, follows it, and restores into etcd again. Before the
@@ -254,7 +232,7 @@ async fn a_journal_of_one_engine_restores_into_the_other() -> Result<()> {
     etcd.start_again()?;
     let mut process = etcd.persister(1, &journal, &["-r", "api", "--restore-wait", "0s"])?;
     let session = etcd.session().await?;
-    durable_identity(&session, &process).await?;
+    restore_is_over(&session, &process).await?;
     let there = values(&live(&session).await?);
     ensure!(there == before, "{there:?} and not {before:?}");
     let next = put(&session, "/app/of-etcd", "x").await?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_etcd::wire::{
-    Event, EventType, PutRequest, RangeRequest, ResponseHeader, WatchCreateRequest,
+    Event, EventType, KeyValue, PutRequest, RangeRequest, ResponseHeader, WatchCreateRequest,
 };
 use cairn_etcd::{Environment, Options, Session, Target, Uri};
 use cairn_etcd_member::Member;
@@ -20,6 +20,10 @@ use futures::StreamExt as _;
 
 /// Members that lose nothing by SIGKILL, though they could by a power cut.
 pub(crate) const NO_FSYNC: &[&str] = &["--unsafe-no-fsync"];
+
+/// The exit statuses of `docs/operations.md`.
+pub(crate) const NOT_OUR_CLUSTER: i32 = 20;
+pub(crate) const WENT_BACK: i32 = 29;
 
 /// What one revision did outside the control area, in order: a key, and its value or its end.
 pub(crate) type Changes = Vec<(Bytes, Option<Bytes>)>;
@@ -111,6 +115,36 @@ pub(crate) async fn put(session: &Session, key: &str, value: &str) -> Result<i64
     let key = Bytes::copy_from_slice(key.as_bytes());
     let put = PutRequest::new(key, value.to_owned());
     revision(session.call(put).await?.header)
+}
+
+/// What lives outside the control area.
+pub(crate) async fn live(session: &Session) -> Result<Vec<KeyValue>> {
+    let all = session.call(RangeRequest::all()).await?.kvs.into_iter();
+    let data = all.filter(|key| !key.key.starts_with(keys::FLAT_ROOT.as_bytes()));
+    Ok(data.collect())
+}
+
+/// Puts `count` times over a few keys. The newest revision.
+pub(crate) async fn put_many(session: &Session, value: &str, count: usize) -> Result<i64> {
+    let mut newest = 0;
+    for at in 0..count {
+        newest = put(session, &format!("k/{}", at % 7), value).await?;
+    }
+    Ok(newest)
+}
+
+/// Waits until the restore is over: the identity says so.
+pub(crate) async fn restore_is_over(session: &Session, process: &Process) -> Result<()> {
+    let is_over = || async {
+        let identity = session.call(RangeRequest::key(keys::IDENTITY)).await?.kvs;
+        let text = identity.first().map(|key| &key.value);
+        Ok(text
+            .is_some_and(|text| String::from_utf8_lossy(text).contains(" kept"))
+            .then_some(()))
+    };
+    eventually("the restore is over", is_over)
+        .await
+        .with_context(|| process.log())
 }
 
 /// The watermark of a persister, if it has said any.

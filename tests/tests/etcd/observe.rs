@@ -8,11 +8,9 @@ use cairn_etcd::wire::{CompactionRequest, LeaseLeasesRequest, RangeRequest};
 use cairn_journal::Reader;
 use cairn_tests::{Process, eventually};
 
-use crate::cluster::{Etcd, History, journaled, put, revision, same, told};
-
-/// The exit statuses of `docs/operations.md`.
-const NOT_OUR_CLUSTER: i32 = 20;
-const WENT_BACK: i32 = 29;
+use crate::cluster::{
+    Etcd, History, NOT_OUR_CLUSTER, WENT_BACK, journaled, put, put_many, revision, same, told,
+};
 
 const NONE: &[&str] = &["--mirror", "none"];
 
@@ -31,15 +29,6 @@ async fn covered(journal: &Path, at: i64, process: &Process) -> Result<()> {
 
 async fn now(session: &Session) -> Result<i64> {
     revision(session.call(RangeRequest::key("k")).await?.header)
-}
-
-/// Puts `count` times over a few keys. The newest revision.
-async fn put_many(session: &Session, value: &str, count: usize) -> Result<i64> {
-    let mut newest = 0;
-    for at in 0..count {
-        newest = put(session, &format!("k/{}", at % 7), value).await?;
-    }
-    Ok(newest)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

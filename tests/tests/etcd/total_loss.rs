@@ -8,17 +8,17 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use cairn_etcd::Session;
 use cairn_etcd::wire::{
-    DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, TxnRequest, TxnResponse,
-    WatchCreateRequest, request_op, response_op,
+    DeleteRangeRequest, LeaseGrantRequest, PutRequest, TxnRequest, TxnResponse, WatchCreateRequest,
+    request_op, response_op,
 };
-use cairn_protocol::keys;
 use cairn_sync_client::Durability;
 use cairn_sync_client::etcd::Client;
 use cairn_tests::{files_below, program, seeded, setting};
 use futures::StreamExt as _;
 
 use crate::cluster::{
-    Changes, Etcd, History, connect, durable, journaled, put, revision, same, take_in,
+    Changes, Etcd, History, connect, durable, journaled, live, put, restore_is_over, revision,
+    same, take_in,
 };
 
 const WRITERS: u8 = 8;
@@ -265,13 +265,11 @@ async fn three_members_are_lost_and_nothing_that_was_acknowledged() -> Result<()
     lose_everything(3).await
 }
 
-/// What lives outside the control area: each key with its revision and value.
-async fn live(session: &Session) -> Result<Vec<(Bytes, i64, Bytes)>> {
-    let all = session.call(RangeRequest::all()).await?.kvs.into_iter();
-    let data = all.filter(|key| !key.key.starts_with(keys::FLAT_ROOT.as_bytes()));
-    Ok(data
-        .map(|key| (key.key, key.mod_revision, key.value))
-        .collect())
+/// Each key with its revision and value.
+async fn state(session: &Session) -> Result<Vec<(Bytes, i64, Bytes)>> {
+    let live = live(session).await?.into_iter();
+    let state = live.map(|key| (key.key, key.mod_revision, key.value));
+    Ok(state.collect())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -289,27 +287,18 @@ async fn a_lost_cluster_comes_back_with_each_key_at_its_revision() -> Result<()>
     durable(&session, 1, last + 1)
         .await
         .with_context(|| process.log())?;
-    let before = live(&session).await?;
+    let before = state(&session).await?;
     process.end_in_order()?;
     etcd.wipe()?;
     etcd.start_again()?;
     let mut process = etcd.persister(1, &journal, &["-r", "api"])?;
     let session = etcd.session().await?;
-    let is_back = || async { Ok((live(&session).await? == before).then_some(())) };
+    let is_back = || async { Ok((state(&session).await? == before).then_some(())) };
     cairn_tests::eventually("the state is back", is_back)
         .await
         .with_context(|| process.log())?;
     // What is put while the restore still compares is not in the journal, and ends it.
-    let is_over = || async {
-        let identity = session.call(RangeRequest::key(keys::IDENTITY)).await?.kvs;
-        let text = identity.first().map(|key| &key.value);
-        Ok(text
-            .is_some_and(|text| String::from_utf8_lossy(text).contains(" kept"))
-            .then_some(()))
-    };
-    cairn_tests::eventually("the restore is over", is_over)
-        .await
-        .with_context(|| process.log())?;
+    restore_is_over(&session, &process).await?;
     let at = put(&session, "after", "x").await;
     // It goes on with what it has brought back.
     durable(&session, 1, at?)

@@ -5,20 +5,10 @@ use anyhow::{Context, Result, ensure};
 use cairn_protocol::keys;
 use cairn_tests::eventually;
 
-use crate::cluster::{Etcd, copy, durable, journaled, put, same, told, watermark};
-
-/// The exit statuses of `docs/operations.md`.
-const NOT_OUR_CLUSTER: i32 = 20;
-const WENT_BACK: i32 = 29;
-
-/// Puts `count` times. The newest revision.
-async fn put_many(session: &cairn_etcd::Session, value: &str, count: usize) -> Result<i64> {
-    let mut newest = 0;
-    for at in 0..count {
-        newest = put(session, &format!("k/{}", at % 7), value).await?;
-    }
-    Ok(newest)
-}
+use crate::cluster::{
+    Etcd, NOT_OUR_CLUSTER, WENT_BACK, copy, durable, journaled, put, put_many, same, told,
+    watermark,
+};
 
 /// Its number is that of before: only the identity tells.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
