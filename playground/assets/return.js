@@ -1,0 +1,49 @@
+// From the past into the living cluster: try it out, rehearse it, or do it.
+
+import { tell } from "./actions.js";
+import { post, Refused } from "./api.js";
+import { showReport } from "./dialogs.js";
+import { number } from "./dom.js";
+
+async function ask(at, mode, prefix = null) {
+  tell("Asking the journal…");
+  try {
+    const answer = await post("restore", { at, mode, prefix });
+    tell(answer.says, "ok");
+    return answer;
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    tell(error.message, error.status === 409 ? "warn" : "bad");
+    return null;
+  }
+}
+
+/** Brings one key back, as it was after a change. */
+export const bringBackKey = (at, key) => ask(at, "merge", key);
+
+async function report(title, at, mode, go = null) {
+  const answer = await ask(at, mode);
+  if (answer) showReport(title, answer, go);
+}
+
+/** The buttons for the moment that `at()` tells. */
+export function restoreButtons(parent, button, at) {
+  const moment = () => `change ${number(at())}`;
+  const bringBack = () => {
+    const then = at();
+    report(`Bring back ${moment()} into the cluster?`, then, "merge-forecast", {
+      label: "Bring it back",
+      run: () => report("Brought back", then, "merge"),
+    });
+  };
+  const asNew = () => {
+    const then = at();
+    report(`${moment()} as a new revision`, then, "as-new-revision");
+  };
+  parent.append(
+    button("What would a restore do?", () => report(`A restore of ${moment()}`, at(), "forecast")),
+    button("Rehearse in a second cluster", () => report(`Rehearsal of ${moment()}`, at(), "rehearse")),
+    button("Bring back into the cluster…", bringBack, { id: "bring-back" }),
+    button("Give back as a new revision", asNew, { "data-engine": "etcd" }),
+  );
+}
