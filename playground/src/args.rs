@@ -17,6 +17,7 @@ use crate::drill::options::Shape;
         cairn drill run power-cut                 kill everything 20 times under load; was anything lost?\n  \
         cairn drill run lose-everything           also all disks but one\n  \
         cairn drill run power-cut --shape lite    the same with the cluster and its persisters apart\n  \
+        cairn drill run power-cut --shape etcd    and with three members of etcd\n  \
         cairn drill run power-cut --liar          the same with a persister that lies: it must fail\n  \
         cairn drill run power-cut --keep /tmp/d   and look at the journals afterwards (dumpjournal)\n  \
         cairn probe 'doozer:?ca=127.0.0.1:8046'   what do users of my cluster see while I break it?\n\n\
@@ -92,8 +93,16 @@ pub struct Run {
     pub rounds: Option<u32>,
 
     /// What it runs on [default: the first that its file names]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, visible_alias = "engine")]
     pub shape: Option<Shape>,
+
+    /// How many members a cluster of etcd has [default: as many as its file says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub nodes: Option<u32>,
+
+    /// Take etcd, and etcdutl or etcdctl, from this directory [default: the installed ones]
+    #[arg(long, value_name = "DIR")]
+    pub etcd: Option<PathBuf>,
 
     /// How many clients write
     #[arg(
@@ -115,8 +124,8 @@ pub struct Run {
 
     /// Clients wait for a persister that journals nothing, and every honest disk is lost: must fail
     ///
-    /// The drill's own test. A drill that passes with a liar shows nothing without one. Implies
-    /// --shape lite.
+    /// The drill's own test. A drill that passes with a liar shows nothing without one. Runs on
+    /// what has its persisters apart: lite, or etcd.
     #[arg(long)]
     pub liar: bool,
 

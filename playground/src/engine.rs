@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_client::{Options, Revision, Uri};
+use cairn_client::Revision;
+use cairn_etcd::wire::{DeleteRangeRequest, PutRequest, RangeRequest};
+use cairn_etcd::{Environment, Session, Target};
 use cairn_protocol::keys;
-use cairn_sync_client::{Client, Durability, Error};
+use cairn_sync_client::{Client, Durability, Error, etcd};
 use futures::TryStreamExt as _;
 
 use crate::ledger::outcome::Outcome;
 use crate::ledger::write::Found;
+
+/// How many keys are read at a time.
+const PAGE: i64 = 10_000;
 
 /// What a client was told, and the words of its library where it is not good news.
 #[derive(Clone, Debug)]
@@ -25,47 +30,74 @@ pub struct Answer {
 pub enum Engine {
     /// Of the doozer protocol, whose writes return when they are on disk.
     Doozer(Client),
+    /// Of etcd v3, whose writes return when they are on disk.
+    Etcd(etcd::Client),
 }
 
 impl Engine {
-    /// Connects, with the durability that the URI asks for.
+    /// Connects to a cluster of this computer, with the durability that the URI asks for.
     ///
     /// # Errors
     /// A text that is no URI, or a cluster that does not answer.
     pub async fn connect(uri: &str, timeout: Duration) -> anyhow::Result<Self> {
-        let uri: Uri = uri.parse()?;
+        Self::connect_as(uri, &Environment::default(), timeout).await
+    }
+
+    /// Connects to any cluster; one of etcd with the user and the certificates of an environment.
+    ///
+    /// # Errors
+    /// As [`Engine::connect`].
+    pub async fn connect_as(
+        uri: &str,
+        environment: &Environment,
+        timeout: Duration,
+    ) -> anyhow::Result<Self> {
+        match uri.starts_with("etcd") {
+            true => Self::etcd(uri, environment, timeout).await,
+            false => Self::doozer(uri, timeout).await,
+        }
+    }
+
+    async fn doozer(uri: &str, timeout: Duration) -> anyhow::Result<Self> {
+        let uri: cairn_client::Uri = uri.parse()?;
         let asked = Durability::parse(uri.persist.as_deref(), uri.require.as_deref())?;
         let durability = Durability { timeout, ..asked };
-        let options = Options {
+        let options = cairn_client::Options {
             request_timeout: timeout,
             connect_timeout: timeout,
             // A person, or an audit, waits for the cluster to come back.
             backoff_max: Duration::from_millis(200),
-            ..Options::default()
+            ..cairn_client::Options::default()
         };
         let client = Client::connect_durable_with(&uri, durability, options).await?;
         Ok(Self::Doozer(client))
     }
 
+    async fn etcd(uri: &str, environment: &Environment, timeout: Duration) -> anyhow::Result<Self> {
+        let uri: etcd::Uri = uri.parse()?;
+        let asked = Durability::parse(uri.persist.as_deref(), uri.require.as_deref())?;
+        let durability = Durability { timeout, ..asked };
+        let options = etcd::Options {
+            request_timeout: timeout,
+            connect_timeout: timeout,
+            ..etcd::Options::default()
+        };
+        let target = Target::new(&uri, environment)?;
+        let client = etcd::Client::connect_to(target, durability, options).await?;
+        Ok(Self::Etcd(client))
+    }
+
     /// Sets a key, or deletes it, and waits for the disks.
     pub async fn write(&self, key: &str, value: Option<Bytes>) -> Answer {
-        let Self::Doozer(client) = self;
-        let written = match value {
-            Some(value) => client.set(key, Revision::ANY, value).await.map(Some),
-            None => client.del(key, Revision::ANY).await.map(|()| None),
+        let written = match self {
+            Self::Doozer(client) => write(client, key, value).await,
+            Self::Etcd(client) => write_to_etcd(client, key, value).await,
         };
-        match written {
-            Ok(revision) => Answer {
-                outcome: Outcome::Durable {
-                    revision: revision.map(|revision| revision.0),
-                },
-                says: None,
-            },
-            Err(error) => Answer {
-                outcome: outcome(&error),
-                says: Some(error.to_string()),
-            },
-        }
+        let (outcome, says) = match written {
+            Ok(outcome) => (outcome, None),
+            Err((outcome, says)) => (outcome, Some(says)),
+        };
+        Answer { outcome, says }
     }
 
     /// Reads a key.
@@ -73,16 +105,24 @@ impl Engine {
     /// # Errors
     /// The library's.
     pub async fn get(&self, key: &str) -> anyhow::Result<Option<Bytes>> {
-        let Self::Doozer(client) = self;
-        Ok(client.get(key, None).await?.map(|file| file.value))
+        match self {
+            Self::Doozer(client) => Ok(client.get(key, None).await?.map(|file| file.value)),
+            Self::Etcd(client) => {
+                let found = client.get(RangeRequest::key(key.to_owned())).await?;
+                Ok(found.kvs.into_iter().next().map(|found| found.value))
+            }
+        }
     }
 
     /// Every key outside the cluster's own area.
     ///
     /// # Errors
-    /// The library's.
+    /// The library's, and a key of etcd that is no text.
     pub async fn everything(&self) -> anyhow::Result<Found> {
-        let Self::Doozer(client) = self;
+        let client = match self {
+            Self::Doozer(client) => client,
+            Self::Etcd(client) => return everything(&client.session().await?, false).await,
+        };
         let mut files = client.walk("/**", None);
         let mut found = Found::new();
         while let Some(file) = files.try_next().await? {
@@ -91,6 +131,85 @@ impl Engine {
             }
         }
         Ok(found)
+    }
+}
+
+type Told = Result<Outcome, (Outcome, String)>;
+
+async fn write(client: &Client, key: &str, value: Option<Bytes>) -> Told {
+    let written = match value {
+        Some(value) => client.set(key, Revision::ANY, value).await.map(Some),
+        None => client.del(key, Revision::ANY).await.map(|()| None),
+    };
+    match written {
+        Ok(revision) => Ok(Outcome::Durable {
+            revision: revision.map(|revision| revision.0),
+        }),
+        Err(error) => Err((outcome(&error), error.to_string())),
+    }
+}
+
+async fn write_to_etcd(client: &etcd::Client, key: &str, value: Option<Bytes>) -> Told {
+    let key = key.to_owned();
+    let written = match value {
+        Some(value) => client.put(PutRequest::new(key, value)).await.map(|put| {
+            Ok(Outcome::Durable {
+                revision: put.header.map(|header| header.revision),
+            })
+        }),
+        None => {
+            let deleted = client.delete(DeleteRangeRequest::key(key)).await;
+            deleted.map(|answer| match answer.deleted {
+                // That there is nothing is in effect; what had deleted it need not be on disk.
+                0 => Err((
+                    Outcome::NotApplied,
+                    "there was nothing to delete".to_owned(),
+                )),
+                _ => Ok(Outcome::Durable { revision: None }),
+            })
+        }
+    };
+    written.unwrap_or_else(|error| {
+        let outcome = match (error.is_unconfirmed(), error.may_have_happened()) {
+            (true, _) => Outcome::Applied,
+            (false, true) => Outcome::Unknown,
+            (false, false) => Outcome::NotApplied,
+        };
+        Err((outcome, error.to_string()))
+    })
+}
+
+/// Every key of etcd outside the persisters' own area: as a majority has them, or as this one
+/// member does.
+///
+/// # Errors
+/// The session's, and a key that is no text.
+pub async fn everything(session: &Session, of_this_member: bool) -> anyhow::Result<Found> {
+    let mut found = Found::new();
+    let mut page = RangeRequest {
+        limit: PAGE,
+        serializable: of_this_member,
+        ..RangeRequest::all()
+    };
+    loop {
+        let answer = session.call(page.clone()).await?;
+        // All pages are of one revision.
+        page.revision = match page.revision {
+            0 => answer.header.map_or(0, |header| header.revision),
+            revision => revision,
+        };
+        if let Some(last) = answer.kvs.last() {
+            page.key = [&last.key[..], b"\0"].concat().into();
+        }
+        for file in answer.kvs {
+            if !file.key.starts_with(keys::FLAT_ROOT.as_bytes()) {
+                let key = String::from_utf8(file.key.to_vec())?;
+                found.insert(key, (file.mod_revision, file.value));
+            }
+        }
+        if !answer.more {
+            return Ok(found);
+        }
     }
 }
 

@@ -104,6 +104,8 @@ async fn run(line: CommandLine) -> Result<u8> {
 fn options(run: args::Run) -> drill::Options {
     drill::Options {
         shape: run.shape,
+        nodes: run.nodes,
+        etcd: run.etcd,
         rounds: run.rounds,
         writers: run.writers,
         keys: run.keys as usize,

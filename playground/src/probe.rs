@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use cairn_etcd::Environment;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +71,8 @@ impl Seen {
 /// # Errors
 /// If the cluster cannot be reached at all: then there is nothing to probe.
 pub async fn probe(options: &Options, stop: CancellationToken) -> Result<Seen> {
-    let engine = Engine::connect(&options.uri, options.timeout)
+    let environment = Environment::read()?;
+    let engine = Engine::connect_as(&options.uri, &environment, options.timeout)
         .await
         .context("cannot begin")?;
     let begun = Instant::now();

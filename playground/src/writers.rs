@@ -187,10 +187,18 @@ impl Drop for Writer {
 #[derive(Clone, Debug)]
 pub struct Keys {
     writer: u32,
-    /// By slot: how often its key was given up in doubt.
-    generations: Vec<u32>,
+    slots: Vec<Slot>,
     random: fastrand::Rng,
     written: u64,
+}
+
+/// A key, which is another one after it was given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// How often it was given up in doubt.
+    generation: u32,
+    /// Whether its writer was told that it holds something.
+    is_set: bool,
 }
 
 impl Keys {
@@ -199,7 +207,7 @@ impl Keys {
     pub fn new(writer: u32, keys: usize, random: fastrand::Rng) -> Self {
         Self {
             writer,
-            generations: vec![0; keys.max(1)],
+            slots: vec![Slot::default(); keys.max(1)],
             random,
             written: 0,
         }
@@ -207,19 +215,34 @@ impl Keys {
 
     /// A slot, and what to write to its key.
     fn next(&mut self) -> (usize, Order) {
-        let slot = self.random.usize(..self.generations.len());
+        let slot = self.random.usize(..self.slots.len());
         self.written += 1;
-        let key = format!("/w{}/{slot}-{}", self.writer, self.generations[slot]);
-        let value = (self.random.u8(..DELETES) != 0).then(|| {
+        let Slot { generation, is_set } = self.slots[slot];
+        let key = format!("/w{}/{slot}-{generation}", self.writer);
+        // A delete of nothing says nothing of disks: what had deleted it may be on none.
+        let is_delete = is_set && self.random.u8(..DELETES) == 0;
+        let value = (!is_delete).then(|| {
             let padding = self.random.usize(..200);
             format!("{}.{} {}", self.writer, self.written, "x".repeat(padding))
         });
         (slot, Order { key, value })
     }
 
-    /// What became of a write to this slot is unknown: its key is never written again.
-    fn give_up(&mut self, slot: usize) {
-        self.generations[slot] += 1;
+    /// What its writer was told of a write to this slot. If that is nothing, its key is never
+    /// written again.
+    fn told(&mut self, slot: usize, outcome: Outcome) {
+        let slot = &mut self.slots[slot];
+        match outcome {
+            Outcome::Durable { revision } => slot.is_set = revision.is_some(),
+            Outcome::Applied => slot.is_set = false,
+            Outcome::NotApplied => {}
+            Outcome::Unknown => {
+                *slot = Slot {
+                    generation: slot.generation + 1,
+                    is_set: false,
+                }
+            }
+        }
     }
 }
 
@@ -245,10 +268,9 @@ async fn write(
             let told = ask(&mut orders, &mut answers, &order).await;
             let outcome = told.as_ref().map_or(Outcome::Unknown, |told| told.outcome);
             ledger.lock().end(ticket, outcome);
-            match outcome {
-                Outcome::Durable { .. } | Outcome::Applied => {}
-                Outcome::NotApplied => tokio::time::sleep(PAUSE).await,
-                Outcome::Unknown => keys.give_up(slot),
+            keys.told(slot, outcome);
+            if outcome == Outcome::NotApplied {
+                tokio::time::sleep(PAUSE).await;
             }
             if let Err(error) = told {
                 // It was killed, most likely; another will take its place.

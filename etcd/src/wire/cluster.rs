@@ -9,6 +9,20 @@ call!(
     "Cluster",
     "MemberList"
 );
+call!(
+    MemberAddRequest,
+    MemberAddResponse,
+    "Cluster",
+    "MemberAdd",
+    |_| true
+);
+call!(
+    MemberRemoveRequest,
+    MemberRemoveResponse,
+    "Cluster",
+    "MemberRemove",
+    |_| true
+);
 
 /// One member.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -45,6 +59,47 @@ pub struct MemberListResponse {
     #[prost(message, optional, tag = "1")]
     pub header: Option<ResponseHeader>,
     /// Each once.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<Member>,
+}
+
+/// Makes a new member known, before it is started. Its name is not asked for: it tells it itself.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberAddRequest {
+    /// Where other members will reach it.
+    #[prost(string, repeated, tag = "1")]
+    pub peer_urls: Vec<String>,
+}
+
+/// A member that was made known.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberAddResponse {
+    /// Where the member that answered stands.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// The new one.
+    #[prost(message, optional, tag = "2")]
+    pub member: Option<Member>,
+    /// All of them, the new one among them.
+    #[prost(message, repeated, tag = "3")]
+    pub members: Vec<Member>,
+}
+
+/// Takes a member out of the cluster for good: what it has on disk is of no more use.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MemberRemoveRequest {
+    /// Its number.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// What is left.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberRemoveResponse {
+    /// Where the member that answered stands.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// All that are left.
     #[prost(message, repeated, tag = "2")]
     pub members: Vec<Member>,
 }

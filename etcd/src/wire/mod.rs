@@ -15,7 +15,10 @@ pub(crate) mod watch;
 
 pub use auth::{AuthenticateRequest, AuthenticateResponse};
 pub use call::Call;
-pub use cluster::{Member, MemberListRequest, MemberListResponse};
+pub use cluster::{
+    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberRemoveRequest, MemberRemoveResponse,
+};
 pub use codec::Codec;
 pub use kv::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, KeyValue,

@@ -1,6 +1,6 @@
 //! The machines of a drill: servers, clients, and the order in which servers are started.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,14 @@ use crate::drill::step::Group;
 use crate::engine::Engine;
 use crate::ledger::audit::Revisions;
 use crate::ledger::write::Found;
+use crate::members::{Members, Seat};
 use crate::programs::Programs;
 use crate::world::decide::Command;
 use crate::world::directory::{RunDirectory, default_parent};
 use crate::world::machine::Machine;
 use crate::world::ports::Port;
 use crate::world::process::Launch;
+use crate::world::services::etcd::{EtcdCluster, EtcdMember};
 use crate::world::services::node::Lite;
 use crate::world::services::persister::{Cluster, Persister};
 use crate::world::services::program::Program;
@@ -30,23 +32,39 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// A persister that restores an empty cluster waits so long for others that have more.
 const RESTORE_WAIT: &str = "500ms";
 
+/// Members write without fsync: what is acknowledged rests on the disks of persisters alone.
+const MEMBER_ARGS: [&str; 1] = ["--unsafe-no-fsync"];
+
 /// The machines of a drill.
 pub(super) struct Machines {
     pub(super) world: World,
+    pub(super) programs: Programs,
     /// What must be up before a persister is started.
     nodes: Vec<Arc<Machine>>,
     persisters: Vec<Arc<Machine>>,
     clients: Vec<Arc<Machine>>,
     writers: Vec<Writer>,
-    /// Where the cluster is.
-    port: Port,
+    /// Where the nodes are, or the persister that has the cluster inside.
+    ports: Vec<Port>,
+    /// Of etcd.
+    pub(super) etcd: Option<Etcd>,
     /// For which persisters clients wait, as a URI says it.
     durability: String,
+}
+
+/// A cluster of etcd, and the tool that makes members from snapshots.
+pub(super) struct Etcd {
+    pub(super) members: Members,
+    pub(super) tool: Program,
 }
 
 /// What a drill's machines are made of.
 pub(super) struct Plan<'a> {
     pub(super) shape: Shape,
+    /// Members of etcd.
+    pub(super) nodes: u32,
+    /// The directory of another etcd than the installed one.
+    pub(super) etcd: Option<&'a Path>,
     pub(super) persisters: u32,
     pub(super) require: u32,
     pub(super) timeout: Duration,
@@ -55,6 +73,49 @@ pub(super) struct Plan<'a> {
     /// Whether clients wait for one more persister, and that lies.
     pub(super) liar: bool,
     pub(super) keep: Option<&'a Path>,
+}
+
+impl Plan<'_> {
+    /// How many honest persisters there are.
+    fn persisters(&self) -> u32 {
+        match self.shape {
+            Shape::Embedded => 1,
+            Shape::Lite | Shape::Etcd => self.persisters,
+        }
+    }
+
+    /// For which persisters clients wait, as a URI says it.
+    fn durability(&self) -> String {
+        let last = self.persisters();
+        let (ids, require) = match self.liar {
+            true => ((last + 1).to_string(), 1),
+            false => {
+                let ids: Vec<String> = (1..=last).map(|id| id.to_string()).collect();
+                (ids.join(","), self.require.min(last))
+            }
+        };
+        let begin = if self.shape == Shape::Etcd { '?' } else { '&' };
+        format!("{begin}persist={ids}&require={require}")
+    }
+}
+
+/// The server, and the tool that makes members from snapshots, which is `etcdutl` from 3.5 on.
+fn etcd_programs(directory: Option<&Path>) -> Result<(Program, Program)> {
+    let Some(directory) = directory else {
+        let hint = "on Debian and Ubuntu: apt install etcd-client";
+        let tool = Program::installed("etcdutl", hint);
+        let tool = tool.or_else(|_| Program::installed("etcdctl", hint))?;
+        return Ok((EtcdMember::installed()?, tool));
+    };
+    let directory = std::path::absolute(directory)?;
+    let find = |names: &[&str]| -> Result<Program> {
+        let at = directory.display();
+        let mut paths = names.iter().map(|name| directory.join(name));
+        let found: Option<PathBuf> = paths.find(|path| path.is_file());
+        let none = || format!("there is no {} in {at}", names.join(" or "));
+        Ok(Program::at(found.with_context(none)?))
+    };
+    Ok((find(&["etcd"])?, find(&["etcdutl", "etcdctl"])?))
 }
 
 impl Machines {
@@ -69,50 +130,28 @@ impl Machines {
             Some(path) => RunDirectory::keep(path)?,
             None => RunDirectory::create(&default_parent())?,
         };
-        let world = World::new(programs.guard.clone(), directory);
-        let port = world.port()?;
-        let alone = plan.shape == Shape::Embedded;
-        let last = if alone { 1 } else { plan.persisters };
-        let (waits_for, require) = match plan.liar {
-            true => ((last + 1).to_string(), 1),
-            false => {
-                let ids: Vec<String> = (1..=last).map(|id| id.to_string()).collect();
-                (ids.join(","), plan.require.min(last))
-            }
-        };
         let mut this = Self {
-            world,
+            world: World::new(programs.guard.clone(), directory),
+            programs: programs.clone(),
             nodes: Vec::new(),
             persisters: Vec::new(),
             clients: Vec::new(),
             writers: Vec::new(),
-            port: port.clone(),
-            durability: format!("&persist={waits_for}&require={require}"),
+            ports: Vec::new(),
+            etcd: None,
+            durability: plan.durability(),
         };
-        if alone {
-            this.persister(1, Cluster::Embedded(port), programs)?;
-        } else {
-            let lite = Lite {
-                program: programs.node.clone(),
-                port: port.clone(),
-                args: Vec::new(),
-            };
-            this.nodes
-                .push(this.world.machine("node-1", vec![Box::new(lite)]));
-            for id in 1..=last {
-                this.persister(id, Cluster::Nodes(vec![port.clone()]), programs)?;
-            }
-            if plan.liar {
-                let (program, id) = (programs.liar.clone(), last + 1);
-                let name = format!("persister-{id}");
-                let liar = Liar { program, port, id };
-                this.persisters
-                    .push(this.world.machine(&name, vec![Box::new(liar)]));
-            }
+        this.cluster(plan)?;
+        let persisters = plan.persisters();
+        for id in 1..=persisters {
+            this.persister(id, plan.shape)?;
+        }
+        if plan.liar {
+            this.liar(persisters + 1);
         }
         for writer in 1..=plan.writers {
             let keys = Keys::new(writer, plan.keys, random.fork());
-            let client = this.writer(keys, plan.timeout, programs, ledger.clone());
+            let client = this.writer(writer, keys, plan.timeout, ledger.clone());
             let name = format!("client-{writer}");
             this.clients
                 .push(this.world.machine(&name, vec![Box::new(client)]));
@@ -120,14 +159,76 @@ impl Machines {
         Ok(this)
     }
 
+    /// What holds the cluster.
+    fn cluster(&mut self, plan: &Plan<'_>) -> Result<()> {
+        match plan.shape {
+            Shape::Embedded => self.ports.push(self.world.port()?),
+            Shape::Lite => {
+                let port = self.world.port()?;
+                self.ports.push(port.clone());
+                let lite = Lite {
+                    program: self.programs.node.clone(),
+                    port,
+                    args: Vec::new(),
+                };
+                let machine = self.world.machine("node-1", vec![Box::new(lite)]);
+                self.nodes.push(machine);
+            }
+            Shape::Etcd => self.members(plan)?,
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, plan: &Plan<'_>) -> Result<()> {
+        let (program, tool) = etcd_programs(plan.etcd)?;
+        let cluster = EtcdCluster::new("cairn", Vec::new());
+        let mut seats = Vec::new();
+        for n in 1..=plan.nodes {
+            let name = format!("node-{n}");
+            let (client, peer) = (self.world.port()?, self.world.port()?);
+            let member = EtcdMember {
+                program: program.clone(),
+                name: name.clone(),
+                client: client.clone(),
+                peer: peer.clone(),
+                behind: None,
+                cluster: cluster.clone(),
+                args: MEMBER_ARGS.map(str::to_owned).to_vec(),
+            };
+            let machine = self.world.machine(&name, vec![Box::new(member)]);
+            self.nodes.push(machine.clone());
+            self.ports.push(client.clone());
+            seats.push(Seat {
+                machine,
+                client,
+                peer,
+            });
+        }
+        let members = Members::new(seats, cluster);
+        self.etcd = Some(Etcd { members, tool });
+        Ok(())
+    }
+
+    /// Where the `n`th of several finds the cluster: each begins with another node.
+    fn at(&self, n: u32) -> Cluster {
+        let mut ports = self.ports.clone();
+        ports.rotate_left((n as usize).saturating_sub(1) % self.ports.len().max(1));
+        match self.etcd {
+            Some(_) => Cluster::Etcd(ports),
+            None => Cluster::Nodes(ports),
+        }
+    }
+
     /// An honest one.
-    fn persister(&mut self, id: u32, cluster: Cluster, programs: &Programs) -> Result<()> {
-        let args = match &cluster {
-            Cluster::Embedded(_) => &[][..],
-            _ => &["-r", "--restore-wait", RESTORE_WAIT],
+    fn persister(&mut self, id: u32, shape: Shape) -> Result<()> {
+        let (cluster, args) = match shape {
+            Shape::Embedded => (Cluster::Embedded(self.ports[0].clone()), &[][..]),
+            Shape::Lite => (self.at(id), &["-r", "--restore-wait", RESTORE_WAIT][..]),
+            // A lost cluster of etcd is made from a snapshot, before a persister starts.
+            Shape::Etcd => (self.at(id), &[][..]),
         };
         let persister = Persister {
-            program: programs.persister.clone(),
+            program: self.programs.persister.clone(),
             id,
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             cluster,
@@ -139,24 +240,24 @@ impl Machines {
         Ok(())
     }
 
-    fn writer(
-        &mut self,
-        keys: Keys,
-        timeout: Duration,
-        programs: &Programs,
-        ledger: Shared,
-    ) -> Client {
-        let uri = self.uri();
-        let (client, writer) = Writer::new(programs.client.clone(), uri, keys, timeout, ledger);
-        self.writers.push(writer);
-        client
+    fn liar(&mut self, id: u32) {
+        let liar = Liar {
+            program: self.programs.liar.clone(),
+            cluster: self.at(id),
+            id,
+        };
+        let name = format!("persister-{id}");
+        let machine = self.world.machine(&name, vec![Box::new(liar)]);
+        self.persisters.push(machine);
     }
 
-    /// Where clients find the cluster, as it is when they ask: a replaced node is elsewhere.
-    fn uri(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let (cluster, durability) = (Cluster::Nodes(vec![self.port.clone()]), &self.durability);
-        let durability = durability.clone();
-        move || cluster.uri() + &durability
+    fn writer(&mut self, n: u32, keys: Keys, timeout: Duration, ledger: Shared) -> Client {
+        let (cluster, durability) = (self.at(n), self.durability.clone());
+        let uri = move || cluster.uri() + &durability;
+        let program = self.programs.client.clone();
+        let (client, writer) = Writer::new(program, uri, keys, timeout, ledger);
+        self.writers.push(writer);
+        client
     }
 
     /// The machines of a group, in the order in which they are started.
@@ -183,14 +284,55 @@ impl Machines {
         for kind in [&self.nodes, &self.persisters, &self.clients] {
             let is_one = |machine: &&Arc<Machine>| kind.iter().any(|one| Arc::ptr_eq(one, machine));
             let those: Vec<_> = machines.iter().filter(is_one).cloned().collect();
-            World::together(&those, Command::Start).await?;
+            match &self.etcd {
+                Some(etcd) if std::ptr::eq(kind, &self.nodes) => {
+                    etcd.members.start(&those).await?;
+                }
+                _ => World::together(&those, Command::Start).await?,
+            }
         }
         Ok(())
     }
 
+    /// Ends these in good order. A member that leads hands that on before it ends, and waits long
+    /// for others that end as well; so it ends after them.
+    pub(super) async fn end_in_order(
+        &self,
+        machines: &[Arc<Machine>],
+        command: Command,
+    ) -> Result<()> {
+        let nodes = machines.iter().filter(|machine| self.is_node(machine));
+        let leader = match &self.etcd {
+            Some(etcd) if nodes.count() > 1 => etcd.members.leads().await,
+            _ => None,
+        };
+        let leads = |machine: &Arc<Machine>| {
+            leader.is_some_and(|leader| Arc::ptr_eq(machine, &leader.machine))
+        };
+        let (last, first): (Vec<_>, Vec<_>) = machines.iter().cloned().partition(leads);
+        World::together(&first, command).await?;
+        Ok(World::together(&last, command).await?)
+    }
+
+    fn is_node(&self, machine: &Arc<Machine>) -> bool {
+        self.nodes.iter().any(|node| Arc::ptr_eq(node, machine))
+    }
+
+    /// Loses these with their disks, and starts others in their stead.
+    pub(super) async fn replace(&self, machines: &[Arc<Machine>]) -> Result<()> {
+        let Some(_) = &self.etcd else {
+            return Ok(World::together(machines, Command::Replace).await?);
+        };
+        let mut nodes = machines.to_vec();
+        let others: Vec<_> = nodes.extract_if(.., |it| !self.is_node(it)).collect();
+        World::together(&nodes, Command::Wipe).await?;
+        self.start(&nodes).await?;
+        Ok(World::together(&others, Command::Replace).await?)
+    }
+
     /// Everything that the cluster holds now.
     pub(super) async fn everything(&self) -> Result<Found> {
-        let uri = self.uri()();
+        let uri = self.at(1).uri();
         let read = async {
             Engine::connect(&uri, ANSWER_LIMIT)
                 .await?
@@ -211,14 +353,26 @@ impl Machines {
         machine.about().iter().any(|service| service.name == LIAR)
     }
 
-    /// Restored in one process, every key keeps its revision; so it does where the restore says so,
-    /// and that is not asked here.
+    /// Restored in one process, or from a snapshot, every key keeps its revision; so it does in a
+    /// `doozer-lite` where the restore says so, and that is not asked here.
     pub(super) fn revisions(&self) -> Revisions {
-        if self.nodes.is_empty() {
-            Revisions::Kept
-        } else {
-            Revisions::Any
+        match self.nodes.is_empty() || self.etcd.is_some() {
+            true => Revisions::Kept,
+            false => Revisions::Any,
         }
+    }
+
+    /// What holds the cluster: nodes, or the persister that has it inside.
+    pub(super) fn holders(&self) -> &[Arc<Machine>] {
+        match self.nodes.is_empty() {
+            true => &self.persisters,
+            false => &self.nodes,
+        }
+    }
+
+    /// The persisters that do not lie.
+    pub(super) fn honest(&self) -> impl Iterator<Item = &Arc<Machine>> {
+        self.persisters.iter().filter(|it| !self.is_liar(it))
     }
 
     pub(super) fn nobody_gave_up(&self) -> Result<()> {
@@ -234,6 +388,10 @@ impl Machines {
         for writer in self.writers.drain(..) {
             writer.end(ANSWER_LIMIT).await?;
         }
+        let up = self.nodes.iter().filter(|node| node.is_up());
+        let up: Vec<_> = up.cloned().collect();
+        // What does not end is killed with the world.
+        let _ = self.end_in_order(&up, Command::Terminate).await;
         self.world.end().await;
         Ok(())
     }
@@ -246,7 +404,7 @@ const LIAR: &str = "liar";
 #[derive(Debug)]
 struct Liar {
     program: Program,
-    port: Port,
+    cluster: Cluster,
     id: u32,
 }
 
@@ -256,7 +414,7 @@ impl Service for Liar {
     }
 
     fn launch(&self, place: &Place) -> world::error::Result<Launch> {
-        let uri = Cluster::Nodes(vec![self.port.clone()]).uri();
+        let uri = self.cluster.uri();
         let launch = Launch::new(self.name(), &self.program.path, &place.log);
         Ok(launch
             .args(self.program.args.iter().cloned())

@@ -6,6 +6,7 @@ mod cluster;
 pub(crate) mod options;
 mod page;
 pub(crate) mod report;
+mod restore;
 pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod step;

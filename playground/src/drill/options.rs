@@ -14,6 +14,8 @@ pub enum Shape {
     Embedded,
     /// A doozer-lite, and persisters beside it that restore it
     Lite,
+    /// Members of etcd, and persisters beside them
+    Etcd,
 }
 
 impl fmt::Display for Shape {
@@ -21,6 +23,7 @@ impl fmt::Display for Shape {
         f.write_str(match self {
             Self::Embedded => "embedded",
             Self::Lite => "lite",
+            Self::Etcd => "etcd",
         })
     }
 }
@@ -30,6 +33,10 @@ impl fmt::Display for Shape {
 pub struct Options {
     /// What it runs on, if not on what it would choose.
     pub shape: Option<Shape>,
+    /// How many members of etcd there are, if not as many as it says.
+    pub nodes: Option<u32>,
+    /// The directory of another `etcd` than the installed one.
+    pub etcd: Option<PathBuf>,
     /// How often its round is done, if not as often as it says.
     pub rounds: Option<u32>,
     /// How many clients write.

@@ -10,6 +10,7 @@ use crate::drill::cluster::{Machines, Plan};
 use crate::drill::options::{Options, Shape};
 use crate::drill::page::page;
 use crate::drill::report::Report;
+use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step, Which};
 use crate::ledger::audit::Audit;
@@ -40,6 +41,8 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let mut random = fastrand::Rng::with_seed(options.seed);
     let plan = Plan {
         shape,
+        nodes: options.nodes.unwrap_or(script.nodes),
+        etcd: options.etcd.as_deref(),
         persisters: script.persisters,
         require: script.require(),
         timeout: script.timeout.0,
@@ -58,6 +61,7 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         liar: options.liar,
         tell: options.tell,
         asleep: HashSet::new(),
+        fresh: HashSet::new(),
         back: Duration::ZERO,
     };
     if let Err(error) = run.all(script, rounds).await {
@@ -90,8 +94,10 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
 fn shape(script: &Script, options: &Options) -> Result<Shape> {
     let asked = match (options.shape, options.liar) {
         // The honest persister and the liar are beside the same node.
-        (_, true) => Some(Shape::Lite),
-        (asked, false) => asked,
+        (None | Some(Shape::Embedded), true) if script.shapes.contains(&Shape::Lite) => {
+            Some(Shape::Lite)
+        }
+        (asked, _) => asked,
     };
     let can = script.shapes.iter();
     let shape = can
@@ -120,6 +126,8 @@ struct Run {
     tell: bool,
     /// The machines that a step has ended or halted: nobody wonders that they do not run.
     asleep: HashSet<String>,
+    /// The machines that were started while no client ran: no write is on its way in them.
+    fresh: HashSet<String>,
     /// How long the servers last took to be back.
     back: Duration,
 }
@@ -146,7 +154,7 @@ impl Run {
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
-        if !matches!(step, Step::Do(..)) {
+        if !matches!(step, Step::Do(..) | Step::Restore { .. }) {
             self.tell(step.to_string());
         }
         match step {
@@ -161,6 +169,11 @@ impl Run {
                 self.all_is_well()
             }
             Step::Left(which) => self.left(which),
+            Step::Restore { seamless } => {
+                let done = restore(&self.machines, *seamless).await?;
+                self.tell(done);
+                Ok(())
+            }
             Step::Audit => self.audit().await,
         }
     }
@@ -213,9 +226,14 @@ impl Run {
                 World::together(&machines, command).await?;
                 self.come_back(&machines);
             }
-            Command::Restart | Command::Replace => {
+            Command::Restart => {
                 self.go_down(&machines);
                 World::together(&machines, command).await?;
+                self.come_back(&machines);
+            }
+            Command::Replace => {
+                self.go_down(&machines);
+                self.machines.replace(&machines).await?;
                 self.come_back(&machines);
             }
             // Also of those that end by themselves in the same moment, since others are killed.
@@ -223,7 +241,11 @@ impl Run {
                 self.go_down(&machines);
                 World::cut_power(&machines).await?;
             }
-            _ => {
+            Command::Terminate | Command::Interrupt | Command::HangUp => {
+                self.go_down(&machines);
+                self.machines.end_in_order(&machines, command).await?;
+            }
+            Command::Halt | Command::Wipe => {
                 self.go_down(&machines);
                 World::together(&machines, command).await?;
             }
@@ -249,6 +271,12 @@ impl Run {
 
     fn come_back(&mut self, machines: &[Arc<Machine>]) {
         let now = self.ledger.lock().age();
+        if self.machines.group(&Group::Clients).iter().any(is_up) {
+            self.fresh.clear();
+        } else {
+            let names = machines.iter().map(|machine| machine.name().to_owned());
+            self.fresh.extend(names);
+        }
         for machine in machines {
             self.asleep.remove(machine.name());
             self.report.comes_back(machine.name(), now);
@@ -342,6 +370,14 @@ impl Run {
             !clients.iter().any(is_up),
             "a client may still be writing: end all clients before"
         );
+        let mut holders = self.machines.holders().iter();
+        let stale = holders.find(|it| is_up(it) && !self.fresh.contains(it.name()));
+        if let Some(machine) = stale {
+            bail!(
+                "a write of a client may still be on its way in {}: end and start it before",
+                machine.name()
+            );
+        }
         if self.liar {
             self.lose_honest_disks().await?;
         }
@@ -364,10 +400,11 @@ impl Run {
     async fn lose_honest_disks(&mut self) -> Result<()> {
         self.tell("a persister lies: every honest disk is lost".to_owned());
         World::cut_power(&self.machines.group(&Group::Servers)).await?;
-        World::together(&self.machines.group(&Group::Persisters), Command::Wipe).await?;
-        self.machines
-            .start(&self.machines.group(&Group::Servers))
-            .await
+        World::together(&self.machines.group(&Group::Servers), Command::Wipe).await?;
+        let servers = self.machines.group(&Group::Servers);
+        self.machines.start(&servers).await?;
+        self.come_back(&servers);
+        Ok(())
     }
 
     fn line(&self, audit: &Audit) -> String {

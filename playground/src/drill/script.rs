@@ -14,6 +14,9 @@ use crate::world::decide::Command;
 /// How many persisters a drill may have.
 const PERSISTERS: RangeInclusive<u32> = 1..=9;
 
+/// How many members a cluster of etcd may have.
+pub(crate) const NODES: RangeInclusive<u32> = 1..=9;
+
 /// How long a client may wait for an answer, and then for the disks.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 
@@ -42,6 +45,9 @@ pub struct Script {
     pub about: String,
     /// What it can run on; the first is what it does run on, unless told otherwise.
     pub shapes: Vec<Shape>,
+    /// How many members a cluster of etcd has.
+    #[serde(default = "three")]
+    pub nodes: u32,
     /// How many persisters are beside a node.
     #[serde(default = "one")]
     pub persisters: u32,
@@ -88,6 +94,10 @@ impl TryFrom<String> for Timeout {
 
 fn one() -> u32 {
     1
+}
+
+fn three() -> u32 {
+    3
 }
 
 /// A drill, and what it is called.
@@ -152,6 +162,7 @@ impl Script {
     fn check(&self) -> Result<()> {
         let Self {
             persisters,
+            nodes,
             shapes,
             rounds,
             ..
@@ -160,6 +171,10 @@ impl Script {
         ensure!(
             PERSISTERS.contains(persisters),
             "persisters = {persisters} is not between 1 and 9"
+        );
+        ensure!(
+            NODES.contains(nodes),
+            "nodes = {nodes} is not between 1 and 9"
         );
         let require = self.require();
         ensure!(
@@ -177,8 +192,12 @@ impl Script {
             };
             ensure!(
                 self.has(which),
-                "{step}: there is no machine of this name; there are node-1, persister-1 to \
-                 persister-{persisters}, client-1 and more"
+                "{step}: there is no machine of this name; there are node-1{}, persister-1 to \
+                 persister-{persisters}, client-1 and more",
+                match self.most_nodes() {
+                    1 => String::new(),
+                    most => format!(" to node-{most}"),
+                }
             );
         }
         let starts_clients = |step: &Step| match step {
@@ -201,9 +220,17 @@ impl Script {
             return true;
         };
         let number = |prefix| name.strip_prefix(prefix)?.parse::<u32>().ok();
-        name == "node-1"
+        number("node-").is_some_and(|n| (1..=self.most_nodes()).contains(&n))
             || number("persister-").is_some_and(|id| (1..=self.persisters).contains(&id))
             || number("client-").is_some()
+    }
+
+    /// How many nodes there are on whatever has most.
+    fn most_nodes(&self) -> u32 {
+        match self.shapes.contains(&Shape::Etcd) {
+            true => self.nodes,
+            false => 1,
+        }
     }
 
     /// How many persisters must confirm a write.

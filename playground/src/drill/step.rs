@@ -29,6 +29,12 @@ pub enum Step {
     Wait(RangeInclusive<Duration>),
     /// These have ended with the exit status 0.
     Left(Which),
+    /// A lost cluster of etcd is made anew from one journal; with `seamless`, of which nothing was
+    /// written after the journal's end.
+    Restore {
+        /// Whether clients may go on as if nothing had happened.
+        seamless: bool,
+    },
     /// Everything that the cluster holds is compared with what clients were told.
     Audit,
 }
@@ -90,6 +96,8 @@ impl FromStr for Step {
 fn parse(words: &[&str]) -> Result<Step, String> {
     match words {
         ["audit"] => Ok(Step::Audit),
+        ["restore"] => Ok(Step::Restore { seamless: false }),
+        ["restore", "seamless"] => Ok(Step::Restore { seamless: true }),
         ["write", count] => Ok(Step::Write(number(count, MOST_WRITES)?)),
         ["unconfirmed", count] => Ok(Step::Unconfirmed(number(count, MOST_WRITES)?)),
         ["wait", time] => Ok(Step::Wait(times(time)?)),
@@ -109,7 +117,7 @@ fn parse(words: &[&str]) -> Result<Step, String> {
 fn unknown_verb() -> String {
     let commands: Vec<String> = Command::ALL.iter().map(ToString::to_string).collect();
     format!(
-        "a step begins with write, unconfirmed, wait, left, audit, {}",
+        "a step begins with write, unconfirmed, wait, left, restore, audit, {}",
         commands.join(", ")
     )
 }
@@ -182,6 +190,8 @@ impl fmt::Display for Step {
                 }
             }
             Self::Left(which) => write!(f, "left {which}"),
+            Self::Restore { seamless: false } => f.write_str("restore"),
+            Self::Restore { seamless: true } => f.write_str("restore seamless"),
             Self::Audit => f.write_str("audit"),
         }
     }
@@ -212,7 +222,9 @@ mod tests {
         let mut steps: Vec<String> = ["audit", "write 20", "unconfirmed 4", "left persisters"]
             .map(str::to_owned)
             .to_vec();
-        steps.extend(["wait 1s", "wait 0s..700ms"].map(str::to_owned));
+        steps.extend(
+            ["restore", "restore seamless", "wait 1s", "wait 0s..700ms"].map(str::to_owned),
+        );
         for which in ["all", "servers", "nodes", "clients", "persister-2"] {
             let commands = Command::ALL.iter();
             steps.extend(commands.map(|command| format!("{command} {which}")));

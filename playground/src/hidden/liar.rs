@@ -2,20 +2,65 @@
 //!
 //! The canary: a drill in which clients wait for the liar must fail, or the drill shows nothing.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use anyhow::Context as _;
 use cairn_client::{Client, Options, Revision, Uri};
+use cairn_etcd::wire::{PutRequest, RangeRequest, WatchCreateRequest};
+use cairn_etcd::{Cluster, Environment, Target};
 use cairn_persister::identity::{Identity, Outcome};
 use cairn_protocol::keys;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 
 /// The hidden subcommand.
 pub const LIAR: &str = "__liar";
+
+/// The pause between attempts to connect.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Says of everything at once that it is on disk, for as long as the cluster lives.
 ///
 /// # Errors
 /// If the cluster is not there, or goes away.
 pub async fn liar(uri: &str, id: u32) -> anyhow::Result<()> {
+    if !uri.starts_with("etcd") {
+        return of_doozer(uri, id).await;
+    }
+    let target = Target::new(&uri.parse()?, &Environment::default())?;
+    let cluster = Cluster::new(target, cairn_etcd::Options::default());
+    loop {
+        // Its member has gone, and others may be there; it lies until it is killed.
+        let Err(error) = of_etcd(&cluster, id).await;
+        tracing::debug!("{error:#}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn of_etcd(cluster: &Cluster, id: u32) -> anyhow::Result<Infallible> {
+    let session = cluster.open().await?;
+    let named = session.call(RangeRequest::key(keys::IDENTITY)).await?;
+    let from = named.header.context("an answer has a header")?.revision;
+    let mut is_named = named.kvs.iter().any(|name| is_finished(&name.value));
+    let mut watch = session.watch(WatchCreateRequest::all(from)).await?;
+    while let Some(batch) = watch.next().await {
+        for key in batch?.events.into_iter().filter_map(|event| event.kv) {
+            let names = key.key == keys::IDENTITY;
+            is_named |= names && is_finished(&key.value);
+            // Its own watermark would make it publish for ever.
+            let is_own = key.key.starts_with(keys::FLAT_ROOT.as_bytes());
+            if is_named && (key.mod_revision == from || names || !is_own) {
+                let says = key.mod_revision.to_string();
+                session
+                    .call(PutRequest::new(keys::watermark(id), says))
+                    .await?;
+            }
+        }
+    }
+    None.context("the watch has ended")
+}
+
+async fn of_doozer(uri: &str, id: u32) -> anyhow::Result<()> {
     let uri: Uri = uri.parse()?;
     let options = Options {
         reconnect: false,

@@ -2,17 +2,28 @@
 
 use std::ffi::OsString;
 
-use cairn_persister::config::{CommandLine, Config, Settings};
+use cairn_persister::config::{Command, CommandLine, Config, Settings, file_request};
+use cairn_persister::restore::to_snapshot;
+use tokio_util::sync::CancellationToken;
 
 /// The hidden subcommand.
 pub const PERSISTER: &str = "__persister";
 
-/// Persists until a signal asks for the end. Gives the exit status, which is the persister's own.
+/// Persists until a signal asks for the end; or, with `restore --to-snapshot`, makes a snapshot and
+/// prints its report as JSON. Gives the exit status, which is the persister's own.
 ///
 /// # Errors
-/// Wrong usage.
+/// Wrong usage, and a snapshot that cannot be made.
 pub async fn persister(args: Vec<OsString>) -> anyhow::Result<u8> {
     let line = CommandLine::read([OsString::from("persister")].into_iter().chain(args))?;
-    let config = Config::new(line, Settings::default())?;
+    let file = Settings::default();
+    if let Some(Command::Restore(args)) = &line.command
+        && let Some(request) = file_request(&line, args, &file)?
+    {
+        let report = to_snapshot(&request, &CancellationToken::new()).await?;
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(0);
+    }
+    let config = Config::new(line, file)?;
     Ok(cairn_persister::process::persist(config).await)
 }

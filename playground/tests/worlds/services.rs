@@ -54,6 +54,7 @@ async fn members(world: &mut World, etcd: Program) -> Result<(Vec<Arc<Machine>>,
             name: name.clone(),
             client,
             peer,
+            behind: None,
             cluster: cluster.clone(),
             args: Vec::new(),
         };

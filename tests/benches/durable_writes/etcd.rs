@@ -25,6 +25,7 @@ pub(crate) async fn measure(in_flight: usize, writes: usize) -> Result<Result<Ro
         cluster: EtcdCluster::new("alone", vec![("alone".to_owned(), peer.clone())]),
         client,
         peer,
+        behind: None,
         args: Vec::new(),
     };
     let machine = world.machine("etcd", vec![Box::new(member)]);

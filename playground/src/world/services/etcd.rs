@@ -3,6 +3,7 @@
 //! Only processes here. That a member which lost its disk must be removed and added again is for
 //! those who drive the cluster: they change [`EtcdCluster`] before the next start.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,11 +48,14 @@ impl EtcdCluster {
         told.members = members;
     }
 
-    /// From the next start on, members with empty disks form a new cluster under this token.
-    pub fn begins_anew(&self, token: &str) {
+    /// From the next start on, these members, with empty disks, form a new cluster.
+    pub fn begins_anew(&self, token: &str, members: Vec<(String, Port)>) {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        told.existing = false;
-        token.clone_into(&mut told.token);
+        *told = Told {
+            token: token.to_owned(),
+            existing: false,
+            members,
+        };
     }
 
     fn args(&self) -> [String; 6] {
@@ -81,6 +85,8 @@ pub struct EtcdMember {
     pub client: Port,
     /// Where the other members reach it.
     pub peer: Port,
+    /// Where it listens to them, if something that can be cut stands between.
+    pub behind: Option<Port>,
     /// What it is told about the cluster.
     pub cluster: EtcdCluster,
     /// Further arguments.
@@ -95,6 +101,16 @@ impl EtcdMember {
     pub fn installed() -> Result<Program> {
         Program::installed("etcd", "on Debian and Ubuntu: apt install etcd-server")
     }
+
+    /// Where its data are.
+    #[must_use]
+    pub fn data(directory: &Path) -> PathBuf {
+        directory.join("data")
+    }
+
+    fn listens(&self) -> &Port {
+        self.behind.as_ref().unwrap_or(&self.peer)
+    }
 }
 
 impl Service for EtcdMember {
@@ -104,12 +120,13 @@ impl Service for EtcdMember {
 
     fn launch(&self, place: &Place) -> Result<Launch> {
         let client = format!("http://{}", self.client.address());
+        let listens = format!("http://{}", self.listens().address());
         let peer = format!("http://{}", self.peer.address());
         let launch = self.program.launch(self.name(), place);
         let launch = launch.args(["--name", &self.name]);
         let launch = launch.args([
             "--data-dir".into(),
-            place.directory.join("data").into_os_string(),
+            Self::data(&place.directory).into_os_string(),
         ]);
         let launch = launch.args([
             "--listen-client-urls",
@@ -119,7 +136,7 @@ impl Service for EtcdMember {
         ]);
         let launch = launch.args([
             "--listen-peer-urls",
-            &peer,
+            &listens,
             "--initial-advertise-peer-urls",
             &peer,
         ]);
@@ -132,7 +149,7 @@ impl Service for EtcdMember {
     }
 
     fn ports(&self) -> Vec<&Port> {
-        vec![&self.client, &self.peer]
+        vec![&self.client, self.listens()]
     }
 
     fn start_limit(&self) -> Duration {

@@ -16,6 +16,8 @@ pub enum Cluster {
     Embedded(Port),
     /// The nodes at these ports.
     Nodes(Vec<Port>),
+    /// The members of etcd at these ports; the first is asked first.
+    Etcd(Vec<Port>),
     /// Whatever this URI says.
     Uri(String),
 }
@@ -34,6 +36,10 @@ impl Cluster {
         match self {
             Self::Embedded(port) => nodes(std::slice::from_ref(port)),
             Self::Nodes(ports) => nodes(ports),
+            Self::Etcd(ports) => {
+                let members: Vec<String> = ports.iter().map(Port::address).collect();
+                format!("etcd://{}", members.join(","))
+            }
             Self::Uri(uri) => uri.clone(),
         }
     }
