@@ -85,6 +85,33 @@ pub(super) async fn compare<S: Session>(
     }
 }
 
+/// The newest revision up to `last` that both have in common; `None`: it is not proven. What proves
+/// it is a comparison that begins with our own watermark, the one of `id`.
+///
+/// # Errors
+/// The cluster's, the journal's.
+pub(crate) async fn common<S: Session>(
+    session: &S,
+    journal: &Journal,
+    id: Id,
+    last: Revision,
+) -> Result<Option<Revision>, Error> {
+    let said = session.read(&ControlKey::Watermark(id)).await?;
+    let Some(first) = said.map(|said| said.revision).filter(|said| *said <= last) else {
+        return Ok(None);
+    };
+    let tail = tokio::task::block_in_place(|| Tail::read(journal, first, last))?;
+    if tail.first != first {
+        return Ok(None);
+    }
+    let common = match compared(session, tail).await? {
+        Continuity::Same { .. } => last,
+        Continuity::Parted { common, .. } => common,
+        Continuity::Unknown => return Ok(None),
+    };
+    Ok((common >= first).then_some(common))
+}
+
 async fn compared<S: Session>(session: &S, mut tail: Tail) -> Result<Continuity, Error> {
     let mut stream = session.follow(tail.first);
     let (mut due, mut proven) = (tail.first, false);
@@ -111,7 +138,8 @@ async fn compared<S: Session>(session: &S, mut tail: Tail) -> Result<Continuity,
     Ok(Continuity::Same { stream, proven })
 }
 
-async fn told(
+/// The next revision of a stream, which the cluster has.
+pub(crate) async fn told(
     stream: &mut (impl futures::Stream<Item = ClusterResult<Followed>> + Unpin),
 ) -> ClusterResult<Followed> {
     match tokio::time::timeout(TOLD_WITHIN, stream.next()).await {

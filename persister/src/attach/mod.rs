@@ -5,7 +5,7 @@
 //! been published by then.
 
 pub mod attempt;
-mod continuity;
+pub(crate) mod continuity;
 pub(crate) mod nodes;
 mod observe;
 pub mod sides;

@@ -139,7 +139,7 @@ pub async fn remote_cluster<S: Session>(session: &S) -> Result<(RemoteCluster, R
 ///
 /// # Errors
 /// The cluster's; an identity that cannot be read.
-pub(super) async fn identified<S: Session>(
+pub(crate) async fn identified<S: Session>(
     session: &S,
 ) -> Result<(S, RemoteCluster, Revision), Error> {
     // In this order: an identity written after `newest` will be followed as an event.

@@ -164,9 +164,10 @@ impl Refusal {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::RolledBack { .. } => {
-                "If what it lost counts, stop its clients now and restore this journal into an \
-                 empty cluster.\n  If it does not, run with --accept-loss: the cluster is then \
-                 followed as it is, under a new name."
+                "If what it lost counts, run with -r api: that puts back each key that nobody has \
+                 written since, and names the others. Or stop its clients now and restore this \
+                 journal into an empty cluster.\n  If it does not, run with --accept-loss: the \
+                 cluster is then followed as it is, under a new name."
             }
             Self::Reset { .. } | Self::Foreign { .. } | Self::Unlike { .. } => {
                 "If the cluster was lost and this journal is to bring it back, run with -r on an \

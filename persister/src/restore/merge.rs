@@ -133,6 +133,23 @@ fn clash(rules: &KeyRules, path: &Bytes, others: &BTreeSet<Bytes>) -> Option<Byt
     below.starts_with(&directory[..]).then(|| below.clone())
 }
 
+/// Takes the cluster from revision `counter` to `newest` at least.
+pub(super) async fn go_past<S: Session>(
+    session: &S,
+    counter: Revision,
+    newest: Revision,
+) -> Result<(), Error> {
+    let missing = u64::try_from(newest.0 - counter.0).unwrap_or(0);
+    let mut progress = Bar::new("going past the journal's newest revision", missing);
+    let nops = stream::iter(0..missing).map(|_| session.advance());
+    let mut nops = nops.buffer_unordered(NOPS);
+    while nops.try_next().await?.is_some() {
+        progress.one();
+    }
+    progress.done();
+    Ok(())
+}
+
 /// Does what `merge` says, and compares.
 pub(super) async fn apply<S: Session>(
     session: &S,
@@ -141,15 +158,7 @@ pub(super) async fn apply<S: Session>(
     in_flight: usize,
     mut merge: Merge,
 ) -> Result<Merge, Error> {
-    let missing = u64::try_from(newest.0 - merge.counter.0).unwrap_or(0);
-    let mut progress = Bar::new("going past the journal's newest revision", missing);
-    let nops = stream::iter(0..missing).map(|_| session.advance());
-    let mut nops = nops.buffer_unordered(NOPS);
-    while nops.try_next().await?.is_some() {
-        progress.one();
-    }
-    drop(nops);
-    progress.done();
+    go_past(session, merge.counter, newest).await?;
 
     for key in &merge.overwritten {
         // Said before it happens: a merge that is cut short has no other list.

@@ -31,6 +31,7 @@
 //! | `item`, `apply` | in which order keys are written, and how many at once |
 //! | `compare` | what is there, and whether it is right |
 //! | `merge` | writing into a cluster that has keys |
+//! | `put_back` | what a cluster lost that went back, while it lives |
 //! | `job`, `dry_run` | doing it, or saying so |
 //! | `load` | the short way into the cluster in our own process |
 //! | `snapshot_file` | a cluster of etcd as a snapshot file, without a cluster to write to |
@@ -54,6 +55,7 @@ pub mod options;
 pub mod outcome;
 mod plan;
 mod progress_bar;
+pub mod put_back;
 mod report;
 pub mod snapshot_file;
 pub mod source;

@@ -3,7 +3,7 @@
 //! ```text
 //!  identity of the cluster                        what a restore does
 //!  none, or one that is no relation of ours       bids, if the cluster has no keys
-//!  ours                                           nothing: it lives
+//!  ours                                           nothing: it lives, or went back
 //!  finished restore of ours                       nothing: it is done
 //!  a bid of ours, or a lower one                  bids over it
 //!  a bid that is as high                          waits; bids over it once its bidder is dead
@@ -36,6 +36,8 @@ pub enum Reason {
     Alive,
     /// The same, but another state was asked for than it has.
     AliveOtherwise,
+    /// The cluster is the one that the journal follows, and has gone back.
+    WentBack,
     /// The cluster has been restored to just this state.
     AlreadyRestored(Identity),
     /// The cluster has been restored, to another state.
@@ -70,6 +72,10 @@ impl std::fmt::Display for Reason {
                  written since. \
                  --merge brings the keys of the state that you ask for back into it (try \
                  --dry-run first)",
+            ),
+            Self::WentBack => f.write_str(
+                "the cluster is the one that the journal follows, and went back: it has less than \
+                 the journal. A persister that runs with -r api puts that back",
             ),
             Self::AlreadyRestored(identity) => {
                 write!(f, "the cluster has been restored already ({identity})")
@@ -242,6 +248,9 @@ pub(super) fn plan(
     }
     if identity.id == *bound_to {
         return match (&target.choice, permission.merge) {
+            (Choice::Newest, _) if remote.may_roll_back && remote.newest < local.newest => {
+                Plan::Nothing(Reason::WentBack)
+            }
             // It has this state, or a newer one: nothing of it is to be brought back.
             (Choice::Newest, _) => Plan::Nothing(Reason::Alive),
             (_, false) => Plan::Nothing(Reason::AliveOtherwise),

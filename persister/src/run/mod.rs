@@ -5,6 +5,7 @@
 
 pub(crate) mod end;
 mod opening;
+mod went_back;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -279,7 +280,16 @@ impl<C: Cluster> Incarnation<'_, C> {
                 restores,
                 self.persist.cancel,
             );
-            let attached = match found.await? {
+            let found = match found.await {
+                Err(refused) if self.puts_back(&refused) => {
+                    if !self.put_back(journal, refused).await? {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                found => found?,
+            };
+            let attached = match found {
                 None => return Ok(()),
                 Some(Found::Attached(attached)) => attached,
                 Some(Found::ToRestore) => {

@@ -9,6 +9,7 @@ mod import;
 mod leases;
 mod many;
 mod observe;
+mod put_back;
 mod relay;
 mod shell;
 mod snapshot_file;
