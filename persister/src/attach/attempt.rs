@@ -170,6 +170,14 @@ impl<'a, S: Session> Attempt<'a, S> {
         compare(&self.session, self.journal, self.id, last).await
     }
 
+    /// Whether each key of the cluster that is not newer than the journal's end is as the journal
+    /// has it, as far as the journal has everything. Asked where no revision can be compared.
+    async fn has_our_keys(&self) -> Result<bool, Error> {
+        let newest = self.local.newest;
+        let found = likeness(&self.session, self.journal, newest, self.stop).await?;
+        Ok(found.other == 0 || self.journal.end().open_gap.is_some())
+    }
+
     /// Goes on with our own cluster, if its history is still the one that the journal holds.
     async fn resume(
         self,
@@ -182,12 +190,20 @@ impl<'a, S: Session> Attempt<'a, S> {
             return self.go_on(identity, take_state, None).await;
         }
         match self.compare(self.local.newest).await? {
-            Continuity::Same { stream, .. } => self.go_on(identity, take_state, Some(stream)).await,
             Continuity::Parted { common, .. } => self.rolled_back(common, accept_loss).await,
+            Continuity::Same { stream, proven } => {
+                if !proven && !self.has_our_keys().await? {
+                    return self.rolled_back(Revision::NONE, accept_loss).await;
+                }
+                self.go_on(identity, take_state, Some(stream)).await
+            }
             Continuity::Unknown => {
+                if !self.has_our_keys().await? {
+                    return self.rolled_back(Revision::NONE, accept_loss).await;
+                }
                 tracing::warn!(
                     newest = %self.local.newest,
-                    "the cluster keeps no revision that the journal has, so its history cannot be \
+                    "the cluster keeps no revision that the journal has, so only its keys were \
                      compared"
                 );
                 let take_state = take_state.or(Some(GapReason::HistoryDiscarded));

@@ -12,8 +12,8 @@
 //!
 //! Where the watermark is newer than the journal's end, it was written after the last change, and
 //! the newest thousand revisions are compared in its stead. Where the cluster has forgotten that
-//! far back, its newest revision that the journal has is compared; where it has forgotten that,
-//! nothing can be.
+//! far back, its newest revision that the journal has is compared. Where it has forgotten that, or
+//! the journal ends with a gap, no revision can be: then its keys are compared with the journal's.
 
 use std::collections::VecDeque;
 use std::time::Duration;

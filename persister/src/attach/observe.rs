@@ -1,8 +1,10 @@
-//! Which cluster this is where nothing of ours stands in it: told from its keys.
+//! Which cluster this is where nothing of ours stands in it, or no revision can be compared: told
+//! from its keys.
 //!
 //! A persister that only observes gives the cluster no name. So the cluster is known by what it
 //! has: every live key that is not newer than the journal's end must be in the journal, with the
-//! revision, the value and the attributes that it has.
+//! revision, the value and the attributes that it has. What that cannot see is a cluster that went
+//! back, and in which every key that differs was deleted or written again since.
 
 use cairn_journal::maintain::SortedEntries;
 use cairn_journal::{Journal, KeyValue, Revision, Stop};

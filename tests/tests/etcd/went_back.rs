@@ -2,6 +2,8 @@
 //! seconds; and members that only lag.
 
 use anyhow::{Context, Result, ensure};
+use cairn_etcd::wire::CompactionRequest;
+use cairn_journal::{GapReason, Journal, NewRecord, Options, Revision, Timestamp};
 use cairn_protocol::keys;
 use cairn_tests::eventually;
 
@@ -116,6 +118,51 @@ async fn members_that_their_operator_restored_went_back() -> Result<()> {
     ensure!(said.contains("went back"), "{said}");
     let said = etcd.persister(1, &journal, &[])?.ends_with(WENT_BACK)?;
     ensure!(said.contains("went back"), "{said}");
+    Ok(())
+}
+
+/// It is past the journal's end again, and no revision can be compared: the cluster was compacted
+/// past that end, or what the journal has last is a state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_went_back_is_known_by_its_keys_where_no_revision_is_left() -> Result<()> {
+    for is_compacted in [true, false] {
+        let scratch = tempfile::tempdir()?;
+        let (journal, snapshot) = (scratch.path().join("journal"), scratch.path().join("db"));
+        let mut etcd = Etcd::start(1)?;
+        let mut process = etcd.persister(1, &journal, &[])?;
+        let session = etcd.session().await?;
+        let kept = put_many(&session, "kept", 10).await?;
+        durable(&session, 1, kept).await?;
+        let file = snapshot.to_str().context("a test directory is UTF-8")?;
+        etcd.members[0].etcdctl(&["snapshot", "save", file])?;
+        let lost = put_many(&session, "lost", 10).await?;
+        durable(&session, 1, lost).await?;
+        process.end_in_order()?;
+        if !is_compacted {
+            let (open, _) = Journal::open(&journal, Options::default())?;
+            let (first, reason) = (open.end().revision.next(), GapReason::HistoryDiscarded);
+            let last = Revision(first.0 + 5);
+            let now = Timestamp::now();
+            open.append(NewRecord::gap_opened(first, last, reason, now))?;
+            open.append(NewRecord::gap_closed(first, last, reason, now))?;
+            open.close()?;
+        }
+        let before = journaled(&journal)?;
+        etcd.members[0].restore(&snapshot)?;
+        etcd.start_again()?;
+        let session = etcd.session().await?;
+        put(&session, "other", "x").await?;
+        let revision = put_many(&session, "other", 60).await?;
+        if is_compacted {
+            let physical = true;
+            session
+                .call(CompactionRequest { revision, physical })
+                .await?;
+        }
+        let said = etcd.persister(1, &journal, &[])?.ends_with(WENT_BACK)?;
+        ensure!(said.contains("went back"), "{said}");
+        ensure!(journaled(&journal)? == before, "something was journaled");
+    }
     Ok(())
 }
 
