@@ -899,6 +899,8 @@ fn what_failed_before_does_not_fail_again() {
         9_590_689_712_531_756_225,
         8_341_438_674_923_338_019,
         5_548_277_373_294_342_423,
+        // Behind the tear of a tail lay what a donor has as well.
+        14_718_642_748_480_626_966,
     ];
     for seed in seeds {
         println!("CAIRN_CASE={seed}");

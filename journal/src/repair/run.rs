@@ -14,14 +14,14 @@ use crate::{
         layout::SegmentHeader,
         names::{NEXT, segment_name},
     },
-    model::ids::Revision,
+    model::ids::{Revision, Sequence},
     recovery::leftovers::remove_temporary,
     repair::{
         catalog::Catalog,
         donor::Donor,
         found::{self, Found},
         lineage::Lineage,
-        plan::sweep::plan,
+        plan::sweep,
         report::{Damage, RepairReport},
         start::start,
         swap,
@@ -38,7 +38,8 @@ use crate::{
 };
 
 /// Repairs the journal in `dir`, which nobody may have open for writing. Does nothing to a journal
-/// that is whole. A torn tail is no damage: it is left to the next opening.
+/// that is whole. A torn tail is no damage: it is left to the next opening, unless a donor has what
+/// lies behind the tear.
 ///
 /// # Errors
 /// As [`Repair::run`].
@@ -183,8 +184,16 @@ impl Job<'_> {
             lineage.learn(turn);
         }
         let start = start(&catalog, &checkpoints);
-        let plan = plan(&catalog, &start, sound, &lineage, self.donors)?;
-        let mut complaint = self.complaint()?;
+        let items = &catalog.items;
+        let mut plan = sweep::plan(items, &start, sound, &lineage, self.donors)?;
+        let (mut complaint, end) = self.complaint()?;
+        if complaint.is_none() && !plan.fills {
+            // Nobody was told of what lies behind a torn tail, unless another journal has it too.
+            let opens = items.partition_point(|item| item.first <= end);
+            let behind = items.len() - opens;
+            plan.fills = behind > 0
+                && sweep::plan(&items[..opens], &start, sound, &lineage, self.donors)?.fills;
+        }
         if complaint.is_none() && start.first != catalog.files[0].0.first {
             // A damaged checkpoint that history begins with looks sound until all of it is read.
             complaint = checkpoints.damaged.first().cloned();
@@ -315,21 +324,26 @@ impl Job<'_> {
         Ok(listing)
     }
 
-    /// What is wrong with the journal, if anything is: it cannot be opened then.
-    fn complaint(&self) -> Result<Option<Error>> {
-        let read = || {
+    /// What is wrong with the journal, if anything is: it cannot be opened then. And the last
+    /// record that can be read until there.
+    fn complaint(&self) -> Result<(Option<Error>, Sequence)> {
+        let mut end = Sequence(0);
+        let mut read = || {
             let reader = Directory::on(self.storage.clone(), &self.dir).reader()?;
             let mut records = reader.records();
             while let Some(record) = records.next_ref() {
-                record?;
+                end = record?.sequence;
                 self.watch.stop().check()?;
             }
             Ok(())
         };
         match read() {
-            Ok(()) => Ok(None),
-            Err(error @ (Error::Corrupt { .. } | Error::ForeignFile { .. })) => Ok(Some(error)),
-            Err(error @ Error::CheckpointDamaged { .. }) => Ok(Some(error)),
+            Ok(()) => Ok((None, end)),
+            Err(
+                error @ (Error::Corrupt { .. }
+                | Error::ForeignFile { .. }
+                | Error::CheckpointDamaged { .. }),
+            ) => Ok((Some(error), end)),
             Err(other) => Err(other),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
         span::Span,
     },
     repair::{
-        catalog::{Catalog, Item, UNKNOWN, What},
+        catalog::{Item, UNKNOWN, What},
         donor::Donor,
         lineage::Lineage,
         plan::{
@@ -23,13 +23,12 @@ use crate::{
 
 /// Makes the plan.
 pub(crate) fn plan(
-    catalog: &Catalog,
+    items: &[Item],
     start: &Start,
     checkpoints: &[Checkpoint],
     lineage: &Lineage,
     donors: &mut [Box<dyn Donor>],
 ) -> Result<Plan> {
-    let items = &catalog.items;
     let is_base = |item: &Item| matches!(item.what, What::Checkpoint(_));
     let only_lacking = start.first > Sequence(1) && checkpoints.iter().all(lacks_something);
     let guarded = items.iter().rposition(is_base).filter(|_| only_lacking);
