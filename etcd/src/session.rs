@@ -16,6 +16,8 @@ use crate::options::Options;
 use crate::snapshot::Snapshot;
 use crate::watch::Watch;
 use crate::wire::call::Call;
+use crate::wire::cluster::MemberListRequest;
+use crate::wire::kv::ResponseHeader;
 use crate::wire::lease::KEEP_ALIVE_PATH;
 use crate::wire::lease::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
 use crate::wire::maintenance::{StatusRequest, StatusResponse};
@@ -38,7 +40,7 @@ pub struct Session {
     auth: Arc<Auth>,
     cluster_id: u64,
     member_id: u64,
-    version: Arc<str>,
+    version: Option<Arc<str>>,
 }
 
 impl Session {
@@ -53,19 +55,18 @@ impl Session {
         let auth = Arc::new(Auth::new(user));
         let first = async {
             auth.refresh(&link, None).await?;
-            link.call(StatusRequest {}, auth.token().as_ref()).await
+            introduction(&link, &auth).await
         };
-        let status = match tokio::time::timeout(options.connect_timeout, first).await {
-            Ok(status) => status?,
+        let told = match tokio::time::timeout(options.connect_timeout, first).await {
+            Ok(told) => told?,
             Err(_) => {
                 let after = options.connect_timeout;
                 let detail = format!("no first answer within {after:?}");
                 return Err(link.error("connect", ErrorKind::Timeout, detail));
             }
         };
-        let fault = unfit(&status);
         let unfit = |detail| link.error("connect", ErrorKind::Unavailable, detail);
-        match (fault, status.header) {
+        match (told.unfit, told.header) {
             (Some(fault), _) if options.require_leader => Err(unfit(fault)),
             (_, None) => Err(unfit("the member does not say who it is")),
             (_, Some(header)) => Ok(Self {
@@ -73,7 +74,7 @@ impl Session {
                 auth,
                 cluster_id: header.cluster_id,
                 member_id: header.member_id,
-                version: status.version.into(),
+                version: told.version,
             }),
         }
     }
@@ -96,10 +97,11 @@ impl Session {
         self.member_id
     }
 
-    /// The version of the member's server, such as `3.4.23`.
+    /// The version of the member's server, such as `3.4.23`; 3.5.28 to 3.5.30 and some of 3.6 tell
+    /// it to root alone.
     #[must_use]
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// Sends one request and waits for its answer: what it asks for is told by its type.
@@ -192,6 +194,38 @@ impl Session {
     /// Waits until the session has ended.
     pub async fn ended(&self) {
         self.link.end().ended().await;
+    }
+}
+
+/// What a member says about itself at first.
+struct Introduction {
+    header: Option<ResponseHeader>,
+    version: Option<Arc<str>>,
+    /// Why a session with this member would be of no use.
+    unfit: Option<&'static str>,
+}
+
+/// Asks a member about itself.
+async fn introduction(link: &Link, auth: &Auth) -> Result<Introduction> {
+    let token = auth.token();
+    match link.call(StatusRequest {}, token.as_ref()).await {
+        Ok(status) => Ok(Introduction {
+            unfit: unfit(&status),
+            header: status.header,
+            version: Some(status.version.into()),
+        }),
+        // Some versions tell it to root alone. Every user may ask for the members, and only a
+        // member with a leader and a vote answers that.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let linearizable = true;
+            let members = link.call(MemberListRequest { linearizable }, token.as_ref());
+            Ok(Introduction {
+                header: members.await?.header,
+                version: None,
+                unfit: None,
+            })
+        }
+        Err(error) => Err(error),
     }
 }
 

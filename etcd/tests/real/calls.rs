@@ -172,7 +172,7 @@ async fn a_member_tells_about_itself_and_gives_its_database() -> Result<()> {
         .call(PutRequest::new("k", vec![1; 1_000_000]))
         .await?;
     let status = session.call(StatusRequest {}).await?;
-    assert_eq!(status.version, session.version());
+    assert_eq!(Some(&*status.version), session.version());
     assert_eq!(status.leader, session.member_id());
     let members = session.call(MemberListRequest::default()).await?.members;
     assert_eq!(members[0].id, session.member_id());

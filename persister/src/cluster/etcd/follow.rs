@@ -174,7 +174,7 @@ impl Following {
                 tracing::error!(
                     "the member at {member} (etcd {}) told revision {got} where {due} was due: \
                      those between are taken from the cluster's state",
-                    self.session.version()
+                    self.session.version().unwrap_or("of a version not told")
                 );
                 Error::HistoryDiscarded
             }

@@ -81,10 +81,11 @@ impl Cluster for Etcd {
 
     async fn open(&self) -> Result<EtcdSession> {
         let session = self.cluster.open().await?;
-        if let Some(fault) = fault_of(session.version())
+        if let Some(version) = session.version()
+            && let Some(fault) = fault_of(version)
             && !self.told.swap(true, Ordering::Relaxed)
         {
-            tracing::warn!(version = session.version(), "this version of etcd {fault}");
+            tracing::warn!(version, "this version of etcd {fault}");
         }
         Ok(EtcdSession::new(session, self.id, self.spool.clone()))
     }
