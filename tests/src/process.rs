@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{ChildStdout, Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use cairn_playground::world::{self, Launch};
@@ -107,9 +107,15 @@ impl Process {
         Ok(self.inner.signal(Signal::TERM)?)
     }
 
-    /// SIGSTOP: it does nothing more, and its connections stay open.
+    /// SIGSTOP: when this returns it does nothing more, and its connections stay open.
     pub fn halt(&self) -> Result<()> {
-        Ok(self.inner.signal(Signal::STOP)?)
+        self.inner.signal(Signal::STOP)?;
+        let begin = Instant::now();
+        while !self.inner.is_halted() {
+            ensure!(begin.elapsed() < DEADLINE, "{} does not halt", self.name());
+            std::thread::sleep(Duration::from_millis(1)); // between looks
+        }
+        Ok(())
     }
 
     /// SIGCONT: it goes on as if nothing had been.

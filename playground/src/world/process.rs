@@ -302,14 +302,20 @@ impl Process {
         end.unwrap_or_else(|_| Err(self.too_slow("its end", limit)))
     }
 
-    /// Whether it is stopped by SIGSTOP, as the kernel says.
+    /// Whether it is stopped by SIGSTOP, as the kernel says. The signal reaches one thread first, and
+    /// on a busy machine others go on until that one has had its turn: each of them counts.
     #[must_use]
     pub fn is_halted(&self) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        // The name in parentheses may itself have any of these characters; the state follows the
-        // last.
-        let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
-        state.is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+        threads.is_ok_and(|threads| {
+            threads.flatten().all(|thread| {
+                let stat = std::fs::read_to_string(thread.path().join("stat"));
+                // The name in parentheses may itself have any of these characters; the state
+                // follows the last.
+                let state = stat.as_deref().ok().and_then(|stat| stat.rsplit_once(") "));
+                state.is_some_and(|(_, rest)| rest.starts_with(['T', 't']))
+            })
+        })
     }
 
     /// Everything that it wrote to its log.
