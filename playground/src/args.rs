@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::drill::options::Shape;
     name = "cairn",
     version,
     after_help = "Examples:\n  \
+        cairn playground                          break a cluster in a web page\n  \
         cairn drill list                          which drills there are\n  \
         cairn drill run power-cut                 kill everything 20 times under load; was anything lost?\n  \
         cairn drill run lose-everything           also all disks but one\n  \
@@ -51,11 +53,55 @@ impl CommandLine {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Break a cluster in a web page, and see that nothing is lost
+    ///
+    /// Starts a cluster, persisters and a client on this computer, and serves a page on which they
+    /// are killed, paused, lost and restored. Everything ends with it.
+    Playground(Playground),
     /// Lose machines on purpose, and judge what clients were told
     #[command(subcommand)]
     Drill(Drill),
     /// Write and read through a cluster until stopped; tell errors and the longest wait
     Probe(Probe),
+}
+
+/// How to play.
+#[derive(Debug, Args)]
+pub struct Playground {
+    /// Where the page is served: on loopback. If the port is taken, at the next that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8047")]
+    pub listen: SocketAddr,
+
+    /// How many persisters
+    #[arg(
+        long, value_name = "N", default_value_t = 2,
+        value_parser = clap::value_parser!(u32).range(1..=5)
+    )]
+    pub persisters: u32,
+
+    /// Run in this new or empty directory, and leave journals and logs there
+    ///
+    /// By default everything is below $XDG_CACHE_HOME or ~/.cache, and removed at the end; or by
+    /// the next run, if this one is killed.
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+
+    /// A further host under which a browser may reach the page, such as that of a tunnel
+    #[arg(long = "allow-host", value_name = "NAME:PORT")]
+    pub allow_hosts: Vec<String>,
+
+    /// Open the page in a browser [default: if this is a terminal of a desktop]
+    #[arg(long, overrides_with = "no_open")]
+    pub open: bool,
+
+    /// Open no browser
+    #[arg(long)]
+    pub no_open: bool,
+
+    /// Serve the page's files from this directory, for those who write them
+    #[cfg(debug_assertions)]
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub assets: Option<PathBuf>,
 }
 
 /// What to do with drills.

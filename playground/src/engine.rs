@@ -100,6 +100,19 @@ impl Engine {
         Answer { outcome, says }
     }
 
+    /// Sets a key, or deletes it, and waits for no disk: at best it is in effect.
+    pub async fn write_at_once(&self, key: &str, value: Option<Bytes>) -> Answer {
+        let written = match self {
+            Self::Doozer(client) => write_at_once(client, key, value).await,
+            Self::Etcd(client) => write_to_etcd_at_once(client, key, value).await,
+        };
+        let (outcome, says) = match written {
+            Ok(outcome) => (outcome, None),
+            Err((outcome, says)) => (outcome, Some(says)),
+        };
+        Answer { outcome, says }
+    }
+
     /// Reads a key.
     ///
     /// # Errors
@@ -147,6 +160,35 @@ async fn write(client: &Client, key: &str, value: Option<Bytes>) -> Told {
         }),
         Err(error) => Err((outcome(&error), error.to_string())),
     }
+}
+
+async fn write_at_once(client: &Client, key: &str, value: Option<Bytes>) -> Told {
+    let client = client.regular();
+    let written = match value {
+        Some(value) => client.set(key, Revision::ANY, value).await.map(drop),
+        None => client.del(key, Revision::ANY).await,
+    };
+    let told = |error| (outcome(&error), error.to_string());
+    written
+        .map(|()| Outcome::Applied)
+        .map_err(|error| told(error.into()))
+}
+
+async fn write_to_etcd_at_once(client: &etcd::Client, key: &str, value: Option<Bytes>) -> Told {
+    let session = client.session().await;
+    let session = session.map_err(|error| (Outcome::NotApplied, error.to_string()))?;
+    let key = key.to_owned();
+    let written = match value {
+        Some(value) => session.call(PutRequest::new(key, value)).await.map(drop),
+        None => session.call(DeleteRangeRequest::key(key)).await.map(drop),
+    };
+    written.map(|()| Outcome::Applied).map_err(|error| {
+        let outcome = match error.may_have_happened() {
+            true => Outcome::Unknown,
+            false => Outcome::NotApplied,
+        };
+        (outcome, error.to_string())
+    })
 }
 
 async fn write_to_etcd(client: &etcd::Client, key: &str, value: Option<Bytes>) -> Told {

@@ -8,6 +8,9 @@
 //! | [`writers`] | clients as processes, and what they are told to write |
 //! | [`engine`] | a client of a cluster, whatever protocol it speaks |
 //! | [`drill`] | machines lost on purpose, with a verdict |
+//! | [`play`], [`web`] | the same by hand, in a page: break it, lose it, restore it, look back |
+//! | [`told`] | what a page is told |
+//! | [`load`], `past`, [`restore`] | of a playground: writes, what was journaled, what is brought back |
 //! | [`probe`] | what users of a cluster see, until stopped |
 //! | [`programs`], [`hidden`] | the programs of a world, all of them in this binary |
 //!
@@ -22,9 +25,15 @@ pub mod drill;
 pub mod engine;
 pub mod hidden;
 pub mod ledger;
+pub mod load;
 pub mod members;
+mod past;
+pub mod play;
 pub mod probe;
 pub mod programs;
+pub mod restore;
+pub mod told;
 pub mod tool;
+pub mod web;
 pub mod world;
 pub mod writers;

@@ -2,14 +2,18 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use cairn_playground::args::{self, Command, CommandLine, Drill};
 use cairn_playground::drill::Named;
+use cairn_playground::play::run::Playground;
+use cairn_playground::play::setup;
 use cairn_playground::programs::Programs;
+use cairn_playground::web::link::Link;
 use cairn_playground::world::guard;
-use cairn_playground::{drill, hidden, probe, writers};
+use cairn_playground::{drill, hidden, probe, web, writers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
@@ -71,6 +75,7 @@ async fn within(hidden: &str, args: Vec<OsString>) -> Result<u8> {
 async fn run(line: CommandLine) -> Result<u8> {
     log(line.verbose, LevelFilter::WARN);
     match line.command {
+        Command::Playground(args) => playground(args).await,
         Command::Drill(Drill::List) => {
             for drill in Named::built_in()? {
                 println!("{:<17} {}", drill.name, drill.script.about);
@@ -115,6 +120,49 @@ fn options(run: args::Run) -> drill::Options {
         report: run.report,
         tell: !run.json,
     }
+}
+
+async fn playground(args: args::Playground) -> Result<u8> {
+    let (port, listeners) = web::listen::listen(args.listen).await?;
+    let options = setup::Options {
+        persisters: args.persisters,
+        keep: args.keep,
+    };
+    let playground = Playground::begin(&options, &Programs::own()?)?;
+    let link = Link::new(args.listen.ip(), port);
+    let page = web::shared::Options {
+        key: link.key().to_owned(),
+        port,
+        allow_hosts: args.allow_hosts,
+        #[cfg(debug_assertions)]
+        assets: args.assets,
+        #[cfg(not(debug_assertions))]
+        assets: None,
+    };
+    let end = CancellationToken::new();
+    let play = playground.play().clone();
+    let interrupted = ended()?;
+    let serving = tokio::spawn({
+        let end = end.clone();
+        async move { web::serve::serve(listeners, play, &page, end).await }
+    });
+    println!("The playground is at {link}");
+    println!("Ctrl-C ends it, and everything that it started.");
+    let desktop = ["DISPLAY", "WAYLAND_DISPLAY"];
+    let is_desktop = desktop.iter().any(|name| std::env::var_os(name).is_some());
+    let wanted = args.open || !args.no_open && is_desktop && std::io::stdout().is_terminal();
+    if wanted && let Err(error) = link.open(playground.directory()) {
+        eprintln!("cairn: cannot open a browser: {error:#}");
+    }
+    interrupted.await;
+    end.cancel();
+    let orderly = async {
+        let _ = serving.await;
+        playground.end().await;
+    };
+    // A second signal waits for nothing: what is left is killed as it is dropped.
+    let _ = interruptible(orderly).await?;
+    Ok(0)
 }
 
 async fn probe(args: args::Probe) -> Result<u8> {

@@ -61,6 +61,12 @@ pub struct Told {
 #[derive(Clone, Debug, Default)]
 pub struct Shared(Arc<Mutex<Ledger>>);
 
+impl From<Ledger> for Shared {
+    fn from(ledger: Ledger) -> Self {
+        Self(Arc::new(Mutex::new(ledger)))
+    }
+}
+
 impl Shared {
     /// The ledger, for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Ledger> {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::ledger::outcome::{Class, Outcome};
-use crate::ledger::write::{Found, Key, Write, print};
+use crate::ledger::write::{Folded, Found, Key, Write, print};
 
 /// How many faults are told one by one; the others are counted.
 const TOLD: usize = 20;
@@ -39,6 +39,11 @@ impl Tally {
     fn count(&mut self, there: bool) {
         self.writes += 1;
         self.there += u64::from(there);
+    }
+
+    fn count_folded(&mut self, writes: u64, there: bool) {
+        self.writes += writes;
+        self.there += if there { writes } else { 0 };
     }
 
     fn add(&mut self, other: Self) {
@@ -186,6 +191,17 @@ fn judge(audit: &mut Audit, path: &str, key: &Key, found: &Found, revisions: Rev
             .rposition(|write| write.print == now)
     };
     let shown = shown.or_else(older).map_or(0, |n| n + 1);
+    // Writes that are not kept one by one came before all that are.
+    let Folded {
+        durable,
+        applied,
+        not_applied,
+        unknown,
+    } = key.folded;
+    audit.durable.count_folded(durable, shown > 0);
+    audit.applied.count_folded(applied, shown > 0);
+    audit.not_applied.count_folded(not_applied, false);
+    audit.unknown.count_folded(unknown, shown > 0);
     for (n, write) in key.writes.iter().enumerate().skip(key.judged) {
         let there = n < shown;
         match write.outcome {
@@ -361,6 +377,38 @@ mod tests {
         let audit = ledger.audit(&moved, Revisions::Kept);
         assert_eq!(audit.told[0].kind, FaultKind::Moved);
         assert!(ledger.audit(&moved, Revisions::Any).passed());
+        Ok(())
+    }
+
+    #[test]
+    fn a_brief_ledger_judges_as_one_that_keeps_everything() -> Result<(), Refusal> {
+        let (mut brief, mut whole) = (Ledger::brief(), Ledger::default());
+        let mut random = fastrand::Rng::with_seed(7);
+        let outcomes = [
+            DURABLE,
+            DURABLE,
+            DURABLE,
+            Outcome::Applied,
+            Outcome::NotApplied,
+        ];
+        for n in 0..2_000 {
+            let value = format!("v{n}");
+            let outcome = outcomes[random.usize(..outcomes.len())];
+            for ledger in [&mut brief, &mut whole] {
+                let ticket = ledger.begin(1, "/k", Some(value.as_bytes()))?;
+                ledger.end(ticket, outcome);
+            }
+            if n % 97 == 0 {
+                let is = found(Some(&value));
+                let audits = [&brief, &whole].map(|ledger| ledger.audit(&is, Revisions::Any));
+                assert_eq!(audits[0], audits[1], "after {n}");
+            }
+            if n == 1_000 {
+                brief.settle(&found(Some(&value)));
+                whole.settle(&found(Some(&value)));
+            }
+        }
+        assert!(brief.points().is_empty());
         Ok(())
     }
 

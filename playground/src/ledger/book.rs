@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use crate::ledger::audit::{self, Audit, Revisions};
 use crate::ledger::outcome::Outcome;
 use crate::ledger::times::Point;
-use crate::ledger::write::{Found, Key, Write, print};
+use crate::ledger::write::{Folded, Found, Key, Write, print};
 
 /// How many writes a ledger takes: about 300 MiB of memory.
 const CAPACITY: usize = 2_000_000;
+
+/// How many writes before the last acknowledged one of a key a brief ledger keeps.
+const BRIEF: usize = 16;
 
 /// A write that is under way. Given back to [`Ledger::end`] with what the writer was told.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Ledger {
     keys: BTreeMap<String, Key>,
     count: u64,
     points: Vec<Point>,
+    /// Whether it keeps only what an audit needs.
+    brief: bool,
 }
 
 impl Default for Ledger {
@@ -59,11 +64,22 @@ impl Default for Ledger {
             keys: BTreeMap::new(),
             count: 0,
             points: Vec::new(),
+            brief: false,
         }
     }
 }
 
 impl Ledger {
+    /// A ledger that keeps of each key no more than an audit needs, and no points: its memory grows
+    /// with keys, and not with the writes that were acknowledged.
+    #[must_use]
+    pub fn brief() -> Self {
+        Self {
+            brief: true,
+            ..Self::default()
+        }
+    }
+
     /// A write begins: of a value, or a delete. To be called before it is sent.
     ///
     /// # Errors
@@ -84,6 +100,7 @@ impl Ledger {
             writes: Vec::new(),
             open: false,
             judged: 0,
+            folded: Folded::default(),
         });
         if known.writer != writer {
             return Err(Refusal::Foreign {
@@ -125,12 +142,23 @@ impl Ledger {
         };
         write.outcome = outcome;
         write.ended = now - self.begun;
+        let at = write.ended;
+        if self.brief {
+            key.fold(BRIEF);
+            return;
+        }
         self.points.push(Point {
             writer: ticket.writer,
-            at: write.ended,
+            at,
             took: now - ticket.begun,
             class: outcome.class(),
         });
+    }
+
+    /// Whether a writer of this ledger has ever written this key.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
     }
 
     /// Every write that has ended, in the order of their ends.
@@ -168,8 +196,14 @@ impl Ledger {
     /// For those who know two things: nothing that was sent before is still on its way, and what
     /// was found is on disk.
     pub fn settle(&mut self, found: &Found) {
+        self.settle_those(found, |_| true);
+    }
+
+    /// As [`Ledger::settle`], for some of the keys: those that somebody else has just written.
+    pub fn settle_those(&mut self, found: &Found, those: impl Fn(&str) -> bool) {
         let now = self.age();
-        for (path, key) in &mut self.keys {
+        let keys = self.keys.iter_mut().filter(|(path, _)| those(path));
+        for (path, key) in keys {
             let is = found.get(path);
             key.open = false;
             key.writes.push(Write {
@@ -181,6 +215,7 @@ impl Ledger {
                 ended: now,
             });
             key.judged = key.writes.len();
+            key.folded = Folded::default();
         }
     }
 }

@@ -1,0 +1,171 @@
+//! The past as it is asked for.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cairn_journal::Reader;
+
+use crate::past::answers::{Changes, Diff, Keys, Marker, PAGE, keys};
+use crate::past::changes::changes;
+use crate::past::diff::diff;
+use crate::past::shown::{Shown, unreadable};
+use crate::told::refusal::Refusal;
+use crate::told::state::History;
+use crate::told::time::now;
+
+/// How many marks of this program are kept.
+const MARKS: usize = 250;
+
+/// The past. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Past(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Held while a journal is read.
+    known: Mutex<Known>,
+    /// As of the last reading.
+    history: Mutex<History>,
+    /// What this program knows of, and no journal.
+    marks: Mutex<VecDeque<Marker>>,
+}
+
+/// What is known of it.
+#[derive(Debug)]
+struct Known {
+    /// The persisters' directories.
+    disks: Vec<PathBuf>,
+    shown: Option<Shown>,
+}
+
+impl Past {
+    /// Of the journals below the persisters' directories.
+    pub(crate) fn new(disks: Vec<PathBuf>) -> Self {
+        let known = Known { disks, shown: None };
+        Self(Arc::new(Inner {
+            known: Mutex::new(known),
+            history: Mutex::default(),
+            marks: Mutex::default(),
+        }))
+    }
+
+    /// How much there is, as of the last reading.
+    pub(crate) fn history(&self) -> History {
+        *lock(&self.0.history)
+    }
+
+    /// This happened now, after the changes that have been read.
+    pub(crate) fn mark(&self, kind: &'static str, says: String) {
+        let mut marks = lock(&self.0.marks);
+        if marks.len() == MARKS {
+            marks.pop_front();
+        }
+        marks.push_back(Marker {
+            index: self.history().count,
+            kind,
+            says,
+            time: Some(now()),
+        });
+    }
+
+    /// Reads what was journaled since.
+    pub(crate) async fn advance(&self) {
+        let _ = self.read(|_| Ok(())).await;
+    }
+
+    /// The changes from this one on.
+    pub(crate) async fn changes(&self, from: u64, count: u64) -> Result<Changes, Refusal> {
+        let read = move |shown: &mut Shown| changes(shown, from.max(1), count.min(PAGE));
+        let mut changes = self.read(read).await?;
+        changes.markers.extend(lock(&self.0.marks).iter().cloned());
+        changes.markers.sort_by_key(|marker| marker.index);
+        Ok(changes)
+    }
+
+    /// The keys at a change; `None`: now. Those that begin with `prefix`, after `after`.
+    pub(crate) async fn keys(
+        &self,
+        at: Option<u64>,
+        prefix: &str,
+        after: &str,
+        count: u64,
+    ) -> Result<Keys, Refusal> {
+        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        self.read(move |shown| {
+            let state = shown.state(at)?;
+            Ok(keys(&state, &prefix, &after, count.clamp(1, PAGE)))
+        })
+        .await
+    }
+
+    /// What changed between two changes; `None`: now.
+    pub(crate) async fn diff(&self, from: Option<u64>, to: Option<u64>) -> Result<Diff, Refusal> {
+        self.read(move |shown| {
+            let (before, after) = (shown.state(from)?, shown.state(to)?);
+            Ok(diff(&before, &after))
+        })
+        .await
+    }
+
+    /// The journal that is shown, and the revision at a change.
+    pub(crate) async fn place(&self, at: u64) -> Result<(PathBuf, i64), Refusal> {
+        self.read(move |shown| {
+            let state = shown.state(Some(at))?;
+            Ok((shown.journal.clone(), state.revision.0))
+        })
+        .await
+    }
+
+    /// The journal that is shown.
+    pub(crate) async fn journal(&self) -> Result<PathBuf, Refusal> {
+        self.read(|shown| Ok(shown.journal.clone())).await
+    }
+
+    /// Reads on, and then does it, on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Shown) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let this = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut known = lock(&this.known);
+            let shown = known.newest()?;
+            *lock(&this.history) = shown.index.history();
+            read(shown)
+        });
+        let ended = |_| Refusal::Failed("reading the journal was given up".to_owned());
+        read.await.map_err(ended)?
+    }
+}
+
+impl Known {
+    /// The journal that is shown, read up to its end.
+    fn newest(&mut self) -> Result<&mut Shown, Refusal> {
+        let is_same = |shown: &Shown| {
+            let reader = Reader::open(&shown.journal);
+            reader
+                .and_then(|reader| reader.uuid())
+                .is_ok_and(|uuid| uuid == shown.uuid)
+        };
+        if !self.shown.as_ref().is_some_and(is_same) {
+            self.shown = None;
+        }
+        if self.shown.is_none() {
+            self.shown = self
+                .disks
+                .iter()
+                .find_map(|disk| Shown::open(disk.join("journal")));
+        }
+        let empty = "the journal is empty: nothing has been written since the persister began";
+        let empty = || Refusal::NotNow(empty.to_owned());
+        let shown = self.shown.as_mut().ok_or_else(empty)?;
+        shown.index.advance().map_err(|error| unreadable(&error))?;
+        Ok(shown)
+    }
+}
+
+/// What is behind these locks is whole, or is read anew.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

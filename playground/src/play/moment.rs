@@ -1,0 +1,54 @@
+//! What a cluster held at a moment, as far as it is compared later.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
+use cairn_persister::restore::digest::Digest;
+
+use crate::ledger::write::Found;
+
+/// Count and hash of all keys, and of their revisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// The cluster's revision.
+    pub(crate) revision: i64,
+    /// How many keys there were.
+    pub(crate) keys: u64,
+    /// The hash of keys and values.
+    pub(crate) hash: String,
+    /// A hash of keys and revisions, for comparisons within this process.
+    pub(crate) revisions: u64,
+}
+
+impl Moment {
+    pub(crate) fn of(found: &Found, revision: i64) -> Self {
+        let keys = found
+            .iter()
+            .map(|(path, (revision, value))| (path.as_bytes(), *revision, &value[..]));
+        Self::of_keys(keys, revision)
+    }
+
+    /// Of keys in any order: path, revision, value.
+    pub(crate) fn of_keys<'a>(
+        keys: impl IntoIterator<Item = (&'a [u8], i64, &'a [u8])>,
+        at: i64,
+    ) -> Self {
+        let (mut digest, mut revisions) = (Digest::default(), 0_u64);
+        for (path, revision, value) in keys {
+            digest.add(path, value);
+            let mut hasher = DefaultHasher::new();
+            (path, revision).hash(&mut hasher);
+            revisions = revisions.wrapping_add(hasher.finish());
+        }
+        Self {
+            revision: at,
+            keys: digest.keys,
+            hash: digest.to_string(),
+            revisions,
+        }
+    }
+
+    pub(crate) fn same_state(&self, other: &Self) -> bool {
+        (self.keys, &self.hash) == (other.keys, &other.hash)
+    }
+}

@@ -1,0 +1,351 @@
+//! Losses, and the way back: what was there before, what is there after, and the proof.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cairn_journal::{Reader, Revision};
+
+use crate::ledger::audit::Revisions;
+use crate::ledger::outcome::Outcome;
+use crate::play::actions::Whole;
+use crate::play::clients::{LOAD, Wait};
+use crate::play::inner::{Play, lock};
+use crate::play::loss::{Loss, Lost};
+use crate::play::moment::Moment;
+use crate::play::proof::{Evidence, proof};
+use crate::play::story::counted;
+use crate::play::target::Target;
+use crate::told::feed::{Kind, Tone};
+use crate::told::refusal::Refusal;
+
+use crate::world::World;
+use crate::world::decide::{Command, Condition};
+use crate::world::machine::Machine;
+
+/// How long the last look before a loss may take, and how long it is waited for that disks have
+/// what it saw.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long all processes may take to be ready.
+const READY: Duration = Duration::from_secs(20);
+
+/// How long the keys may take to be back.
+const BACK: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether they are.
+const EVERY: Duration = Duration::from_millis(25);
+
+impl Play {
+    /// Why this cannot be done to everything now.
+    pub(super) fn refuses(&self, whole: Whole) -> Option<String> {
+        let all = |is: Condition| self.targets().all(|target| target.condition() == is);
+        match whole {
+            Whole::PowerCut if all(Condition::Down) => {
+                Some("everything is down already".to_owned())
+            }
+            Whole::Lose if all(Condition::Down) && self.is_lost() => {
+                Some("everything is lost already".to_owned())
+            }
+            Whole::Restore if !self.is_lost() && all(Condition::Up) => {
+                Some("nothing is lost".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        lock(&self.0.loss).is_some()
+    }
+
+    /// Why no write may be sent now.
+    pub(super) fn why_nothing_is_sent(&self) -> Option<String> {
+        let loss = lock(&self.0.loss);
+        let why = match loss.as_ref()?.kind {
+            Lost::Power => "the power is off",
+            Lost::Everything => "everything is lost",
+        };
+        Some(why.to_owned())
+    }
+
+    /// Something was lost. What was lost before is what the next proof compares with.
+    pub(super) fn lost(&self, kind: Lost, before: Option<Moment>) {
+        let mut loss = lock(&self.0.loss);
+        let before = loss.take().map_or(before, |loss| loss.before);
+        *loss = Some(Loss { kind, before });
+        drop(loss);
+        *lock(&self.0.proof) = None;
+        let says = match kind {
+            Lost::Power => "the power was cut",
+            Lost::Everything => "everything was lost",
+        };
+        self.0.past.mark("lost", says.to_owned());
+    }
+
+    /// A cluster in memory has gone without a command of ours: somebody has typed it.
+    pub(super) fn note_loss(&self) {
+        if self.0.busy.is_idle() {
+            self.note_loss_now();
+        }
+    }
+
+    pub(super) fn note_loss_now(&self) {
+        let ended = |target: &Target| target.about().is_some_and(|about| about.ended.is_some());
+        if !self.is_lost() && self.0.nodes.iter().all(ended) {
+            let seen = self
+                .0
+                .nodes
+                .iter()
+                .find_map(|node| node.noted().node.moment);
+            self.lost(Lost::Everything, seen);
+        }
+    }
+
+    /// What a node holds now, once a disk has it; if that does not come to be, as it is.
+    pub(super) async fn last_look(&self) -> Option<Moment> {
+        let up = self.0.nodes.iter().zip(&self.0.eyes);
+        let mut up = up.filter(|(node, _)| node.condition() == Condition::Up);
+        let (_, eye) = up.next()?;
+        let (_, moment) = eye.read(LOOK).await?;
+        let _ = self.on_disk(moment.revision, LOOK).await;
+        Some(moment)
+    }
+
+    /// Waits until a persister has everything up to this revision on disk.
+    pub(super) async fn on_disk(&self, revision: i64, limit: Duration) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        loop {
+            self.look().await;
+            let has = |target: &Target| {
+                let status = target.noted().persister.status;
+                status.is_some_and(|status| status.on_disk_up_to() >= revision)
+                    && target.condition() == Condition::Up
+            };
+            if self.0.persisters.iter().any(has) {
+                return Ok(());
+            }
+            if begun.elapsed() > limit {
+                let says = format!("revision {revision} was on no disk within {limit:?}");
+                return Err(Refusal::Failed(says));
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    pub(super) async fn power_cut(&self) -> Result<String, Refusal> {
+        let before = self.last_look().await;
+        self.cut(Lost::Power, before).await?;
+        Ok("Every process was killed. The disks stay.".to_owned())
+    }
+
+    pub(super) async fn lose(&self) -> Result<String, Refusal> {
+        let before = self.last_look().await;
+        self.cut(Lost::Everything, before).await?;
+        let nodes = machines(&self.0.nodes);
+        let wiped = World::together(&nodes, Command::Wipe).await;
+        wiped.map_err(|error| Refusal::Failed(error.to_string()))?;
+        Ok(
+            "Every process was killed, and what nodes had was deleted. The journals stay."
+                .to_owned(),
+        )
+    }
+
+    async fn cut(&self, kind: Lost, before: Option<Moment>) -> Result<(), Refusal> {
+        let all: Vec<_> = self
+            .targets()
+            .map(|target| Arc::clone(&target.machine))
+            .collect();
+        let cut = World::cut_power(&all).await;
+        // Only now are writers told that nothing is sent: those under way were cut off.
+        self.lost(kind, before);
+        cut.map_err(|error| Refusal::Failed(error.to_string()))
+    }
+
+    /// Starts everything for the first time.
+    pub(super) async fn start_all(&self) -> Result<String, Refusal> {
+        let began = Instant::now();
+        self.up().await?;
+        Ok(format!(
+            "Everything runs after {:.1} s.",
+            began.elapsed().as_secs_f64()
+        ))
+    }
+
+    /// Starts or wakes what does not run: nodes, then persisters.
+    async fn up(&self) -> Result<(), Refusal> {
+        for kind in [&self.0.nodes, &self.0.persisters] {
+            let which = |is| {
+                let those = kind.iter().filter(move |target| target.condition() == is);
+                machines(those)
+            };
+            let wake = World::together(&which(Condition::Halted), Command::Resume).await;
+            wake.map_err(|error| Refusal::Failed(error.to_string()))?;
+            let down = which(Condition::Down);
+            let start = World::together(&down, Command::Start);
+            let started = tokio::time::timeout(READY, start).await;
+            let slow = |_| Refusal::Failed(format!("not everything was ready within {READY:?}"));
+            let started = started.map_err(slow)?;
+            started.map_err(|error| Refusal::Failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Starts everything, waits for the keys, and compares.
+    pub(super) async fn restore_all(&self) -> Result<String, Refusal> {
+        let began = Instant::now();
+        self.note_loss_now();
+        self.up().await?;
+        let says = self.prove().await?;
+        Ok(format!(
+            "{says} It took {:.1} s.",
+            began.elapsed().as_secs_f64()
+        ))
+    }
+
+    /// Waits until the cluster is restored, and compares it with what was lost.
+    pub(super) async fn prove(&self) -> Result<String, Refusal> {
+        self.restored().await?;
+        let quiet = self.0.clients.quiet().await?;
+        let eye = self.0.eyes.first();
+        let read = match eye {
+            Some(eye) => eye.read(LOOK * 5).await,
+            None => None,
+        };
+        let gone = || Refusal::Failed("the cluster is back and cannot be read".to_owned());
+        let (mut found, now) = read.ok_or_else(gone)?;
+        let before = lock(&self.0.loss)
+            .as_ref()
+            .and_then(|loss| loss.before.clone());
+        let journal = match &before {
+            Some(before) if !before.same_state(&now) => self.journal_at(before.revision).await,
+            _ => None,
+        };
+        let audit = {
+            let mut ledger = self.0.clients.ledger.lock();
+            // Other programs may write to this cluster, too; nobody knows what they were told.
+            found.retain(|key, _| ledger.has(key));
+            let audit = ledger.audit(&found, Revisions::Any);
+            // Everything that was sent before is dead, and what is there came from disks.
+            ledger.settle(&found);
+            audit
+        };
+        let shown = proof(&Evidence {
+            before: before.as_ref(),
+            now: &now,
+            journal: journal.as_ref(),
+            audit: &audit,
+        });
+        let says = shown.says.clone();
+        let tone = if shown.equal { Tone::Ok } else { Tone::Bad };
+        *lock(&self.0.proof) = Some(shown);
+        *lock(&self.0.loss) = None;
+        drop(quiet);
+        let told = format!(
+            "{} are back. {says}",
+            counted(usize::try_from(now.keys).unwrap_or(usize::MAX), "key")
+        );
+        self.0.past.mark("restored", told.clone());
+        self.0.feed.tell(Kind::Restore, tone, told, None);
+        Ok(says)
+    }
+
+    /// Lets somebody else write into the cluster, while no writer of the ledger does, and takes what
+    /// is there afterwards for the truth, once it is on disk.
+    pub(crate) async fn while_nobody_writes<T>(
+        &self,
+        write: impl AsyncFnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let quiet = self.0.clients.quiet().await?;
+        if let Some(why) = self.why_nothing_is_sent() {
+            return Err(Refusal::NotNow(format!("{why}: restore first")));
+        }
+        let eye = || self.0.eyes.first();
+        let gone = || Refusal::Failed("the cluster cannot be read".to_owned());
+        let read = async || {
+            eye()
+                .ok_or_else(gone)?
+                .read(LOOK * 5)
+                .await
+                .ok_or_else(gone)
+        };
+        let (before, _) = read().await?;
+        let written = write().await;
+        // Also after a failure: it may have written a part.
+        let (after, now) = read().await?;
+        let is_durable = self.on_disk(now.revision, READY).await;
+        let changed = |key: &str| before.get(key) != after.get(key);
+        self.0.clients.ledger.lock().settle_those(&after, changed);
+        drop(quiet);
+        is_durable?;
+        written
+    }
+
+    /// Waits until a node serves, and its cluster has been named by those who restore it.
+    async fn restored(&self) -> Result<(), Refusal> {
+        let begun = Instant::now();
+        loop {
+            self.look().await;
+            let is_back = self.0.nodes.iter().any(|node| node.noted().node.is_named);
+            if is_back {
+                return Ok(());
+            }
+            let up = |target: &Target| target.condition() == Condition::Up;
+            if !self.0.nodes.iter().any(up) {
+                return Err(Refusal::NotNow("no node runs: start one".to_owned()));
+            }
+            if !self.0.persisters.iter().any(up) {
+                let says = "no persister runs that could bring the keys back: start one";
+                return Err(Refusal::NotNow(says.to_owned()));
+            }
+            if begun.elapsed() > BACK {
+                let says = format!("the keys are not back within {BACK:?}: see the logs");
+                return Err(Refusal::Failed(says));
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+
+    /// What a journal held at this revision.
+    async fn journal_at(&self, revision: i64) -> Option<Moment> {
+        let journals: Vec<_> = self
+            .0
+            .persisters
+            .iter()
+            .filter_map(Target::journal)
+            .collect();
+        let read = tokio::task::spawn_blocking(move || {
+            journals.iter().find_map(|journal| {
+                let reader = Reader::open(journal).ok()?;
+                let state = reader.state(Some(Revision(revision))).ok()?;
+                let keys = state.files.values();
+                let keys = keys.map(|key| (&key.path[..], key.revision.0, &key.value[..]));
+                Some(Moment::of_keys(keys, revision))
+            })
+        });
+        read.await.ok().flatten()
+    }
+
+    /// Writes what the load generator says, for ever.
+    pub(super) async fn generate(self) {
+        let play = &self;
+        let write = |key: String, value: Option<String>| {
+            let play = play.clone();
+            async move {
+                let lost = || play.why_nothing_is_sent();
+                let value = value.map(Into::into);
+                let clients = &play.0.clients;
+                let written = clients
+                    .write(LOAD, &key, value, Wait::All, None, lost)
+                    .await;
+                written.map_or(Outcome::NotApplied, |(outcome, _)| outcome)
+            }
+        };
+        self.0.load.run(write).await;
+    }
+}
+
+fn machines<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<Arc<Machine>> {
+    let machines = targets
+        .into_iter()
+        .map(|target| Arc::clone(&target.machine));
+    machines.collect()
+}
