@@ -2,8 +2,8 @@
 //! keys brought back by a merge.
 //!
 //! The persister's own restore does all of it, within this process; its reports are given on as
-//! they are. A merge writes keys that writers of the ledger own, so nothing else writes meanwhile, and
-//! afterwards the ledger takes what is there for the truth, once it is on disk.
+//! they are. A merge writes keys that writers of the ledger own, so nothing else writes meanwhile,
+//! and afterwards the ledger takes what is there for the truth, once it is on disk.
 
 use std::path::Path;
 use std::time::Duration;

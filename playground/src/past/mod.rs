@@ -4,8 +4,8 @@
 //! nothing. Revisions would be a poor scale: heartbeats and mirrors take most of them, and after a
 //! restore they may begin anew.
 //!
-//! Journals are only read, beside the persisters that write them. The first journal that can be read
-//! is shown, for as long as it is the same one; where it was wiped, the next one is.
+//! Journals are only read, beside the persisters that write them. The first journal that can be
+//! read is shown, for as long as it is the same one; where it was wiped, the next one is.
 //!
 //! Bounded: of the changes only every 256th's place is kept; of states, as many as fit into a fixed
 //! number of bytes.

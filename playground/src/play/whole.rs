@@ -248,8 +248,8 @@ impl Play {
         Ok(says)
     }
 
-    /// Lets somebody else write into the cluster, while no writer of the ledger does, and takes what
-    /// is there afterwards for the truth, once it is on disk.
+    /// Lets somebody else write into the cluster, while no writer of the ledger does, and takes
+    /// what is there afterwards for the truth, once it is on disk.
     pub(crate) async fn while_nobody_writes<T>(
         &self,
         write: impl AsyncFnOnce() -> Result<T, Refusal>,
