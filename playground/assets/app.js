@@ -6,7 +6,7 @@ import { renderClient, startClient } from "./client.js";
 import { confirm } from "./dialogs.js";
 import { bytes, commandLine, enable, h, keyed, number, plural, say, set, whyOff } from "./dom.js";
 import { addLine, startFeed } from "./feed.js";
-import { renderHistory, startHistory } from "./history.js";
+import { historyIsStale, renderHistory, startHistory } from "./history.js";
 import { startKeyboard } from "./keyboard.js";
 import { renderMachines } from "./machines.js";
 import "./plot.js";
@@ -17,6 +17,7 @@ import { startWords, word } from "./words.js";
 const byId = (id) => document.getElementById(id);
 
 const NO_ANSWER = "the playground does not answer";
+const LAST_WORDS = "The playground does not answer. Below is the last that it said.";
 const NO_KEY = "Open the link that the terminal shows: it carries the key to this playground.";
 
 let state = null;
@@ -39,8 +40,12 @@ function render() {
 }
 
 function renderLive() {
-  const [glyph, text, tone] = live === null ? ["◐", "connecting", "wait"]
-    : live === true ? ["●", "live", "ok"] : ["✕", NO_ANSWER, "bad"];
+  const [glyph, text, tone] =
+    live === null
+      ? ["◐", "connecting", "wait"]
+      : live === true
+        ? ["●", "live", "ok"]
+        : ["✕", NO_ANSWER, "bad"];
   const chip = byId("live");
   set(chip, "data-tone", tone);
   say(chip.querySelector("i"), glyph);
@@ -60,13 +65,30 @@ function renderRun(run) {
   isFirst = false;
   say(byId("kept"), run.engine === "etcd" ? "replicated" : "in memory");
   const engine = run.engine === "etcd" ? `etcd ${run.engine_version ?? ""}`.trim() : run.engine;
-  say(byId("run"), [`${state.nodes.length} × ${engine}`, plural(state.persisters.length, "persister"),
-    "on this computer", run.drill && `drill ${run.drill}`].filter(Boolean).join(" · "));
-  say(byId("about"), `Cairn ${run.version}. Everything is in ${run.directory}, and goes when the `
-    + "playground ends.");
+  say(
+    byId("run"),
+    [
+      `${state.nodes.length} × ${engine}`,
+      plural(state.persisters.length, "persister"),
+      "on this computer",
+      run.drill && `drill ${run.drill}`,
+    ]
+      .filter(Boolean)
+      .join(" · "),
+  );
+  say(
+    byId("about"),
+    `Cairn ${run.version}. Everything is in ${run.directory}, and goes when the ` +
+      "playground ends.",
+  );
   note("missing", run.missing);
-  note("in-memory", run.in_memory ? "This journal is in memory: a sync of the disk costs nothing "
-    + "here, and the machine's own power cut would take it." : null);
+  note(
+    "in-memory",
+    run.in_memory
+      ? "This journal is in memory: a sync of the disk costs nothing " +
+          "here, and the machine's own power cut would take it."
+      : null,
+  );
   byId("client-command").command = run.client_command;
   byId("uri").command = run.uri;
 }
@@ -79,16 +101,19 @@ function note(id, text) {
 let figures = null;
 
 function renderStory(off) {
-  set(byId("story"), "data-tone", state.story.tone);
-  say(byId("says"), state.story.says);
+  set(byId("story"), "data-tone", off ? "bad" : state.story.tone);
+  say(byId("says"), off ? LAST_WORDS : state.story.says);
   if (!figures) {
-    figures = { keys: h("b"), hash: h("b"), revision: h("b") };
-    byId("figures").append(h("span", {}, figures.keys, " keys"),
+    figures = { keys: h("b"), unit: h("span"), hash: h("b"), revision: h("b") };
+    byId("figures").append(
+      h("span", {}, figures.keys, " ", figures.unit),
       h("span", {}, word("hash"), " ", figures.hash),
-      h("span", {}, word("revision"), " ", figures.revision));
+      h("span", {}, word("revision"), " ", figures.revision),
+    );
   }
   const { keys, hash, revision } = state.cluster;
   say(figures.keys, number(keys));
+  say(figures.unit, keys === 1 ? "key" : "keys");
   say(figures.hash, hash ?? "–");
   say(figures.revision, number(revision));
   for (const name of ["power-cut", "lose", "restore"]) {
@@ -96,14 +121,20 @@ function renderStory(off) {
     enable(button, off ?? state.can[name]);
     set(button, "data-busy", state.busy === name);
   }
-  byId("restore").classList.toggle("call", state.can.restore === null && off === null);
+  const calls = off === null && state.can.restore === null && state.story.tone === "bad";
+  byId("restore").classList.toggle("call", calls);
   const commands = Object.entries(state.commands ?? {}).filter(([, command]) => command);
   byId("by-hand").hidden = commands.length === 0;
-  keyed(byId("by-hand").querySelector("dl"), commands, ([name]) => name,
-    ([name]) => h("div", {}, h("dt", { text: name.replace("-", " ") }), h("dd", {}, commandLine(""))),
+  keyed(
+    byId("by-hand").querySelector("dl"),
+    commands,
+    ([name]) => name,
+    ([name]) =>
+      h("div", {}, h("dt", { text: name.replace("-", " ") }), h("dd", {}, commandLine(""))),
     (element, [, command]) => {
       element.querySelector("command-line").command = command;
-    });
+    },
+  );
 }
 
 const ids = (machines) => machines.map(({ id }) => id).join(", ");
@@ -116,9 +147,13 @@ function journals() {
 function powerCut() {
   confirm({
     title: "Cut the power?",
-    deleted: [`every process, at once: ${ids([...state.nodes, ...state.persisters])}`,
-      "whatever the nodes hold in memory alone"],
-    stays: [state.run.engine === "etcd" ? "the disks of all nodes" : null, journals()].filter(Boolean),
+    deleted: [
+      `every process, at once: ${ids([...state.nodes, ...state.persisters])}`,
+      "whatever the nodes hold in memory alone",
+    ],
+    stays: [state.run.engine === "etcd" ? "the disks of all nodes" : null, journals()].filter(
+      Boolean,
+    ),
     command: state.commands?.["power-cut"],
     keep: "Leave it on",
     go: "Cut the power",
@@ -129,8 +164,10 @@ function powerCut() {
 function lose() {
   confirm({
     title: "Lose everything?",
-    deleted: [`every process, at once: ${ids([...state.nodes, ...state.persisters])}`,
-      `the data of all nodes: ${plural(state.cluster.keys ?? 0, "key")}`],
+    deleted: [
+      `every process, at once: ${ids([...state.nodes, ...state.persisters])}`,
+      `the data of all nodes: ${plural(state.cluster.keys ?? 0, "key")}`,
+    ],
     stays: [journals()],
     command: state.commands?.lose,
     keep: "Keep everything",
@@ -140,20 +177,28 @@ function lose() {
 }
 
 function startStory() {
-  const start = (id, run) => byId(id).addEventListener("click", () => {
-    if (whyOff(byId(id))) act.off(byId(id));
-    else run();
-  });
+  const start = (id, run) =>
+    byId(id).addEventListener("click", () => {
+      if (whyOff(byId(id))) act.off(byId(id));
+      else run();
+    });
   start("power-cut", powerCut);
   start("lose", lose);
   start("restore", () => act.world("restore"));
 }
 
-const THEMES = [["", "◐", "as the system has them"], ["light", "☀", "light"], ["dark", "☾", "dark"]];
+const THEMES = [
+  ["", "◐", "as the system has them"],
+  ["light", "☀", "light"],
+  ["dark", "☾", "dark"],
+];
 const STORED_THEME = "cairn-playground-theme";
 
 function startTheme() {
-  let at = Math.max(0, THEMES.findIndex(([name]) => name === localStorage.getItem(STORED_THEME)));
+  let at = Math.max(
+    0,
+    THEMES.findIndex(([name]) => name === localStorage.getItem(STORED_THEME)),
+  );
   const show = () => {
     const [name, glyph, says] = THEMES[at];
     set(document.documentElement, "data-theme", name || null);
@@ -183,9 +228,14 @@ follow({
     render();
   },
   state: (news) => {
+    // Nothing is known yet while everything starts.
+    if (!news.run) return;
     state = news;
     render();
   },
-  line: addLine,
+  line: (line) => {
+    addLine(line);
+    historyIsStale();
+  },
   done: ({ ok, says }) => tell(says, ok ? "ok" : "bad"),
 });

@@ -31,7 +31,10 @@ export async function write(key, value, wait, node = null) {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     // An answer that never came tells nothing of the write.
-    Object.assign(entry, { outcome: error.status === 0 ? "unknown" : "refused", says: error.message });
+    Object.assign(entry, {
+      outcome: error.status === 0 ? "unknown" : "refused",
+      says: error.message,
+    });
   }
   show();
   return entry;
@@ -42,9 +45,20 @@ function show() {
 }
 
 function makeOutcome(entry) {
-  return h("li", {}, h("i", { "aria-hidden": "true" }), h("p", {},
-    h("code", { text: entry.key }), " ", h("span", { class: "what" }), h("span", { class: "ms" })),
-  h("p", { class: "says" }));
+  return h(
+    "li",
+    {},
+    h("i", { "aria-hidden": "true" }),
+    h(
+      "p",
+      {},
+      h("code", { text: entry.key }),
+      " ",
+      h("span", { class: "what" }),
+      h("span", { class: "ms" }),
+    ),
+    h("p", { class: "says" }),
+  );
 }
 
 function updateOutcome(element, entry) {
@@ -79,8 +93,10 @@ export function startClient() {
   byId("load").addEventListener("change", async (event) => {
     const rate = Number(event.target.value);
     event.target.asked = Date.now();
-    if (await act.load(rate)) tell(rate ? `The load generator writes ${rate} times a second.`
-      : "The load generator is off.");
+    if (await act.load(rate))
+      tell(
+        rate ? `The load generator writes ${rate} times a second.` : "The load generator is off.",
+      );
   });
 }
 
@@ -98,11 +114,20 @@ export function renderClient(state, off) {
   }
   const { durable, applied, refused, unknown, in_flight: inFlight } = state.writes;
   const told = durable + applied + refused + unknown + inFlight;
-  say(byId("totals"), told === 0 ? "" : `In all ${number(durable)} durable · ${number(applied)} not `
-    + `confirmed · ${number(refused)} refused · ${number(unknown)} unknown`
-    + `${inFlight ? ` · ${number(inFlight)} on their way` : ""}`);
+  say(
+    byId("totals"),
+    told === 0
+      ? ""
+      : `In all ${number(durable)} durable · ${number(applied)} not ` +
+          `confirmed · ${number(refused)} refused · ${number(unknown)} unknown` +
+          `${inFlight ? ` · ${number(inFlight)} on their way` : ""}`,
+  );
   const select = byId("node");
   byId("through").hidden = state.nodes.length < 2;
-  keyed(select, [{ id: "" }, ...state.nodes], (node) => node.id,
-    (node) => h("option", { value: node.id, text: node.id || "any node" }));
+  keyed(
+    select,
+    [{ id: "" }, ...state.nodes],
+    (node) => node.id,
+    (node) => h("option", { value: node.id, text: node.id || "any node" }),
+  );
 }

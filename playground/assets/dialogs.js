@@ -9,8 +9,13 @@ let count = 0;
 function open(title, content, buttons, kind = "plain") {
   count += 1;
   const id = `dialog-${count}`;
-  const form = h("form", { method: "dialog" }, h("h2", { id, text: title }), ...content,
-    h("div", { class: "row end" }, ...buttons));
+  const form = h(
+    "form",
+    { method: "dialog" },
+    h("h2", { id, text: title }),
+    ...content,
+    h("div", { class: "row end" }, ...buttons),
+  );
   const dialog = h("dialog", { "aria-labelledby": id, "data-kind": kind }, form);
   dialog.addEventListener("close", () => dialog.remove());
   document.getElementById("dialogs").append(dialog);
@@ -21,7 +26,8 @@ function open(title, content, buttons, kind = "plain") {
 const close = (text = "Close") => h("button", { value: "", text, autofocus: true });
 
 const list = (title, items) => [
-  h("h3", { text: title }), h("ul", {}, ...items.map((text) => h("li", { text }))),
+  h("h3", { text: title }),
+  h("ul", {}, ...items.map((text) => h("li", { text }))),
 ];
 
 /** Asks before something goes. Escape and the first button keep everything as it is. */
@@ -37,9 +43,12 @@ export function confirm({ title, deleted, stays, command, keep, go, run }) {
 export function showCommands(machine) {
   const lines = Object.entries(machine.commands ?? {}).filter(([, command]) => command);
   const rows = lines.map(([verb, command]) => [h("h3", { text: verb }), commandLine(command)]);
-  const facts = h("dl", { class: "facts" },
+  const facts = h(
+    "dl",
+    { class: "facts" },
     h("div", {}, h("dt", { text: "address" }), h("dd", { text: machine.address ?? "–" })),
-    h("div", {}, h("dt", { text: "process" }), h("dd", { text: machine.pid ?? "–" })));
+    h("div", {}, h("dt", { text: "process" }), h("dd", { text: machine.pid ?? "–" })),
+  );
   open(`${machine.id}, by hand`, [facts, ...rows.flat()], [close()]);
 }
 
@@ -82,10 +91,17 @@ function trim(text) {
 /** What a restore would do, or did: a sentence, the command, and the whole report. */
 export function showReport(title, answer, go = null) {
   const content = [h("p", { text: answer.says })];
-  if (answer.command) content.push(h("h3", { text: "The same by hand" }), commandLine(answer.command));
+  if (answer.command)
+    content.push(h("h3", { text: "The same by hand" }), commandLine(answer.command));
   if (answer.report) {
-    content.push(h("details", {}, h("summary", { text: "The whole report" }),
-      h("pre", { tabindex: "0", text: JSON.stringify(answer.report, null, 2) })));
+    content.push(
+      h(
+        "details",
+        {},
+        h("summary", { text: "The whole report" }),
+        h("pre", { tabindex: "0", text: JSON.stringify(answer.report, null, 2) }),
+      ),
+    );
   }
   const buttons = [close(go ? "Leave it" : "Close")];
   if (go) buttons.push(h("button", { value: "go", class: "primary", text: go.label }));
@@ -95,11 +111,28 @@ export function showReport(title, answer, go = null) {
 
 /** The keys of the keyboard, and the switch that turns the single letters off. */
 export function showKeys(keys, areOn, turn) {
-  const table = h("table", { class: "keys" }, h("caption", { class: "unseen", text: "Keys" }),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col", text: "Key" }),
-      h("th", { scope: "col", text: "What it does" }))), h("tbody"));
-  keyed(table.tBodies[0], keys, ([key]) => key, ([key, what]) => h("tr", {},
-    h("td", {}, h("kbd", { text: key })), h("td", { text: what })));
+  const table = h(
+    "table",
+    { class: "keys" },
+    h("caption", { class: "unseen", text: "Keys" }),
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("th", { scope: "col", text: "Key" }),
+        h("th", { scope: "col", text: "What it does" }),
+      ),
+    ),
+    h("tbody"),
+  );
+  keyed(
+    table.tBodies[0],
+    keys,
+    ([key]) => key,
+    ([key, what]) => h("tr", {}, h("td", {}, h("kbd", { text: key })), h("td", { text: what })),
+  );
   const box = h("input", { type: "checkbox", id: "letters" });
   box.checked = areOn;
   box.addEventListener("change", () => turn(box.checked));

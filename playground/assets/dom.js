@@ -58,7 +58,7 @@ export function enable(button, why) {
 
 /** What keeps a button off, or `null`. */
 export function whyOff(button) {
-  return button.getAttribute("aria-disabled") === "true" ? (button.title || "not now") : null;
+  return button.getAttribute("aria-disabled") === "true" ? button.title || "not now" : null;
 }
 
 const integers = new Intl.NumberFormat("en");

@@ -11,10 +11,13 @@ let lines = [];
 const GLYPHS = { ok: "✓", warn: "◐", bad: "✕", plain: "·" };
 
 function makeLine(line) {
-  const element = h("li", { "data-tone": line.tone },
+  const element = h(
+    "li",
+    { "data-tone": line.tone },
     h("time", { datetime: new Date(line.time).toISOString(), text: clock(line.time) }),
     h("i", { "aria-hidden": "true", text: GLYPHS[line.tone] ?? "·" }),
-    h("span", { text: line.says }));
+    h("span", { text: line.says }),
+  );
   if (line.command) element.append(commandLine(line.command));
   return element;
 }
@@ -29,10 +32,11 @@ function show() {
 export function addLine(line) {
   if (lines.some((had) => had.id === line.id && had.time === line.time)) return;
   lines = [line, ...lines].sort((a, b) => b.time - a.time || b.id - a.id).slice(0, KEPT);
-  if (!addLine.due) addLine.due = requestAnimationFrame(() => {
-    addLine.due = null;
-    show();
-  });
+  if (!addLine.due)
+    addLine.due = requestAnimationFrame(() => {
+      addLine.due = null;
+      show();
+    });
 }
 
 /** Saves what this page knows as a file. */

@@ -34,12 +34,17 @@ const askChange = latest(changeAt, (answer, index) => {
   moment();
 });
 
-const askKeys = latest(keysAt, (answer, question) => showKeys(answer, question),
-  (error) => say(part.keysTitle, error.message));
+const askKeys = latest(
+  keysAt,
+  (answer, question) => showKeys(answer, question),
+  (error) => say(part.keysTitle, error.message),
+);
 
-const askDiff = latest(between,
+const askDiff = latest(
+  between,
   (answer, question) => renderDiff(part.diff, answer, question, isPast() && pinned === null),
-  (error) => say(part.diffSays, error.message));
+  (error) => say(part.diffSays, error.message),
+);
 
 export function startHistory() {
   const section = document.getElementById("history");
@@ -51,10 +56,15 @@ export function startHistory() {
   part = {
     moment: h("p", { class: "moment" }),
     back: button("Back to live", () => goTo(null), { id: "back" }),
-    note: h("p", { class: "note past", hidden: true, text: "You are looking at the past. The "
-      + "cluster goes on." }),
-    empty: h("p", { class: "muted", text: "The journal is empty: nothing has been written since "
-      + "the persister began." }),
+    note: h("p", {
+      class: "note past",
+      hidden: true,
+      text: "You are looking at the past. The " + "cluster goes on.",
+    }),
+    empty: h("p", {
+      class: "muted",
+      text: "The journal is empty: nothing has been written since " + "the persister began.",
+    }),
     slider: h("input", { type: "range", id: "slider", min: 1, step: 1, "aria-label": "Change" }),
     marks: h("div", { class: "marks", "aria-hidden": "true" }),
     legend: h("p", { class: "legend small" }),
@@ -62,11 +72,19 @@ export function startHistory() {
     later: button("›", () => step(1), { "aria-label": "One change forward" }),
     pin: button("Pin this moment", pin, { id: "pin" }),
     keysTitle: h("h3", { text: "Keys" }),
-    prefix: h("input", { id: "prefix", placeholder: "/", "aria-label": "Only keys that begin with",
-      autocomplete: "off", spellcheck: "false" }),
+    prefix: h("input", {
+      id: "prefix",
+      placeholder: "/",
+      "aria-label": "Only keys that begin with",
+      autocomplete: "off",
+      spellcheck: "false",
+    }),
     keys: h("tbody", { id: "keys" }),
     more: button("More keys", moreKeys, { hidden: true }),
-    none: h("p", { class: "muted", text: "No keys yet. Write one, or let the load generator do it." }),
+    none: h("p", {
+      class: "muted",
+      text: "No keys yet. Write one, or let the load generator do it.",
+    }),
     diffTitle: h("h3"),
     diffSays: h("p", { class: "muted" }),
     diff: h("ul", { id: "diff", class: "diff" }),
@@ -75,25 +93,66 @@ export function startHistory() {
   part.slider.addEventListener("input", () => goTo(Number(part.slider.value)));
   part.prefix.addEventListener("input", () => askKeys(question()));
   section.append(
-    h("div", { class: "head" }, h("h2", { id: "history-title", text: "History" }), part.moment,
-      part.back),
-    part.note, part.empty,
-    h("div", { class: "track" }, part.earlier, h("div", { class: "rail" }, part.marks, part.slider),
-      part.later),
+    h(
+      "div",
+      { class: "head" },
+      h("h2", { id: "history-title", text: "History" }),
+      part.moment,
+      part.back,
+    ),
+    part.note,
+    part.empty,
+    h(
+      "div",
+      { class: "track" },
+      part.earlier,
+      h("div", { class: "rail" }, part.marks, part.slider),
+      part.later,
+    ),
     part.legend,
-    h("div", { class: "two" },
-      h("div", {},
-        h("div", { class: "head" }, part.keysTitle, h("label", { class: "small" }, "only ",
-          part.prefix)),
+    h(
+      "div",
+      { class: "two" },
+      h(
+        "div",
+        {},
+        h(
+          "div",
+          { class: "head" },
+          part.keysTitle,
+          h("label", { class: "small" }, "only ", part.prefix),
+        ),
         part.none,
-        h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Keys" },
-          h("table", { class: "keys" }, h("thead", {}, h("tr", {},
-            ...["Key", "Value"].map((text) => h("th", { scope: "col", text })),
-            h("th", { scope: "col", class: "n", text: "Revision" }))),
-          part.keys)),
-        part.more),
-      h("div", {}, h("div", { class: "head" }, part.diffTitle, part.pin), part.diffSays, part.diff,
-        part.returns)),
+        h(
+          "div",
+          { class: "scroll", tabindex: "0", role: "region", "aria-label": "Keys" },
+          h(
+            "table",
+            { class: "keys" },
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                ...["Key", "Value"].map((text) => h("th", { scope: "col", text })),
+                h("th", { scope: "col", class: "n", text: "Revision" }),
+              ),
+            ),
+            part.keys,
+          ),
+        ),
+        part.more,
+      ),
+      h(
+        "div",
+        {},
+        h("div", { class: "head" }, part.diffTitle, part.pin),
+        part.diffSays,
+        part.diff,
+        part.returns,
+      ),
+    ),
   );
   restoreButtons(part.returns, button, () => at);
   look();
@@ -114,8 +173,12 @@ export function step(by) {
 
 function pin() {
   pinned = pinned === null ? (at ?? count) : null;
-  tell(pinned === null ? "Nothing is pinned." : `Change ${number(pinned)} is pinned: go to another `
-    + "one to see what changed between them.");
+  tell(
+    pinned === null
+      ? "Nothing is pinned."
+      : `Change ${number(pinned)} is pinned: go to another ` +
+          "one to see what changed between them.",
+  );
   look();
   ask();
 }
@@ -138,7 +201,12 @@ function ask() {
 }
 
 let asked = 0;
-let seen = 0;
+let seen = null;
+
+/** Something happened that the track may be painted with. */
+export function historyIsStale() {
+  seen = null;
+}
 
 export function renderHistory(state, off) {
   count = state.history.count;
@@ -170,6 +238,8 @@ function look() {
   for (const element of section.querySelectorAll(".track, .legend, .two")) {
     element.hidden = count === 0;
   }
+  // The one change of a short history is at the right end, too.
+  set(part.slider, "min", count > 1 ? 1 : 0);
   set(part.slider, "max", Math.max(1, count));
   const value = String(at ?? count);
   if (part.slider.value !== value) part.slider.value = value;
@@ -177,11 +247,19 @@ function look() {
   enable(part.later, past ? null : "this is now");
   say(part.pin, pinned === null ? "Pin this moment" : `Unpin change ${number(pinned)}`);
   const { from, to } = ends();
-  say(part.diffTitle, from === to ? "What changed" : `What changed, ${number(from)} → `
-    + `${to === count ? "now" : number(to)}`);
+  say(
+    part.diffTitle,
+    from === to
+      ? "What changed"
+      : `What changed, ${number(from)} → ` + `${to === count ? "now" : number(to)}`,
+  );
   if (from === to) {
-    say(part.diffSays, past || pinned !== null ? "It is one and the same moment."
-      : "Move the slider back: here stands what changed since.");
+    say(
+      part.diffSays,
+      past || pinned !== null
+        ? "It is one and the same moment."
+        : "Move the slider back: here stands what changed since.",
+    );
     keyed(part.diff, [], () => "");
   } else if (part.diffSays.textContent.startsWith("Move")) {
     say(part.diffSays, "");
@@ -201,20 +279,56 @@ function moment() {
   set(part.slider, "aria-valuetext", parts.join(", "));
 }
 
-function paint(markers) {
-  const place = (marker) => (count > 1 ? (marker.index - 1) / (count - 1) : 1);
-  const name = (marker) => `${marker.index}/${marker.kind}/${marker.time}`;
-  keyed(part.marks, markers, name, (marker) => {
-    const [glyph, , tone] = MARKS[marker.kind] ?? ["·", marker.kind, "wait"];
-    return h("span", { "data-tone": tone, "data-kind": marker.kind, text: glyph, title: marker.says });
-  }, (element, marker) => {
-    element.style.setProperty("--at", Math.min(1, Math.max(0, place(marker))).toFixed(4));
-  });
+/** Marks closer than this share of the track stand side by side in one place. */
+const CLOSE = 0.015;
+
+/** Markers as groups that do not overlap, each with its place on the track from 0 to 1. */
+function groups(markers) {
+  const all = [];
+  for (const marker of markers) {
+    const place = count > 1 ? Math.min(1, Math.max(0, (marker.index - 1) / (count - 1))) : 1;
+    const last = all.at(-1);
+    if (last && place - last.place < CLOSE) last.markers.push(marker);
+    else all.push({ place, markers: [marker] });
+  }
+  return all;
+}
+
+function updateGroup(element, { place, markers }) {
+  element.style.setProperty("--at", place.toFixed(4));
+  set(element, "title", markers.map((marker) => marker.says).join("\n"));
   const kinds = [...new Set(markers.map((marker) => marker.kind))].filter((kind) => MARKS[kind]);
-  keyed(part.legend, kinds, (kind) => kind, (kind) => {
-    const [glyph, text, tone] = MARKS[kind];
-    return h("span", { "data-tone": tone }, h("i", { "aria-hidden": "true", text: `${glyph} ` }), text);
-  });
+  keyed(
+    element,
+    kinds,
+    (kind) => kind,
+    (kind) => {
+      const [glyph, , tone] = MARKS[kind];
+      return h("i", { "data-tone": tone, "data-kind": kind, text: glyph });
+    },
+  );
+}
+
+function paint(all) {
+  // Every journal begins with a timeline: that is no news.
+  const markers = all.filter((marker) => marker.kind !== "timeline" || marker.index > 1);
+  const name = ({ markers: [first] }) => `${first.index}/${first.kind}/${first.time}`;
+  keyed(part.marks, groups(markers), name, () => h("span"), updateGroup);
+  const kinds = [...new Set(markers.map((marker) => marker.kind))].filter((kind) => MARKS[kind]);
+  keyed(
+    part.legend,
+    kinds,
+    (kind) => kind,
+    (kind) => {
+      const [glyph, text, tone] = MARKS[kind];
+      return h(
+        "span",
+        { "data-tone": tone },
+        h("i", { "aria-hidden": "true", text: `${glyph} ` }),
+        text,
+      );
+    },
+  );
   const here = markers.filter((marker) => marker.kind === "gap" && marker.index === at);
   if (here.length > 0) say(part.note, here[0].says);
   else say(part.note, "You are looking at the past. The cluster goes on.");
@@ -231,13 +345,21 @@ function showKeys(answer, asked_) {
   part.none.hidden = answer.total > 0;
   part.more.hidden = next === null;
   say(part.more, `More: ${plural(answer.total - rows.length, "key")}`);
-  keyed(part.keys, rows, (row) => row.key, () => h("tr", {}, h("th", { scope: "row" }), h("td"),
-    h("td", { class: "n" })), (element, row) => {
-    const [key, value, revision] = element.children;
-    say(key, row.key);
-    say(value, row.value === null ? `base64 ${row.base64}` : `${shown(row.value)}${row.cut ? "…" : ""}`);
-    say(revision, number(row.revision));
-  });
+  keyed(
+    part.keys,
+    rows,
+    (row) => row.key,
+    () => h("tr", {}, h("th", { scope: "row" }), h("td"), h("td", { class: "n" })),
+    (element, row) => {
+      const [key, value, revision] = element.children;
+      say(key, row.key);
+      say(
+        value,
+        row.value === null ? `base64 ${row.base64}` : `${shown(row.value)}${row.cut ? "…" : ""}`,
+      );
+      say(revision, number(row.revision));
+    },
+  );
 }
 
 function moreKeys() {

@@ -38,8 +38,12 @@ const LETTERS = {
 };
 
 function isTyping(target) {
-  return Boolean(target.closest?.("input:not([type=range]):not([type=radio]):not([type=checkbox])"
-    + ", textarea, select, [contenteditable]"));
+  return Boolean(
+    target.closest?.(
+      "input:not([type=range]):not([type=radio]):not([type=checkbox])" +
+        ", textarea, select, [contenteditable]",
+    ),
+  );
 }
 
 function pressed(event) {

@@ -21,12 +21,16 @@ const STATES = {
   restoring: ["↻", "restoring", "past"],
 };
 
-/** A button shows one of two commands, and after a press it rests, lest a double click do both. */
-const REST = 500;
+/** A button whose command has just changed rests, lest a double click give both. */
+const REST = 400;
 
 const SLOTS = [["kill", "start"], ["pause", "resume"], ["wipe"]];
 const LABELS = {
-  kill: "Kill", start: "Start", pause: "Pause", resume: "Resume", wipe: "Wipe…",
+  kill: "Kill",
+  start: "Start",
+  pause: "Pause",
+  resume: "Resume",
+  wipe: "Wipe…",
 };
 
 class MachineCard extends HTMLElement {
@@ -60,8 +64,7 @@ class MachineCard extends HTMLElement {
   }
 
   press(button) {
-    if (Date.now() - (button.pressed ?? 0) < REST) return;
-    button.pressed = Date.now();
+    if (button.hasAttribute("data-rests")) return;
     if (whyOff(button)) return act.off(button);
     const machine = this.machine;
     if (button.verb === "wipe") return wipe(machine);
@@ -88,6 +91,7 @@ class MachineCard extends HTMLElement {
     this.says.hidden = !machine.says;
     for (const button of this.slots) {
       const shown = shownCommand(button.verbs, machine);
+      if (button.verb && button.verb !== shown) rest(button);
       button.verb = shown;
       say(button, LABELS[shown]);
       set(button, "data-do", shown);
@@ -108,14 +112,22 @@ function shownCommand([first, second], machine) {
   return undone.includes(machine.state) ? second : first;
 }
 
+function rest(button) {
+  set(button, "data-rests", true);
+  setTimeout(() => set(button, "data-rests", null), REST);
+}
+
 function wipe(machine) {
   const persister = machine.id.startsWith("p");
   const journal = machine.journal_bytes ? ` of ${bytes(machine.journal_bytes)}` : "";
   confirm({
     title: `Wipe ${machine.id}?`,
     deleted: [persister ? `the journal${journal} of ${machine.id}` : `the data of ${machine.id}`],
-    stays: [persister ? "the cluster, and the other persisters' journals"
-      : "the journals of all persisters"],
+    stays: [
+      persister
+        ? "the cluster, and the other persisters' journals"
+        : "the journals of all persisters",
+    ],
     command: machine.commands?.wipe,
     keep: "Keep it",
     go: `Wipe ${machine.id}`,
@@ -145,8 +157,10 @@ function nodeFacts(node) {
 
 function persisterFacts(persister) {
   const behind = persister.lag_revisions > 0;
-  const lag = persister.lag_revisions === null ? "–"
-    : `${number(persister.lag_revisions)} · ${(persister.lag_seconds ?? 0).toFixed(1)} s`;
+  const lag =
+    persister.lag_revisions === null
+      ? "–"
+      : `${number(persister.lag_revisions)} · ${(persister.lag_seconds ?? 0).toFixed(1)} s`;
   const sync = persister.fsync_ms === null ? "–" : `${persister.fsync_ms.toFixed(1)} ms`;
   return [
     { name: "on disk up to", word: "watermark", value: number(persister.on_disk_up_to) },
@@ -165,7 +179,10 @@ function render(id, machines, facts, off) {
   const list = document.getElementById(id);
   for (const ghost of list.querySelectorAll(".ghost")) ghost.remove();
   keyed(
-    list, machines, (machine) => machine.id, () => h("machine-card"),
+    list,
+    machines,
+    (machine) => machine.id,
+    () => h("machine-card"),
     (card, machine) => {
       // The first update comes before the card is on the page.
       card.connectedCallback();

@@ -13,8 +13,14 @@ export function renderProof(proof) {
 }
 
 function makeRow() {
-  return h("tr", {}, h("th", { scope: "row" }), h("td", { class: "value" }),
-    h("td", { class: "value" }), h("td", { class: "verdict" }));
+  return h(
+    "tr",
+    {},
+    h("th", { scope: "row" }),
+    h("td", { class: "value" }),
+    h("td", { class: "value" }),
+    h("td", { class: "verdict" }),
+  );
 }
 
 function updateRow(element, row) {

@@ -42,7 +42,9 @@ export function restoreButtons(parent, button, at) {
   };
   parent.append(
     button("What would a restore do?", () => report(`A restore of ${moment()}`, at(), "forecast")),
-    button("Rehearse in a second cluster", () => report(`Rehearsal of ${moment()}`, at(), "rehearse")),
+    button("Rehearse in a second cluster", () =>
+      report(`Rehearsal of ${moment()}`, at(), "rehearse"),
+    ),
     button("Bring back into the cluster…", bringBack, { id: "bring-back" }),
     button("Give back as a new revision", asNew, { "data-engine": "etcd" }),
   );

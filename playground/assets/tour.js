@@ -25,7 +25,10 @@ function until(condition) {
 }
 
 const machine = (id) => (s) => [...s.nodes, ...s.persisters].find((one) => one.id === id);
-const is = (id, ...states) => (s) => states.includes(machine(id)(s)?.state);
+const is =
+  (id, ...states) =>
+  (s) =>
+    states.includes(machine(id)(s)?.state);
 
 /** The machine that the second step kills: the leader, or where a cluster is one node, a persister. */
 const victim = (s) => s.nodes.find((node) => node.state === "leader")?.id ?? s.persisters.at(-1).id;
@@ -33,29 +36,32 @@ const victim = (s) => s.nodes.find((node) => node.state === "leader")?.id ?? s.p
 const STEPS = [
   {
     title: "Write, and see it on two disks",
-    text: () => "Press Write. The answer comes when every persister has the value on its disk, and "
-      + "not before.",
+    text: () =>
+      "Press Write. The answer comes when every persister has the value on its disk, and " +
+      "not before.",
     done: (s, begin) => s.writes.durable > begin.writes.durable,
     run: () => write(KEY, "hello", "all"),
   },
   {
     title: "Kill one",
-    text: (s) => (s.nodes.length > 1
-      ? "Kill the leader. The others choose a new one; nothing is lost, and nobody waits long."
-      : "Kill a persister. Nothing is lost: the other disk has it all. Start it again, and it "
-        + "catches up."),
-    done: (s, begin) => ["down", "ended", "starting", "rejoining"].includes(
-      machine(begin.victim)(s)?.state,
-    ),
+    text: (s) =>
+      s.nodes.length > 1
+        ? "Kill the leader. The others choose a new one; nothing is lost, and nobody waits long."
+        : "Kill a persister. Nothing is lost: the other disk has it all. Start it again, and it " +
+          "catches up.",
+    done: (s, begin) =>
+      ["down", "ended", "starting", "rejoining"].includes(machine(begin.victim)(s)?.state),
     run: async () => act.machine("kill", victim(state)),
   },
   {
     title: "Pause a persister, and write",
-    text: () => "Its disk cannot answer now. The write is in effect, but not confirmed, and that is "
-      + "just what you are told. Resume it afterwards.",
+    text: () =>
+      "Its disk cannot answer now. The write is in effect, but not confirmed, and that is " +
+      "just what you are told. Resume it afterwards.",
     done: (s, begin) => s.writes.applied > begin.writes.applied,
     run: async () => {
-      for (const { id, can } of state.persisters) if (can.start === null) await act.machine("start", id);
+      for (const { id, can } of state.persisters)
+        if (can.start === null) await act.machine("start", id);
       await until((s) => s.persisters.every((one) => ["following", "behind"].includes(one.state)));
       const { id } = state.persisters[0];
       await act.machine("pause", id);
@@ -66,22 +72,25 @@ const STEPS = [
   },
   {
     title: "Lose everything",
-    text: () => "Every process is killed, and the data of all nodes is deleted. Only the journals of "
-      + "the persisters are left.",
+    text: () =>
+      "Every process is killed, and the data of all nodes is deleted. Only the journals of " +
+      "the persisters are left.",
     done: (s) => s.can.restore === null || s.busy === "restore" || s.proof !== null,
     run: () => act.world("lose"),
   },
   {
     title: "Restore, and read the proof",
-    text: () => "A new, empty cluster gets everything back from a journal. Compare keys, hash and "
-      + "what you were told about your writes: before and after.",
+    text: () =>
+      "A new, empty cluster gets everything back from a journal. Compare keys, hash and " +
+      "what you were told about your writes: before and after.",
     done: (s) => s.proof?.equal === true,
     run: () => act.world("restore"),
   },
   {
     title: "Go back in time",
-    text: () => "Move the slider of History to an earlier change: there are the keys of then. Bring "
-      + "one back with a button.",
+    text: () =>
+      "Move the slider of History to an earlier change: there are the keys of then. Bring " +
+      "one back with a button.",
     done: () => isPast(),
     run: async () => {
       const before = state.history.count;
@@ -120,9 +129,13 @@ function show() {
 }
 
 function build() {
-  const button = (text, click, attributes = {}) => h("button", {
-    type: "button", text, onclick: click, ...attributes,
-  });
+  const button = (text, click, attributes = {}) =>
+    h("button", {
+      type: "button",
+      text,
+      onclick: click,
+      ...attributes,
+    });
   part = {
     count: h("p", { class: "small muted" }),
     title: h("h2", { id: "tour-title" }),
@@ -130,12 +143,16 @@ function build() {
     done: h("p", { class: "done", role: "status" }),
     back: button("Back", () => go(step - 1)),
     run: button("Do it for me", run, { id: "tour-run" }),
-    next: button("Next", () => (step + 1 < STEPS.length ? go(step + 1) : close()),
-      { id: "tour-next" }),
+    next: button("Next", () => (step + 1 < STEPS.length ? go(step + 1) : close()), {
+      id: "tour-next",
+    }),
   };
   box().append(
     h("div", { class: "head" }, part.count, button("Leave the tour", close, { class: "small" })),
-    part.title, part.text, part.done, h("div", { class: "row" }, part.back, part.run, part.next),
+    part.title,
+    part.text,
+    part.done,
+    h("div", { class: "row" }, part.back, part.run, part.next),
   );
 }
 
