@@ -204,6 +204,47 @@ impl Member {
         Ok(())
     }
 
+    /// SIGKILL, and a new member with an empty directory takes its place and its addresses; `other`
+    /// is asked to let it in, and has to have a majority without it.
+    ///
+    /// # Errors
+    /// With what the tool said; if it does not become ready.
+    pub fn replace(&mut self, other: &Self) -> Result<()> {
+        self.wipe()?;
+        let argument = |name: &str| {
+            let mut pairs = self.arguments.chunks(2);
+            let pair = pairs.find(|pair| pair[0] == name);
+            pair.map(|pair| pair[1].clone()).context("a member has it")
+        };
+        let (name, url) = (
+            argument("--name")?,
+            argument("--initial-advertise-peer-urls")?,
+        );
+        let list = other.etcdctl(&["member", "list"])?;
+        let line = list.lines().find(|line| line.contains(&url));
+        let id = line.and_then(|line| line.split(',').next());
+        let id = id.context("the cluster has this member")?;
+        other.etcdctl_until_done(&["member", "remove", id])?;
+        other.etcdctl_until_done(&["member", "add", &name, &format!("--peer-urls={url}")])?;
+        let joins = ["--initial-cluster-state", "existing"].map(str::to_owned);
+        self.arguments.extend(joins);
+        ensure!(self.restart()?, "it does not start");
+        Ok(())
+    }
+
+    /// As often as a cluster that elects a leader, or waits for members, refuses.
+    fn etcdctl_until_done(&self, arguments: &[&str]) -> Result<String> {
+        let begin = Instant::now();
+        loop {
+            match self.etcdctl(arguments) {
+                Err(_) if begin.elapsed() < DEADLINE => {
+                    std::thread::sleep(Duration::from_millis(100)); // between tries
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// Where its data are. Whole only while it is down.
     #[must_use]
     pub fn data(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use cairn_persister::cluster::in_process::node::raise_limit;
 use cairn_persister::config::{self, Command, CommandLine, Config, ConfigCommand, LogFormat};
 use cairn_persister::error::Error;
 use cairn_persister::import::ImportRequest;
-use cairn_persister::observe::wait::{self, WaitRequest};
+use cairn_persister::observe::wait::{self, progress::WaitRequest};
 use cairn_persister::observe::{escape, log, report};
 use cairn_persister::process;
 use cairn_persister::restore::{FileRequest, Request};

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -146,8 +146,9 @@ async fn playground(args: args::Playground) -> Result<u8> {
         let end = end.clone();
         async move { web::serve::serve(listeners, play, &page, end).await }
     });
-    println!("The playground is at {link}");
-    println!("Ctrl-C ends it, and everything that it started.");
+    let says = "Ctrl-C ends it, and everything that it started.";
+    // It plays on even if nobody reads this.
+    let _ = writeln!(std::io::stdout(), "The playground is at {link}\n{says}");
     let desktop = ["DISPLAY", "WAYLAND_DISPLAY"];
     let is_desktop = desktop.iter().any(|name| std::env::var_os(name).is_some());
     let wanted = args.open || !args.no_open && is_desktop && std::io::stdout().is_terminal();

@@ -64,14 +64,19 @@ pub fn persister(id: u32, uri: &Uri, journal: &Path, args: &[&str]) -> Result<Pr
     Process::start("persister", [&fixed, args].concat())
 }
 
-/// What a persister that was started with `--listen` serves at `path`.
-pub async fn served(process: &Process, path: &str) -> Result<String> {
-    let address = eventually("metrics and health are served", || async {
+/// Where a persister that was started with `--listen` serves: `HOST:PORT`.
+pub async fn served_at(process: &Process) -> Result<String> {
+    eventually("metrics and health are served", || async {
         let log = process.log();
         let begin = log.split("metrics and health on http://").nth(1);
         Ok(begin.and_then(|begin| Some(begin.split_once('/')?.0.to_owned())))
     })
-    .await?;
+    .await
+}
+
+/// What a persister that was started with `--listen` serves at `path`.
+pub async fn served(process: &Process, path: &str) -> Result<String> {
+    let address = served_at(process).await?;
     let body = eventually("it is served", || async {
         Ok(http_body(&address, path).await)
     });

@@ -16,7 +16,7 @@ mod small_disk;
 mod waits;
 mod writers;
 
-pub use cluster::{Lite, persister, served};
+pub use cluster::{Lite, persister, served, served_at};
 pub use files::files_below;
 pub use found::{Tree, history, journaled, journaled_once, records, tree};
 pub use needs::needed;

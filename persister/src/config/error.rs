@@ -58,6 +58,14 @@ pub enum ConfigError {
         /// How many are named.
         named: usize,
     },
+    /// A persister whose status is not to be had, or one too many.
+    #[error("{named} persisters are named, and {told} places in --status: name one for each")]
+    StatusOfEach {
+        /// How many places are named.
+        told: usize,
+        /// How many persisters.
+        named: usize,
+    },
     /// A flag of a snapshot file without one.
     #[error("{0} is about a snapshot file: give --to-snapshot FILE or --into DIR, too")]
     NeedsFile(&'static str),

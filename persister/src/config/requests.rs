@@ -14,7 +14,7 @@ use crate::config::import_args::ImportArgs;
 use crate::config::restore_args::RestoreArgs;
 use crate::config::wait_args::WaitArgs;
 use crate::import::command::ImportRequest;
-use crate::observe::wait::WaitRequest;
+use crate::observe::wait::progress::{WaitAt, WaitRequest};
 use crate::restore::command::Request;
 use crate::restore::options::{At, RestoreOptions};
 use crate::restore::snapshot_file::request::{Counter, FileRequest, Member, Members};
@@ -128,7 +128,7 @@ pub fn file_request(
 /// Builds the request of `persister wait`.
 ///
 /// # Errors
-/// [`ConfigError`] if more disks are required than there are.
+/// [`ConfigError`] if more disks are required than there are, or a persister is not to be asked.
 pub fn wait_request(
     line: &CommandLine,
     args: &WaitArgs,
@@ -142,8 +142,19 @@ pub fn wait_request(
             named: persisters.len(),
         });
     }
+    let at = match args.status.len() {
+        0 => WaitAt::Cluster(cluster(&line.settings.clone().or(file))),
+        told if told == args.persist.len() && told == persisters.len() => {
+            let all = args.persist.iter().map(|id| id.get());
+            WaitAt::Status(all.zip(args.status.iter().cloned()).collect())
+        }
+        told => {
+            let named = persisters.len();
+            return Err(ConfigError::StatusOfEach { told, named });
+        }
+    };
     Ok(WaitRequest {
-        cluster: cluster(&line.settings.clone().or(file)),
+        at,
         revision: Revision(args.revision),
         persisters,
         required,
@@ -347,6 +358,11 @@ mod tests {
             (&["--revision", "0"], "0 is not in"),
             (&["--revision", "7", "--persist", "0"], "zero"),
             (&["--revision", "7", "--require", "0"], "--require 0"),
+            (&["--revision", "7", "--status", "h"], "HOST:PORT"),
+            (
+                &["--revision", "7", "--persist", "1,2", "--status", "h:1"],
+                "2 persisters are named, and 1",
+            ),
             (
                 &["--revision", "7", "--persist", "1,1", "--require", "2"],
                 "--require 2",

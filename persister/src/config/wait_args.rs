@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::host_port::HostPort;
+
 /// What to wait for.
 #[derive(Clone, Debug, Args)]
 pub struct WaitArgs {
@@ -20,6 +22,12 @@ pub struct WaitArgs {
         default_value = "1"
     )]
     pub persist: Vec<NonZeroU32>,
+
+    /// Ask the persisters themselves, at their --listen, in the order of --persist
+    ///
+    /// For persisters with --mirror none: nothing in their cluster tells how far they are.
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub status: Vec<HostPort>,
 
     /// On how many of these disks [default: all]
     #[arg(long, value_name = "K")]

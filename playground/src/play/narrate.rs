@@ -70,6 +70,10 @@ fn words(id: &str, what: What) -> Option<(Tone, String, Option<String>)> {
         What::Ended { status } if status.starts_with("signal: 9") => return None,
         What::Ended { status } => (Tone::Warn, format!("{id} ended: {status}"), None),
         What::Deleted => (Tone::Bad, format!("the disk of {id} was deleted"), None),
-        What::Failed { why } => (Tone::Bad, why, None),
+        // Without the end of the log, which the page shows beside it.
+        What::Failed { why } => {
+            let brief = why.split("; the end of its log").next().unwrap_or_default();
+            (Tone::Bad, brief.to_owned(), None)
+        }
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::play::inner::Play;
 use crate::play::loss::Lost;
 use crate::play::target::Verb;
+use crate::play::whole::failed;
 use crate::told::feed::Kind;
 use crate::told::refusal::Refusal;
 
@@ -23,12 +24,12 @@ impl Play {
         };
         if verb == Verb::Start && target.kind == Kind::Node {
             self.note_loss_now();
+            self.nobody_waits().await?;
         }
         let done = tokio::time::timeout(LIMIT, target.machine.run(verb.command())).await;
         if takes_all {
             self.lost(Lost::Everything, before);
         }
-        let failed = |error: &dyn std::fmt::Display| Refusal::Failed(format!("{id}: {error}"));
         match (done, verb) {
             (Ok(Ok(())), Verb::Start) if self.is_lost() => match self.prove().await {
                 Ok(says) => Ok(format!("{id} was started. {says}")),
@@ -42,9 +43,9 @@ impl Play {
                 Verb::Start => format!("{id} was started"),
                 Verb::Wipe => format!("{id} was killed, and its disk deleted"),
             }),
-            (Ok(Err(error)), _) => Err(failed(&error)),
+            (Ok(Err(error)), _) => Err(failed(error)),
             (Err(_), Verb::Start) => Ok(format!("{id} runs, and is not ready yet")),
-            (Err(_), _) => Err(failed(&format!("not within {LIMIT:?}"))),
+            (Err(_), _) => Err(Refusal::Failed(format!("{id}: not within {LIMIT:?}"))),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::told::refusal::Refusal;
 
 use crate::world::World;
 use crate::world::decide::{Command, Condition};
+use crate::world::error::Error;
 use crate::world::machine::Machine;
 
 /// How long the last look before a loss may take, and how long it is waited for that disks have
@@ -142,7 +143,7 @@ impl Play {
         self.cut(Lost::Everything, before).await?;
         let nodes = machines(&self.0.nodes);
         let wiped = World::together(&nodes, Command::Wipe).await;
-        wiped.map_err(|error| Refusal::Failed(error.to_string()))?;
+        wiped.map_err(failed)?;
         Ok(
             "Every process was killed, and what nodes had was deleted. The journals stay."
                 .to_owned(),
@@ -157,7 +158,7 @@ impl Play {
         let cut = World::cut_power(&all).await;
         // Only now are writers told that nothing is sent: those under way were cut off.
         self.lost(kind, before);
-        cut.map_err(|error| Refusal::Failed(error.to_string()))
+        cut.map_err(failed)
     }
 
     /// Starts everything for the first time.
@@ -170,6 +171,16 @@ impl Play {
         ))
     }
 
+    /// Where everything is lost, every write has ended that was begun before. A client that waits
+    /// for its node to come back would be the first to write into the empty cluster, which is then
+    /// none to restore into.
+    pub(super) async fn nobody_waits(&self) -> Result<(), Refusal> {
+        if self.is_lost() {
+            drop(self.0.clients.quiet().await?);
+        }
+        Ok(())
+    }
+
     /// Starts or wakes what does not run: nodes, then persisters.
     async fn up(&self) -> Result<(), Refusal> {
         for kind in [&self.0.nodes, &self.0.persisters] {
@@ -178,13 +189,13 @@ impl Play {
                 machines(those)
             };
             let wake = World::together(&which(Condition::Halted), Command::Resume).await;
-            wake.map_err(|error| Refusal::Failed(error.to_string()))?;
+            wake.map_err(failed)?;
             let down = which(Condition::Down);
             let start = World::together(&down, Command::Start);
             let started = tokio::time::timeout(READY, start).await;
             let slow = |_| Refusal::Failed(format!("not everything was ready within {READY:?}"));
             let started = started.map_err(slow)?;
-            started.map_err(|error| Refusal::Failed(error.to_string()))?;
+            started.map_err(failed)?;
         }
         Ok(())
     }
@@ -193,6 +204,7 @@ impl Play {
     pub(super) async fn restore_all(&self) -> Result<String, Refusal> {
         let began = Instant::now();
         self.note_loss_now();
+        self.nobody_waits().await?;
         self.up().await?;
         let says = self.prove().await?;
         Ok(format!(
@@ -341,6 +353,13 @@ impl Play {
         };
         self.0.load.run(write).await;
     }
+}
+
+/// Why a step failed, without the log, which the page shows beside it.
+pub(super) fn failed(error: Error) -> Refusal {
+    let says = error.to_string();
+    let brief = says.split_once("; the end of its log");
+    Refusal::Failed(brief.map_or(says.clone(), |(brief, _)| format!("{brief}: see its log")))
 }
 
 fn machines<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<Arc<Machine>> {

@@ -1,12 +1,13 @@
 //! `--mirror none`: nothing at all is written into the cluster, and it is known by its keys.
 
 use std::path::Path;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use cairn_etcd::Session;
 use cairn_etcd::wire::{CompactionRequest, LeaseLeasesRequest, RangeRequest};
 use cairn_journal::Reader;
-use cairn_tests::{Process, eventually};
+use cairn_tests::{Process, eventually, program, served_at};
 
 use crate::cluster::{
     Etcd, History, NOT_OUR_CLUSTER, WENT_BACK, journaled, put, put_many, revision, same, told,
@@ -66,6 +67,62 @@ async fn a_cluster_is_journaled_whole_and_nothing_is_written_into_it() -> Result
     let leases = session.call(LeaseLeasesRequest {}).await?.leases;
     ensure!(leases.is_empty(), "it has granted {leases:?}");
     Ok(())
+}
+
+/// `persister wait`, by what the persisters serve.
+fn wait(at: i64, args: &[&str]) -> Result<Output> {
+    let at = at.to_string();
+    let mut command = Command::new(program("persister")?);
+    command
+        .args(["wait", "--json", "--revision", &at])
+        .args(args);
+    Ok(command.output()?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_of_an_observed_cluster_are_waited_for_by_what_the_persister_serves() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let journal = scratch.path().join("journal");
+    let mut etcd = Etcd::start(1)?;
+    let session = etcd.session().await?;
+    let serves = [NONE, &["--listen", "127.0.0.1:0"]].concat();
+    let mut process = etcd.persister(1, &journal, &serves)?;
+    let at = served_at(&process).await?;
+    for _ in 0..5 {
+        let newest = put_many(&session, "x", 10).await?;
+        let output = wait(newest, &["--status", &at])?;
+        ensure!(output.status.success(), "{output:?}\n{}", process.log());
+        let state = Reader::open(&journal)?.state(None)?;
+        ensure!(state.revision.0 >= newest, "it is at {}", state.revision);
+    }
+    let newest = now(&session).await?;
+    // Not yet; somebody else; one of two that does not answer.
+    let short = ["--timeout", "200ms", "--status", &at];
+    let output = wait(newest + 1, &short)?;
+    ensure!(output.status.code() == Some(31), "{output:?}");
+    let output = wait(newest, &[&short[..], &["--persist", "2"]].concat())?;
+    ensure!(output.status.code() == Some(22), "{output:?}");
+    let nobody = format!("{at},127.0.0.1:1");
+    let two = [
+        "--timeout",
+        "200ms",
+        "--persist",
+        "1,2",
+        "--status",
+        &nobody,
+    ];
+    let output = wait(newest, &two)?;
+    ensure!(output.status.code() == Some(31), "{output:?}");
+    let output = wait(newest, &[&two[..], &["--require", "1"]].concat())?;
+    ensure!(output.status.success(), "{output:?}");
+    // While it is not attached, it says nothing that counts.
+    etcd.kill();
+    let is_alone = || async {
+        let output = wait(newest, &short)?;
+        Ok((output.status.code() == Some(31)).then_some(()))
+    };
+    eventually("it counts no more", is_alone).await?;
+    process.end_in_order()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! Persisters and members that are killed, halted and cut off while clients write: nothing that was
 //! acknowledged is lost, and the journal is contiguous, or says what it did not see.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,17 +10,27 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use cairn_etcd::Session;
 use cairn_etcd::wire::{CompactionRequest, StatusRequest};
-use cairn_journal::{Entry, GapPhase};
+use cairn_journal::{Entry, GapPhase, Op, Reader, replay::Replay};
 use cairn_tests::{Process, eventually, records, seeded, setting};
 use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Etcd, durable, journaled, put, same, session_at, told, watermark};
+use crate::cluster::{
+    Etcd, NOT_OUR_CLUSTER, copy, durable, journaled, live, put, same, session_at, told, watermark,
+};
 
 /// How often a persister is killed, unless the environment says otherwise.
 const KILLS: u32 = 5;
 
 const WRITERS: usize = 4;
+
+/// Every other key is written once, and never again.
+fn key_of(number: usize, count: usize) -> String {
+    match count % 2 {
+        0 => format!("often/{number}/{}", count % 10),
+        _ => format!("once/{number}/{count}"),
+    }
+}
 
 /// A put that was seen to be on disk: its revision, key and value.
 type Acknowledged = (i64, String, String);
@@ -65,7 +76,7 @@ impl Writers {
     }
 
     async fn put(&self, session: &Session, number: usize, count: usize) -> Result<()> {
-        let (key, value) = (format!("w{number}/{}", count % 10), count.to_string());
+        let (key, value) = (key_of(number, count), count.to_string());
         let at = put(session, &key, &value).await?;
         while watermark(session, 1).await?.is_none_or(|said| said < at) {
             if self.enough.load(Ordering::Acquire) {
@@ -211,6 +222,13 @@ async fn members_die_and_halt_and_nothing_that_was_acknowledged_is_lost() -> Res
     writers.go_on(&process).await?;
     etcd.members[halted].signal(Signal::CONT)?;
 
+    // The leader is taken out, and a new member takes its place.
+    let replaced = leader(&etcd).await?;
+    let mut member = etcd.members.remove(replaced);
+    member.replace(&etcd.members[0])?;
+    etcd.members.insert(replaced, member);
+    writers.go_on(&process).await?;
+
     // The majority is lost, and regained.
     for number in [0, 1] {
         etcd.members[number].kill();
@@ -257,6 +275,123 @@ async fn members_die_and_halt_and_nothing_that_was_acknowledged_is_lost() -> Res
     nothing_is_lost(&journal, &acknowledged)?;
     println!(
         "{last} revisions, {} acknowledged, 0 lost",
+        acknowledged.len()
+    );
+    Ok(())
+}
+
+/// What the journal says of single revisions, in all lives of the cluster.
+fn in_all_lives(journal: &Path) -> Result<BTreeSet<Acknowledged>> {
+    let (mut found, mut replay) = (BTreeSet::new(), Replay::default());
+    for record in records(journal)? {
+        replay.record(&record);
+        if replay.in_snapshot_diff() {
+            continue; // a state, and not what one revision did
+        }
+        for change in record.entry.changes() {
+            if let Op::Set(value) = &change.op {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                found.insert((record.revision.0, text(&change.path), text(value)));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A power cut without fsync takes the tail, an operator restores an old snapshot: each time the
+/// persister finds it, is killed in the middle of putting back what was lost, and completes it,
+/// while clients write. At last the cluster is wiped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_goes_back_under_load_gets_back_what_it_lost() -> Result<()> {
+    let mut random = seeded("roll-backs")?;
+    let scratch = tempfile::tempdir()?;
+    let (journal, aside) = (scratch.path().join("journal"), scratch.path().join("aside"));
+    let snapshot = scratch.path().join("db");
+    let mut etcd = Etcd::start(1)?;
+    let by_writes: &[&str] = &["-r", "api", "--restore-wait", "0s"];
+    let mut process = etcd.persister(1, &journal, by_writes)?;
+    let (writers, tasks) = Writers::start(&etcd);
+    let (mut lives, mut log) = (Vec::new(), String::new());
+    for is_by_operator in [false, true] {
+        writers.go_on(&process).await?;
+        if is_by_operator {
+            let file = snapshot.to_str().context("a test directory is UTF-8")?;
+            etcd.members[0].etcdctl(&["snapshot", "save", file])?;
+        } else {
+            etcd.kill();
+            copy(&etcd.members[0].data(), &aside)?;
+            etcd.start_again()?;
+        }
+        for _ in 0..3 {
+            writers.go_on(&process).await?;
+        }
+        if is_by_operator {
+            etcd.members[0].restore(&snapshot)?;
+        } else {
+            etcd.wipe()?;
+            copy(&aside, &etcd.members[0].data())?;
+        }
+        // Nobody can have acknowledged anything of the life that begins now.
+        lives.push(writers.all().len());
+        etcd.start_again()?;
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_millis(random.u64(..300))).await;
+            process.kill()?;
+            log += &process.log();
+            process = etcd.persister(1, &journal, by_writes)?;
+        }
+        writers.go_on(&process).await?;
+    }
+    let acknowledged = writers.end(tasks).await;
+    let session = etcd.session().await?;
+    let last = put(&session, "last", "x").await?;
+    durable(&session, 1, last)
+        .await
+        .with_context(|| process.log())?;
+    process.end_in_order()?;
+    log += &process.log();
+    let recognised = log
+        .matches("putting back what this journal has beyond")
+        .count();
+    ensure!(recognised >= 2, "{recognised} roll-backs were seen: {log}");
+
+    let (found, gaps) = (in_all_lives(&journal)?, gaps(&journal)?);
+    let live = live(&session).await?;
+    let live: BTreeMap<_, _> = live.into_iter().map(|key| (key.key, key.value)).collect();
+    for (number, it) in acknowledged.iter().enumerate() {
+        // Since the first roll-back a revision may be in a state that the journal took.
+        let (at, key, value) = it;
+        let is_in_gap = gaps.iter().any(|(first, last)| first <= at && at <= last);
+        let is_journaled = found.contains(it) || number >= lives[0] && is_in_gap;
+        ensure!(is_journaled, "{key} of revision {at} is not in the journal");
+        let is_there = live
+            .get(key.as_bytes())
+            .is_some_and(|now| now == value.as_bytes());
+        ensure!(
+            is_there || key.starts_with("often/"),
+            "{key} is lost: {log}"
+        );
+    }
+    let state = Reader::open(&journal)?.state(None)?.files.into_iter();
+    let state: BTreeMap<_, _> = state.map(|(path, key)| (path, key.value)).collect();
+    ensure!(
+        state == live,
+        "the journal has another state than the cluster"
+    );
+
+    // At last everything is lost, and other clients begin anew.
+    let mut process = etcd.persister(1, &journal, &[])?;
+    durable(&session, 1, put(&session, "last", "y").await?).await?;
+    let before = in_all_lives(&journal)?;
+    etcd.wipe()?;
+    etcd.start_again()?;
+    let (writers, tasks) = Writers::start(&etcd);
+    let said = process.ends_with(NOT_OUR_CLUSTER)?;
+    ensure!(said.contains("it was reset"), "{said}");
+    ensure!(writers.end(tasks).await.is_empty(), "an acknowledgement");
+    ensure!(in_all_lives(&journal)? == before, "something was journaled");
+    println!(
+        "{} acknowledged, 0 lost, {recognised} times put back",
         acknowledged.len()
     );
     Ok(())

@@ -1,11 +1,9 @@
-//! `persister wait`: returns once a revision is on enough disks, told from the keys in the cluster
-//! alone.
+//! How far each persister is, told from the keys in the cluster alone.
 //!
 //! Promise: it says yes only of the cluster that it found first. A cluster that is given another
 //! name meanwhile, by a restore or by its loss, may mean something else by the same revision.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cairn_journal::Revision;
@@ -22,9 +20,7 @@ use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::session::{Cluster, Session};
 use crate::error::Error;
 use crate::identity::lineage::Identity;
-
-/// How often the watermarks are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+use crate::observe::wait::progress::{LOOK_EVERY, Progress, WaitRequest};
 
 /// How long a watermark stays behind before it is looked whether it has a reason to go on.
 const QUIET: Duration = Duration::from_millis(500);
@@ -35,84 +31,9 @@ const MOST_LOOKED_AT: i64 = 10_000;
 /// Nothing is followed for an owner key, so none is looked out for.
 const NO_ID: Id = 0;
 
-/// What is waited for.
-#[derive(Clone, Debug)]
-pub struct WaitRequest {
-    /// Where the cluster is.
-    pub cluster: Address,
-    /// What is to be on disk: everything up to this revision.
-    pub revision: Revision,
-    /// On whose disks.
-    pub persisters: BTreeSet<Id>,
-    /// On how many of them.
-    pub required: usize,
-    /// How long to wait.
-    pub timeout: Duration,
-}
-
-/// How far each persister was at the last look.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The revision that was waited for.
-    pub revision: Revision,
-    /// Of each persister that is waited for: everything up to here is on its disk, or had no reason
-    /// to be; `None`: it has said nothing.
-    pub persisters: BTreeMap<Id, Option<Revision>>,
-    /// How many of them are required.
-    pub required: usize,
-}
-
-impl Progress {
-    /// Whether enough of them have everything.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        let have = self.persisters.values().flatten();
-        have.filter(|have| **have >= self.revision).count() >= self.required
-    }
-
-    /// One JSON object.
-    #[must_use]
-    pub fn json(&self) -> serde_json::Value {
-        let persister = |(id, have): (&Id, &Option<Revision>)| {
-            let have = have.map(|have| have.0);
-            serde_json::json!({"id": id, "durable_revision": have})
-        };
-        let persisters: Vec<_> = self.persisters.iter().map(persister).collect();
-        serde_json::json!({
-            "revision": self.revision.0,
-            "durable": self.is_durable(),
-            "required": self.required,
-            "persisters": persisters,
-        })
-    }
-}
-
-impl fmt::Display for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (revision, required) = (self.revision, self.required);
-        let not = if self.is_durable() { "" } else { "not " };
-        write!(
-            f,
-            "revision {revision} is {not}on the disks of {required} of these persisters:"
-        )?;
-        for (n, (id, have)) in self.persisters.iter().enumerate() {
-            let comma = if n == 0 { "" } else { "," };
-            match have {
-                Some(have) => write!(f, "{comma} {id} has everything up to {have}")?,
-                None => write!(f, "{comma} {id} has said nothing")?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Waits until the revision is on enough disks, and says how far everybody is; or how far they were
-/// when the time was over.
-///
-/// # Errors
-/// The cluster's, if it was never reached; [`Error::Renamed`]; what the cluster refuses.
-pub async fn wait(request: &WaitRequest) -> Result<Progress, Error> {
-    connect(&request.cluster, NO_ID, None, Waiting::of(request)).await
+/// Looks until enough persisters have everything, or the time is over.
+pub(super) async fn wait(request: &WaitRequest, cluster: &Address) -> Result<Progress, Error> {
+    connect(cluster, NO_ID, None, Waiting::of(request)).await
 }
 
 struct Waiting<'a> {
@@ -281,36 +202,4 @@ async fn said<S: Session>(session: &S, id: Id) -> ClusterResult<Option<Revision>
     let owner = session.read(&ControlKey::Owner(id)).await?;
     let settled = owner.and_then(|said| Owner::parse(&said.value).ok()?.settled);
     Ok(settled.max(watermark).map(Revision))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_disks_are_enough() {
-        let progress = |required| Progress {
-            revision: Revision(7),
-            persisters: BTreeMap::from([
-                (1, Some(Revision(9))),
-                (2, None),
-                (3, Some(Revision(6))),
-                (4, Some(Revision(7))),
-            ]),
-            required,
-        };
-        assert!(progress(1).is_durable() && progress(2).is_durable());
-        assert!(!progress(3).is_durable());
-        let said = progress(3).to_string();
-        assert_eq!(
-            said,
-            "revision 7 is not on the disks of 3 of these persisters: 1 has everything up to 9, 2 \
-             has said nothing, 3 has everything up to 6, 4 has everything up to 7"
-        );
-        assert_eq!(progress(2).json()["durable"], true);
-        assert_eq!(
-            progress(2).json()["persisters"][1]["durable_revision"],
-            serde_json::Value::Null
-        );
-    }
 }
