@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use cairn_client::{Client, Revision};
 use cairn_sync_client::keys;
-use cairn_tests::{Lite, Process, attached, durable, persister};
+use cairn_tests::{Lite, Process, attached, durable, persister, usage};
 use futures::StreamExt;
 
 /// After which tenths the persister is killed.
@@ -33,26 +33,6 @@ fn setting(name: &str, default: u64) -> Result<u64> {
     std::env::var(name).map_or(Ok(default), |value| {
         value.parse().with_context(|| format!("{name} is a number"))
     })
-}
-
-/// Resident memory in MiB and processor time in seconds, from /proc.
-fn usage(pid: u32) -> Result<(f64, f64)> {
-    let proc = format!("/proc/{pid}");
-    let status = fs::read_to_string(format!("{proc}/status"))?;
-    let kib: f64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next())
-        .context("VmRSS")?
-        .parse()?;
-    let stat = fs::read_to_string(format!("{proc}/stat"))?;
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .context("fields after the name")?
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok((kib / 1024.0, ticks / 100.0))
 }
 
 async fn watermark(client: &Client) -> Result<i64> {

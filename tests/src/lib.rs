@@ -13,6 +13,7 @@ mod programs;
 mod proxy;
 mod settings;
 mod small_disk;
+mod usage;
 mod waits;
 mod writers;
 
@@ -25,6 +26,7 @@ pub use programs::program;
 pub use proxy::Proxy;
 pub use settings::{given, seeded, setting};
 pub use small_disk::SmallDisk;
+pub use usage::usage;
 pub use waits::{
     attached, durable, eventually, goes_on, mirrored, restored, shows_delete, shows_set,
 };
