@@ -90,7 +90,7 @@ function trim(text) {
 
 /** What a restore would do, or did: a sentence, the command, and the whole report. */
 export function showReport(title, answer, go = null) {
-  const content = [h("p", { text: answer.says })];
+  const content = [h("p", { class: "report", text: answer.says })];
   if (answer.command)
     content.push(h("h3", { text: "The same by hand" }), commandLine(answer.command));
   if (answer.report) {

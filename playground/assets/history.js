@@ -88,6 +88,10 @@ export function startHistory() {
     diffTitle: h("h3"),
     diffSays: h("p", { class: "muted" }),
     diff: h("ul", { id: "diff", class: "diff" }),
+    kept: h("p", {
+      class: "muted small",
+      text: "Bringing back creates and overwrites keys. It deletes none.",
+    }),
     returns: h("div", { class: "row", id: "returns" }),
   };
   part.slider.addEventListener("input", () => goTo(Number(part.slider.value)));
@@ -150,6 +154,7 @@ export function startHistory() {
         h("div", { class: "head" }, part.diffTitle, part.pin),
         part.diffSays,
         part.diff,
+        part.kept,
         part.returns,
       ),
     ),
@@ -234,6 +239,7 @@ function look() {
   part.note.hidden = !past;
   part.back.hidden = !past;
   part.returns.hidden = !past;
+  part.kept.hidden = !past;
   part.empty.hidden = count > 0;
   for (const element of section.querySelectorAll(".track, .legend, .two")) {
     element.hidden = count === 0;

@@ -9,7 +9,7 @@ async function ask(at, mode, prefix = null) {
   tell("Asking the journal…");
   try {
     const answer = await post("restore", { at, mode, prefix });
-    tell(answer.says, "ok");
+    tell(answer.says.split("\n")[0], "ok");
     return answer;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;

@@ -1,6 +1,8 @@
 //! `cairn playground` as a process, which ends with the test.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -11,7 +13,7 @@ pub(crate) struct Playground {
     /// The link that the terminal shows, with the key.
     pub(crate) link: String,
     child: Child,
-    _cache: tempfile::TempDir,
+    cache: tempfile::TempDir,
 }
 
 impl Playground {
@@ -33,11 +35,15 @@ impl Playground {
             .context("the playground ended before it said where it is")?;
         // Nobody may be in the way of what it says later.
         std::thread::spawn(move || lines.for_each(drop));
-        Ok(Self {
-            link,
-            child,
-            _cache: cache,
-        })
+        Ok(Self { link, child, cache })
+    }
+
+    /// Where a persister keeps its journal.
+    pub(crate) fn journal(&self, persister: &str) -> Result<PathBuf> {
+        let entries = fs::read_dir(self.cache.path().join("cairn/playground"))?;
+        let mut entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let run = entries.find(|path| path.is_dir()).context("a run")?;
+        Ok(run.join(persister).join("persister/journal"))
     }
 
     /// Halts the playground itself, as a computer that sleeps; its children go on.

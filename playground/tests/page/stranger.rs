@@ -91,7 +91,7 @@ async fn lose_everything(page: &Browser) -> Result<()> {
     for row in ["keys", "hash"] {
         let row = format!(
             "(() => {{ const row = [...document.querySelectorAll('#proof-rows tr')]\
-             .find((row) => row.cells[0].textContent === {row:?}); \
+             .find((row) => row.cells[0].textContent.startsWith({row:?})); \
              return row.cells[1].textContent && \
                  row.cells[1].textContent === row.cells[2].textContent; }})()"
         );
@@ -127,6 +127,11 @@ async fn go_back(page: &Browser) -> Result<()> {
 }
 
 async fn look_into(page: &Browser) -> Result<()> {
+    page.click("#p1 .word").await?;
+    page.until("text('.meaning:popover-open').startsWith('On disk up to')")
+        .await?;
+    page.press(Key::Escape).await?;
+    page.until("!one('.meaning:popover-open')").await?;
     page.click("#p1 [aria-label='Log of p1']").await?;
     page.until("text('dialog pre').length > 20").await?;
     page.press(Key::Escape).await?;
@@ -134,6 +139,6 @@ async fn look_into(page: &Browser) -> Result<()> {
     page.choose("#load", "50").await?;
     page.until("(one('ack-plot .p50').getAttribute('points') ?? '').includes(' ')")
         .await?;
-    page.keep_pictures("load").await?;
+    page.keep_picture("load").await?;
     page.choose("#load", "0").await
 }
