@@ -256,7 +256,7 @@ fn workers(per_job: u64, run: impl FnOnce(mpsc::SyncSender<Job>) + Send) -> u64 
 fn no_crash_at_any_call_loses_or_invents_anything() {
     const OPERATIONS: usize = 2_000;
     let seed = seed();
-    let wanted = variable("CAIRN_CRASH_STATES", 200_000);
+    let wanted = variable("CAIRN_CRASH_STATES", 60_000);
     // A little more than two calls per operation; two states per crash on average.
     let per_job = wanted.div_ceil(OPERATIONS as u64 * 4);
     let calls = Arc::new(AtomicU64::new(0));
