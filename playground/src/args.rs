@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::drill::options::Shape;
+use crate::play::kind::Engine;
 
 /// Break clusters on purpose, and see that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
@@ -15,6 +16,7 @@ use crate::drill::options::Shape;
     version,
     after_help = "Examples:\n  \
         cairn playground                          break a cluster in a web page\n  \
+        cairn playground --engine etcd            the same with three members of etcd\n  \
         cairn drill list                          which drills there are\n  \
         cairn drill run power-cut                 kill everything 20 times under load; was anything lost?\n  \
         cairn drill run lose-everything           also all disks but one\n  \
@@ -71,6 +73,17 @@ pub struct Playground {
     /// Where the page is served: on loopback. If the port is taken, at the next that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8047")]
     pub listen: SocketAddr,
+
+    /// What the nodes are
+    #[arg(long, value_enum, default_value_t = Engine::DoozerLite)]
+    pub engine: Engine,
+
+    /// How many members of etcd
+    #[arg(
+        long, value_name = "N", default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=5)
+    )]
+    pub nodes: u32,
 
     /// How many persisters
     #[arg(

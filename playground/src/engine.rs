@@ -227,10 +227,23 @@ async fn write_to_etcd(client: &etcd::Client, key: &str, value: Option<Bytes>) -
 /// # Errors
 /// The session's, and a key that is no text.
 pub async fn everything(session: &Session, of_this_member: bool) -> anyhow::Result<Found> {
+    everything_at(session, of_this_member, 0).await
+}
+
+/// What [`everything`] gives, as it was at this revision; 0: now.
+///
+/// # Errors
+/// As [`everything`].
+pub async fn everything_at(
+    session: &Session,
+    of_this_member: bool,
+    revision: i64,
+) -> anyhow::Result<Found> {
     let mut found = Found::new();
     let mut page = RangeRequest {
         limit: PAGE,
         serializable: of_this_member,
+        revision,
         ..RangeRequest::all()
     };
     loop {

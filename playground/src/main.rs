@@ -125,6 +125,8 @@ fn options(run: args::Run) -> drill::Options {
 async fn playground(args: args::Playground) -> Result<u8> {
     let (port, listeners) = web::listen::listen(args.listen).await?;
     let options = setup::Options {
+        engine: args.engine,
+        nodes: args.nodes,
         persisters: args.persisters,
         keep: args.keep,
     };

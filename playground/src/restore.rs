@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::play::actions::Whole;
 use crate::play::inner::Play;
-use crate::play::target::uri;
 use crate::told::feed::{Kind, Tone};
 use crate::told::refusal::Refusal;
 use crate::world::decide::Command;
@@ -76,8 +75,8 @@ impl Play {
             Mode::Rehearse => self.rehearse(&asked).await,
             Mode::Merge => self.merge(&asked).await,
             Mode::AsNewRevision => Err(Refusal::Impossible(
-                "this is for clusters of etcd: start the playground with --engine etcd. Here, \
-                 bring keys back by a merge"
+                "a whole state comes back as a new revision by `persister restore --to-snapshot \
+                 --at-revision R`, into new members. Here, bring keys back by a merge"
                     .to_owned(),
             )),
         }
@@ -139,14 +138,12 @@ impl Play {
         let failed = |error: &dyn std::fmt::Display| {
             Refusal::Failed(format!("the scratch cluster: {error}"))
         };
-        let started = timeout(LIMIT, scratch.machine.run(Command::Start)).await;
-        let done = match started {
-            Ok(Ok(())) => {
-                let uri = uri(&[&scratch.address]);
+        let done = match self.start_scratch().await {
+            Ok(()) => {
+                let uri = self.uri_at(scratch);
                 self.restore_into(&uri, asked, false, false).await
             }
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(failed(&format!("not up within {LIMIT:?}"))),
+            Err(error) => Err(error),
         };
         let wiped = scratch.machine.run(Command::Wipe).await;
         wiped.map_err(|error| failed(&error))?;

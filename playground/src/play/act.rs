@@ -47,7 +47,7 @@ impl Play {
     fn begin_on(&self, id: &str, verb: Verb) -> Result<u64, Refusal> {
         let target = self.target(id)?;
         let turn = self.0.busy.begin_on(id, verb)?;
-        if let Some(why) = target.refuses(verb) {
+        if let Some(why) = self.refuses(target, verb) {
             return Err(Refusal::NotNow(format!("{id}: {why}")));
         }
         let (play, id) = (self.clone(), id.to_owned());
@@ -56,7 +56,7 @@ impl Play {
 
     fn begin_whole(&self, whole: Whole) -> Result<u64, Refusal> {
         let turn = self.0.busy.begin(whole)?;
-        if let Some(why) = self.refuses(whole) {
+        if let Some(why) = self.refuses_whole(whole) {
             return Err(Refusal::NotNow(why));
         }
         let play = self.clone();

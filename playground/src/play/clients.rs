@@ -90,17 +90,12 @@ pub struct Written {
     pub says: String,
 }
 
-/// How clients reach a cluster.
-pub(crate) struct Routes {
-    /// Of all nodes, without durability.
-    pub(crate) all: Box<dyn Fn() -> String + Send + Sync>,
-    /// How many persisters there are; their numbers begin with 1.
-    pub(crate) persisters: u32,
-}
-
 /// The clients.
 pub(crate) struct Clients {
-    routes: Routes,
+    /// Of all nodes, without durability.
+    uri: String,
+    /// How many persisters there are; their numbers begin with 1.
+    persisters: u32,
     pool: Mutex<HashMap<(Wait, Option<String>), Engine>>,
     pub(crate) ledger: Shared,
     pub(crate) latency: Latency,
@@ -109,9 +104,10 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(routes: Routes, ledger: Shared) -> Self {
+    pub(crate) fn new(uri: String, persisters: u32, ledger: Shared) -> Self {
         Self {
-            routes,
+            uri,
+            persisters,
             pool: Mutex::default(),
             ledger,
             latency: Latency::default(),
@@ -167,7 +163,7 @@ impl Clients {
     }
 
     fn told(&self, key: &str, wait: Wait, answer: Answer, took: Duration) -> Written {
-        let disks = match (wait, self.routes.persisters) {
+        let disks = match (wait, self.persisters) {
             (Wait::None, _) => "no disk".to_owned(),
             (Wait::One, _) | (_, 1) => "1 disk".to_owned(),
             (Wait::All, count) => format!("{count} disks"),
@@ -204,7 +200,7 @@ impl Clients {
         if let Some(engine) = self.pool.lock().await.get(&known) {
             return Ok(engine.clone());
         }
-        let uri = known.1.clone().unwrap_or_else(|| (self.routes.all)());
+        let uri = known.1.clone().unwrap_or_else(|| self.uri.clone());
         let uri = self.with_durability(&uri, wait);
         let engine = tokio::time::timeout(LIMIT, Engine::connect(&uri, LIMIT)).await??;
         self.pool.lock().await.insert(known, engine.clone());
@@ -213,14 +209,13 @@ impl Clients {
 
     /// The URI with which a client waits for so many disks.
     pub(crate) fn with_durability(&self, uri: &str, wait: Wait) -> String {
-        let ids: Vec<String> = (1..=self.routes.persisters)
-            .map(|id| id.to_string())
-            .collect();
+        let ids: Vec<String> = (1..=self.persisters).map(|id| id.to_string()).collect();
         let require = match wait {
-            Wait::All => self.routes.persisters,
+            Wait::All => self.persisters,
             Wait::One | Wait::None => 1,
         };
-        format!("{uri}&persist={}&require={require}", ids.join(","))
+        let begin = if uri.contains('?') { '&' } else { '?' };
+        format!("{uri}{begin}persist={}&require={require}", ids.join(","))
     }
 
     /// Nothing is under way and nothing begins while the guard is held; and no connection of

@@ -10,9 +10,11 @@ use crate::load::Load;
 use crate::past::reading::Past;
 use crate::play::actions::{Busy, Turn, Whole};
 use crate::play::clients::Clients;
+use crate::play::etcd::Etcd;
+use crate::play::kind::Engine;
 use crate::play::looks::NodeEye;
 use crate::play::loss::Loss;
-use crate::play::target::{Target, uri};
+use crate::play::target::Target;
 use crate::told::feed::Feed;
 use crate::told::refusal::Refusal;
 use crate::told::state::{About, Proof};
@@ -23,6 +25,9 @@ pub struct Play(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) about: About,
+    pub(super) engine: Engine,
+    /// Of nodes that are members of etcd.
+    pub(super) etcd: Option<Etcd>,
     pub(super) nodes: Vec<Target>,
     /// Of each node.
     pub(super) eyes: Vec<NodeEye>,
@@ -36,6 +41,8 @@ pub(super) struct Inner {
     pub(super) feed: Feed,
     pub(super) loss: Mutex<Option<Loss>>,
     pub(super) proof: Mutex<Option<Proof>>,
+    /// The node that led when it was looked last.
+    pub(super) leader: Mutex<Option<String>>,
     /// The newest state, as JSON.
     pub(super) states: watch::Sender<Arc<str>>,
     pub(super) ops: AtomicU64,
@@ -80,11 +87,17 @@ impl Play {
         self.0.busy.begin(whole)
     }
 
+    /// Where clients find this node alone.
     pub(super) fn uri_of(&self, node: &str) -> Result<String, Refusal> {
         let nodes = &self.0.nodes;
         let found = nodes.iter().find(|target| target.id == node);
         let unknown = || Refusal::Unknown(format!("there is no node {node}"));
-        Ok(uri(&[&found.ok_or_else(unknown)?.address]))
+        Ok(self.uri_at(found.ok_or_else(unknown)?))
+    }
+
+    /// Where clients find this node alone.
+    pub(crate) fn uri_at(&self, node: &Target) -> String {
+        self.0.engine.cluster(&[&node.address]).uri()
     }
 
     pub(super) fn target(&self, id: &str) -> Result<&Target, Refusal> {

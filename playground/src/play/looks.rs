@@ -1,17 +1,15 @@
 //! Looks at nodes and persisters from outside. Each is short: a paused process accepts connections
 //! and never answers.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use cairn_client::{Client, Options, Revision, Uri};
-use cairn_persister::identity::{Identity, Outcome};
-use cairn_protocol::keys;
-use futures::TryStreamExt as _;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::ledger::write::Found;
+use crate::play::connection::{Connection, Said};
 use crate::play::moment::Moment;
 use crate::world::services::probe::http_body;
 
@@ -24,135 +22,113 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 /// What a node says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeLook {
-    /// Whether it answers.
-    pub(crate) answers: bool,
-    /// The revision that it has reached.
+    /// What it said now, if it answered.
+    pub(super) said: Option<Said>,
+    /// The revision that it had reached when it answered last.
     pub(crate) revision: Option<i64>,
     /// What it holds, as of the last time that was read.
     pub(crate) moment: Option<Moment>,
-    /// Whether its cluster has a name, and is not being restored.
-    pub(crate) is_named: bool,
     read: Option<Instant>,
 }
 
 impl NodeLook {
     /// It does not answer; what it said last is remembered.
-    pub(crate) fn without_answer(self) -> Self {
-        Self {
-            answers: false,
-            is_named: false,
-            ..self
-        }
+    pub(super) fn without_answer(self) -> Self {
+        Self { said: None, ..self }
+    }
+
+    /// Whether its cluster can be used.
+    pub(super) fn is_whole(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| said.is_whole)
+    }
+
+    /// Whether it leads.
+    pub(super) fn leads(&self) -> bool {
+        self.said
+            .as_ref()
+            .is_some_and(|said| said.leads == Some(true))
     }
 }
 
 /// Looks at one node, and keeps a connection for the next look.
-#[derive(Debug)]
 pub(crate) struct NodeEye {
     uri: Box<str>,
-    client: Mutex<Option<Client>>,
+    connection: Mutex<Option<Connection>>,
+}
+
+impl fmt::Debug for NodeEye {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NodeEye")
+            .field("uri", &self.uri)
+            .finish_non_exhaustive()
+    }
 }
 
 impl NodeEye {
     /// At the only node that this URI leads to.
-    pub(crate) fn new(uri: &str) -> Self {
+    pub(super) fn new(uri: &str) -> Self {
         Self {
             uri: uri.into(),
-            client: Mutex::default(),
+            connection: Mutex::default(),
         }
     }
 
     /// `last`: the last look.
-    pub(crate) async fn look(&self, last: NodeLook) -> NodeLook {
-        let mut slot = self.client.lock().await;
-        let looked = timeout(LIMIT, self.ask(&mut slot, &last)).await;
-        match looked {
+    pub(super) async fn look(&self, last: NodeLook) -> NodeLook {
+        match timeout(LIMIT, self.try_look(&last)).await {
             Ok(Ok(look)) => look,
-            _ => {
-                *slot = None;
-                last.without_answer()
-            }
+            _ => last.without_answer(),
         }
     }
 
-    async fn ask(&self, slot: &mut Option<Client>, last: &NodeLook) -> anyhow::Result<NodeLook> {
-        let client = self.client(slot).await?;
-        let revision = client.rev().await?;
-        let identity = client.get(keys::IDENTITY, None).await?;
-        let is_named = identity.is_some_and(|file| is_finished(&file.value));
+    async fn try_look(&self, last: &NodeLook) -> anyhow::Result<NodeLook> {
+        let mut slot = self.connection.lock().await;
+        let connection = self.take(&mut slot, LIMIT).await?;
+        let said = connection.say().await?;
+        let revision = said.revision;
         let mut look = NodeLook {
-            answers: true,
-            revision: Some(revision.0),
-            is_named,
+            revision: Some(revision),
+            said: Some(said),
             ..last.clone()
         };
         let is_due = last.read.is_none_or(|read| read.elapsed() >= READ_EVERY);
-        if is_due
-            && last
-                .moment
-                .as_ref()
-                .is_none_or(|seen| seen.revision != revision.0)
-        {
-            let found = everything(&client, revision).await?;
-            look.moment = Some(Moment::of(&found, revision.0));
+        let seen = last.moment.as_ref().map(|seen| seen.revision);
+        if is_due && seen != Some(revision) {
+            let found = connection.everything(revision).await?;
+            look.moment = Some(Moment::of(&found, revision));
             look.read = Some(Instant::now());
         }
+        *slot = Some(connection);
         Ok(look)
     }
 
-    /// Everything that it holds now, at one revision.
-    pub(crate) async fn read(&self, limit: Duration) -> Option<(Found, Moment)> {
-        let mut slot = self.client.lock().await;
-        let read = async {
-            let client = self.client(&mut slot).await?;
-            let revision = client.rev().await?;
-            let found = everything(&client, revision).await?;
-            let moment = Moment::of(&found, revision.0);
-            anyhow::Ok((found, moment))
-        };
-        let read = timeout(limit, read).await.ok().and_then(Result::ok);
-        if read.is_none() {
-            *slot = None;
-        }
-        read
+    /// Everything that its cluster holds now, at one revision.
+    pub(super) async fn read(&self, limit: Duration) -> Option<(Found, Moment)> {
+        timeout(limit, self.try_read(limit)).await.ok()?.ok()
     }
 
-    async fn client(&self, slot: &mut Option<Client>) -> anyhow::Result<Client> {
-        if let Some(client) = slot {
-            return Ok(client.clone());
-        }
-        let uri: Uri = self.uri.parse()?;
-        let options = Options {
-            request_timeout: LIMIT,
-            connect_timeout: LIMIT,
-            reconnect: false,
-            ..Options::default()
-        };
-        let client = Client::connect_with(&uri, options).await?;
-        Ok(slot.insert(client).clone())
+    async fn try_read(&self, limit: Duration) -> anyhow::Result<(Found, Moment)> {
+        let mut slot = self.connection.lock().await;
+        let connection = self.take(&mut slot, limit).await?;
+        connection.catch_up().await?;
+        let revision = connection.say().await?.revision;
+        let found = connection.everything(revision).await?;
+        *slot = Some(connection);
+        let moment = Moment::of(&found, revision);
+        Ok((found, moment))
     }
-}
 
-async fn everything(client: &Client, at: Revision) -> anyhow::Result<Found> {
-    let mut files = client.walk("/**", Some(at));
-    let mut found = Found::new();
-    while let Some(file) = files.try_next().await? {
-        if !keys::is_internal(&file.path) {
-            found.insert(file.path, (file.revision.0, file.value));
+    /// The connection that there is, or a new one. It is put back only where it works.
+    async fn take(
+        &self,
+        slot: &mut Option<Connection>,
+        limit: Duration,
+    ) -> anyhow::Result<Connection> {
+        match slot.take() {
+            Some(connection) => Ok(connection),
+            None => Connection::open(&self.uri, limit).await,
         }
     }
-    Ok(found)
-}
-
-/// Whether this names a cluster that is not being restored.
-fn is_finished(identity: &[u8]) -> bool {
-    Identity::parse(identity).is_ok_and(|identity| {
-        let outcome = identity.origin.map(|origin| origin.outcome);
-        !matches!(
-            outcome,
-            Some(Outcome::Bidding(_) | Outcome::Restoring { .. })
-        )
-    })
 }
 
 /// What a persister says.

@@ -25,7 +25,10 @@
 pub(crate) mod act;
 pub mod actions;
 pub mod clients;
+mod connection;
+mod etcd;
 pub(crate) mod inner;
+pub mod kind;
 mod latency;
 mod looks;
 pub(crate) mod loss;

@@ -2,12 +2,15 @@
 
 use crate::play::actions::Whole;
 use crate::play::inner::{Play, lock};
+use crate::play::kind::Engine;
 use crate::play::looks::Status;
 use crate::play::story::{Facts, story};
-use crate::play::target::{Noted, Target};
-use crate::told::state::{Can, Cluster, Commands, Doing, Load, Node, Persister, State, Story};
+use crate::play::target::{Noted, Target, Verb};
+use crate::told::state::{
+    About, Can, Cluster, Commands, Doing, Load, Node, Persister, State, Story,
+};
 use crate::world::decide::Condition;
-use crate::world::machine::About;
+use crate::world::machine;
 
 /// A persister that is behind for so long is called so, in seconds. A commit takes milliseconds.
 const BEHIND: f64 = 0.5;
@@ -32,7 +35,10 @@ impl Play {
         let rate = self.0.load.rate();
         let whole = self.0.busy.whole();
         State {
-            run: self.0.about.clone(),
+            run: About {
+                engine_version: self.version(),
+                ..self.0.about.clone()
+            },
             story,
             nodes,
             persisters,
@@ -49,6 +55,16 @@ impl Play {
             proof: lock(&self.0.proof).clone(),
             history: self.0.past.history(),
         }
+    }
+
+    /// The engine's version, as a node says.
+    fn version(&self) -> Option<String> {
+        let mut said = self
+            .0
+            .nodes
+            .iter()
+            .filter_map(|node| node.noted().node.said);
+        said.find_map(|said| said.version)
     }
 
     fn story(&self, nodes: &[Node], persisters: &[Persister]) -> Story {
@@ -76,10 +92,20 @@ impl Play {
             Err((Doing::Ended, says)) => (Doing::Down, says),
             Err(known) => known,
             Ok(_) if self.0.busy.whole() == Some(Whole::Restore) => (Doing::Restoring, None),
-            Ok(_) if noted.node.answers => (Doing::Serving, None),
-            Ok(_) => (Doing::Starting, None),
+            Ok(()) => match &noted.node.said {
+                Some(said) if said.leads == Some(true) => (Doing::Leader, None),
+                Some(said) if !said.is_whole && said.leads.is_some() => {
+                    (Doing::Starting, Some("it has no leader".to_owned()))
+                }
+                Some(said) if said.leads.is_some() => (Doing::Follower, None),
+                Some(_) => (Doing::Serving, None),
+                None if noted.node.moment.is_none() && self.0.engine == Engine::Etcd => {
+                    (Doing::Rejoining, None)
+                }
+                None => (Doing::Starting, None),
+            },
         };
-        let look = noted.node.moment.filter(|_| noted.node.answers);
+        let look = noted.node.moment.filter(|_| noted.node.said.is_some());
         let busy = self.busy_with(target);
         Node {
             id: target.id.clone(),
@@ -91,7 +117,7 @@ impl Play {
             address: target.address.address(),
             pid: about.and_then(|about| about.pid),
             busy,
-            can: target.can(busy),
+            can: self.can(target, busy),
             commands: target.commands(),
         }
     }
@@ -126,15 +152,23 @@ impl Play {
             address: target.address.address(),
             pid: about.and_then(|about| about.pid),
             busy,
-            can: target.can(busy),
+            can: self.can(target, busy),
             commands: target.commands(),
         }
+    }
+
+    fn can(&self, target: &Target, busy: Option<&str>) -> Can {
+        let why = |verb| match busy {
+            Some(busy) => Some(format!("it is busy ({busy})")),
+            None => self.refuses(target, verb),
+        };
+        Verb::ALL.map(|verb| (verb.name(), why(verb))).into()
     }
 
     fn can_whole(&self) -> Can {
         let is_idle = self.0.busy.is_idle();
         let why = |whole| match is_idle {
-            true => self.refuses(whole),
+            true => self.refuses_whole(whole),
             false => Some("something is being done: in a moment".to_owned()),
         };
         [Whole::PowerCut, Whole::Lose, Whole::Restore]
@@ -163,7 +197,7 @@ impl Play {
 }
 
 /// What a target does and why, if that is known without asking it.
-fn doing(about: Option<&About>, noted: &Noted) -> Result<(), (Doing, Option<String>)> {
+fn doing(about: Option<&machine::About>, noted: &Noted) -> Result<(), (Doing, Option<String>)> {
     let Some(about) = about else {
         return Err((Doing::Down, None));
     };

@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::play::looks::{NodeLook, PersisterLook};
 use crate::told::feed::Kind;
-use crate::told::state::{Can, Commands};
+use crate::told::state::Commands;
 use crate::world::decide::{Command, Condition, decide};
 use crate::world::machine::{About, Machine};
 use crate::world::ports::Port;
-use crate::world::services::persister::Cluster;
 
 /// What the page can do to one node or persister.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,15 +131,6 @@ impl Target {
         refuses(verb, self.condition())
     }
 
-    pub(super) fn can(&self, busy: Option<&str>) -> Can {
-        let condition = self.condition();
-        let why = |verb| match busy {
-            Some(busy) => Some(format!("it is busy ({busy})")),
-            None => refuses(verb, condition),
-        };
-        Verb::ALL.map(|verb| (verb.name(), why(verb))).into()
-    }
-
     /// What a person would type.
     pub(super) fn commands(&self) -> Commands {
         let pid = self.about().and_then(|about| about.pid);
@@ -162,12 +152,6 @@ impl Target {
         }
         commands
     }
-}
-
-/// Where clients find the nodes that listen here.
-pub(crate) fn uri(nodes: &[&Port]) -> String {
-    let nodes = nodes.iter().map(|port| (*port).clone()).collect();
-    Cluster::Nodes(nodes).uri()
 }
 
 fn refuses(verb: Verb, condition: Condition) -> Option<String> {

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
-use crate::play::inner::Play;
+use crate::play::inner::{Play, lock};
 use crate::play::looks::{NodeLook, look_at_persister};
 use crate::play::target::Target;
+use crate::told::feed::{Kind, Tone};
 use crate::told::time::now;
 use crate::world::decide::Condition;
 
@@ -73,6 +74,23 @@ impl Play {
             target.note(|noted| noted.persister = look);
         });
         tokio::join!(join_all(nodes), join_all(persisters));
+        self.note_leader();
+    }
+
+    /// Tells of another leader than before.
+    fn note_leader(&self) {
+        let leads = self.0.nodes.iter().find(|node| node.noted().node.leads());
+        let Some(leads) = leads else { return };
+        let before = lock(&self.0.leader).replace(leads.id.clone());
+        if before.as_ref() == Some(&leads.id) {
+            return;
+        }
+        let says = match before {
+            Some(before) => format!("{} leads, after {before}", leads.id),
+            None => format!("{} leads", leads.id),
+        };
+        self.0.past.mark("leader", says.clone());
+        self.feed().tell(Kind::Node, Tone::Plain, says, None);
     }
 
     fn something_is_down(&self) -> bool {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_journal::{Reader, Revision};
+use futures::future::join_all;
 
 use crate::ledger::audit::Revisions;
 use crate::ledger::outcome::Outcome;
+use crate::ledger::write::Found;
 use crate::play::actions::Whole;
 use crate::play::clients::{LOAD, Wait};
+use crate::play::etcd::Etcd;
 use crate::play::inner::{Play, lock};
 use crate::play::loss::{Loss, Lost};
 use crate::play::moment::Moment;
@@ -27,6 +30,9 @@ use crate::world::machine::Machine;
 /// what it saw.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long reading everything may take.
+const READ: Duration = Duration::from_secs(5);
+
 /// How long all processes may take to be ready.
 const READY: Duration = Duration::from_secs(20);
 
@@ -38,7 +44,7 @@ const EVERY: Duration = Duration::from_millis(25);
 
 impl Play {
     /// Why this cannot be done to everything now.
-    pub(super) fn refuses(&self, whole: Whole) -> Option<String> {
+    pub(super) fn refuses_whole(&self, whole: Whole) -> Option<String> {
         let all = |is: Condition| self.targets().all(|target| target.condition() == is);
         match whole {
             Whole::PowerCut if all(Condition::Down) => {
@@ -89,26 +95,43 @@ impl Play {
         }
     }
 
+    /// What was in memory goes with the last process; what members of etcd have, with the disks of
+    /// a majority.
     pub(super) fn note_loss_now(&self) {
         let ended = |target: &Target| target.about().is_some_and(|about| about.ended.is_some());
-        if !self.is_lost() && self.0.nodes.iter().all(ended) {
-            let seen = self
-                .0
-                .nodes
-                .iter()
-                .find_map(|node| node.noted().node.moment);
-            self.lost(Lost::Everything, seen);
+        let began = |target: &Target| target.noted().started.is_some();
+        let is_gone = match &self.0.etcd {
+            None => self.0.nodes.iter().all(ended),
+            Some(etcd) => self.0.nodes.iter().all(began) && etcd.is_lost(),
+        };
+        if is_gone && !self.is_lost() {
+            self.lost(Lost::Everything, self.seen());
         }
+    }
+
+    /// What was there by the looks so far.
+    fn seen(&self) -> Option<Moment> {
+        let seen = self.0.nodes.iter();
+        let seen = seen.filter_map(|node| node.noted().node.moment);
+        seen.max_by_key(|seen| seen.revision)
     }
 
     /// What a node holds now, once a disk has it; if that does not come to be, as it is.
     pub(super) async fn last_look(&self) -> Option<Moment> {
-        let up = self.0.nodes.iter().zip(&self.0.eyes);
-        let mut up = up.filter(|(node, _)| node.condition() == Condition::Up);
-        let (_, eye) = up.next()?;
-        let (_, moment) = eye.read(LOOK).await?;
+        let Some((_, moment)) = self.read(LOOK).await else {
+            return self.seen();
+        };
         let _ = self.on_disk(moment.revision, LOOK).await;
         Some(moment)
+    }
+
+    /// Everything that the node holds that has come farthest.
+    async fn read(&self, limit: Duration) -> Option<(Found, Moment)> {
+        let up = self.0.nodes.iter().zip(&self.0.eyes);
+        let up = up.filter(|(node, _)| node.condition() == Condition::Up);
+        let reads = join_all(up.map(|(_, eye)| eye.read(limit))).await;
+        let reads = reads.into_iter().flatten();
+        reads.max_by_key(|(_, moment)| moment.revision)
     }
 
     /// Waits until a persister has everything up to this revision on disk.
@@ -183,14 +206,21 @@ impl Play {
 
     /// Starts or wakes what does not run: nodes, then persisters.
     async fn up(&self) -> Result<(), Refusal> {
-        for kind in [&self.0.nodes, &self.0.persisters] {
+        for (kind, all) in [
+            (Kind::Node, &self.0.nodes),
+            (Kind::Persister, &self.0.persisters),
+        ] {
             let which = |is| {
-                let those = kind.iter().filter(move |target| target.condition() == is);
+                let those = all.iter().filter(move |target| target.condition() == is);
                 machines(those)
             };
             let wake = World::together(&which(Condition::Halted), Command::Resume).await;
             wake.map_err(failed)?;
             let down = which(Condition::Down);
+            if let (Some(etcd), Kind::Node) = (&self.0.etcd, kind) {
+                etcd.start(&down)?;
+                continue;
+            }
             let start = World::together(&down, Command::Start);
             let started = tokio::time::timeout(READY, start).await;
             let slow = |_| Refusal::Failed(format!("not everything was ready within {READY:?}"));
@@ -205,6 +235,9 @@ impl Play {
         let began = Instant::now();
         self.note_loss_now();
         self.nobody_waits().await?;
+        if let Some(etcd) = self.0.etcd.as_ref().filter(|etcd| etcd.is_lost()) {
+            self.members_from_a_journal(etcd).await?;
+        }
         self.up().await?;
         let says = self.prove().await?;
         Ok(format!(
@@ -213,17 +246,33 @@ impl Play {
         ))
     }
 
+    /// Members of etcd come back from a file: persisters wait for that.
+    async fn members_from_a_journal(&self, etcd: &Etcd) -> Result<(), Refusal> {
+        let all: Vec<_> = machines(self.targets());
+        World::cut_power(&all).await.map_err(failed)?;
+        let wiped = World::together(&machines(&self.0.nodes), Command::Wipe).await;
+        wiped.map_err(failed)?;
+        let journals = self.0.persisters.iter().filter_map(Target::journal);
+        let journals: Vec<_> = journals.collect();
+        let report = etcd.restore(&journals)?;
+        let says = format!(
+            "a snapshot file was made from a journal: {} keys, hash {}, up to revision {}; members \
+             were made from it, and go on at {}",
+            report.keys, report.hash, report.newest, report.revision
+        );
+        let command =
+            "persister restore -j JOURNAL --to-snapshot lost.db; etcdctl snapshot restore";
+        self.feed()
+            .tell(Kind::Restore, Tone::Past, says, Some(command.to_owned()));
+        Ok(())
+    }
+
     /// Waits until the cluster is restored, and compares it with what was lost.
     pub(super) async fn prove(&self) -> Result<String, Refusal> {
         self.restored().await?;
         let quiet = self.0.clients.quiet().await?;
-        let eye = self.0.eyes.first();
-        let read = match eye {
-            Some(eye) => eye.read(LOOK * 5).await,
-            None => None,
-        };
         let gone = || Refusal::Failed("the cluster is back and cannot be read".to_owned());
-        let (mut found, now) = read.ok_or_else(gone)?;
+        let (mut found, now) = self.read(READ).await.ok_or_else(gone)?;
         let before = lock(&self.0.loss)
             .as_ref()
             .and_then(|loss| loss.before.clone());
@@ -260,6 +309,17 @@ impl Play {
         Ok(says)
     }
 
+    /// Starts the scratch cluster.
+    pub(crate) async fn start_scratch(&self) -> Result<(), Refusal> {
+        let scratch = &self.0.scratch.machine;
+        if let Some(etcd) = &self.0.etcd {
+            return etcd.start_scratch(scratch);
+        }
+        let started = tokio::time::timeout(READY, scratch.run(Command::Start)).await;
+        let slow = |_| Refusal::Failed(format!("no scratch cluster within {READY:?}"));
+        started.map_err(slow)?.map_err(failed)
+    }
+
     /// Lets somebody else write into the cluster, while no writer of the ledger does, and takes
     /// what is there afterwards for the truth, once it is on disk.
     pub(crate) async fn while_nobody_writes<T>(
@@ -270,15 +330,8 @@ impl Play {
         if let Some(why) = self.why_nothing_is_sent() {
             return Err(Refusal::NotNow(format!("{why}: restore first")));
         }
-        let eye = || self.0.eyes.first();
         let gone = || Refusal::Failed("the cluster cannot be read".to_owned());
-        let read = async || {
-            eye()
-                .ok_or_else(gone)?
-                .read(LOOK * 5)
-                .await
-                .ok_or_else(gone)
-        };
+        let read = async || self.read(READ).await.ok_or_else(gone);
         let (before, _) = read().await?;
         let written = write().await;
         // Also after a failure: it may have written a part.
@@ -296,8 +349,12 @@ impl Play {
         let begun = Instant::now();
         loop {
             self.look().await;
-            let is_back = self.0.nodes.iter().any(|node| node.noted().node.is_named);
-            if is_back {
+            let is_back = self.0.nodes.iter().any(|node| node.noted().node.is_whole());
+            let attached = |target: &Target| {
+                let status = target.noted().persister.status;
+                status.is_some_and(|status| status.connected)
+            };
+            if is_back && self.0.persisters.iter().any(attached) {
                 return Ok(());
             }
             let up = |target: &Target| target.condition() == Condition::Up;

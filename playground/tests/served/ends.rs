@@ -52,7 +52,7 @@ fn killed_it_leaves_no_process() -> Result<()> {
 #[test]
 fn a_taken_port_is_passed_over_and_the_world_is_not_listened_to() -> Result<()> {
     let taken = TcpListener::bind("127.0.0.1:0")?;
-    let playground = Playground::start_at(&taken.local_addr()?.to_string())?;
+    let playground = Playground::start_with(&["--listen", &taken.local_addr()?.to_string()])?;
     ensure!(playground.address != taken.local_addr()?.to_string());
     let refused = Command::new(cairn())
         .args(["playground", "--no-open", "--listen", "0.0.0.0:8047"])

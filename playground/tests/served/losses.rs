@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use crate::program::{Page, Playground};
 
 /// Loses everything, restores it, and gives the proof.
-fn lose_and_restore(playground: &Playground, page: &mut Page, how: &str) -> Result<Value> {
+pub(crate) fn lose_and_restore(
+    playground: &Playground,
+    page: &mut Page,
+    how: &str,
+) -> Result<Value> {
     let lost = playground.act(&json!({"do": how}))?;
     page.done(lost)?;
     let refused = playground.write("/after", Some("the loss"))?;
@@ -21,7 +25,7 @@ fn lose_and_restore(playground: &Playground, page: &mut Page, how: &str) -> Resu
     Ok(state["proof"].clone())
 }
 
-fn is_equal(proof: &Value) -> Result<()> {
+pub(crate) fn is_equal(proof: &Value) -> Result<()> {
     let rows = proof["rows"].as_array().context("rows")?;
     ensure!(proof["equal"] == true, "{proof:#}");
     ensure!(rows.iter().all(|row| row["ok"] == true), "{proof:#}");

@@ -47,13 +47,14 @@ impl Answer {
 
 impl Playground {
     pub(crate) fn start() -> Result<Self> {
-        Self::start_at("127.0.0.1:0")
+        Self::start_with(&["--listen", "127.0.0.1:0"])
     }
 
-    pub(crate) fn start_at(listen: &str) -> Result<Self> {
+    pub(crate) fn start_with(args: &[&str]) -> Result<Self> {
         let cache = tempfile::tempdir()?;
         let mut child = Command::new(cairn())
-            .args(["playground", "--no-open", "--listen", listen])
+            .args(["playground", "--no-open"])
+            .args(args)
             .env("XDG_CACHE_HOME", cache.path().canonicalize()?)
             .stdout(Stdio::piped())
             .spawn()?;
@@ -75,7 +76,11 @@ impl Playground {
 
     /// One whose processes all serve.
     pub(crate) fn ready() -> Result<(Self, Page)> {
-        let playground = Self::start()?;
+        Self::start()?.when_ready()
+    }
+
+    pub(crate) fn when_ready(self) -> Result<(Self, Page)> {
+        let playground = self;
         let mut page = playground.page()?;
         page.until("everything runs", |state| {
             let says = state["story"]["says"].as_str().unwrap_or_default();
