@@ -7,6 +7,9 @@
 //! | [`ledger`] | what clients were told, and the audit of what is there afterwards |
 //! | [`writers`] | clients as processes, and what they are told to write |
 //! | [`engine`] | a client of a cluster, whatever protocol it speaks |
+//! | [`members`] | a cluster of etcd on machines: who forms it, who joins it, who leads |
+//! | [`network`] | ways between machines that can be cut |
+//! | [`tool`] | a program that is run to its end |
 //! | [`drill`] | machines lost on purpose, with a verdict |
 //! | [`play`], [`web`] | the same by hand, in a page: break it, lose it, restore it, look back |
 //! | [`told`] | what a page is told |
@@ -27,6 +30,7 @@ pub mod hidden;
 pub mod ledger;
 pub mod load;
 pub mod members;
+pub mod network;
 mod past;
 pub mod play;
 pub mod probe;

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::ledger::audit::Revisions;
 use crate::ledger::write::Found;
 use crate::members::{Members, Seat};
+use crate::network::Network;
 use crate::programs::Programs;
 use crate::world::decide::Command;
 use crate::world::directory::{RunDirectory, default_parent};
@@ -48,6 +49,8 @@ pub(super) struct Machines {
     ports: Vec<Port>,
     /// Of etcd.
     pub(super) etcd: Option<Etcd>,
+    /// The ways between machines, if any is to be cut.
+    pub(super) network: Option<Network>,
     /// For which persisters clients wait, as a URI says it.
     durability: String,
 }
@@ -63,6 +66,8 @@ pub(super) struct Plan<'a> {
     pub(super) shape: Shape,
     /// Members of etcd.
     pub(super) nodes: u32,
+    /// Whether machines will be cut off from each other.
+    pub(super) cuts: bool,
     /// The directory of another etcd than the installed one.
     pub(super) etcd: Option<&'a Path>,
     pub(super) persisters: u32,
@@ -139,6 +144,7 @@ impl Machines {
             writers: Vec::new(),
             ports: Vec::new(),
             etcd: None,
+            network: plan.cuts.then(Network::default),
             durability: plan.durability(),
         };
         this.cluster(plan)?;
@@ -155,6 +161,9 @@ impl Machines {
             let name = format!("client-{writer}");
             this.clients
                 .push(this.world.machine(&name, vec![Box::new(client)]));
+        }
+        if let Some(network) = &this.network {
+            network.know(this.world.machines().to_vec());
         }
         Ok(this)
     }
@@ -186,7 +195,7 @@ impl Machines {
         for n in 1..=plan.nodes {
             let name = format!("node-{n}");
             let (client, peer) = (self.world.port()?, self.world.port()?);
-            let member = EtcdMember {
+            let mut member = EtcdMember {
                 program: program.clone(),
                 name: name.clone(),
                 client: client.clone(),
@@ -195,9 +204,10 @@ impl Machines {
                 cluster: cluster.clone(),
                 args: MEMBER_ARGS.map(str::to_owned).to_vec(),
             };
+            let reached = self.reached(&mut member)?;
             let machine = self.world.machine(&name, vec![Box::new(member)]);
             self.nodes.push(machine.clone());
-            self.ports.push(client.clone());
+            self.ports.push(reached);
             seats.push(Seat {
                 machine,
                 client,
@@ -207,6 +217,23 @@ impl Machines {
         let members = Members::new(seats, cluster);
         self.etcd = Some(Etcd { members, tool });
         Ok(())
+    }
+
+    /// Where clients and persisters reach a member: at a relay, if machines are to be cut off.
+    fn reached(&mut self, member: &mut EtcdMember) -> Result<Port> {
+        let Some(network) = &mut self.network else {
+            return Ok(member.client.clone());
+        };
+        let (behind, relay) = (self.world.port()?, self.world.port()?);
+        network.relay(&member.peer, behind.clone(), &member.name)?;
+        network.relay(&relay, member.client.clone(), &member.name)?;
+        member.behind = Some(behind);
+        // The last one counts. Clients and persisters learn from it where members are.
+        let url = format!("http://{}", relay.address());
+        member
+            .args
+            .extend(["--advertise-client-urls".to_owned(), url]);
+        Ok(relay)
     }
 
     /// Where the `n`th of several finds the cluster: each begins with another node.
@@ -265,7 +292,7 @@ impl Machines {
         let parts: &[&Vec<Arc<Machine>>] = match group {
             Group::All | Group::Machine(_) => &[&self.nodes, &self.persisters, &self.clients],
             Group::Servers => &[&self.nodes, &self.persisters],
-            Group::Nodes => &[&self.nodes],
+            Group::Nodes | Group::Leader | Group::Followers => &[&self.nodes],
             Group::Persisters => &[&self.persisters],
             Group::Clients => &[&self.clients],
         };
@@ -276,6 +303,17 @@ impl Machines {
         })
         .cloned()
         .collect()
+    }
+
+    /// The machines of a group; who leads is asked now.
+    pub(super) async fn found(&self, group: &Group) -> Result<Vec<Arc<Machine>>> {
+        let mut machines = self.group(group);
+        if let (Some(etcd), Group::Leader | Group::Followers) = (&self.etcd, group) {
+            let leader = etcd.members.leader().await?;
+            let wanted = *group == Group::Leader;
+            machines.retain(|machine| Arc::ptr_eq(machine, &leader.machine) == wanted);
+        }
+        Ok(machines)
     }
 
     /// What has to be up before these can be started is started before them: nodes, then

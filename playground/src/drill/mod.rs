@@ -3,6 +3,7 @@
 //! A drill is a file: `script` reads it, [`run`](run()) does what its steps say.
 
 mod cluster;
+mod judge;
 pub(crate) mod options;
 mod page;
 pub(crate) mod report;

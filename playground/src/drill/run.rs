@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use cairn_persister::restore::digest::Digest;
 
 use crate::drill::cluster::{Machines, Plan};
 use crate::drill::options::{Options, Shape};
@@ -13,21 +14,12 @@ use crate::drill::report::Report;
 use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step, Which};
-use crate::ledger::audit::Audit;
-use crate::ledger::outcome::Class;
-use crate::ledger::times::Point;
+use crate::network::Network;
 use crate::programs::Programs;
 use crate::world::World;
 use crate::world::decide::{Command, Condition, decide};
 use crate::world::machine::Machine;
-use crate::world::process::log_tail;
 use crate::writers::Shared;
-
-/// How long the writes may take that a step waits for.
-const WRITES_LIMIT: Duration = Duration::from_secs(30);
-
-/// How often it is looked whether there are enough.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Runs a drill.
 ///
@@ -42,6 +34,7 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let plan = Plan {
         shape,
         nodes: options.nodes.unwrap_or(script.nodes),
+        cuts: script.cuts(),
         etcd: options.etcd.as_deref(),
         persisters: script.persisters,
         require: script.require(),
@@ -62,6 +55,7 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         tell: options.tell,
         asleep: HashSet::new(),
         fresh: HashSet::new(),
+        agreed: None,
         back: Duration::ZERO,
     };
     if let Err(error) = run.all(script, rounds).await {
@@ -111,25 +105,27 @@ fn shape(script: &Script, options: &Options) -> Result<Shape> {
 }
 
 /// Whether anything of it is not down.
-fn is_up(machine: &Arc<Machine>) -> bool {
+pub(super) fn is_up(machine: &Arc<Machine>) -> bool {
     let about = machine.about();
     about.iter().any(|it| it.condition != Condition::Down)
 }
 
 /// A drill that is being run.
-struct Run {
-    machines: Machines,
-    ledger: Shared,
-    random: fastrand::Rng,
-    report: Report,
-    liar: bool,
-    tell: bool,
+pub(super) struct Run {
+    pub(super) machines: Machines,
+    pub(super) ledger: Shared,
+    pub(super) random: fastrand::Rng,
+    pub(super) report: Report,
+    pub(super) liar: bool,
+    pub(super) tell: bool,
     /// The machines that a step has ended or halted: nobody wonders that they do not run.
-    asleep: HashSet<String>,
+    pub(super) asleep: HashSet<String>,
     /// The machines that were started while no client ran: no write is on its way in them.
-    fresh: HashSet<String>,
+    pub(super) fresh: HashSet<String>,
+    /// Keys and hash of the last time that members agreed, if no client has run since.
+    pub(super) agreed: Option<String>,
     /// How long the servers last took to be back.
-    back: Duration,
+    pub(super) back: Duration,
 }
 
 impl Run {
@@ -154,7 +150,11 @@ impl Run {
     }
 
     async fn step(&mut self, step: &Step) -> Result<()> {
-        if !matches!(step, Step::Do(..) | Step::Restore { .. }) {
+        let tells_itself = matches!(
+            step,
+            Step::Do(..) | Step::Restore { .. } | Step::Cut(_) | Step::Heal(_) | Step::Agree
+        );
+        if !tells_itself {
             self.tell(step.to_string());
         }
         match step {
@@ -169,6 +169,9 @@ impl Run {
                 self.all_is_well()
             }
             Step::Left(which) => self.left(which),
+            Step::Cut(which) => self.cut(which).await,
+            Step::Heal(which) => self.heal(which).await,
+            Step::Agree => self.agree().await,
             Step::Restore { seamless } => {
                 let done = restore(&self.machines, *seamless).await?;
                 self.tell(done);
@@ -179,7 +182,7 @@ impl Run {
     }
 
     /// Those of `which` for which `command` makes sense; all, or as many as it says.
-    fn choose(&mut self, command: Command, which: &Which) -> Result<Vec<Arc<Machine>>> {
+    async fn choose(&mut self, command: Command, which: &Which) -> Result<Vec<Arc<Machine>>> {
         let makes_sense = |machine: &Arc<Machine>| {
             let about = machine.about();
             let is: Vec<Condition> = about.iter().map(|it| it.condition).collect();
@@ -187,14 +190,25 @@ impl Run {
             let is_start = command == Command::Restart && !is_up(machine);
             decide(command, &is).is_ok() && !is_start
         };
-        let mut machines = self.machines.group(&which.group);
+        let machines = self.machines.found(&which.group).await?;
+        self.some_of(machines, makes_sense, which, &command.to_string())
+    }
+
+    /// Those for which it makes sense; all, or as many as a step says.
+    fn some_of(
+        &mut self,
+        mut machines: Vec<Arc<Machine>>,
+        makes_sense: impl FnMut(&Arc<Machine>) -> bool,
+        which: &Which,
+        verb: &str,
+    ) -> Result<Vec<Arc<Machine>>> {
         machines.retain(makes_sense);
         let enough = which.some.unwrap_or(1);
         // A drill whose cluster is in the persister has no nodes, and says nothing about them.
-        let none = which.group == Group::Nodes && machines.is_empty();
+        let none = which.group == Group::Nodes && self.machines.group(&Group::Nodes).is_empty();
         ensure!(
             machines.len() >= enough || none,
-            "there is nothing left to {command}"
+            "there is nothing left to {verb}"
         );
         if let Some(some) = which.some {
             // A liar is nobody's victim: it is there to be found out.
@@ -206,12 +220,8 @@ impl Run {
     }
 
     async fn command(&mut self, command: Command, which: &Which) -> Result<()> {
-        let machines = self.choose(command, which)?;
-        let names: Vec<&str> = machines.iter().map(|machine| machine.name()).collect();
-        self.tell(match names.is_empty() {
-            true => format!("{command} {which}: there are none"),
-            false => format!("{command} {which}: {}", names.join(", ")),
-        });
+        let machines = self.choose(command, which).await?;
+        self.tell_of(&command.to_string(), which, &machines);
         match command {
             Command::Start => {
                 let start = Instant::now();
@@ -220,7 +230,7 @@ impl Run {
                     Group::Servers | Group::All => start.elapsed(),
                     _ => self.back,
                 };
-                self.come_back(&machines);
+                self.started(&machines);
             }
             Command::Resume => {
                 World::together(&machines, command).await?;
@@ -229,12 +239,12 @@ impl Run {
             Command::Restart => {
                 self.go_down(&machines);
                 World::together(&machines, command).await?;
-                self.come_back(&machines);
+                self.started(&machines);
             }
             Command::Replace => {
                 self.go_down(&machines);
                 self.machines.replace(&machines).await?;
-                self.come_back(&machines);
+                self.started(&machines);
             }
             // Also of those that end by themselves in the same moment, since others are killed.
             Command::Kill => {
@@ -253,7 +263,67 @@ impl Run {
         Ok(())
     }
 
-    fn tell(&mut self, says: String) {
+    async fn cut(&mut self, which: &Which) -> Result<()> {
+        let machines = self.machines.found(&which.group).await?;
+        let runs = |machine: &Arc<Machine>| machine.is_up();
+        let machines = self.some_of(machines, runs, which, "cut off")?;
+        self.tell_of("cut", which, &machines);
+        self.go_down(&machines);
+        for machine in &machines {
+            self.network()?.cut(machine.name());
+        }
+        Ok(())
+    }
+
+    async fn heal(&mut self, which: &Which) -> Result<()> {
+        let mut machines = self.machines.found(&which.group).await?;
+        let network = self.network()?;
+        machines.retain(|machine| network.is_cut(machine.name()));
+        let machines = self.some_of(machines, |_| true, which, "heal")?;
+        self.tell_of("heal", which, &machines);
+        for machine in &machines {
+            self.network()?.heal(machine.name());
+        }
+        self.come_back(&machines);
+        Ok(())
+    }
+
+    fn network(&self) -> Result<&Network> {
+        self.machines.network.as_ref().context("nothing can be cut")
+    }
+
+    /// All members that run have the same keys and hash.
+    async fn agree(&mut self) -> Result<()> {
+        let etcd = self.machines.etcd.as_ref().context("not on etcd")?;
+        let (revision, hash, names) = etcd.members.agree().await?;
+        let keys = self.machines.everything().await?;
+        let digest = Digest::of(
+            keys.iter()
+                .map(|(key, (_, value))| (key.as_bytes(), &value[..])),
+        );
+        let digest = digest.describe();
+        self.tell(format!(
+            "agree: {digest} (HashKV {hash} at revision {revision}) on {}",
+            names.join(", ")
+        ));
+        let before = self.agreed.replace(digest.clone());
+        ensure!(
+            before.as_ref().is_none_or(|before| *before == digest),
+            "keys and hash are {digest}; they were {}, and nobody has written since",
+            before.unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    fn tell_of(&mut self, verb: &str, which: &Which, machines: &[Arc<Machine>]) {
+        let names: Vec<&str> = machines.iter().map(|machine| machine.name()).collect();
+        self.tell(match names.is_empty() {
+            true => format!("{verb} {which}: there are none"),
+            false => format!("{verb} {which}: {}", names.join(", ")),
+        });
+    }
+
+    pub(super) fn tell(&mut self, says: String) {
         tracing::info!("{says}");
         let now = self.ledger.lock().age();
         self.report.tell(now, says);
@@ -269,160 +339,23 @@ impl Run {
         }
     }
 
-    fn come_back(&mut self, machines: &[Arc<Machine>]) {
-        let now = self.ledger.lock().age();
+    /// They have been started, and did not only go on.
+    pub(super) fn started(&mut self, machines: &[Arc<Machine>]) {
         if self.machines.group(&Group::Clients).iter().any(is_up) {
             self.fresh.clear();
+            self.agreed = None;
         } else {
             let names = machines.iter().map(|machine| machine.name().to_owned());
             self.fresh.extend(names);
         }
+        self.come_back(machines);
+    }
+
+    fn come_back(&mut self, machines: &[Arc<Machine>]) {
+        let now = self.ledger.lock().age();
         for machine in machines {
             self.asleep.remove(machine.name());
             self.report.comes_back(machine.name(), now);
         }
-    }
-
-    /// How many writes were acknowledged that ended after `since`, a time since the ledger's
-    /// beginning.
-    fn acknowledged(&self, since: Duration) -> usize {
-        self.ends(|point| point.class == Class::Durable && point.at >= since)
-    }
-
-    /// How many writes have ended so.
-    fn ends(&self, so: impl Fn(&Point) -> bool) -> usize {
-        let ledger = self.ledger.lock();
-        ledger.points().iter().filter(|point| so(point)).count()
-    }
-
-    async fn write(&self, count: usize) -> Result<()> {
-        let since = self.ledger.lock().age();
-        let done = || self.acknowledged(since);
-        self.until("writes were acknowledged", count, done).await
-    }
-
-    async fn unconfirmed(&self, count: usize) -> Result<()> {
-        let since = self.ledger.lock().age();
-        let began_later = |point: &Point| point.at.saturating_sub(point.took) >= since;
-        let ended = || self.ends(began_later);
-        self.until("writes ended unconfirmed", count, ended).await?;
-        match self.ends(|point| point.class == Class::Durable && began_later(point)) {
-            0 => Ok(()),
-            told => bail!("{told} writes were acknowledged that cannot be on enough disks"),
-        }
-    }
-
-    async fn until(&self, what: &str, count: usize, done: impl Fn() -> usize) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let so_far = done();
-            self.all_is_well()?;
-            if so_far >= count {
-                return Ok(());
-            }
-            if start.elapsed() > WRITES_LIMIT {
-                bail!("{so_far} {what} within {WRITES_LIMIT:?}");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Nothing has ended that no step has ended.
-    fn all_is_well(&self) -> Result<()> {
-        self.machines.nobody_gave_up()?;
-        let all = self.machines.group(&Group::All);
-        let ended = |machine: &&Arc<Machine>| {
-            machine.about().iter().any(|it| it.ended.is_some())
-                && !self.asleep.contains(machine.name())
-        };
-        let Some(machine) = all.iter().find(ended) else {
-            return Ok(());
-        };
-        let log = machine.about().first().map(|about| log_tail(&about.log));
-        let log = log.unwrap_or_default();
-        bail!(
-            "{} ended by itself; the end of its log:\n{log}",
-            machine.name()
-        )
-    }
-
-    fn left(&self, which: &Which) -> Result<()> {
-        let mut machines = self.machines.group(&which.group);
-        if self.liar {
-            machines.retain(|machine| !self.machines.is_liar(machine));
-        }
-        for about in machines.iter().flat_map(|machine| machine.about()) {
-            let status = about.ended;
-            let how = status.map_or("it runs".to_owned(), |status| status.to_string());
-            ensure!(
-                status.is_some_and(|status| status.success()),
-                "{} has not left in good order: {how}; the end of its log:\n{}",
-                about.name,
-                log_tail(&about.log)
-            );
-        }
-        Ok(())
-    }
-
-    async fn audit(&mut self) -> Result<()> {
-        let clients = self.machines.group(&Group::Clients);
-        ensure!(
-            !clients.iter().any(is_up),
-            "a client may still be writing: end all clients before"
-        );
-        let mut holders = self.machines.holders().iter();
-        let stale = holders.find(|it| is_up(it) && !self.fresh.contains(it.name()));
-        if let Some(machine) = stale {
-            bail!(
-                "a write of a client may still be on its way in {}: end and start it before",
-                machine.name()
-            );
-        }
-        if self.liar {
-            self.lose_honest_disks().await?;
-        }
-        let found = self.machines.everything().await?;
-        let audit = {
-            let mut ledger = self.ledger.lock();
-            let audit = ledger.audit(&found, self.machines.revisions());
-            // Everything that was sent before is dead, and what is there came from disks.
-            ledger.settle(&found);
-            audit
-        };
-        if self.tell {
-            eprintln!("{}", self.line(&audit));
-        }
-        self.report.audited(self.back, audit);
-        Ok(())
-    }
-
-    /// The power goes once more, and every disk that is not a liar's with it.
-    async fn lose_honest_disks(&mut self) -> Result<()> {
-        self.tell("a persister lies: every honest disk is lost".to_owned());
-        World::cut_power(&self.machines.group(&Group::Servers)).await?;
-        World::together(&self.machines.group(&Group::Servers), Command::Wipe).await?;
-        let servers = self.machines.group(&Group::Servers);
-        self.machines.start(&servers).await?;
-        self.come_back(&servers);
-        Ok(())
-    }
-
-    fn line(&self, audit: &Audit) -> String {
-        let verdict = if audit.passed() {
-            "nothing lost"
-        } else {
-            "FAILED"
-        };
-        let open = audit.applied.writes + audit.unknown.writes;
-        let open_there = audit.applied.there + audit.unknown.there;
-        format!(
-            "round {} of {}: back after {:.1?}; {} of {} acknowledged writes there, {open_there} \
-             of {open} open ones: {verdict}",
-            self.report.rounds + 1,
-            self.report.rounds_asked,
-            self.back,
-            audit.durable.there,
-            audit.durable.writes
-        )
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::drill::options::Shape;
@@ -24,7 +24,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 const MOST_BYTES: u64 = 64 << 10;
 
 /// The drills that are built in: name and text.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("power-cut", include_str!("../../drills/power-cut.toml")),
     (
         "lose-everything",
@@ -35,6 +35,11 @@ const BUILT_IN: [(&str, &str); 4] = [
         include_str!("../../drills/planned-shutdown.toml"),
     ),
     ("thresholds", include_str!("../../drills/thresholds.toml")),
+    (
+        "node-failures",
+        include_str!("../../drills/node-failures.toml"),
+    ),
+    ("partition", include_str!("../../drills/partition.toml")),
 ];
 
 /// A drill as its file says it.
@@ -187,7 +192,9 @@ impl Script {
             "a round without an audit shows nothing: add the step \"audit\""
         );
         for step in self.steps() {
-            let (Step::Do(_, which) | Step::Left(which)) = step else {
+            let (Step::Do(_, which) | Step::Left(which) | Step::Cut(which) | Step::Heal(which)) =
+                step
+            else {
                 continue;
             };
             ensure!(
@@ -199,6 +206,17 @@ impl Script {
                     most => format!(" to node-{most}"),
                 }
             );
+        }
+        let is_for_etcd = |step: &&Step| match step {
+            Step::Cut(_) | Step::Heal(_) | Step::Agree => true,
+            Step::Do(_, which) | Step::Left(which) => {
+                matches!(which.group, Group::Leader | Group::Followers)
+            }
+            _ => false,
+        };
+        let has_others = shapes.iter().any(|shape| *shape != Shape::Etcd);
+        if let (Some(step), true) = (self.steps().find(is_for_etcd), has_others) {
+            bail!("{step}: this is for members of etcd alone: say shapes = [\"etcd\"]");
         }
         let starts_clients = |step: &Step| match step {
             Step::Do(Command::Start, which) => matches!(which.group, Group::Clients | Group::All),
@@ -231,6 +249,12 @@ impl Script {
             true => self.nodes,
             false => 1,
         }
+    }
+
+    /// Whether machines are cut off from each other.
+    #[must_use]
+    pub fn cuts(&self) -> bool {
+        self.steps().any(|step| matches!(step, Step::Cut(_)))
     }
 
     /// How many persisters must confirm a write.
@@ -280,6 +304,11 @@ mod tests {
                 format!("{head}{ROUND}first = [\"explode all\"]"),
                 "\"explode all\" is no step",
             ),
+            (
+                format!("{head}{ROUND}first = [\"kill leader\"]"),
+                "kill leader: this is for members of etcd alone",
+            ),
+            (format!("{head}{ROUND}nodes = 10"), "between 1 and 9"),
             (format!("about = \"a\"\nshapes = []\n{ROUND}"), "names none"),
             (format!("about = \"a\"\nshapes = [\"x\"]\n{ROUND}"), "lite"),
         ] {

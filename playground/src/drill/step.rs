@@ -29,6 +29,13 @@ pub enum Step {
     Wait(RangeInclusive<Duration>),
     /// These have ended with the exit status 0.
     Left(Which),
+    /// These are cut off: they reach nobody, and nobody reaches them.
+    Cut(Which),
+    /// These reach others again.
+    Heal(Which),
+    /// All members of etcd that run have the same keys and hash; those of before, if no client has
+    /// run since.
+    Agree,
     /// A lost cluster of etcd is made anew from one journal; with `seamless`, of which nothing was
     /// written after the journal's end.
     Restore {
@@ -57,6 +64,10 @@ pub enum Group {
     Servers,
     /// What holds the cluster, if no persister does.
     Nodes,
+    /// The member of etcd that leads when it is asked.
+    Leader,
+    /// The other members.
+    Followers,
     /// Persisters, with or without a cluster inside.
     Persisters,
     /// Clients.
@@ -96,6 +107,9 @@ impl FromStr for Step {
 fn parse(words: &[&str]) -> Result<Step, String> {
     match words {
         ["audit"] => Ok(Step::Audit),
+        ["agree"] => Ok(Step::Agree),
+        ["cut", which @ ..] => Ok(Step::Cut(self::which(which)?)),
+        ["heal", which @ ..] => Ok(Step::Heal(self::which(which)?)),
         ["restore"] => Ok(Step::Restore { seamless: false }),
         ["restore", "seamless"] => Ok(Step::Restore { seamless: true }),
         ["write", count] => Ok(Step::Write(number(count, MOST_WRITES)?)),
@@ -117,7 +131,8 @@ fn parse(words: &[&str]) -> Result<Step, String> {
 fn unknown_verb() -> String {
     let commands: Vec<String> = Command::ALL.iter().map(ToString::to_string).collect();
     format!(
-        "a step begins with write, unconfirmed, wait, left, restore, audit, {}",
+        "a step begins with write, unconfirmed, wait, left, cut, heal, agree, restore, \
+         audit, {}",
         commands.join(", ")
     )
 }
@@ -128,8 +143,8 @@ fn which(words: &[&str]) -> Result<Which, String> {
         [some, "of", group] => (Some(number(some, usize::MAX)?), group),
         _ => {
             return Err(
-                "behind the verb stands all, servers, nodes, persisters, clients, or the name of \
-                 a machine (persister-1); before those, as in \"1 of persisters\", how many of them"
+                "behind the verb stands all, servers, nodes, leader, followers, persisters, \
+                 clients, or the name of a machine (persister-1); before those, as in \"1 of persisters\", how many of them"
                     .to_owned(),
             );
         }
@@ -138,6 +153,8 @@ fn which(words: &[&str]) -> Result<Which, String> {
         "all" => Group::All,
         "servers" => Group::Servers,
         "nodes" => Group::Nodes,
+        "leader" => Group::Leader,
+        "followers" => Group::Followers,
         "persisters" => Group::Persisters,
         "clients" => Group::Clients,
         name => Group::Machine(name.to_owned()),
@@ -190,6 +207,9 @@ impl fmt::Display for Step {
                 }
             }
             Self::Left(which) => write!(f, "left {which}"),
+            Self::Cut(which) => write!(f, "cut {which}"),
+            Self::Heal(which) => write!(f, "heal {which}"),
+            Self::Agree => f.write_str("agree"),
             Self::Restore { seamless: false } => f.write_str("restore"),
             Self::Restore { seamless: true } => f.write_str("restore seamless"),
             Self::Audit => f.write_str("audit"),
@@ -206,6 +226,8 @@ impl fmt::Display for Which {
             Group::All => "all",
             Group::Servers => "servers",
             Group::Nodes => "nodes",
+            Group::Leader => "leader",
+            Group::Followers => "followers",
             Group::Persisters => "persisters",
             Group::Clients => "clients",
             Group::Machine(name) => name,
