@@ -9,6 +9,7 @@
 //! | [`engine`] | a client of a cluster, whatever protocol it speaks |
 //! | [`members`] | a cluster of etcd on machines: who forms it, who joins it, who leads |
 //! | [`network`] | ways between machines that can be cut |
+//! | [`warden`] | watches servers, and replaces those that fail |
 //! | [`tool`] | a program that is run to its end |
 //! | [`drill`] | machines lost on purpose, with a verdict |
 //! | [`play`], [`web`] | the same by hand, in a page: break it, lose it, restore it, look back |
@@ -38,6 +39,7 @@ pub mod programs;
 pub mod restore;
 pub mod told;
 pub mod tool;
+pub mod warden;
 pub mod web;
 pub mod world;
 pub mod writers;

@@ -138,12 +138,7 @@ impl Members {
     /// # Errors
     /// If the others do not take it in.
     pub async fn join(&self, seat: &Seat) -> Result<()> {
-        let add = async |session: Session| {
-            self.take_out(&session, seat).await?;
-            let peer_urls = vec![seat.url()];
-            Ok(session.call(MemberAddRequest { peer_urls }).await?.members)
-        };
-        let members = self.asked("take in", seat, add).await?;
+        let members = self.asked(seat, true).await?;
         let told = members.into_iter().filter_map(|member| {
             let seats = self.seats.iter();
             let mut at = seats.filter(|seat| member.peer_urls.contains(&seat.url()));
@@ -159,8 +154,7 @@ impl Members {
     /// # Errors
     /// If the others do not let it go.
     pub async fn remove(&self, seat: &Seat) -> Result<()> {
-        let remove = async |session: Session| self.take_out(&session, seat).await;
-        self.asked("let go of", seat, remove).await
+        self.asked(seat, false).await.map(drop)
     }
 
     async fn take_out(&self, session: &Session, seat: &Seat) -> Result<()> {
@@ -172,30 +166,36 @@ impl Members {
         Ok(())
     }
 
-    /// Asks the others until they do it.
-    async fn asked<T>(
-        &self,
-        what: &str,
-        seat: &Seat,
-        ask: impl AsyncFn(Session) -> Result<T>,
-    ) -> Result<T> {
+    /// Asks the others until a member is out of the cluster, and then, if it comes anew, known to
+    /// it. Gives all members.
+    async fn asked(&self, seat: &Seat, comes: bool) -> Result<Vec<Member>> {
         let start = Instant::now();
         loop {
             let mut failed = anyhow::anyhow!("no other member runs");
             let others = self.seats.iter().filter(|it| it.name() != seat.name());
             for other in others.filter(|other| other.runs()) {
-                let asked = async { ask(other.session().await?).await };
-                match asked.await {
-                    Ok(done) => return Ok(done),
+                match self.ask(other, seat, comes).await {
+                    Ok(members) => return Ok(members),
                     Err(error) => failed = error,
                 }
             }
             if start.elapsed() > LIMIT {
+                let verb = if comes { "take in" } else { "let go of" };
                 let name = seat.name();
-                return Err(failed.context(format!("nobody would {what} {name} in {LIMIT:?}")));
+                return Err(failed.context(format!("nobody would {verb} {name} in {LIMIT:?}")));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    async fn ask(&self, other: &Seat, seat: &Seat, comes: bool) -> Result<Vec<Member>> {
+        let session = other.session().await?;
+        self.take_out(&session, seat).await?;
+        if !comes {
+            return list(&session).await;
+        }
+        let peer_urls = vec![seat.url()];
+        Ok(session.call(MemberAddRequest { peer_urls }).await?.members)
     }
 
     /// Which members the cluster has, as one of those says that run.

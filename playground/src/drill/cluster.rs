@@ -1,10 +1,13 @@
 //! The machines of a drill: servers, clients, and the order in which servers are started.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+
+use cairn_etcd::{Environment, Target};
 
 use crate::drill::options::Shape;
 use crate::drill::step::Group;
@@ -51,13 +54,15 @@ pub(super) struct Machines {
     pub(super) etcd: Option<Etcd>,
     /// The ways between machines, if any is to be cut.
     pub(super) network: Option<Network>,
+    /// Where persisters say how they are.
+    observed: HashMap<String, Port>,
     /// For which persisters clients wait, as a URI says it.
     durability: String,
 }
 
 /// A cluster of etcd, and the tool that makes members from snapshots.
 pub(super) struct Etcd {
-    pub(super) members: Members,
+    pub(super) members: Arc<Members>,
     pub(super) tool: Program,
 }
 
@@ -145,6 +150,7 @@ impl Machines {
             ports: Vec::new(),
             etcd: None,
             network: plan.cuts.then(Network::default),
+            observed: HashMap::new(),
             durability: plan.durability(),
         };
         this.cluster(plan)?;
@@ -214,7 +220,7 @@ impl Machines {
                 peer,
             });
         }
-        let members = Members::new(seats, cluster);
+        let members = Arc::new(Members::new(seats, cluster));
         self.etcd = Some(Etcd { members, tool });
         Ok(())
     }
@@ -254,14 +260,15 @@ impl Machines {
             // A lost cluster of etcd is made from a snapshot, before a persister starts.
             Shape::Etcd => (self.at(id), &[][..]),
         };
+        let (observe, name) = (self.world.port()?, format!("persister-{id}"));
+        self.observed.insert(name.clone(), observe.clone());
         let persister = Persister {
             program: self.programs.persister.clone(),
             id,
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             cluster,
-            observe: self.world.port()?,
+            observe,
         };
-        let name = format!("persister-{id}");
         let machine = self.world.machine(&name, vec![Box::new(persister)]);
         self.persisters.push(machine);
         Ok(())
@@ -303,6 +310,25 @@ impl Machines {
         })
         .cloned()
         .collect()
+    }
+
+    /// The machine of this name.
+    pub(super) fn named(&self, name: &str) -> Vec<Arc<Machine>> {
+        self.group(&Group::Machine(name.to_owned()))
+    }
+
+    /// Where a persister says how it is.
+    pub(super) fn observed(&self, machine: &Machine) -> Option<Port> {
+        self.observed.get(machine.name()).cloned()
+    }
+
+    /// What a client of etcd connects to.
+    pub(super) fn target(&self) -> Result<cairn_etcd::Cluster> {
+        let target = Target::new(&self.at(1).uri().parse()?, &Environment::default())?;
+        Ok(cairn_etcd::Cluster::new(
+            target,
+            cairn_etcd::Options::default(),
+        ))
     }
 
     /// The machines of a group; who leads is asked now.

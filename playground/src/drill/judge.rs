@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::drill::listener::Listener;
 use crate::drill::run::{Run, is_up};
 use crate::drill::step::{Group, Which};
 use crate::ledger::audit::Audit;
@@ -16,7 +17,7 @@ use crate::world::machine::Machine;
 use crate::world::process::log_tail;
 
 /// How long the writes may take that a step waits for.
-const WRITES_LIMIT: Duration = Duration::from_secs(30);
+const WRITES_LIMIT: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether there are enough.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -34,16 +35,16 @@ impl Run {
         ledger.points().iter().filter(|point| so(point)).count()
     }
 
-    pub(super) async fn write(&self, count: usize) -> Result<()> {
+    pub(super) async fn write(&mut self, count: usize) -> Result<()> {
         let since = self.ledger.lock().age();
-        let done = || self.acknowledged(since);
+        let done = |run: &Self| run.acknowledged(since);
         self.until("writes were acknowledged", count, done).await
     }
 
-    pub(super) async fn unconfirmed(&self, count: usize) -> Result<()> {
+    pub(super) async fn unconfirmed(&mut self, count: usize) -> Result<()> {
         let since = self.ledger.lock().age();
         let began_later = |point: &Point| point.at.saturating_sub(point.took) >= since;
-        let ended = || self.ends(began_later);
+        let ended = |run: &Self| run.ends(began_later);
         self.until("writes ended unconfirmed", count, ended).await?;
         match self.ends(|point| point.class == Class::Durable && began_later(point)) {
             0 => Ok(()),
@@ -51,10 +52,16 @@ impl Run {
         }
     }
 
-    async fn until(&self, what: &str, count: usize, done: impl Fn() -> usize) -> Result<()> {
+    async fn until(
+        &mut self,
+        what: &str,
+        count: usize,
+        done: impl Fn(&Self) -> usize,
+    ) -> Result<()> {
         let start = Instant::now();
         loop {
-            let so_far = done();
+            self.hear();
+            let so_far = done(self);
             self.all_is_well()?;
             if so_far >= count {
                 return Ok(());
@@ -64,6 +71,55 @@ impl Run {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    pub(super) async fn listen(&mut self) -> Result<()> {
+        self.listener = Some(Listener::new(self.machines.target()?).await?);
+        Ok(())
+    }
+
+    pub(super) async fn heard(&mut self) -> Result<()> {
+        let mut listener = self.listener.take().context("no client watches: listen")?;
+        let revisions = listener.has_seen_all().await?;
+        self.tell(format!(
+            "the watching client has seen each of {revisions} revisions"
+        ));
+        Ok(())
+    }
+
+    /// No write has failed, but those of clients whose node was lost.
+    pub(super) fn steady(&mut self) -> Result<()> {
+        self.hear();
+        let since = self.steady_since;
+        let nodes = self.machines.group(&Group::Nodes);
+        let ledger = self.ledger.lock();
+        let (mut failed, mut longest) = (0, Duration::ZERO);
+        for point in ledger.points().iter().filter(|point| point.at >= since) {
+            // Each client begins with another node, in turn.
+            let node = &nodes[(point.writer as usize - 1) % nodes.len()];
+            if self.lost.contains(node.name()) {
+                failed += usize::from(point.class != Class::Durable);
+                longest = longest.max(point.took);
+                continue;
+            }
+            ensure!(
+                point.class == Class::Durable,
+                "a write of client-{}, which is on {}, was not acknowledged ({:?}, {:.1?} after \
+                 the drill's beginning)",
+                point.writer,
+                node.name(),
+                point.class,
+                point.at
+            );
+        }
+        self.steady_since = ledger.age();
+        drop(ledger);
+        self.lost.clear();
+        self.tell(format!(
+            "of clients on nodes that were lost {failed} writes failed, and the longest took \
+             {longest:.1?}; of the others none failed"
+        ));
+        Ok(())
     }
 
     /// Nothing has ended that no step has ended.

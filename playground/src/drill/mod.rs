@@ -3,7 +3,9 @@
 //! A drill is a file: `script` reads it, [`run`](run()) does what its steps say.
 
 mod cluster;
+mod guard;
 mod judge;
+mod listener;
 pub(crate) mod options;
 mod page;
 pub(crate) mod report;

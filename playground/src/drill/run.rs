@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use cairn_persister::restore::digest::Digest;
 
 use crate::drill::cluster::{Machines, Plan};
+use crate::drill::guard::Guard;
+use crate::drill::listener::Listener;
 use crate::drill::options::{Options, Shape};
 use crate::drill::page::page;
 use crate::drill::report::Report;
@@ -56,6 +58,11 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         asleep: HashSet::new(),
         fresh: HashSet::new(),
         agreed: None,
+        every: script.warden.0,
+        warden: None,
+        listener: None,
+        steady_since: Duration::ZERO,
+        lost: HashSet::new(),
         back: Duration::ZERO,
     };
     if let Err(error) = run.all(script, rounds).await {
@@ -122,8 +129,17 @@ pub(super) struct Run {
     pub(super) asleep: HashSet<String>,
     /// The machines that were started while no client ran: no write is on its way in them.
     pub(super) fresh: HashSet<String>,
-    /// Keys and hash of the last time that members agreed, if no client has run since.
+    /// Keys and hash of the last time that members agreed, if no client has run since, and
+    /// nothing was restored.
     pub(super) agreed: Option<String>,
+    /// How often the warden checks.
+    pub(super) every: Duration,
+    pub(super) warden: Option<Guard>,
+    pub(super) listener: Option<Listener>,
+    /// The last step that asked whether clients are served steadily.
+    pub(super) steady_since: Duration,
+    /// The machines that were down, or halted, since then.
+    pub(super) lost: HashSet<String>,
     /// How long the servers last took to be back.
     pub(super) back: Duration,
 }
@@ -171,9 +187,20 @@ impl Run {
             Step::Left(which) => self.left(which),
             Step::Cut(which) => self.cut(which).await,
             Step::Heal(which) => self.heal(which).await,
+            Step::Guard(which) => self.guard(which).await,
+            Step::Unguard => {
+                self.warden = None;
+                Ok(())
+            }
+            Step::Recovered => self.recovered().await,
+            Step::Listen => self.listen().await,
+            Step::Heard => self.heard().await,
+            Step::Steady => self.steady(),
             Step::Agree => self.agree().await,
             Step::Restore { seamless } => {
                 let done = restore(&self.machines, *seamless).await?;
+                // What was in effect and on no disk is gone.
+                self.agreed = None;
                 self.tell(done);
                 Ok(())
             }
@@ -255,7 +282,7 @@ impl Run {
                 self.go_down(&machines);
                 self.machines.end_in_order(&machines, command).await?;
             }
-            Command::Halt | Command::Wipe => {
+            Command::Halt | Command::Wipe | Command::Discard => {
                 self.go_down(&machines);
                 World::together(&machines, command).await?;
             }
@@ -329,10 +356,11 @@ impl Run {
         self.report.tell(now, says);
     }
 
-    fn go_down(&mut self, machines: &[Arc<Machine>]) {
+    pub(super) fn go_down(&mut self, machines: &[Arc<Machine>]) {
         let now = self.ledger.lock().age();
         for machine in machines {
             self.asleep.insert(machine.name().to_owned());
+            self.lost.insert(machine.name().to_owned());
             if !self.machines.is_client(machine) {
                 self.report.goes_down(machine.name(), now);
             }

@@ -24,7 +24,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 const MOST_BYTES: u64 = 64 << 10;
 
 /// The drills that are built in: name and text.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("power-cut", include_str!("../../drills/power-cut.toml")),
     (
         "lose-everything",
@@ -40,6 +40,15 @@ const BUILT_IN: [(&str, &str); 6] = [
         include_str!("../../drills/node-failures.toml"),
     ),
     ("partition", include_str!("../../drills/partition.toml")),
+    ("fire-drill", include_str!("../../drills/fire-drill.toml")),
+    (
+        "thresholds-f1",
+        include_str!("../../drills/thresholds-f1.toml"),
+    ),
+    (
+        "thresholds-f2",
+        include_str!("../../drills/thresholds-f2.toml"),
+    ),
 ];
 
 /// A drill as its file says it.
@@ -61,6 +70,9 @@ pub struct Script {
     /// How long a client waits for its cluster, and then for the disks.
     #[serde(default)]
     pub timeout: Timeout,
+    /// How often the warden checks each server; three checks in a row must fail.
+    #[serde(default)]
+    pub warden: Timeout,
     /// How often `round` is done, unless told otherwise.
     #[serde(default = "one")]
     pub rounds: u32,
@@ -74,7 +86,7 @@ pub struct Script {
     pub last: Vec<Step>,
 }
 
-/// A duration such as `1s`.
+/// A duration such as `1s`, between 100 ms and 1 min; 5 s if nothing is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Timeout(pub Duration);
@@ -192,9 +204,7 @@ impl Script {
             "a round without an audit shows nothing: add the step \"audit\""
         );
         for step in self.steps() {
-            let (Step::Do(_, which) | Step::Left(which) | Step::Cut(which) | Step::Heal(which)) =
-                step
-            else {
+            let Some(which) = step.which() else {
                 continue;
             };
             ensure!(
@@ -208,11 +218,12 @@ impl Script {
             );
         }
         let is_for_etcd = |step: &&Step| match step {
-            Step::Cut(_) | Step::Heal(_) | Step::Agree => true,
             Step::Do(_, which) | Step::Left(which) => {
                 matches!(which.group, Group::Leader | Group::Followers)
             }
-            _ => false,
+            Step::Write(_) | Step::Unconfirmed(_) | Step::Wait(_) => false,
+            Step::Restore { .. } | Step::Audit => false,
+            _ => true,
         };
         let has_others = shapes.iter().any(|shape| *shape != Shape::Etcd);
         if let (Some(step), true) = (self.steps().find(is_for_etcd), has_others) {

@@ -33,6 +33,18 @@ pub enum Step {
     Cut(Which),
     /// These reach others again.
     Heal(Which),
+    /// The warden watches these, and replaces those that fail.
+    Guard(Which),
+    /// It watches nothing any more.
+    Unguard,
+    /// The warden has replaced everything that steps took from it.
+    Recovered,
+    /// A client begins to watch everything.
+    Listen,
+    /// It has seen everything.
+    Heard,
+    /// Since the last such step no write has failed, but those of clients of a node that was lost.
+    Steady,
     /// All members of etcd that run have the same keys and hash; those of before, if no client has
     /// run since.
     Agree,
@@ -92,6 +104,17 @@ impl TryFrom<String> for Step {
     }
 }
 
+impl Step {
+    /// The machines that it names, if any.
+    pub(crate) fn which(&self) -> Option<&Which> {
+        match self {
+            Self::Do(_, which) | Self::Left(which) | Self::Guard(which) => Some(which),
+            Self::Cut(which) | Self::Heal(which) => Some(which),
+            _ => None,
+        }
+    }
+}
+
 impl FromStr for Step {
     type Err = StepError;
 
@@ -107,6 +130,12 @@ impl FromStr for Step {
 fn parse(words: &[&str]) -> Result<Step, String> {
     match words {
         ["audit"] => Ok(Step::Audit),
+        ["guard", which @ ..] => Ok(Step::Guard(self::which(which)?)),
+        ["unguard"] => Ok(Step::Unguard),
+        ["recovered"] => Ok(Step::Recovered),
+        ["listen"] => Ok(Step::Listen),
+        ["heard"] => Ok(Step::Heard),
+        ["steady"] => Ok(Step::Steady),
         ["agree"] => Ok(Step::Agree),
         ["cut", which @ ..] => Ok(Step::Cut(self::which(which)?)),
         ["heal", which @ ..] => Ok(Step::Heal(self::which(which)?)),
@@ -131,8 +160,8 @@ fn parse(words: &[&str]) -> Result<Step, String> {
 fn unknown_verb() -> String {
     let commands: Vec<String> = Command::ALL.iter().map(ToString::to_string).collect();
     format!(
-        "a step begins with write, unconfirmed, wait, left, cut, heal, agree, restore, \
-         audit, {}",
+        "a step begins with write, unconfirmed, wait, left, cut, heal, guard, unguard, \
+         recovered, listen, heard, steady, agree, restore, audit, {}",
         commands.join(", ")
     )
 }
@@ -209,6 +238,12 @@ impl fmt::Display for Step {
             Self::Left(which) => write!(f, "left {which}"),
             Self::Cut(which) => write!(f, "cut {which}"),
             Self::Heal(which) => write!(f, "heal {which}"),
+            Self::Guard(which) => write!(f, "guard {which}"),
+            Self::Unguard => f.write_str("unguard"),
+            Self::Recovered => f.write_str("recovered"),
+            Self::Listen => f.write_str("listen"),
+            Self::Heard => f.write_str("heard"),
+            Self::Steady => f.write_str("steady"),
             Self::Agree => f.write_str("agree"),
             Self::Restore { seamless: false } => f.write_str("restore"),
             Self::Restore { seamless: true } => f.write_str("restore seamless"),
@@ -244,9 +279,10 @@ mod tests {
         let mut steps: Vec<String> = ["audit", "write 20", "unconfirmed 4", "left persisters"]
             .map(str::to_owned)
             .to_vec();
-        steps.extend(
-            ["restore", "restore seamless", "wait 1s", "wait 0s..700ms"].map(str::to_owned),
-        );
+        steps.extend(["wait 1s", "wait 0s..700ms", "restore", "agree"].map(str::to_owned));
+        steps.extend(["restore seamless", "cut 1 of followers"].map(str::to_owned));
+        steps.extend(["heal all", "cut leader", "guard nodes", "unguard"].map(str::to_owned));
+        steps.extend(["recovered", "listen", "heard", "steady"].map(str::to_owned));
         for which in ["all", "servers", "nodes", "clients", "persister-2"] {
             let commands = Command::ALL.iter();
             steps.extend(commands.map(|command| format!("{command} {which}")));

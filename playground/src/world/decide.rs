@@ -26,6 +26,8 @@ pub enum Command {
     Restart,
     /// SIGKILL, and delete its disks. It stays down.
     Wipe,
+    /// Lose it with its disks, and take other addresses for what will be started in its stead.
+    Discard,
     /// Lose it with its disks, and start another in its stead, with empty disks and other
     /// addresses.
     Replace,
@@ -33,7 +35,7 @@ pub enum Command {
 
 impl Command {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Start,
         Self::Kill,
         Self::Halt,
@@ -43,6 +45,7 @@ impl Command {
         Self::HangUp,
         Self::Restart,
         Self::Wipe,
+        Self::Discard,
         Self::Replace,
     ];
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Command {
             Self::HangUp => "hang-up",
             Self::Restart => "restart",
             Self::Wipe => "wipe",
+            Self::Discard => "discard",
             Self::Replace => "replace",
         })
     }
@@ -157,9 +161,9 @@ pub fn decide(command: Command, services: &[Condition]) -> Result<Vec<Step>, &'s
             steps.start(&[Down, Up, Halted]);
         }
         Command::Wipe => steps.lose(),
+        Command::Discard => steps.discard(),
         Command::Replace => {
-            steps.lose();
-            steps.each(&[Down, Up, Halted], Effect::Readdress);
+            steps.discard();
             steps.start(&[Down, Up, Halted]);
         }
     }
@@ -192,6 +196,12 @@ impl Steps<'_> {
             self.each(&[Halted], Effect::Signal(Send::Cont));
         }
         self.each(&[Up, Halted], Effect::AwaitEnd);
+    }
+
+    fn discard(&mut self) {
+        use Condition::{Down, Halted, Up};
+        self.lose();
+        self.each(&[Down, Up, Halted], Effect::Readdress);
     }
 
     fn lose(&mut self) {
@@ -283,8 +293,10 @@ mod tests {
                         _ => Down,
                     };
                     assert_eq!(now.is, expected, "{case}");
-                    assert_eq!(now.has_disk, command != Command::Wipe, "{case}");
-                    assert_eq!(now.readdressed, command == Command::Replace, "{case}");
+                    let loses = [Command::Wipe, Command::Discard].contains(&command);
+                    let moves = [Command::Replace, Command::Discard].contains(&command);
+                    assert_eq!(now.has_disk, !loses, "{case}");
+                    assert_eq!(now.readdressed, moves, "{case}");
                 }
                 cases += 1;
             }

@@ -75,8 +75,11 @@ async fn members_of_etcd_behind_a_proxy_are_machines_too() -> Result<()> {
     let proxy = Haproxy {
         program: haproxy,
         port: port.clone(),
+        alive: None,
         backends: backends.collect(),
+        all: false,
         check: Some("/health".into()),
+        every: Duration::from_millis(500),
     };
     let proxy = world.machine("proxy", vec![Box::new(proxy)]);
     proxy.run(Command::Start).await?;
@@ -95,6 +98,25 @@ async fn members_of_etcd_behind_a_proxy_are_machines_too() -> Result<()> {
     })
     .await?;
     machines[0].run(Command::Resume).await?;
+
+    // What is taken out is not used, although it is well.
+    let slot = |machine: &Arc<Machine>| machine.name().to_owned();
+    let directory = proxy.directory_of("haproxy").context("it has one")?;
+    for machine in &machines {
+        Haproxy::take_out(directory, &slot(machine)).await?;
+    }
+    ensure!(through().await.is_none(), "nobody may be used");
+    Haproxy::register(directory, &slot(&machines[1]), &clients[1]).await?;
+    wait_until(
+        "the proxy leads to the one that is registered",
+        async || through().await.is_some(),
+    )
+    .await?;
+    let unknown = Haproxy::register(directory, "nobody", &clients[1]).await;
+    ensure!(unknown.is_err_and(|error| error.to_string().contains("No such server")));
+    for (machine, client) in machines.iter().zip(&clients) {
+        Haproxy::register(directory, &slot(machine), client).await?;
+    }
 
     World::cut_power(&machines).await?;
     ensure!(through().await.is_none(), "nobody is left to answer");

@@ -1,14 +1,31 @@
 //! An haproxy in front of services: TCP, so that it carries any protocol.
+//!
+//! Its servers are fixed slots. Which machine is behind a slot, and whether anybody is led there, is
+//! changed while it runs, through its runtime socket.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use crate::world::error::{Error, Result};
 use crate::world::ports::Port;
 use crate::world::process::Launch;
-use crate::world::services::probe::listens;
+use crate::world::services::probe::{answers_http, listens};
 use crate::world::services::program::Program;
 use crate::world::services::service::{Look, Place, Service};
+
+/// The runtime socket, in the directory of the haproxy.
+const SOCKET: &str = "admin.sock";
+
+/// How long the runtime socket may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// Where an haproxy says that it is alive, whatever is behind it.
+pub(crate) const ALIVE: &str = "/alive";
 
 /// An haproxy that leads one port to whichever of its backends is up.
 #[derive(Clone, Debug)]
@@ -17,11 +34,17 @@ pub struct Haproxy {
     pub program: Program,
     /// Where it listens.
     pub port: Port,
-    /// Where it leads: a name and a port each, in fixed slots. The first is used while it is up.
+    /// Where it says that it is alive, if it is to be asked.
+    pub alive: Option<Port>,
+    /// Where it leads: a name and a port each, in fixed slots.
     pub backends: Vec<(String, Port)>,
+    /// Whether all backends are used that are up, and not only the first of them.
+    pub all: bool,
     /// What a backend must answer with 200 to count as up, such as `/health`. Without it a
     /// connection is enough; a halted server accepts connections, and answers nothing.
     pub check: Option<String>,
+    /// The pause between checks, of which three in a row must fail.
+    pub every: Duration,
 }
 
 impl Haproxy {
@@ -34,24 +57,86 @@ impl Haproxy {
     }
 
     fn config(&self) -> String {
-        let mut text = String::from(
-            "global\n    stats socket unix@admin.sock mode 600 level admin\n\
-             defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1h\n    timeout server 1h\n",
+        let mut text = format!(
+            "global\n    stats socket unix@{SOCKET} mode 600 level admin\n\
+             defaults\n    mode tcp\n    timeout connect 2s\n    timeout client 1h\n    \
+             timeout server 1h\n    option redispatch\n"
         );
+        if let Some(port) = &self.alive {
+            let at = port.address();
+            let _ = writeln!(
+                text,
+                "frontend alive\n    mode http\n    bind {at}\n    monitor-uri {ALIVE}"
+            );
+        }
         let _ = writeln!(text, "listen front\n    bind {}", self.port.address());
         if let Some(path) = &self.check {
             let _ = writeln!(text, "    option httpchk GET {path}");
         }
         for (n, (name, port)) in self.backends.iter().enumerate() {
-            let backup = if n == 0 { "" } else { " backup" };
+            let backup = if n == 0 || self.all { "" } else { " backup" };
             let _ = writeln!(
                 text,
-                "    server {name} {} check inter 500ms fall 3 on-marked-down shutdown-sessions{backup}",
-                port.address()
+                "    server {name} {} check inter {}ms fall 3 on-marked-down shutdown-sessions{backup}",
+                port.address(),
+                self.every.as_millis()
             );
         }
         text
     }
+
+    /// Leads nobody to a slot any more, and ends the connections that lead there.
+    ///
+    /// # Errors
+    /// If the haproxy in this directory does not do it.
+    pub async fn take_out(directory: &Path, slot: &str) -> Result<()> {
+        let commands = [
+            format!("set server front/{slot} state maint"),
+            format!("shutdown sessions server front/{slot}"),
+        ];
+        tell(directory, &commands).await
+    }
+
+    /// Leads to a slot, at which now is whatever listens at this port.
+    ///
+    /// # Errors
+    /// If the haproxy in this directory does not do it.
+    pub async fn register(directory: &Path, slot: &str, port: &Port) -> Result<()> {
+        let commands = [
+            format!("set server front/{slot} addr 127.0.0.1 port {}", port.get()),
+            format!("set server front/{slot} state ready"),
+        ];
+        tell(directory, &commands).await
+    }
+}
+
+/// Gives commands to the haproxy in this directory.
+async fn tell(directory: &Path, commands: &[String]) -> Result<()> {
+    let socket = directory.join(SOCKET);
+    let failed = |cause| Error::Io {
+        doing: format!("cannot talk to the haproxy at {}", socket.display()),
+        cause,
+    };
+    for command in commands {
+        let said = async {
+            let mut stream = UnixStream::connect(&socket).await?;
+            stream.write_all(format!("{command}\n").as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let said = tokio::time::timeout(ANSWER_LIMIT, said).await;
+        let said = said
+            .unwrap_or_else(|late| Err(late.into()))
+            .map_err(failed)?;
+        let is_done =
+            said.trim().is_empty() || said.contains("changed") || said.contains("no need");
+        if !is_done {
+            let why = std::io::Error::other(format!("{command}: {}", said.trim()));
+            return Err(failed(why));
+        }
+    }
+    Ok(())
 }
 
 impl Service for Haproxy {
@@ -70,10 +155,15 @@ impl Service for Haproxy {
     }
 
     fn is_ready(&self) -> Look<'_> {
-        Box::pin(async { listens(&self.port.address()).await })
+        Box::pin(async {
+            match &self.alive {
+                Some(port) => answers_http(&port.address(), ALIVE).await,
+                None => listens(&self.port.address()).await,
+            }
+        })
     }
 
     fn ports(&self) -> Vec<&Port> {
-        vec![&self.port]
+        std::iter::once(&self.port).chain(&self.alive).collect()
     }
 }
