@@ -30,6 +30,10 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// How long one member may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long one call may take. A change of members that is proposed while nobody leads is lost, and
+/// never answered: it is asked for again.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+
 /// How often it is looked again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -75,7 +79,7 @@ impl Seat {
         let uri = format!("etcd://{}", self.client.address()).parse()?;
         let options = Options {
             connect_timeout: ANSWER_LIMIT,
-            request_timeout: LIMIT,
+            request_timeout: CALL_LIMIT,
             require_leader: false,
             ..Options::default()
         };

@@ -1,7 +1,6 @@
 //! The machines of a drill: servers, clients, and the order in which servers are started.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use cairn_etcd::{Environment, Target};
 
 use crate::drill::options::Shape;
+use crate::drill::plan::{Plan, etcd_programs};
+use crate::drill::proxies::Proxies;
 use crate::drill::step::Group;
 use crate::engine::Engine;
 use crate::ledger::audit::Revisions;
@@ -52,6 +53,8 @@ pub(super) struct Machines {
     ports: Vec<Port>,
     /// Of etcd.
     pub(super) etcd: Option<Etcd>,
+    /// What stands before the members of etcd, if anything does.
+    pub(super) proxies: Option<Arc<Proxies>>,
     /// The ways between machines, if any is to be cut.
     pub(super) network: Option<Network>,
     /// Where persisters say how they are.
@@ -64,68 +67,6 @@ pub(super) struct Machines {
 pub(super) struct Etcd {
     pub(super) members: Arc<Members>,
     pub(super) tool: Program,
-}
-
-/// What a drill's machines are made of.
-pub(super) struct Plan<'a> {
-    pub(super) shape: Shape,
-    /// Members of etcd.
-    pub(super) nodes: u32,
-    /// Whether machines will be cut off from each other.
-    pub(super) cuts: bool,
-    /// The directory of another etcd than the installed one.
-    pub(super) etcd: Option<&'a Path>,
-    pub(super) persisters: u32,
-    pub(super) require: u32,
-    pub(super) timeout: Duration,
-    pub(super) writers: u32,
-    pub(super) keys: usize,
-    /// Whether clients wait for one more persister, and that lies.
-    pub(super) liar: bool,
-    pub(super) keep: Option<&'a Path>,
-}
-
-impl Plan<'_> {
-    /// How many honest persisters there are.
-    fn persisters(&self) -> u32 {
-        match self.shape {
-            Shape::Embedded => 1,
-            Shape::Lite | Shape::Etcd => self.persisters,
-        }
-    }
-
-    /// For which persisters clients wait, as a URI says it.
-    fn durability(&self) -> String {
-        let last = self.persisters();
-        let (ids, require) = match self.liar {
-            true => ((last + 1).to_string(), 1),
-            false => {
-                let ids: Vec<String> = (1..=last).map(|id| id.to_string()).collect();
-                (ids.join(","), self.require.min(last))
-            }
-        };
-        let begin = if self.shape == Shape::Etcd { '?' } else { '&' };
-        format!("{begin}persist={ids}&require={require}")
-    }
-}
-
-/// The server, and the tool that makes members from snapshots, which is `etcdutl` from 3.5 on.
-fn etcd_programs(directory: Option<&Path>) -> Result<(Program, Program)> {
-    let Some(directory) = directory else {
-        let hint = "on Debian and Ubuntu: apt install etcd-client";
-        let tool = Program::installed("etcdutl", hint);
-        let tool = tool.or_else(|_| Program::installed("etcdctl", hint))?;
-        return Ok((EtcdMember::installed()?, tool));
-    };
-    let directory = std::path::absolute(directory)?;
-    let find = |names: &[&str]| -> Result<Program> {
-        let at = directory.display();
-        let mut paths = names.iter().map(|name| directory.join(name));
-        let found: Option<PathBuf> = paths.find(|path| path.is_file());
-        let none = || format!("there is no {} in {at}", names.join(" or "));
-        Ok(Program::at(found.with_context(none)?))
-    };
-    Ok((find(&["etcd"])?, find(&["etcdutl", "etcdctl"])?))
 }
 
 impl Machines {
@@ -149,6 +90,7 @@ impl Machines {
             writers: Vec::new(),
             ports: Vec::new(),
             etcd: None,
+            proxies: None,
             network: plan.cuts.then(Network::default),
             observed: HashMap::new(),
             durability: plan.durability(),
@@ -198,6 +140,8 @@ impl Machines {
         let (program, tool) = etcd_programs(plan.etcd)?;
         let cluster = EtcdCluster::new("cairn", Vec::new());
         let mut seats = Vec::new();
+        let app = (plan.proxies > 0).then(|| self.world.port());
+        let app = app.transpose()?;
         for n in 1..=plan.nodes {
             let name = format!("node-{n}");
             let (client, peer) = (self.world.port()?, self.world.port()?);
@@ -211,6 +155,9 @@ impl Machines {
                 args: MEMBER_ARGS.map(str::to_owned).to_vec(),
             };
             let reached = self.reached(&mut member)?;
+            if let Some(app) = &app {
+                advertise(&mut member, app);
+            }
             let machine = self.world.machine(&name, vec![Box::new(member)]);
             self.nodes.push(machine.clone());
             self.ports.push(reached);
@@ -219,6 +166,13 @@ impl Machines {
                 client,
                 peer,
             });
+        }
+        if let Some(app) = app {
+            let slots = seats.iter();
+            let slots = slots.map(|seat| (seat.name().to_owned(), seat.client.clone()));
+            let proxies = Proxies::new(&mut self.world, plan, slots.collect(), app.clone())?;
+            self.proxies = Some(Arc::new(proxies));
+            self.ports = vec![app];
         }
         let members = Arc::new(Members::new(seats, cluster));
         self.etcd = Some(Etcd { members, tool });
@@ -234,11 +188,7 @@ impl Machines {
         network.relay(&member.peer, behind.clone(), &member.name)?;
         network.relay(&relay, member.client.clone(), &member.name)?;
         member.behind = Some(behind);
-        // The last one counts. Clients and persisters learn from it where members are.
-        let url = format!("http://{}", relay.address());
-        member
-            .args
-            .extend(["--advertise-client-urls".to_owned(), url]);
+        advertise(member, &relay);
         Ok(relay)
     }
 
@@ -296,11 +246,15 @@ impl Machines {
 
     /// The machines of a group, in the order in which they are started.
     pub(super) fn group(&self, group: &Group) -> Vec<Arc<Machine>> {
-        let parts: &[&Vec<Arc<Machine>>] = match group {
-            Group::All | Group::Machine(_) => &[&self.nodes, &self.persisters, &self.clients],
-            Group::Servers => &[&self.nodes, &self.persisters],
-            Group::Nodes | Group::Leader | Group::Followers => &[&self.nodes],
-            Group::Persisters => &[&self.persisters],
+        let proxies = self.proxies.as_deref();
+        let (proxies, app) = proxies.map_or((&[][..], &[][..]), Proxies::machines);
+        let (nodes, persisters) = (&self.nodes[..], &self.persisters[..]);
+        let parts: &[&[Arc<Machine>]] = match group {
+            Group::All | Group::Machine(_) => &[nodes, proxies, app, persisters, &self.clients],
+            Group::Servers => &[nodes, proxies, app, persisters],
+            Group::Nodes | Group::Leader | Group::Followers => &[nodes],
+            Group::Proxies => &[proxies],
+            Group::Persisters => &[persisters],
             Group::Clients => &[&self.clients],
         };
         let all = parts.iter().copied().flatten();
@@ -342,14 +296,23 @@ impl Machines {
         Ok(machines)
     }
 
-    /// What has to be up before these can be started is started before them: nodes, then
-    /// persisters, then clients. Each kind is started side by side.
+    /// What has to be up before these can be started is started before them: nodes, then proxies,
+    /// persisters, and clients. Each kind is started side by side.
     pub(super) async fn start(&self, machines: &[Arc<Machine>]) -> Result<()> {
-        for kind in [&self.nodes, &self.persisters, &self.clients] {
+        let proxies = self.proxies.as_deref();
+        let (proxies, app) = proxies.map_or((&[][..], &[][..]), Proxies::machines);
+        let kinds = [
+            &self.nodes[..],
+            proxies,
+            app,
+            &self.persisters[..],
+            &self.clients[..],
+        ];
+        for (n, kind) in kinds.into_iter().enumerate() {
             let is_one = |machine: &&Arc<Machine>| kind.iter().any(|one| Arc::ptr_eq(one, machine));
             let those: Vec<_> = machines.iter().filter(is_one).cloned().collect();
             match &self.etcd {
-                Some(etcd) if std::ptr::eq(kind, &self.nodes) => {
+                Some(etcd) if n == 0 => {
                     etcd.members.start(&those).await?;
                 }
                 _ => World::together(&those, Command::Start).await?,
@@ -459,6 +422,14 @@ impl Machines {
         self.world.end().await;
         Ok(())
     }
+}
+
+/// Tells clients and persisters, which learn from members where those are, to come this way. The
+/// last one of such arguments counts.
+fn advertise(member: &mut EtcdMember, at: &Port) {
+    let url = format!("http://{}", at.address());
+    let args = ["--advertise-client-urls".to_owned(), url];
+    member.args.extend(args);
 }
 
 /// What the persister that lies is called as a service.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::drill::proxies::{Proxies, Proxy};
 use crate::drill::run::Run;
 use crate::drill::step::Which;
 use crate::members::{Members, Seat};
@@ -16,6 +17,7 @@ use crate::warden::state::{Effect, Role};
 use crate::world::decide::Command;
 use crate::world::machine::Machine;
 use crate::world::ports::Port;
+use crate::world::services::haproxy::ALIVE;
 use crate::world::services::probe::answers_http;
 
 /// How long the warden may take to replace what steps took from it.
@@ -41,6 +43,7 @@ pub(super) struct Guard {
 struct Member {
     seat: Seat,
     members: Arc<Members>,
+    proxies: Option<Arc<Proxies>>,
 }
 
 impl Server for Member {
@@ -59,7 +62,14 @@ impl Server for Member {
     fn take(&self, effect: Effect) -> Doing<'_, Result<()>> {
         Box::pin(async move {
             match effect {
-                Effect::TakeOut | Effect::Register => Ok(()),
+                Effect::TakeOut => match &self.proxies {
+                    Some(proxies) => proxies.take_out_member(self.name()).await,
+                    None => Ok(()),
+                },
+                Effect::Register => match &self.proxies {
+                    Some(it) => it.register_member(self.name(), &self.seat.client).await,
+                    None => Ok(()),
+                },
                 Effect::Remove => self.members.remove(&self.seat).await,
                 Effect::End => Ok(self.seat.machine.run(Command::Discard).await?),
                 Effect::Start => self.members.join(&self.seat).await,
@@ -68,12 +78,44 @@ impl Server for Member {
     }
 }
 
-/// A server that is of no cluster: a persister.
+/// A proxy. What is behind it is not asked for.
+struct Front {
+    proxy: Proxy,
+    proxies: Arc<Proxies>,
+}
+
+impl Server for Front {
+    fn name(&self) -> &str {
+        self.proxy.machine.name()
+    }
+
+    fn role(&self) -> Role {
+        Role::Other
+    }
+
+    fn is_well(&self) -> Doing<'_, bool> {
+        Box::pin(async { answers_http(&self.proxy.alive.address(), ALIVE).await })
+    }
+
+    fn take(&self, effect: Effect) -> Doing<'_, Result<()>> {
+        let machine = &self.proxy.machine;
+        Box::pin(async move {
+            match effect {
+                Effect::TakeOut => self.proxies.take_out(&self.proxy).await,
+                Effect::Remove => Ok(()),
+                Effect::End => Ok(machine.run(Command::Discard).await?),
+                Effect::Start => Ok(machine.run(Command::Start).await?),
+                Effect::Register => self.proxies.register(&self.proxy).await,
+            }
+        })
+    }
+}
+
+/// A persister.
 struct Other {
     machine: Arc<Machine>,
     /// Where it says whether it is alive.
     at: Port,
-    path: &'static str,
 }
 
 impl Server for Other {
@@ -86,7 +128,7 @@ impl Server for Other {
     }
 
     fn is_well(&self) -> Doing<'_, bool> {
-        Box::pin(async { answers_http(&self.at.address(), self.path).await })
+        Box::pin(async { answers_http(&self.at.address(), "/livez").await })
     }
 
     fn take(&self, effect: Effect) -> Doing<'_, Result<()>> {
@@ -110,17 +152,22 @@ impl Run {
             let seats = etcd.members.seats().iter();
             let mut seat = seats.filter(|seat| Arc::ptr_eq(&seat.machine, machine));
             if let Some(seat) = seat.next() {
-                let (seat, members) = (seat.clone(), Arc::clone(&etcd.members));
-                servers.push(Arc::new(Member { seat, members }));
+                servers.push(Arc::new(Member {
+                    seat: seat.clone(),
+                    members: Arc::clone(&etcd.members),
+                    proxies: self.machines.proxies.clone(),
+                }));
+            } else if let Some(front) = self.front(machine) {
+                servers.push(Arc::new(front));
             } else if let Some(at) = self.machines.observed(machine) {
-                let (machine, path) = (Arc::clone(machine), "/livez");
-                servers.push(Arc::new(Other { machine, at, path }));
+                let machine = Arc::clone(machine);
+                servers.push(Arc::new(Other { machine, at }));
             }
         }
         ensure!(!servers.is_empty(), "there is nothing to watch");
         let members = etcd.members.list().await?.len();
         let (tells, told) = mpsc::channel(UNHEARD);
-        let names = machines.iter().map(|machine| machine.name().to_owned());
+        let names = servers.iter().map(|server| server.name().to_owned());
         let names = names.collect();
         let mut task = JoinSet::new();
         task.spawn(keep(servers, self.every, tells));
@@ -131,6 +178,14 @@ impl Run {
             _task: task,
         });
         Ok(())
+    }
+
+    fn front(&self, machine: &Arc<Machine>) -> Option<Front> {
+        let proxies = self.machines.proxies.as_ref()?;
+        Some(Front {
+            proxy: proxies.on(machine)?.clone(),
+            proxies: Arc::clone(proxies),
+        })
     }
 
     /// Takes in what the warden has told.

@@ -8,6 +8,8 @@ mod judge;
 mod listener;
 pub(crate) mod options;
 mod page;
+mod plan;
+mod proxies;
 pub(crate) mod report;
 mod restore;
 pub(crate) mod run;

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cairn_persister::restore::digest::Digest;
 
-use crate::drill::cluster::{Machines, Plan};
+use crate::drill::cluster::Machines;
 use crate::drill::guard::Guard;
 use crate::drill::listener::Listener;
 use crate::drill::options::{Options, Shape};
 use crate::drill::page::page;
+use crate::drill::plan::Plan;
 use crate::drill::report::Report;
 use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
@@ -36,6 +37,8 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let plan = Plan {
         shape,
         nodes: options.nodes.unwrap_or(script.nodes),
+        proxies: script.proxies,
+        every: script.warden.0,
         cuts: script.cuts(),
         etcd: options.etcd.as_deref(),
         persisters: script.persisters,
@@ -168,7 +171,12 @@ impl Run {
     async fn step(&mut self, step: &Step) -> Result<()> {
         let tells_itself = matches!(
             step,
-            Step::Do(..) | Step::Restore { .. } | Step::Cut(_) | Step::Heal(_) | Step::Agree
+            Step::Do(..)
+                | Step::Fail(_)
+                | Step::Restore { .. }
+                | Step::Cut(_)
+                | Step::Heal(_)
+                | Step::Agree
         );
         if !tells_itself {
             self.tell(step.to_string());
@@ -184,6 +192,7 @@ impl Run {
                 tokio::time::sleep(Duration::from_millis(time)).await;
                 self.all_is_well()
             }
+            Step::Fail(which) => self.fail(which).await,
             Step::Left(which) => self.left(which),
             Step::Cut(which) => self.cut(which).await,
             Step::Heal(which) => self.heal(which).await,
@@ -286,6 +295,20 @@ impl Run {
                 self.go_down(&machines);
                 World::together(&machines, command).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Kills or halts each of these.
+    async fn fail(&mut self, which: &Which) -> Result<()> {
+        let machines = self.machines.found(&which.group).await?;
+        for machine in self.some_of(machines, |machine| machine.is_up(), which, "fail")? {
+            let command = match self.random.bool() {
+                true => Command::Kill,
+                false => Command::Halt,
+            };
+            let group = Group::Machine(machine.name().to_owned());
+            self.command(command, &Which { some: None, group }).await?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration:
 const MOST_BYTES: u64 = 64 << 10;
 
 /// The drills that are built in: name and text.
-const BUILT_IN: [(&str, &str); 9] = [
+const BUILT_IN: [(&str, &str); 10] = [
     ("power-cut", include_str!("../../drills/power-cut.toml")),
     (
         "lose-everything",
@@ -41,6 +41,7 @@ const BUILT_IN: [(&str, &str); 9] = [
     ),
     ("partition", include_str!("../../drills/partition.toml")),
     ("fire-drill", include_str!("../../drills/fire-drill.toml")),
+    ("any-machine", include_str!("../../drills/any-machine.toml")),
     (
         "thresholds-f1",
         include_str!("../../drills/thresholds-f1.toml"),
@@ -62,6 +63,10 @@ pub struct Script {
     /// How many members a cluster of etcd has.
     #[serde(default = "three")]
     pub nodes: u32,
+    /// How many proxies are before the members of etcd; with any, clients and persisters reach
+    /// them by one more, on the machine `app`.
+    #[serde(default)]
+    pub proxies: u32,
     /// How many persisters are beside a node.
     #[serde(default = "one")]
     pub persisters: u32,
@@ -193,6 +198,15 @@ impl Script {
             NODES.contains(nodes),
             "nodes = {nodes} is not between 1 and 9"
         );
+        ensure!(
+            self.proxies <= *NODES.end(),
+            "proxies = {} is over 9",
+            self.proxies
+        );
+        ensure!(
+            self.proxies == 0 || shapes == &[Shape::Etcd],
+            "proxies are for members of etcd alone: say shapes = [\"etcd\"]"
+        );
         let require = self.require();
         ensure!(
             (1..=*persisters).contains(&require),
@@ -218,7 +232,7 @@ impl Script {
             );
         }
         let is_for_etcd = |step: &&Step| match step {
-            Step::Do(_, which) | Step::Left(which) => {
+            Step::Do(_, which) | Step::Left(which) | Step::Fail(which) => {
                 matches!(which.group, Group::Leader | Group::Followers)
             }
             Step::Write(_) | Step::Unconfirmed(_) | Step::Wait(_) => false,
@@ -250,6 +264,8 @@ impl Script {
         };
         let number = |prefix| name.strip_prefix(prefix)?.parse::<u32>().ok();
         number("node-").is_some_and(|n| (1..=self.most_nodes()).contains(&n))
+            || number("proxy-").is_some_and(|n| (1..=self.proxies).contains(&n))
+            || (name == "app" && self.proxies > 0)
             || number("persister-").is_some_and(|id| (1..=self.persisters).contains(&id))
             || number("client-").is_some()
     }

@@ -21,6 +21,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub enum Step {
     /// Something is done to machines, to all of them in the same moment.
     Do(Command, Which),
+    /// Each of these is killed or halted, at random.
+    Fail(Which),
     /// So many more writes are acknowledged.
     Write(usize),
     /// So many more writes end, and none that began meanwhile is acknowledged.
@@ -80,6 +82,8 @@ pub enum Group {
     Leader,
     /// The other members.
     Followers,
+    /// What stands before the members of etcd.
+    Proxies,
     /// Persisters, with or without a cluster inside.
     Persisters,
     /// Clients.
@@ -109,7 +113,7 @@ impl Step {
     pub(crate) fn which(&self) -> Option<&Which> {
         match self {
             Self::Do(_, which) | Self::Left(which) | Self::Guard(which) => Some(which),
-            Self::Cut(which) | Self::Heal(which) => Some(which),
+            Self::Cut(which) | Self::Heal(which) | Self::Fail(which) => Some(which),
             _ => None,
         }
     }
@@ -144,6 +148,7 @@ fn parse(words: &[&str]) -> Result<Step, String> {
         ["write", count] => Ok(Step::Write(number(count, MOST_WRITES)?)),
         ["unconfirmed", count] => Ok(Step::Unconfirmed(number(count, MOST_WRITES)?)),
         ["wait", time] => Ok(Step::Wait(times(time)?)),
+        ["fail", which @ ..] => Ok(Step::Fail(self::which(which)?)),
         ["left", which @ ..] => Ok(Step::Left(self::which(which)?)),
         [verb, which @ ..] => {
             let mut commands = Command::ALL.into_iter();
@@ -160,7 +165,7 @@ fn parse(words: &[&str]) -> Result<Step, String> {
 fn unknown_verb() -> String {
     let commands: Vec<String> = Command::ALL.iter().map(ToString::to_string).collect();
     format!(
-        "a step begins with write, unconfirmed, wait, left, cut, heal, guard, unguard, \
+        "a step begins with fail, write, unconfirmed, wait, left, cut, heal, guard, unguard, \
          recovered, listen, heard, steady, agree, restore, audit, {}",
         commands.join(", ")
     )
@@ -172,8 +177,8 @@ fn which(words: &[&str]) -> Result<Which, String> {
         [some, "of", group] => (Some(number(some, usize::MAX)?), group),
         _ => {
             return Err(
-                "behind the verb stands all, servers, nodes, leader, followers, persisters, \
-                 clients, or the name of a machine (persister-1); before those, as in \"1 of persisters\", how many of them"
+                "behind the verb stands all, servers, nodes, leader, followers, proxies, \
+                 persisters, clients, or the name of a machine (persister-1); before those, as in \"1 of persisters\", how many of them"
                     .to_owned(),
             );
         }
@@ -184,6 +189,7 @@ fn which(words: &[&str]) -> Result<Which, String> {
         "nodes" => Group::Nodes,
         "leader" => Group::Leader,
         "followers" => Group::Followers,
+        "proxies" => Group::Proxies,
         "persisters" => Group::Persisters,
         "clients" => Group::Clients,
         name => Group::Machine(name.to_owned()),
@@ -235,6 +241,7 @@ impl fmt::Display for Step {
                     false => write!(f, "..{}", time(*times.end())),
                 }
             }
+            Self::Fail(which) => write!(f, "fail {which}"),
             Self::Left(which) => write!(f, "left {which}"),
             Self::Cut(which) => write!(f, "cut {which}"),
             Self::Heal(which) => write!(f, "heal {which}"),
@@ -263,6 +270,7 @@ impl fmt::Display for Which {
             Group::Nodes => "nodes",
             Group::Leader => "leader",
             Group::Followers => "followers",
+            Group::Proxies => "proxies",
             Group::Persisters => "persisters",
             Group::Clients => "clients",
             Group::Machine(name) => name,
@@ -281,7 +289,7 @@ mod tests {
             .to_vec();
         steps.extend(["wait 1s", "wait 0s..700ms", "restore", "agree"].map(str::to_owned));
         steps.extend(["restore seamless", "cut 1 of followers"].map(str::to_owned));
-        steps.extend(["heal all", "cut leader", "guard nodes", "unguard"].map(str::to_owned));
+        steps.extend(["heal all", "fail proxies", "guard nodes", "unguard"].map(str::to_owned));
         steps.extend(["recovered", "listen", "heard", "steady"].map(str::to_owned));
         for which in ["all", "servers", "nodes", "clients", "persister-2"] {
             let commands = Command::ALL.iter();
