@@ -28,7 +28,7 @@ pub(super) struct Said {
 /// A connection to one node, which does not come back when it is lost.
 pub(super) enum Connection {
     Doozer(Client),
-    Etcd(Session),
+    Etcd(Box<Session>),
 }
 
 impl Connection {
@@ -43,7 +43,7 @@ impl Connection {
                 ..cairn_etcd::Options::default()
             };
             let session = cairn_etcd::Cluster::new(target, options).open().await?;
-            return Ok(Self::Etcd(session));
+            return Ok(Self::Etcd(Box::new(session)));
         }
         let uri: Uri = uri.parse()?;
         let options = Options {
