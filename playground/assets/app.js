@@ -22,6 +22,14 @@ const NO_KEY = "Open the link that the terminal shows: it carries the key to thi
 
 let state = null;
 
+/** What became of the stream: glyph, word and tone. */
+const LIVE = new Map([
+  [null, ["◐", "connecting", "wait"]],
+  [true, ["●", "live", "ok"]],
+  [false, ["✕", NO_ANSWER, "bad"]],
+  ["key", ["✕", "no key, or a wrong one", "bad"]],
+]);
+
 /** `null` while nothing has been heard, then `true`, `false`, or `"key"` for a wrong one. */
 let live = null;
 
@@ -40,12 +48,7 @@ function render() {
 }
 
 function renderLive() {
-  const [glyph, text, tone] =
-    live === null
-      ? ["◐", "connecting", "wait"]
-      : live === true
-        ? ["●", "live", "ok"]
-        : ["✕", NO_ANSWER, "bad"];
+  const [glyph, text, tone] = LIVE.get(live);
   const chip = byId("live");
   set(chip, "data-tone", tone);
   say(chip.querySelector("i"), glyph);

@@ -30,6 +30,20 @@ const height = (ms) => {
   return HEIGHT * (1 - Math.log(within / LEAST) / Math.log(MOST / LEAST));
 };
 
+/** A line through seconds that follow each other; one that stands alone is a dot. */
+function path(seconds, name, x) {
+  let last = null;
+  const steps = [];
+  for (const second of seconds) {
+    if (second[name] === null) continue;
+    const follows = last !== null && second.t - last <= 1500;
+    const place = `${x(second).toFixed(1)},${height(second[name]).toFixed(1)}`;
+    steps.push(follows ? `L${place}` : `M${place}h4`);
+    last = second.t;
+  }
+  return steps.join("");
+}
+
 class AckPlot extends HTMLElement {
   connectedCallback() {
     if (this.picture) return;
@@ -40,8 +54,8 @@ class AckPlot extends HTMLElement {
     });
     this.shades = svg("g", { class: "shades" });
     this.bars = svg("g", { class: "bars" });
-    this.p99 = svg("polyline", { class: "p99" });
-    this.p50 = svg("polyline", { class: "p50" });
+    this.p99 = svg("path", { class: "p99" });
+    this.p50 = svg("path", { class: "p50" });
     const grid = GRID.map((ms) =>
       svg("line", { class: "grid", x1: 0, x2: WIDTH, y1: height(ms), y2: height(ms) }),
     );
@@ -118,13 +132,8 @@ class AckPlot extends HTMLElement {
     this.stamp = stamp;
     const end = last?.t ?? 0;
     const x = (second) => WIDTH * (1 - (end - second.t) / 1000 / (SECONDS - 1));
-    const line = (name) =>
-      seconds
-        .filter((second) => second[name] !== null)
-        .map((second) => `${x(second).toFixed(1)},${height(second[name]).toFixed(1)}`)
-        .join(" ");
-    set(this.p50, "points", line("p50"));
-    set(this.p99, "points", line("p99"));
+    set(this.p50, "d", path(seconds, "p50", x));
+    set(this.p99, "d", path(seconds, "p99", x));
     const step = WIDTH / (SECONDS - 1);
     this.shades.replaceChildren(
       ...seconds

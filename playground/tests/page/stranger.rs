@@ -137,7 +137,7 @@ async fn look_into(page: &Browser) -> Result<()> {
     page.press(Key::Escape).await?;
     page.until("!one('dialog')").await?;
     page.choose("#load", "50").await?;
-    page.until("(one('ack-plot .p50').getAttribute('points') ?? '').includes(' ')")
+    page.until("(one('ack-plot .p50').getAttribute('d') ?? '').includes('L')")
         .await?;
     page.keep_picture("load").await?;
     page.choose("#load", "0").await
