@@ -35,11 +35,11 @@ impl Engine {
     pub(super) fn client_command(self, nodes: &[&Port]) -> String {
         let uri = self.cluster(nodes).uri();
         match self {
-            Self::DoozerLite => format!("set -a '{uri}' /greeting hello"),
+            Self::DoozerLite => format!("printf hello | doozer -a '{uri}' set /by-hand -1"),
             Self::Etcd => {
                 let endpoints: Vec<String> = nodes.iter().map(|port| port.address()).collect();
                 let endpoints = endpoints.join(",");
-                format!("ETCDCTL_API=3 etcdctl --endpoints {endpoints} put /greeting hello")
+                format!("ETCDCTL_API=3 etcdctl --endpoints {endpoints} put /by-hand hello")
             }
         }
     }
