@@ -185,12 +185,14 @@ async fn live(follower: Follower, count: u64) -> Result<()> {
     }
     let rate = count as f64 / begun.elapsed().as_secs_f64();
     let written = Instant::now();
-    covers(&running, newest).await?;
-    let behind = written.elapsed();
+    let behind = match covers(&running, newest).await {
+        Ok(()) => format!("{:.1?}", written.elapsed()),
+        Err(late) => late.to_string(),
+    };
     let processor = (running.usage()?.1 - before) / count as f64 * 1e6;
     let (p50, p99) = (percentile(all.clone(), 50), percentile(all, 99));
     println!(
-        "{:<26}{count:>9}{rate:>10.0}{:>9.0}{:>9.0}{processor:>9.1}  {}  {behind:.1?}",
+        "{:<26}{count:>9}{rate:>10.0}{:>9.0}{:>9.0}{processor:>9.1}  {}  {behind}",
         follower.described(),
         p50.as_secs_f64() * 1e6,
         p99.as_secs_f64() * 1e6,
