@@ -1,5 +1,6 @@
 //! Losses, and the way back: what was there before, what is there after, and the proof.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -277,7 +278,7 @@ impl Play {
             .as_ref()
             .and_then(|loss| loss.before.clone());
         let journal = match &before {
-            Some(before) if !before.same_state(&now) => self.journal_at(before.revision).await,
+            Some(before) if !before.same_state(&now) => self.journal_at(before).await,
             _ => None,
         };
         let audit = {
@@ -373,24 +374,30 @@ impl Play {
         }
     }
 
-    /// What a journal held at this revision.
-    async fn journal_at(&self, revision: i64) -> Option<Moment> {
+    /// What a journal held at the revision of the last look: the same, if any did. One that was
+    /// begun after the loss followed the restore, which writes each key once, at its last revision:
+    /// it has another state at that number, and cannot tell.
+    async fn journal_at(&self, look: &Moment) -> Option<Moment> {
         let journals: Vec<_> = self
             .0
             .persisters
             .iter()
             .filter_map(Target::journal)
             .collect();
+        let revision = look.revision;
         let read = tokio::task::spawn_blocking(move || {
-            journals.iter().find_map(|journal| {
+            let at = |journal: &PathBuf| {
                 let reader = Reader::open(journal).ok()?;
                 let state = reader.state(Some(Revision(revision))).ok()?;
                 let keys = state.files.values();
                 let keys = keys.map(|key| (&key.path[..], key.revision.0, &key.value[..]));
                 Some(Moment::of_keys(keys, revision))
-            })
+            };
+            journals.iter().filter_map(at).collect::<Vec<_>>()
         });
-        read.await.ok().flatten()
+        let told = read.await.unwrap_or_default();
+        let same = told.iter().find(|told| told.same_state(look));
+        same.or(told.first()).cloned()
     }
 
     /// Writes what the load generator says, for ever.
