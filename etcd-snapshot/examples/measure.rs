@@ -8,8 +8,9 @@
 //! ```
 //!
 //! `write` makes FILE, with 1,000,000 keys of 200 bytes each unless told otherwise; with more
-//! REVISIONS than KEYS each key is written again and again, and nothing is compacted. `plain` writes
-//! as many bytes to FILE.plain, with the same sync and rename, and removes it. The others read FILE.
+//! REVISIONS than KEYS each key is written again and again, and nothing is compacted. `plain`
+//! writes as many bytes to FILE.plain, with the same sync and rename, and removes it. The others
+//! read FILE.
 
 use std::fs::{self, File};
 use std::hint::black_box;

@@ -302,8 +302,8 @@ impl Process {
         end.unwrap_or_else(|_| Err(self.too_slow("its end", limit)))
     }
 
-    /// Whether it is stopped by SIGSTOP, as the kernel says. The signal reaches one thread first, and
-    /// on a busy machine others go on until that one has had its turn: each of them counts.
+    /// Whether it is stopped by SIGSTOP, as the kernel says. The signal reaches one thread first,
+    /// and on a busy machine others go on until that one has had its turn: each of them counts.
     #[must_use]
     pub fn is_halted(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));

@@ -1,7 +1,7 @@
 //! An haproxy in front of services: TCP, so that it carries any protocol.
 //!
-//! Its servers are fixed slots. Which machine is behind a slot, and whether anybody is led there, is
-//! changed while it runs, through its runtime socket.
+//! Its servers are fixed slots. Which machine is behind a slot, and whether anybody is led there,
+//! is changed while it runs, through its runtime socket.
 
 use std::fmt::Write as _;
 use std::fs;
