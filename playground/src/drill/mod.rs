@@ -4,6 +4,7 @@
 
 mod cluster;
 mod guard;
+mod guarding;
 mod judge;
 mod listener;
 pub(crate) mod options;

@@ -1,0 +1,134 @@
+//! What a drill does with its warden: it lets it watch, hears what it tells, and waits for it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::drill::guard::{Front, Guard, Member, Other};
+use crate::drill::run::Run;
+use crate::drill::step::Which;
+use crate::warden::keep::{Server, Told, keep};
+use crate::warden::state::{Effect, STRIKES};
+use crate::world::machine::Machine;
+
+/// How long the warden may take to replace what steps took from it.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// How much the warden may have told before anybody listens.
+const UNHEARD: usize = 256;
+
+impl Run {
+    /// The warden watches these from now on.
+    pub(super) async fn guard(&mut self, which: &Which) -> Result<()> {
+        let machines = self.machines.found(&which.group).await?;
+        let etcd = self.machines.etcd.as_ref().context("not on etcd")?;
+        let mut servers: Vec<Arc<dyn Server>> = Vec::new();
+        for machine in &machines {
+            let seats = etcd.members.seats().iter();
+            let mut seat = seats.filter(|seat| Arc::ptr_eq(&seat.machine, machine));
+            if let Some(seat) = seat.next() {
+                servers.push(Arc::new(Member {
+                    seat: seat.clone(),
+                    members: Arc::clone(&etcd.members),
+                    proxies: self.machines.proxies.clone(),
+                }));
+            } else if let Some(front) = self.front(machine) {
+                servers.push(Arc::new(front));
+            } else if let Some(at) = self.machines.observed(machine) {
+                let machine = Arc::clone(machine);
+                servers.push(Arc::new(Other { machine, at }));
+            }
+        }
+        ensure!(!servers.is_empty(), "there is nothing to watch");
+        let members = etcd.members.list().await?.len();
+        let (tells, told) = mpsc::channel(UNHEARD);
+        let names = servers.iter().map(|server| server.name().to_owned());
+        let names = names.collect();
+        let mut task = JoinSet::new();
+        task.spawn(keep(servers, self.every, tells));
+        self.warden = Some(Guard {
+            told,
+            names,
+            members,
+            _task: task,
+        });
+        Ok(())
+    }
+
+    fn front(&self, machine: &Arc<Machine>) -> Option<Front> {
+        let proxies = self.machines.proxies.as_ref()?;
+        Some(Front {
+            proxy: proxies.on(machine)?.clone(),
+            proxies: Arc::clone(proxies),
+        })
+    }
+
+    /// Takes in what the warden has told.
+    pub(super) fn hear(&mut self) {
+        while let Some(told) = self.warden.as_mut().and_then(|it| it.told.try_recv().ok()) {
+            self.heard_of(told);
+        }
+    }
+
+    fn heard_of(&mut self, told: Told) {
+        let by = |change: isize, members: &mut usize| {
+            *members = members.saturating_add_signed(change);
+            *members
+        };
+        let is_member = |name: &str| name.starts_with("node-");
+        let Some(warden) = &mut self.warden else {
+            return;
+        };
+        let says = match &told {
+            Told::Begins(name, Effect::TakeOut) => {
+                format!("{name} has failed {STRIKES} checks")
+            }
+            Told::Done(name, Effect::Remove) => {
+                let members = by(-1, &mut warden.members);
+                format!("{name} is removed; the cluster has {members} members")
+            }
+            Told::Done(name, Effect::Start) if is_member(name) => {
+                let members = by(1, &mut warden.members);
+                format!("another {name} has joined; the cluster has {members} members")
+            }
+            Told::Done(name, Effect::Register) => format!("{name} is in use again"),
+            Told::Failed(name, effect, why) => format!("{name}: {effect:?} failed: {why}"),
+            _ => return,
+        };
+        if self.tell {
+            let now = self.ledger.lock().age();
+            eprintln!("{:>9.3} s  {says}", now.as_secs_f64());
+        }
+        self.tell(format!("warden: {says}"));
+        let (Told::Begins(name, _) | Told::Done(name, _) | Told::Failed(name, ..)) = told.clone();
+        let machines = self.machines.named(&name);
+        match told {
+            Told::Begins(..) => self.go_down(&machines),
+            Told::Done(_, Effect::Register) => self.started(&machines),
+            _ => {}
+        }
+    }
+
+    /// Waits until everything that steps took from the warden has been replaced.
+    pub(super) async fn recovered(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            self.hear();
+            let warden = self.warden.as_ref().context("nobody guards anything")?;
+            let Some(lost) = warden.names.iter().find(|name| self.asleep.contains(*name)) else {
+                return Ok(());
+            };
+            ensure!(
+                start.elapsed() < RECOVERY_LIMIT,
+                "{lost} was not replaced within {RECOVERY_LIMIT:?}"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
