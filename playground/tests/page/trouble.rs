@@ -60,6 +60,11 @@ async fn damage(page: &Browser, playground: &Playground) -> Result<()> {
     page.click("#do-write").await?;
     page.until("one('#outcomes li')?.dataset.outcome === 'durable'")
         .await?;
+    // Damage to the newest record would look like a torn tail, which is cut and fetched again.
+    page.fill("#key", "/later").await?;
+    page.click("#do-write").await?;
+    let both = "document.querySelectorAll('#outcomes [data-outcome=durable]').length === 2";
+    page.until(both).await?;
     page.click("#p2 [data-do=kill]").await?;
     page.until("one('#p2 [data-do=start]:not([aria-disabled], [data-rests])')")
         .await?;
