@@ -302,7 +302,7 @@ impl Play {
         *lock(&self.0.loss) = None;
         drop(quiet);
         let told = format!(
-            "{} are back. {says}",
+            "Restored: {}. {says}",
             counted(usize::try_from(now.keys).unwrap_or(usize::MAX), "key")
         );
         self.0.past.mark("restored", told.clone());
