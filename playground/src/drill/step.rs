@@ -306,18 +306,18 @@ mod tests {
     fn what_is_no_step_is_refused_with_the_reason() {
         for (text, why) in [
             ("", "it is empty"),
-            ("explode all", "begins with write"),
+            ("explode all", "begins with fail, write"),
             ("kill", "behind the verb stands"),
             ("kill 0 of persisters", "0 is no number from 1 on"),
             ("kill two of persisters", "two is no number"),
             ("kill 1 persisters", "behind the verb stands"),
-            ("write", "begins with write"),
+            ("write", "begins with fail, write"),
             ("write -1", "-1 is no number from 1 to 1000000"),
             ("write 1000001", "no number"),
             ("wait soon", "soon: "),
             ("wait 2s..1s", "ends before it begins"),
             ("wait 11m", "over 10m"),
-            ("audit all", "begins with write"),
+            ("audit all", "begins with fail, write"),
         ] {
             let error = text.parse::<Step>().expect_err(text).to_string();
             assert!(error.contains(why), "{text}: {error}");
