@@ -112,6 +112,12 @@ impl Browser {
 
     /// Clicks as a person would: what is covered or out of sight cannot be clicked.
     pub(crate) async fn click(&self, css: &str) -> Result<()> {
+        // While a command is under way others are off.
+        let it = Value::from(css);
+        self.until(&format!(
+            "one({it})?.matches(':not([aria-disabled], [data-rests])')"
+        ))
+        .await?;
         let element = self.client.wait().at_most(DEADLINE);
         let element = element.for_element(Locator::Css(css)).await;
         let element = element.with_context(|| css.to_owned())?;

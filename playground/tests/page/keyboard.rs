@@ -36,6 +36,7 @@ async fn the_keyboard_alone_loses_everything_and_restores_it() -> Result<()> {
         page.press(' ').await?;
         page.until("one('#p1[data-state=following]')").await?;
 
+        page.until("one('#lose:not([aria-disabled])')").await?;
         page.press('l').await?;
         page.until("document.activeElement.textContent === 'Keep everything'")
             .await?;
@@ -80,6 +81,7 @@ async fn letters_off(page: &Browser) -> Result<()> {
     page.press(' ').await?;
     page.press(Key::Escape).await?;
     page.until("!one('dialog')").await?;
+    page.until("one('#lose:not([aria-disabled])')").await?;
     page.press('l').await?;
     ensure!(
         !page.is("one('dialog')").await?,
