@@ -6,6 +6,7 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_etcd::wire::{DeleteRangeRequest, PutRequest, RangeRequest};
 use cairn_etcd::{Environment, Session, Target};
+use cairn_persister::identity::Identity;
 use cairn_protocol::keys;
 use cairn_sync_client::{Client, Durability, Error, etcd};
 use futures::TryStreamExt as _;
@@ -278,4 +279,9 @@ pub fn outcome(error: &Error) -> Outcome {
     } else {
         Outcome::NotApplied
     }
+}
+
+/// Whether this names a cluster that is not being restored.
+pub(crate) fn is_finished(identity: &[u8]) -> bool {
+    Identity::parse(identity).is_ok_and(|identity| !identity.is_unfinished())
 }

@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use cairn_client::{Client, Options, Revision, Uri};
 use cairn_etcd::wire::{PutRequest, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Cluster, Environment, Target};
-use cairn_persister::identity::{Identity, Outcome};
 use cairn_protocol::keys;
 use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::engine::is_finished;
 
 /// The hidden subcommand.
 pub const LIAR: &str = "__liar";
@@ -88,15 +89,4 @@ async fn of_doozer(uri: &str, id: u32) -> anyhow::Result<()> {
         }
     }
     None.context("the cluster has gone")
-}
-
-/// Whether this names a cluster that is not being restored.
-fn is_finished(identity: &[u8]) -> bool {
-    Identity::parse(identity).is_ok_and(|identity| {
-        let outcome = identity.origin.map(|origin| origin.outcome);
-        !matches!(
-            outcome,
-            Some(Outcome::Bidding(_) | Outcome::Restoring { .. })
-        )
-    })
 }

@@ -5,11 +5,10 @@ use std::time::Duration;
 use cairn_client::{Client, Options, Revision, Uri};
 use cairn_etcd::wire::{RangeRequest, StatusRequest};
 use cairn_etcd::{Session, Target};
-use cairn_persister::identity::{Identity, Outcome};
 use cairn_protocol::keys;
 use futures::TryStreamExt as _;
 
-use crate::engine::everything_at;
+use crate::engine::{everything_at, is_finished};
 use crate::ledger::write::Found;
 
 /// What a node says of itself.
@@ -106,15 +105,4 @@ impl Connection {
         }
         Ok(found)
     }
-}
-
-/// Whether this names a cluster that is not being restored.
-fn is_finished(identity: &[u8]) -> bool {
-    Identity::parse(identity).is_ok_and(|identity| {
-        let outcome = identity.origin.map(|origin| origin.outcome);
-        !matches!(
-            outcome,
-            Some(Outcome::Bidding(_) | Outcome::Restoring { .. })
-        )
-    })
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::program::{DEADLINE, Playground, cairn, processes_in};
+use crate::processes::processes_in;
+use crate::program::{DEADLINE, Playground, cairn};
 
 #[test]
 fn an_orderly_end_leaves_no_process_and_no_directory() -> Result<()> {

@@ -5,5 +5,7 @@ mod etcd;
 mod gate;
 mod losses;
 mod past;
+#[path = "../common/processes.rs"]
+mod processes;
 mod program;
 mod streams;

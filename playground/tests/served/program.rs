@@ -2,12 +2,14 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+
+use crate::processes::processes_in;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -229,24 +231,4 @@ impl Page {
             }
         }
     }
-}
-
-/// The ids of all processes whose working directory is at or below this one.
-pub(crate) fn processes_in(directory: &Path) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        // A process that ends meanwhile has no directory any more.
-        let at = std::fs::read_link(entry.path().join("cwd"));
-        if let (Some(pid), Ok(at)) = (pid, at)
-            && at.starts_with(directory)
-        {
-            found.push(pid);
-        }
-    }
-    Ok(found)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use cairn_playground::world::{Launch, Process};
 
-use crate::{cairn, eventually, processes_in, world};
+use crate::processes::processes_in;
+use crate::{cairn, eventually, world};
 
 /// How often the program is killed, unless `CAIRN_PLAYGROUND_KILLS` says otherwise.
 const KILLS: usize = 6;

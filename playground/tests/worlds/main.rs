@@ -4,6 +4,8 @@ mod drills;
 mod ends;
 mod machines;
 mod probes;
+#[path = "../common/processes.rs"]
+mod processes;
 mod services;
 
 use std::path::{Path, PathBuf};
@@ -97,24 +99,4 @@ fn eventually(what: &str, mut is_it: impl FnMut() -> Result<bool>) -> Result<()>
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
-}
-
-/// The ids of all processes whose working directory is at or below this one.
-fn processes_in(directory: &Path) -> Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        // A process that ends meanwhile has no directory any more.
-        let at = std::fs::read_link(entry.path().join("cwd"));
-        if let (Some(pid), Ok(at)) = (pid, at)
-            && at.starts_with(directory)
-        {
-            found.push(pid);
-        }
-    }
-    Ok(found)
 }
