@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cairn_journal::Revision;
+use cairn_journal::storage::{Disk, Storage as _};
 
 /// What stands in the way of a snapshot file, or of what it is to become.
 #[derive(Debug, thiserror::Error)]
@@ -146,4 +147,9 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), FileError> {
     let parent = parent(path);
     let synced = std::fs::File::open(&parent).and_then(|parent| parent.sync_all());
     synced.map_err(failed_to("sync", &parent))
+}
+
+/// Makes a directory and what it is in, durably. One that is there stays.
+pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
+    Disk.create_dir(path).map_err(failed_to("create", path))
 }

@@ -9,7 +9,7 @@ use cairn_protocol::keys;
 use crate::cluster::control::ControlKey;
 use crate::cluster::etcd::names::{RULES, control};
 use crate::error::Error;
-use crate::file_error::{FileError, failed_to, parent, sync_parent};
+use crate::file_error::{FileError, failed_to, make_dir, parent, sync_parent};
 use crate::identity::lineage::Identity;
 use crate::import::report::ImportReport;
 use crate::restore::digest::Digest;
@@ -75,6 +75,7 @@ pub(super) fn write(
 ) -> Result<ImportReport, Error> {
     require_new(dir)?;
     let parent = parent(dir);
+    make_dir(&parent)?;
     let made = tempfile::Builder::new()
         .prefix(".cairn-import-")
         .tempdir_in(&parent)

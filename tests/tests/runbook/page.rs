@@ -2,7 +2,8 @@
 //!
 //! A block that is marked `console` is what a terminal shows: a line that begins with `$ ` is a
 //! command (a `\` at its end continues it), the lines below are what it prints. `...` stands for
-//! anything within a line, and on a line of its own for any number of lines.
+//! anything within a line, and on a line of its own for any number of lines. A block that is marked
+//! `sh` has commands alone, which may print anything.
 
 use std::fs;
 use std::path::Path;
@@ -33,21 +34,25 @@ pub(crate) struct Block {
 impl Block {
     /// Its commands.
     pub(crate) fn commands(&self) -> Vec<Command> {
+        let (prompt, prints) = match &*self.language {
+            "sh" => ("", vec!["...".to_owned()]),
+            _ => ("$ ", Vec::new()),
+        };
         let mut commands: Vec<Command> = Vec::new();
         let mut continued = false;
         for (line, text) in &self.lines {
-            match (text.strip_prefix("$ "), commands.last_mut()) {
-                (None, Some(last)) if continued => last.text += &format!("\n{text}"),
+            let typed = text.strip_prefix(prompt);
+            match (typed, commands.last_mut()) {
+                (_, Some(last)) if continued => last.text += &format!("\n{text}"),
                 (Some(text), _) => commands.push(Command {
                     line: *line,
                     text: text.to_owned(),
-                    prints: Vec::new(),
+                    prints: prints.clone(),
                 }),
                 (None, Some(last)) => last.prints.push(text.trim_end().to_owned()),
                 (None, None) => {}
             }
-            let is_command = continued || text.starts_with("$ ");
-            continued = is_command && text.ends_with('\\');
+            continued = (continued || typed.is_some()) && text.ends_with('\\');
         }
         commands
     }
@@ -146,6 +151,8 @@ fn a_block_is_read_as_a_terminal_shows_it() -> Result<()> {
     assert_eq!(commands[1].line, 8);
     assert_eq!(commands[1].prints, ["1 ... 2", "..."]);
     assert_eq!(blocks[1].script(), "export X=1");
+    let typed = blocks[1].commands();
+    assert_eq!((&*typed[0].text, typed[0].line), ("export X=1", 13));
     Ok(())
 }
 

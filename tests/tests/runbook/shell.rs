@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
 use std::sync::mpsc::{Receiver, channel};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use cairn_playground::world::{Launch, Port, Ports, Process};
 use cairn_tests::{DEADLINE, program};
 use tempfile::TempDir;
@@ -34,6 +34,7 @@ struct Done {
 
 /// The terminal. Whatever was started in it ends with it.
 pub(crate) struct Terminal {
+    name: &'static str,
     page: Vec<Block>,
     process: Process,
     input: ChildStdin,
@@ -51,6 +52,15 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Opens one, with the variables that `operations.md` sets at its beginning.
     pub(crate) fn open() -> Result<Self> {
+        let mut terminal = Self::open_on("operations.md")?;
+        let heading = "The commands on this page";
+        let variables = terminal.block("sh", heading, 1)?.script();
+        terminal.done(&variables)?;
+        Ok(terminal)
+    }
+
+    /// Opens one for the commands of the page `name` of `docs/`.
+    pub(crate) fn open_on(name: &'static str) -> Result<Self> {
         let root = tempfile::tempdir()?;
         let at = root.path();
         let programs = program("persister")?;
@@ -96,8 +106,9 @@ impl Terminal {
         let addresses = [(CLUSTER, &cluster), (REHEARSAL, &rehearsal)];
         let addresses = addresses.map(|(page, port)| (page.to_owned(), port.address()));
         let folder = |folder: &str| (folder.to_owned(), format!("{}{folder}", at.display()));
-        let mut terminal = Self {
-            page: blocks("operations.md")?,
+        Ok(Self {
+            name,
+            page: blocks(name)?,
             process,
             input,
             statuses,
@@ -107,12 +118,7 @@ impl Terminal {
             commands: 0,
             _ports: ports,
             root,
-        };
-        let variables = terminal
-            .block("sh", "The commands on this page", 1)?
-            .script();
-        terminal.done(&variables)?;
-        Ok(terminal)
+        })
     }
 
     /// Where the page's cluster is.
@@ -146,8 +152,22 @@ impl Terminal {
         let is_it = |block: &&Block| block.heading == heading && block.language == language;
         let block = self.page.iter().filter(is_it).nth(number - 1);
         block.cloned().with_context(|| {
-            format!("operations.md has no block {number} of {language} below \"{heading}\"")
+            let name = self.name;
+            format!("{name} has no block {number} of {language} below \"{heading}\"")
         })
+    }
+
+    /// The commands of the block `number`, from 1, of commands alone below `heading`.
+    pub(crate) fn commands<const N: usize>(
+        &self,
+        heading: &str,
+        number: usize,
+    ) -> Result<[Command; N]> {
+        let commands = self.block("sh", heading, number)?.commands();
+        let found = commands.len();
+        <[Command; N]>::try_from(commands)
+            .ok()
+            .with_context(|| format!("{heading}, {number}: {found} commands, not {N}"))
     }
 
     /// Runs what the block `number`, from 1, below `heading` shows. Each command must print what
@@ -164,6 +184,46 @@ impl Terminal {
         Ok(printed)
     }
 
+    /// Runs a command of the page, which must print what the page says, and succeed. What it
+    /// prints.
+    pub(crate) fn enter(&mut self, command: &Command) -> Result<String> {
+        self.command(command, false)
+    }
+
+    /// Starts the persister of this command, and waits until it follows its cluster.
+    pub(crate) fn serve(&mut self, command: &Command) -> Result<()> {
+        // What is behind a command would swallow the `&`.
+        let text = command.text.split(" # ").next().unwrap_or_default();
+        self.done(&format!("{} &", text.trim_end()))?;
+        self.wait_for(text, |printed| printed.contains(" following cluster="))
+    }
+
+    /// Waits until what the newest command prints is as `is_there` says.
+    fn wait_for(&self, text: &str, is_there: impl Fn(&str) -> bool) -> Result<()> {
+        let begun = std::time::Instant::now();
+        loop {
+            let printed = fs::read_to_string(self.output()).unwrap_or_default();
+            if is_there(&printed) {
+                return Ok(());
+            }
+            ensure!(
+                begun.elapsed() < DEADLINE,
+                "$ {text}\nis not there yet, and has printed\n{printed}"
+            );
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
+    /// Ends in good order what was started last.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.run("kill $! && wait $!").map(drop)
+    }
+
+    /// What the newest command prints into.
+    fn output(&self) -> PathBuf {
+        self.root.path().join(format!("output-{}", self.commands))
+    }
+
     fn command(&mut self, command: &Command, may_fail: bool) -> Result<String> {
         let done = self.done(&command.text)?;
         let lines: Vec<&str> = done.printed.lines().map(str::trim_end).collect();
@@ -174,7 +234,8 @@ impl Terminal {
         ensure!(
             (is_as_told(told, &lines) || is_as_told(told, &answer))
                 && (done.status == 0 || may_fail),
-            "operations.md:{}: $ {}\nends with status {}, and prints\n{}\nThe page says\n{}",
+            "{}:{}: $ {}\nends with status {}, and prints\n{}\nThe page says\n{}",
+            self.name,
             command.line,
             command.text,
             done.status,
@@ -193,7 +254,7 @@ impl Terminal {
 
     fn done(&mut self, text: &str) -> Result<Done> {
         self.commands += 1;
-        let output = self.root.path().join(format!("output-{}", self.commands));
+        let output = self.output();
         let text = self
             .mapped
             .iter()
@@ -211,13 +272,7 @@ impl Terminal {
         let status = status.with_context(|| format!("$ {text}\ndoes not end:\n{}", printed()))?;
         if text.ends_with('&') {
             // It has begun once it says so.
-            let begun = std::time::Instant::now();
-            while printed().is_empty() {
-                if begun.elapsed() > DEADLINE {
-                    bail!("$ {text}\nsays nothing");
-                }
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+            self.wait_for(&text, |printed| !printed.is_empty())?;
         }
         let printed = self
             .mapped

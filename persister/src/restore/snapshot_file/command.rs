@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attach::{StopWith, sides};
 use crate::error::Error;
-use crate::file_error::{FileError, failed_to, parent, sync_parent};
+use crate::file_error::{FileError, failed_to, make_dir, parent, sync_parent};
 use crate::restore::digest::Digest;
 use crate::restore::options::At;
 use crate::restore::snapshot_file::look::{Look, look};
@@ -49,8 +49,7 @@ fn attempt(request: &FileRequest, stop: &Stop) -> Result<FileReport, Error> {
         return Err(FileError::Exists(request.file.clone()).into());
     }
     if let (Some(members), false) = (&request.members, request.dry_run) {
-        let created = std::fs::create_dir_all(&members.into);
-        created.map_err(failed_to("create", &members.into))?;
+        make_dir(&members.into)?;
     }
     tracing::info!(journal = %request.journal.display(), "reading the journal");
     let reader = Reader::open(&request.journal)?;
