@@ -199,9 +199,14 @@ fn unknown_key(key: &str, query: &str) -> String {
     }
 }
 
+/// Whether a text that is refused may hold one, as URIs of other kinds do before an `@`.
+fn may_hold_a_secret(text: &str) -> bool {
+    text.contains("sk=") || text.contains('@')
+}
+
 /// Says what was probably meant, but never repeats a text that may hold a secret.
 fn not_our_scheme(text: &str) -> String {
-    if text.contains("sk=") {
+    if may_hold_a_secret(text) {
         return "not a doozer URI".to_owned();
     }
     match with_port(text) {
@@ -213,7 +218,7 @@ fn not_our_scheme(text: &str) -> String {
 /// `HOST:PORT` of an address that may lack its port. IPv6 addresses stand in brackets.
 pub(crate) fn with_port(address: &str) -> Result<String, UriError> {
     let bad = |why: &str| {
-        Err(UriError(if address.contains("sk=") {
+        Err(UriError(if may_hold_a_secret(address) {
             format!("the address {why}")
         } else {
             format!("address {address:?} {why}")
@@ -331,6 +336,8 @@ mod tests {
             "doozer:?sk=a&hush&ca=h",
             "doozer:?sk=a&hush=b&ca=h",
             "sk=hush",
+            "etcd://ada:hush@h",
+            "doozer:?ca=ada:hush@h",
         ] {
             assert!(!fault(text).contains("hush"), "{}", fault(text));
         }

@@ -16,6 +16,7 @@ use crate::cluster::control::Id;
 use crate::config::help;
 use crate::config::import_args::ImportArgs;
 use crate::config::restore_args::RestoreArgs;
+use crate::config::secret::{self, AddressParser, Hidden};
 use crate::config::wait_args::WaitArgs;
 use crate::host_port::HostPort;
 use crate::mirror::MirrorMode;
@@ -234,10 +235,11 @@ pub struct Settings {
         long,
         global = true,
         value_name = "URI",
+        value_parser = AddressParser,
         env = "DOOZER_URI",
         hide_env_values = true
     )]
-    #[serde(default, deserialize_with = "parsed")]
+    #[serde(default, deserialize_with = "secret::address")]
     pub cluster: Option<Address>,
 
     /// The directory of the journal; created if need be [default: journal-ID]
@@ -377,31 +379,6 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
 }
 
-/// A secret: shown as `***` wherever it is shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Hidden(String);
-
-impl Hidden {
-    /// The secret itself.
-    #[must_use]
-    pub fn expose(self) -> String {
-        self.0
-    }
-}
-
-impl From<&str> for Hidden {
-    fn from(secret: &str) -> Self {
-        Self(secret.to_owned())
-    }
-}
-
-impl std::fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// `--restore`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RestoreHow {
@@ -487,9 +464,4 @@ impl Settings {
             log_format: self.log_format.or(other.log_format),
         }
     }
-}
-
-fn parsed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Address>, D::Error> {
-    let text = String::deserialize(from)?;
-    text.parse().map(Some).map_err(serde::de::Error::custom)
 }

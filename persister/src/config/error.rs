@@ -16,12 +16,14 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file is not valid.
-    #[error("{}: {source}", path.display())]
+    #[error("{}:{line}: {why}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
+        /// Its line, from 1.
+        line: usize,
+        /// What is wrong there.
+        why: String,
     },
     /// No id was given anywhere.
     #[error("which persister is this? Give --id N, CAIRN_ID, or `id` in the configuration file")]

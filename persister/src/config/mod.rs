@@ -11,11 +11,13 @@ mod help;
 mod import_args;
 mod requests;
 mod restore_args;
+mod secret;
 mod shown;
 mod wait_args;
 
-use crate::config::args::{Hidden, OnDiskFullArg, RestoreHow, Retain};
+use crate::config::args::{OnDiskFullArg, RestoreHow, Retain};
 use crate::config::requests::{journal_options, restore_options};
+use crate::config::secret::Hidden;
 pub use args::{Command, CommandLine, ConfigCommand, LogFormat, Settings};
 pub use error::ConfigError;
 pub use import_args::ImportArgs;
@@ -110,9 +112,17 @@ pub fn read_file(path: Option<&Path>) -> Result<Settings, ConfigError> {
         path: path.to_owned(),
         source,
     })?;
-    toml::from_str(&text).map_err(|source| ConfigError::Invalid {
+    // The line itself is not shown: a secret may stand in it.
+    toml::from_str(&text).map_err(|error| ConfigError::Invalid {
         path: path.to_owned(),
-        source: Box::new(source),
+        line: error.span().map_or(1, |at| {
+            1 + text
+                .bytes()
+                .take(at.start)
+                .filter(|byte| *byte == b'\n')
+                .count()
+        }),
+        why: error.message().to_owned(),
     })
 }
 

@@ -237,6 +237,11 @@ impl TypedValueParser for UriParser {
 }
 
 fn uri(text: &str) -> Result<Uri, String> {
+    if text.starts_with("etcd:") || text.starts_with("etcds:") {
+        return Err(
+            "this program speaks doozer; for a cluster of etcd there is etcdctl".to_owned(),
+        );
+    }
     let parsed = if text.starts_with("doozer:") {
         text.parse()
     } else {
@@ -320,6 +325,8 @@ mod tests {
             "doozer:?ca=&sk=hush",
             "h:1&sk=hush",
             "http://h?sk=hush",
+            "etcd://ada:hush@h",
+            "http://ada:hush@h",
         ] {
             let error = Args::try_parse_from(["doozer", "-a", bad, "rev"]).unwrap_err();
             let error = error.to_string();
