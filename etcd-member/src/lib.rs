@@ -14,7 +14,9 @@
 //!
 //! `CAIRN_ETCD=DIR` takes `etcd` and `etcdctl` from there instead of from the `PATH`.
 
+mod certificates;
 mod member;
 mod process;
 
+pub use certificates::Certificates;
 pub use member::{DEADLINE, Member, free_port};

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::certificates::Certificates;
 use crate::process::{INSTALL, Killed, command, is_halted, program, spawn};
 
 /// How long anything may take before a test gives up on it: far more than it should.
@@ -33,14 +34,20 @@ impl Member {
     /// # Errors
     /// With what etcd said; and how to install it where it is missing.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        Self::start_with(arguments, "http")
+        Self::one(arguments, "http")
     }
 
-    /// A cluster of one, whose clients use `scheme`.
+    /// A cluster of one that speaks TLS, and wants a certificate of its clients.
     ///
     /// # Errors
     /// As [`Member::start`].
-    pub fn start_with(arguments: &[&str], scheme: &'static str) -> Result<Self> {
+    pub fn start_with_tls(certificates: &Certificates) -> Result<Self> {
+        let arguments = certificates.of_a_member();
+        let arguments: Vec<&str> = arguments.iter().map(|flag| &**flag).collect();
+        Self::one(&arguments, "https")
+    }
+
+    fn one(arguments: &[&str], scheme: &'static str) -> Result<Self> {
         let one = Self::started(1, arguments, scheme)?.pop();
         one.context("a cluster of one has one member")
     }

@@ -1,59 +1,25 @@
 //! The sync client of etcd beside a member that wants certificates and passwords.
 #![cfg(feature = "tls")]
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
 use cairn_etcd::{ErrorKind, Secret, User};
-use cairn_etcd_member::Member;
+use cairn_etcd_member::{Certificates, Member};
 use cairn_protocol::keys;
 use cairn_sync_client::Durability;
 use cairn_sync_client::etcd::wire::{PutRequest, WatchCreateRequest};
 use cairn_sync_client::etcd::{Client, Environment, Error, Options, Session, Target};
 use futures::StreamExt as _;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tempfile::TempDir;
 
-/// An authority, and what it has signed.
-struct Certificates(TempDir);
-
-impl Certificates {
-    fn make() -> Result<Self> {
-        let all = Self(tempfile::tempdir()?);
-        let mut authority = CertificateParams::new(vec![])?;
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate()?;
-        fs::write(all.path("ca"), authority.self_signed(&key)?.pem())?;
-        let issuer = Issuer::new(authority, key);
-        for (name, host) in [("member", "127.0.0.1"), ("client", "client")] {
-            let key = KeyPair::generate()?;
-            let params = CertificateParams::new(vec![host.to_owned()])?;
-            fs::write(all.path(name), params.signed_by(&key, &issuer)?.pem())?;
-            fs::write(all.path(&format!("{name}-key")), key.serialize_pem())?;
-        }
-        Ok(all)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_string_lossy().into_owned()
-    }
-
-    fn environment(&self, user: &str, password: &str) -> Environment {
-        Environment {
-            cacert: Some(self.path("ca")),
-            cert: Some(self.path("client")),
-            key: Some(self.path("client-key")),
-            user: Some(User {
-                name: user.to_owned(),
-                password: Secret::new(password),
-            }),
-            ..Environment::default()
-        }
+fn environment(certificates: &Certificates, user: &str, password: &str) -> Environment {
+    Environment {
+        cacert: Some(certificates.path("ca")),
+        cert: Some(certificates.path("client")),
+        key: Some(certificates.path("client-key")),
+        user: Some(User {
+            name: user.to_owned(),
+            password: Secret::new(password),
+        }),
+        ..Environment::default()
     }
 }
 
@@ -80,21 +46,9 @@ async fn play(session: Session) -> Result<()> {
 #[tokio::test]
 async fn a_write_is_durable_over_tls_for_a_user_and_for_nobody_else() -> Result<()> {
     let certificates = Certificates::make()?;
-    let text = |name| certificates.text(name);
-    let mut member = Member::start_with(
-        &[
-            "--cert-file",
-            &text("member"),
-            "--key-file",
-            &text("member-key"),
-            "--trusted-ca-file",
-            &text("ca"),
-            "--client-cert-auth",
-        ],
-        "https",
-    )?;
-    let (ca, cert, key) = (text("ca"), text("client"), text("client-key"));
-    let ours = ["--cacert", &*ca, "--cert", &cert, "--key", &key];
+    let mut member = Member::start_with_tls(&certificates)?;
+    let ours = certificates.of_a_client();
+    let ours = ours.each_ref().map(String::as_str);
     for command in [
         "user add root:hush",
         "user grant-role root root",
@@ -111,8 +65,8 @@ async fn a_write_is_durable_over_tls_for_a_user_and_for_nobody_else() -> Result<
             .context(command)?;
     }
     let (root, ada) = (
-        certificates.environment("root", "hush"),
-        certificates.environment("ada", "secret"),
+        environment(&certificates, "root", "hush"),
+        environment(&certificates, "ada", "secret"),
     );
     let endpoint = format!("127.0.0.1:{}", member.port());
     let uri = format!("etcds://{endpoint}");
@@ -152,7 +106,7 @@ async fn a_write_is_durable_over_tls_for_a_user_and_for_nobody_else() -> Result<
         ..ada.clone()
     };
     let plain = format!("etcd://{endpoint}");
-    let wrong = certificates.environment("ada", "guessed");
+    let wrong = environment(&certificates, "ada", "guessed");
     for (uri, environment) in [
         (&uri, &nobody),
         (&uri, &stranger),

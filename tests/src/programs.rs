@@ -10,8 +10,12 @@ use anyhow::{Context, Result, ensure};
 /// The executable of one of the workspace's programs.
 ///
 /// A test of this package does not make cargo build the programs of other packages, so this does,
-/// once per test process; with nothing changed that takes a moment.
+/// once per test process; with nothing changed that takes a moment. `./test` sets `CAIRN_BUILT`
+/// instead: there cargo has built them for the tests of their own packages.
 pub fn program(name: &str) -> Result<PathBuf> {
+    if std::env::var_os("CAIRN_BUILT").is_some() {
+        return built(name);
+    }
     static PROGRAMS: OnceLock<Result<HashMap<String, PathBuf>, String>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(|| build().map_err(|error| format!("{error:#}")));
     let programs = programs
@@ -23,10 +27,29 @@ pub fn program(name: &str) -> Result<PathBuf> {
         .with_context(|| format!("the workspace has no program {name}"))
 }
 
+/// A program beside the directory in which this test itself lies.
+fn built(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let directory = test.parent().and_then(std::path::Path::parent);
+    let program = directory.context("a test lies in a directory")?.join(name);
+    ensure!(
+        program.is_file(),
+        "{} is not there: run all tests, or unset CAIRN_BUILT",
+        program.display()
+    );
+    Ok(program)
+}
+
 fn build() -> Result<HashMap<String, PathBuf>> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--workspace", "--bins", "--message-format=json"])
+        .args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--all-features",
+            "--message-format=json",
+        ])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     if !cfg!(debug_assertions) {
         cargo.arg("--release");

@@ -1,8 +1,10 @@
 //! The situations of `docs/etcd.md`: the cluster is one of real members, in the clear unless the page
 //! says otherwise.
 
-use anyhow::{Result, ensure};
-use cairn_etcd_member::{Member, free_port};
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use cairn_etcd_member::{Certificates, Member, free_port};
 
 use crate::shell::Terminal;
 
@@ -117,4 +119,66 @@ fn a_backup_becomes_a_journal() -> Result<()> {
         ensure!(journal.contains(&format!("/app/{key}")), "{journal}");
     }
     Ok(())
+}
+
+#[test]
+fn a_cluster_that_is_not_ours_is_observed_with_certificates() -> Result<()> {
+    let mut terminal = Terminal::open_on("etcd.md")?;
+    let certificates = Certificates::make()?;
+    let member = Member::start_with_tls(&certificates)?;
+    let there = terminal.path("/etc/kubernetes/pki/etcd");
+    fs::create_dir_all(&there)?;
+    for (name, file) in [
+        ("ca", "ca.crt"),
+        ("client", "healthcheck-client.crt"),
+        ("client-key", "healthcheck-client.key"),
+    ] {
+        fs::copy(certificates.path(name), there.join(file))?;
+    }
+    for page in ["10.0.0.1:2379", "127.0.0.1:2379"] {
+        terminal.map(page, format!("127.0.0.1:{}", member.port()));
+    }
+    terminal.map("127.0.0.1:9346", format!("127.0.0.1:{}", free_port()?));
+
+    // What the block of Kubernetes says about certificates serves the others, too.
+    let [beside_kubernetes] = terminal.commands("Beside Kubernetes", 1)?;
+    let (variables, _) = beside_kubernetes
+        .text
+        .split_once("persister ")
+        .context("it starts a persister")?;
+    let exported = format!("export {}", variables.replace("\\\n", ""));
+    let [observe] = terminal.commands("A cluster that is not ours", 1)?;
+    let [wait] = terminal.commands("A cluster that is not ours", 2)?;
+    let [_, ours, ..] = terminal.commands::<4>("Beside a cluster", 1)?;
+
+    terminal.serve(&beside_kubernetes)?;
+    let flags = certificates.of_a_client();
+    member.etcdctl(
+        &[
+            &flags.each_ref().map(String::as_str)[..],
+            &["put", "/app/1", "x"],
+        ]
+        .concat(),
+    )?;
+    // Its second revision: the first is that of an empty cluster.
+    terminal.map("--revision R", "--revision 2".to_owned());
+    terminal.enter(&wait)?;
+    terminal.end()?;
+    terminal.run(&exported)?;
+    terminal.serve(&observe)?;
+    terminal.enter(&wait)?;
+    terminal.end()?;
+    let journal = terminal.run("dumpjournal /var/lib/cairn/1")?;
+    ensure!(journal.contains("/app/1"), "{journal}");
+    let keys =
+        terminal.run("etcdctl --endpoints https://10.0.0.1:2379 get --prefix '' --keys-only")?;
+    ensure!(
+        keys.trim() == "/app/1",
+        "an observer writes nothing: {keys}"
+    );
+
+    // A journal that has observed has no name for its cluster.
+    terminal.run("mv /var/lib/cairn/1 /var/lib/cairn/observed")?;
+    terminal.serve(&ours)?;
+    terminal.end()
 }
