@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use cairn_etcd::wire::{
     HashKvRequest, Member, MemberAddRequest, MemberListRequest, MemberRemoveRequest, StatusRequest,
 };
 use cairn_etcd::{Cluster, Environment, Options, Session, Target};
+use futures::future::join_all;
 
 use crate::tool;
-use crate::world::World;
 use crate::world::decide::{Command, Condition};
 use crate::world::machine::Machine;
 use crate::world::ports::Port;
@@ -32,7 +32,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long one call may take. A change of members that is proposed while nobody leads is lost, and
 /// never answered: it is asked for again.
-const CALL_LIMIT: Duration = Duration::from_secs(5);
+const CALL_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often it is looked again.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -42,6 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Seat {
     /// The machine.
     pub machine: Arc<Machine>,
+    /// What the member is called among the services of its machine.
+    pub service: String,
     /// Where clients reach it.
     pub client: Port,
     /// Where other members reach it.
@@ -58,13 +60,19 @@ impl Seat {
     /// Whether its disk holds anything.
     #[must_use]
     pub fn has_data(&self) -> bool {
-        let directory = self.machine.directory_of("etcd");
+        let directory = self.machine.directory_of(&self.service);
         directory.is_some_and(|directory| EtcdMember::data(directory).exists())
     }
 
-    fn runs(&self) -> bool {
-        let about = self.machine.about();
-        about.iter().any(|it| it.condition == Condition::Up)
+    pub(crate) fn runs(&self) -> bool {
+        let about = self.machine.about().into_iter();
+        let mut member = about.filter(|it| it.name == self.service);
+        member.any(|it| it.condition == Condition::Up)
+    }
+
+    async fn start(&self) -> Result<()> {
+        let started = self.machine.run_on(Command::Start, Some(&self.service));
+        Ok(started.await?)
     }
 
     fn url(&self) -> String {
@@ -120,17 +128,14 @@ impl Members {
     pub async fn start(&self, which: &[Arc<Machine>]) -> Result<()> {
         let (known, empty): (Vec<&Seat>, Vec<&Seat>) =
             self.those(which).partition(|seat| seat.has_data());
-        let machines = |seats: &[&Seat]| -> Vec<Arc<Machine>> {
-            seats.iter().map(|seat| seat.machine.clone()).collect()
-        };
         if !self.seats.iter().any(Seat::has_data) {
             let told = empty.iter();
             let told = told.map(|seat| (seat.name().to_owned(), seat.peer.clone()));
             let token = format!("cairn-{:016x}", fastrand::u64(..));
             self.cluster.begins_anew(&token, told.collect());
-            return Ok(World::together(&machines(&empty), Command::Start).await?);
+            return together(&empty).await;
         }
-        World::together(&machines(&known), Command::Start).await?;
+        together(&known).await?;
         for seat in empty {
             self.join(seat).await?;
         }
@@ -150,7 +155,7 @@ impl Members {
             Some((seat.name().to_owned(), seat.peer.clone()))
         });
         self.cluster.joins(told.collect());
-        Ok(seat.machine.run(Command::Start).await?)
+        seat.start().await
     }
 
     /// Takes a member out of the cluster, if it is in it.
@@ -250,31 +255,54 @@ impl Members {
         }
     }
 
-    /// Waits until all members that run have the same revision, and the same hash of every key with
-    /// its history; gives both, and the names of those members.
+    /// Waits until all members that run have reached the newest revision of now, and compares their
+    /// hashes of every key with its history up to there; gives both, and the names of those
+    /// members. Clients may go on meanwhile.
     ///
     /// # Errors
-    /// If they still differ when the time is over.
+    /// If the hashes differ, or a member is still behind when the time is over.
     pub async fn agree(&self) -> Result<(i64, u32, Vec<String>)> {
-        let start = Instant::now();
+        let (start, mut newest) = (Instant::now(), 0);
         loop {
-            let (mut said, mut names) = (Vec::new(), Vec::new());
-            for seat in self.seats.iter().filter(|seat| seat.runs()) {
-                let session = seat.session().await?;
-                let hash = session.call(HashKvRequest { revision: 0 }).await?;
-                let revision = hash.header.map_or(0, |header| header.revision);
-                said.push((revision, hash.hash));
-                names.push(seat.name().to_owned());
+            match self.hashes(&mut newest).await {
+                Ok(said) => {
+                    let (_, hash) = *said.first().context("no member runs")?;
+                    ensure!(
+                        said.iter().all(|(_, other)| *other == hash),
+                        "hashes at revision {newest} differ: {said:?}"
+                    );
+                    let names = said.into_iter().map(|(name, _)| name);
+                    return Ok((newest, hash, names.collect()));
+                }
+                Err(error) if start.elapsed() > LIMIT => {
+                    return Err(error.context(format!("members are not equal in {LIMIT:?}")));
+                }
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
-            let first = *said.first().context("no member runs")?;
-            if said.iter().all(|one| *one == first) {
-                return Ok((first.0, first.1, names));
-            }
-            if start.elapsed() > LIMIT {
-                bail!("members differ in revision and hash: {names:?} say {said:?}");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// What each member that runs says at `newest`; if that is 0, the newest revision is found
+    /// first. Fails for a member that has not reached it.
+    async fn hashes(&self, newest: &mut i64) -> Result<Vec<(String, u32)>> {
+        let mut running: Vec<(&str, Session)> = Vec::new();
+        for seat in self.seats.iter().filter(|seat| seat.runs()) {
+            running.push((seat.name(), seat.session().await?));
+        }
+        let asks = |revision| HashKvRequest { revision };
+        if *newest == 0 {
+            for (_, session) in &running {
+                let header = session.call(asks(0)).await?.header;
+                *newest = header.map_or(0, |it| it.revision).max(*newest);
+            }
+        }
+        let mut said = Vec::new();
+        for (name, session) in running {
+            let hash = session.call(asks(*newest)).await;
+            let hash = hash.with_context(|| format!("{name} at revision {newest}"))?;
+            said.push((name.to_owned(), hash.hash));
+        }
+        Ok(said)
     }
 
     /// Makes the data of every member from a snapshot, with etcd's own tool. They must be down and
@@ -289,7 +317,10 @@ impl Members {
             .collect();
         for seat in &self.seats {
             ensure!(!seat.has_data(), "{} has data: wipe it first", seat.name());
-            let directory = seat.machine.directory_of("etcd").context("a member")?;
+            let directory = seat
+                .machine
+                .directory_of(&seat.service)
+                .context("a member")?;
             std::fs::create_dir_all(directory)?;
             let log = directory.join("restore.log");
             let mut launch = Launch::new("etcdctl", &tool.path, log).args(["snapshot", "restore"]);
@@ -305,6 +336,13 @@ impl Members {
         }
         Ok(())
     }
+}
+
+/// Starts these side by side: one alone has no leader.
+async fn together(seats: &[&Seat]) -> Result<()> {
+    let down = seats.iter().filter(|seat| !seat.runs());
+    let started = join_all(down.map(|seat| seat.start())).await;
+    started.into_iter().collect()
 }
 
 async fn list(session: &Session) -> Result<Vec<Member>> {

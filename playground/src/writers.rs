@@ -27,7 +27,7 @@ use crate::world::services::service::{Look, Place, Service};
 /// The hidden subcommand of a client process: `cairn __client URI TIMEOUT`.
 pub const CLIENT: &str = "__client";
 
-/// The pause after a write that was not done: the cluster is away, and need not be asked more
+/// The pause after a write that was not done for sure: the cluster is away, and need not be asked more
 /// often.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -275,7 +275,7 @@ async fn write(
             let outcome = told.as_ref().map_or(Outcome::Unknown, |told| told.outcome);
             ledger.lock().end(ticket, outcome);
             keys.told(slot, outcome);
-            if outcome == Outcome::NotApplied {
+            if matches!(outcome, Outcome::NotApplied | Outcome::Unknown) {
                 tokio::time::sleep(PAUSE).await;
             }
             if let Err(error) = told {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-
 use cairn_etcd::{Environment, Target};
 
-use crate::drill::options::Shape;
-use crate::drill::plan::{Plan, etcd_programs};
+use crate::drill::deal::Deal;
+use crate::drill::liar::LIAR;
 use crate::drill::proxies::Proxies;
 use crate::drill::step::Group;
 use crate::engine::Engine;
@@ -18,232 +17,64 @@ use crate::ledger::write::Found;
 use crate::members::{Members, Seat};
 use crate::network::Network;
 use crate::programs::Programs;
+use crate::world::World;
 use crate::world::decide::Command;
-use crate::world::directory::{RunDirectory, default_parent};
 use crate::world::machine::Machine;
 use crate::world::ports::Port;
-use crate::world::process::Launch;
-use crate::world::services::etcd::{EtcdCluster, EtcdMember};
-use crate::world::services::node::Lite;
-use crate::world::services::persister::{Cluster, Persister};
 use crate::world::services::program::Program;
-use crate::world::services::service::{Place, Service};
-use crate::world::{self, World};
-use crate::writers::{Client, Keys, Shared, Writer};
+use crate::writers::Writer;
 
 /// How long an audit waits for a cluster that is just back.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
-/// A persister that restores an empty cluster waits so long for others that have more.
-const RESTORE_WAIT: &str = "500ms";
-
-/// Members write without fsync: what is acknowledged rests on the disks of persisters alone.
-const MEMBER_ARGS: [&str; 1] = ["--unsafe-no-fsync"];
 
 /// The machines of a drill.
 pub(super) struct Machines {
     pub(super) world: World,
     pub(super) programs: Programs,
     /// What must be up before a persister is started.
-    nodes: Vec<Arc<Machine>>,
-    persisters: Vec<Arc<Machine>>,
-    clients: Vec<Arc<Machine>>,
-    writers: Vec<Writer>,
-    /// Where the nodes are, or the persister that has the cluster inside.
-    ports: Vec<Port>,
+    pub(super) nodes: Vec<Arc<Machine>>,
+    pub(super) persisters: Vec<Arc<Machine>>,
+    pub(super) clients: Vec<Arc<Machine>>,
+    pub(super) writers: Vec<Writer>,
+    /// For each cluster, where its nodes are, or the persister that has it inside.
+    pub(super) ports: Vec<Vec<Port>>,
     /// Of etcd.
     pub(super) etcd: Option<Etcd>,
     /// What stands before the members of etcd, if anything does.
     pub(super) proxies: Option<Arc<Proxies>>,
     /// The ways between machines, if any is to be cut.
     pub(super) network: Option<Network>,
-    /// Where persisters say how they are.
-    observed: HashMap<String, Port>,
-    /// For which persisters clients wait, as a URI says it.
-    durability: String,
+    /// Where persisters say how they are, for each cluster.
+    pub(super) observed: HashMap<String, Vec<Port>>,
+    /// Which client writes to which cluster, and for whom it waits.
+    pub(super) deal: Deal,
 }
 
-/// A cluster of etcd, and the tool that makes members from snapshots.
+/// Clusters of etcd, and the tool that makes members from snapshots.
 pub(super) struct Etcd {
-    pub(super) members: Arc<Members>,
+    pub(super) clusters: Vec<Arc<Members>>,
     pub(super) tool: Program,
 }
 
+impl Etcd {
+    /// The first cluster, which is the only one where a drill asks who leads.
+    pub(super) fn members(&self) -> &Arc<Members> {
+        &self.clusters[0]
+    }
+
+    /// The places of a machine in the clusters, if it holds any.
+    pub(super) fn seats(&self, machine: &Arc<Machine>) -> Vec<(Seat, Arc<Members>)> {
+        let mut found = Vec::new();
+        for members in &self.clusters {
+            let seats = members.seats().iter();
+            let seats = seats.filter(|seat| Arc::ptr_eq(&seat.machine, machine));
+            found.extend(seats.map(|seat| (seat.clone(), Arc::clone(members))));
+        }
+        found
+    }
+}
+
 impl Machines {
-    /// `random`: what clients write.
-    pub(super) fn new(
-        plan: &Plan<'_>,
-        programs: &Programs,
-        ledger: &Shared,
-        mut random: fastrand::Rng,
-    ) -> Result<Self> {
-        let directory = match plan.keep {
-            Some(path) => RunDirectory::keep(path)?,
-            None => RunDirectory::create(&default_parent())?,
-        };
-        let mut this = Self {
-            world: World::new(programs.guard.clone(), directory),
-            programs: programs.clone(),
-            nodes: Vec::new(),
-            persisters: Vec::new(),
-            clients: Vec::new(),
-            writers: Vec::new(),
-            ports: Vec::new(),
-            etcd: None,
-            proxies: None,
-            network: plan.cuts.then(Network::default),
-            observed: HashMap::new(),
-            durability: plan.durability(),
-        };
-        this.cluster(plan)?;
-        let persisters = plan.persisters();
-        for id in 1..=persisters {
-            this.persister(id, plan.shape)?;
-        }
-        if plan.liar {
-            this.liar(persisters + 1);
-        }
-        for writer in 1..=plan.writers {
-            let keys = Keys::new(writer, plan.keys, random.fork());
-            let client = this.writer(writer, keys, plan.timeout, ledger.clone());
-            let name = format!("client-{writer}");
-            this.clients
-                .push(this.world.machine(&name, vec![Box::new(client)]));
-        }
-        if let Some(network) = &this.network {
-            network.know(this.world.machines().to_vec());
-        }
-        Ok(this)
-    }
-
-    /// What holds the cluster.
-    fn cluster(&mut self, plan: &Plan<'_>) -> Result<()> {
-        match plan.shape {
-            Shape::Embedded => self.ports.push(self.world.port()?),
-            Shape::Lite => {
-                let port = self.world.port()?;
-                self.ports.push(port.clone());
-                let lite = Lite {
-                    program: self.programs.node.clone(),
-                    port,
-                    args: Vec::new(),
-                };
-                let machine = self.world.machine("node-1", vec![Box::new(lite)]);
-                self.nodes.push(machine);
-            }
-            Shape::Etcd => self.members(plan)?,
-        }
-        Ok(())
-    }
-
-    fn members(&mut self, plan: &Plan<'_>) -> Result<()> {
-        let (program, tool) = etcd_programs(plan.etcd)?;
-        let cluster = EtcdCluster::new("cairn", Vec::new());
-        let mut seats = Vec::new();
-        let app = (plan.proxies > 0).then(|| self.world.port());
-        let app = app.transpose()?;
-        for n in 1..=plan.nodes {
-            let name = format!("node-{n}");
-            let (client, peer) = (self.world.port()?, self.world.port()?);
-            let mut member = EtcdMember {
-                program: program.clone(),
-                name: name.clone(),
-                client: client.clone(),
-                peer: peer.clone(),
-                behind: None,
-                cluster: cluster.clone(),
-                args: MEMBER_ARGS.map(str::to_owned).to_vec(),
-            };
-            let reached = self.reached(&mut member)?;
-            if let Some(app) = &app {
-                advertise(&mut member, app);
-            }
-            let machine = self.world.machine(&name, vec![Box::new(member)]);
-            self.nodes.push(machine.clone());
-            self.ports.push(reached);
-            seats.push(Seat {
-                machine,
-                client,
-                peer,
-            });
-        }
-        if let Some(app) = app {
-            let slots = seats.iter();
-            let slots = slots.map(|seat| (seat.name().to_owned(), seat.client.clone()));
-            let proxies = Proxies::new(&mut self.world, plan, slots.collect(), app.clone())?;
-            self.proxies = Some(Arc::new(proxies));
-            self.ports = vec![app];
-        }
-        let members = Arc::new(Members::new(seats, cluster));
-        self.etcd = Some(Etcd { members, tool });
-        Ok(())
-    }
-
-    /// Where clients and persisters reach a member: at a relay, if machines are to be cut off.
-    fn reached(&mut self, member: &mut EtcdMember) -> Result<Port> {
-        let Some(network) = &mut self.network else {
-            return Ok(member.client.clone());
-        };
-        let (behind, relay) = (self.world.port()?, self.world.port()?);
-        network.relay(&member.peer, behind.clone(), &member.name)?;
-        network.relay(&relay, member.client.clone(), &member.name)?;
-        member.behind = Some(behind);
-        advertise(member, &relay);
-        Ok(relay)
-    }
-
-    /// Where the `n`th of several finds the cluster: each begins with another node.
-    fn at(&self, n: u32) -> Cluster {
-        let mut ports = self.ports.clone();
-        ports.rotate_left((n as usize).saturating_sub(1) % self.ports.len().max(1));
-        match self.etcd {
-            Some(_) => Cluster::Etcd(ports),
-            None => Cluster::Nodes(ports),
-        }
-    }
-
-    /// An honest one.
-    fn persister(&mut self, id: u32, shape: Shape) -> Result<()> {
-        let (cluster, args) = match shape {
-            Shape::Embedded => (Cluster::Embedded(self.ports[0].clone()), &[][..]),
-            Shape::Lite => (self.at(id), &["-r", "--restore-wait", RESTORE_WAIT][..]),
-            // A lost cluster of etcd is made from a snapshot, before a persister starts.
-            Shape::Etcd => (self.at(id), &[][..]),
-        };
-        let (observe, name) = (self.world.port()?, format!("persister-{id}"));
-        self.observed.insert(name.clone(), observe.clone());
-        let persister = Persister {
-            program: self.programs.persister.clone(),
-            id,
-            args: args.iter().map(|&arg| arg.to_owned()).collect(),
-            cluster,
-            observe,
-        };
-        let machine = self.world.machine(&name, vec![Box::new(persister)]);
-        self.persisters.push(machine);
-        Ok(())
-    }
-
-    fn liar(&mut self, id: u32) {
-        let liar = Liar {
-            program: self.programs.liar.clone(),
-            cluster: self.at(id),
-            id,
-        };
-        let name = format!("persister-{id}");
-        let machine = self.world.machine(&name, vec![Box::new(liar)]);
-        self.persisters.push(machine);
-    }
-
-    fn writer(&mut self, n: u32, keys: Keys, timeout: Duration, ledger: Shared) -> Client {
-        let (cluster, durability) = (self.at(n), self.durability.clone());
-        let uri = move || cluster.uri() + &durability;
-        let program = self.programs.client.clone();
-        let (client, writer) = Writer::new(program, uri, keys, timeout, ledger);
-        self.writers.push(writer);
-        client
-    }
-
     /// The machines of a group, in the order in which they are started.
     pub(super) fn group(&self, group: &Group) -> Vec<Arc<Machine>> {
         let proxies = self.proxies.as_deref();
@@ -272,13 +103,13 @@ impl Machines {
     }
 
     /// Where a persister says how it is.
-    pub(super) fn observed(&self, machine: &Machine) -> Option<Port> {
+    pub(super) fn observed(&self, machine: &Machine) -> Option<Vec<Port>> {
         self.observed.get(machine.name()).cloned()
     }
 
     /// What a client of etcd connects to.
     pub(super) fn target(&self) -> Result<cairn_etcd::Cluster> {
-        let target = Target::new(&self.at(1).uri().parse()?, &Environment::default())?;
+        let target = Target::new(&self.at(1, 0).uri().parse()?, &Environment::default())?;
         Ok(cairn_etcd::Cluster::new(
             target,
             cairn_etcd::Options::default(),
@@ -289,7 +120,7 @@ impl Machines {
     pub(super) async fn found(&self, group: &Group) -> Result<Vec<Arc<Machine>>> {
         let mut machines = self.group(group);
         if let (Some(etcd), Group::Leader | Group::Followers) = (&self.etcd, group) {
-            let leader = etcd.members.leader().await?;
+            let leader = etcd.members().leader().await?;
             let wanted = *group == Group::Leader;
             machines.retain(|machine| Arc::ptr_eq(machine, &leader.machine) == wanted);
         }
@@ -313,7 +144,9 @@ impl Machines {
             let those: Vec<_> = machines.iter().filter(is_one).cloned().collect();
             match &self.etcd {
                 Some(etcd) if n == 0 => {
-                    etcd.members.start(&those).await?;
+                    for members in &etcd.clusters {
+                        members.start(&those).await?;
+                    }
                 }
                 _ => World::together(&those, Command::Start).await?,
             }
@@ -329,13 +162,13 @@ impl Machines {
         command: Command,
     ) -> Result<()> {
         let nodes = machines.iter().filter(|machine| self.is_node(machine));
-        let leader = match &self.etcd {
-            Some(etcd) if nodes.count() > 1 => etcd.members.leads().await,
-            _ => None,
-        };
-        let leads = |machine: &Arc<Machine>| {
-            leader.is_some_and(|leader| Arc::ptr_eq(machine, &leader.machine))
-        };
+        let mut leaders = Vec::new();
+        if let (Some(etcd), 2..) = (&self.etcd, nodes.count()) {
+            for members in &etcd.clusters {
+                leaders.extend(members.leads().await.map(|seat| seat.machine.clone()));
+            }
+        }
+        let leads = |machine: &Arc<Machine>| leaders.iter().any(|it| Arc::ptr_eq(it, machine));
         let (last, first): (Vec<_>, Vec<_>) = machines.iter().cloned().partition(leads);
         World::together(&first, command).await?;
         Ok(World::together(&last, command).await?)
@@ -357,16 +190,22 @@ impl Machines {
         Ok(World::together(&others, Command::Replace).await?)
     }
 
-    /// Everything that the cluster holds now.
+    /// Everything that the clusters hold now.
     pub(super) async fn everything(&self) -> Result<Found> {
-        let uri = self.at(1).uri();
-        let read = async {
-            Engine::connect(&uri, ANSWER_LIMIT)
-                .await?
-                .everything()
-                .await
-        };
-        read.await.context("the cluster is back and cannot be read")
+        let mut all = Found::new();
+        for cluster in 0..self.ports.len() {
+            let uri = self.at(1, cluster).uri();
+            let read = async {
+                let engine = Engine::connect(&uri, ANSWER_LIMIT).await?;
+                engine.everything().await
+            };
+            let found = read.await.context("the cluster cannot be read")?;
+            for (key, value) in found {
+                let twice = all.insert(key.clone(), value).is_some();
+                ensure!(!twice, "{key} is in two clusters, and has one writer");
+            }
+        }
+        Ok(all)
     }
 
     pub(super) fn is_client(&self, machine: &Arc<Machine>) -> bool {
@@ -421,46 +260,5 @@ impl Machines {
         let _ = self.end_in_order(&up, Command::Terminate).await;
         self.world.end().await;
         Ok(())
-    }
-}
-
-/// Tells clients and persisters, which learn from members where those are, to come this way. The
-/// last one of such arguments counts.
-fn advertise(member: &mut EtcdMember, at: &Port) {
-    let url = format!("http://{}", at.address());
-    let args = ["--advertise-client-urls".to_owned(), url];
-    member.args.extend(args);
-}
-
-/// What the persister that lies is called as a service.
-const LIAR: &str = "liar";
-
-/// The persister that lies, as a service.
-#[derive(Debug)]
-struct Liar {
-    program: Program,
-    cluster: Cluster,
-    id: u32,
-}
-
-impl Service for Liar {
-    fn name(&self) -> &'static str {
-        LIAR
-    }
-
-    fn launch(&self, place: &Place) -> world::error::Result<Launch> {
-        let uri = self.cluster.uri();
-        let launch = Launch::new(self.name(), &self.program.path, &place.log);
-        Ok(launch
-            .args(self.program.args.iter().cloned())
-            .args([uri, self.id.to_string()]))
-    }
-
-    fn is_ready(&self) -> world::services::service::Look<'_> {
-        Box::pin(async { true })
-    }
-
-    fn ports(&self) -> Vec<&Port> {
-        Vec::new()
     }
 }

@@ -1,5 +1,6 @@
 //! What a drill does with its warden: it lets it watch, hears what it tells, and waits for it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,11 @@ impl Run {
         let etcd = self.machines.etcd.as_ref().context("not on etcd")?;
         let mut servers: Vec<Arc<dyn Server>> = Vec::new();
         for machine in &machines {
-            let seats = etcd.members.seats().iter();
-            let mut seat = seats.filter(|seat| Arc::ptr_eq(&seat.machine, machine));
-            if let Some(seat) = seat.next() {
+            let seats = etcd.seats(machine);
+            if !seats.is_empty() {
                 servers.push(Arc::new(Member {
-                    seat: seat.clone(),
-                    members: Arc::clone(&etcd.members),
+                    machine: Arc::clone(machine),
+                    seats,
                     proxies: self.machines.proxies.clone(),
                 }));
             } else if let Some(front) = self.front(machine) {
@@ -46,7 +46,7 @@ impl Run {
             }
         }
         ensure!(!servers.is_empty(), "there is nothing to watch");
-        let members = etcd.members.list().await?.len();
+        let members = etcd.members().list().await?.len();
         let (tells, told) = mpsc::channel(UNHEARD);
         let names = servers.iter().map(|server| server.name().to_owned());
         let names = names.collect();
@@ -56,6 +56,7 @@ impl Run {
             told,
             names,
             members,
+            failed: HashSet::new(),
             _task: task,
         });
         Ok(())
@@ -77,32 +78,37 @@ impl Run {
     }
 
     fn heard_of(&mut self, told: Told) {
-        let by = |change: isize, members: &mut usize| {
-            *members = members.saturating_add_signed(change);
-            *members
-        };
         let is_member = |name: &str| name.starts_with("node-");
         let Some(warden) = &mut self.warden else {
             return;
         };
+        let before = warden.members;
         let says = match &told {
-            Told::Begins(name, Effect::TakeOut) => {
+            Told::Begins(name, Effect::TakeOut) if warden.failed.insert(name.clone()) => {
                 format!("{name} has failed {STRIKES} checks")
             }
             Told::Done(name, Effect::Remove) => {
-                let members = by(-1, &mut warden.members);
+                warden.members = before.saturating_sub(1);
+                let members = warden.members;
                 format!("{name} is removed; the cluster has {members} members")
             }
             Told::Done(name, Effect::Start) if is_member(name) => {
-                let members = by(1, &mut warden.members);
+                warden.members = before + 1;
+                let members = warden.members;
                 format!("another {name} has joined; the cluster has {members} members")
             }
-            Told::Done(name, Effect::Register) => format!("{name} is in use again"),
+            Told::Done(name, Effect::Register) => {
+                warden.failed.remove(name);
+                format!("{name} is in use again")
+            }
             Told::Failed(name, effect, why) => format!("{name}: {effect:?} failed: {why}"),
             _ => return,
         };
+        let now = self.ledger.lock().age();
+        if warden.members != before {
+            self.report.has_members(warden.members, now);
+        }
         if self.tell {
-            let now = self.ledger.lock().age();
             eprintln!("{:>9.3} s  {says}", now.as_secs_f64());
         }
         self.tell(format!("warden: {says}"));

@@ -2,10 +2,14 @@
 //!
 //! A drill is a file: `script` reads it, [`run`](run()) does what its steps say.
 
+mod act;
+mod build;
 mod cluster;
+pub(crate) mod deal;
 mod guard;
 mod guarding;
 mod judge;
+mod liar;
 mod listener;
 pub(crate) mod options;
 mod page;
@@ -17,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod step;
 
+pub use deal::Policy;
 pub use options::{Options, Shape};
 pub use report::Report;
 pub use run::run;

@@ -267,7 +267,20 @@ fn writes(page: &mut String, points: &[Point], class: Class, name: &str, took: f
 }
 
 fn waits(page: &mut String, report: &Report) -> fmt::Result {
-    let durable = report.durable;
+    let (durable, requests) = (report.durable, report.requests);
+    writeln!(
+        page,
+        "<p>Failed requests: {} of {} ({:.2} %). Longest wait for one: {:.1} s. Longest time \
+         without an acknowledged write, for a writer: {:.1} s.</p>",
+        requests.failed,
+        requests.writes,
+        requests.failed_fraction * 100.0,
+        requests.longest_wait_s,
+        requests.longest_outage_s
+    )?;
+    if !report.members.is_empty() {
+        writeln!(page, "<p>Members: {}.</p>", report.changes())?;
+    }
     writeln!(
         page,
         "<p>Acknowledged after {:.1} ms (half of them), {:.1} ms (99 of 100), {:.1} ms (all). The \

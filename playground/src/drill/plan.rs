@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
+use crate::drill::deal::Deal;
 use crate::drill::options::Shape;
 use crate::world::services::etcd::EtcdMember;
 use crate::world::services::program::Program;
@@ -12,8 +13,10 @@ use crate::world::services::program::Program;
 /// What a drill's machines are made of.
 pub(super) struct Plan<'a> {
     pub(super) shape: Shape,
-    /// Members of etcd.
+    /// Members of each cluster of etcd.
     pub(super) nodes: u32,
+    /// How clients are dealt out, and to how many clusters.
+    pub(super) deal: Deal,
     /// Proxies before the members of etcd, and one more before those.
     pub(super) proxies: u32,
     /// Whether machines will be cut off from each other.
@@ -21,7 +24,6 @@ pub(super) struct Plan<'a> {
     /// The directory of another etcd than the installed one.
     pub(super) etcd: Option<&'a Path>,
     pub(super) persisters: u32,
-    pub(super) require: u32,
     pub(super) timeout: Duration,
     /// How often servers are checked.
     pub(super) every: Duration,
@@ -41,18 +43,26 @@ impl Plan<'_> {
         }
     }
 
-    /// For which persisters clients wait, as a URI says it.
-    pub(super) fn durability(&self) -> String {
-        let last = self.persisters();
+    /// For which persisters a client waits, as a URI says it.
+    pub(super) fn durability(&self, client: u32) -> String {
+        let (last, policy) = (self.persisters(), self.deal.policy(client));
         let (ids, require) = match self.liar {
             true => ((last + 1).to_string(), 1),
             false => {
-                let ids: Vec<String> = (1..=last).map(|id| id.to_string()).collect();
-                (ids.join(","), self.require.min(last))
+                let ids: Vec<String> = (1..=last.min(policy.of)).map(|id| id.to_string()).collect();
+                (ids.join(","), policy.require.min(last))
             }
         };
         let begin = if self.shape == Shape::Etcd { '?' } else { '&' };
         format!("{begin}persist={ids}&require={require}")
+    }
+}
+
+/// What a service is called on a machine that runs one of its kind for each cluster.
+pub(super) fn called(kind: &str, cluster: usize) -> String {
+    match cluster {
+        0 => kind.to_owned(),
+        n => format!("{kind}-{}", n + 1),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::drill::options::{Options, Shape};
 use crate::ledger::audit::{Audit, Tally};
 use crate::ledger::book::Ledger;
 use crate::ledger::outcome::Class;
-use crate::ledger::times::{Latency, Outage, latency, outages};
+use crate::ledger::times::{Latency, Outage, Requests, latency, outages, requests};
 use crate::world::World;
 
 /// What a drill has shown.
@@ -37,8 +37,12 @@ pub struct Report {
     pub audit: Audit,
     /// How long acknowledged writes took.
     pub durable: Latency,
+    /// What all writers together had to bear.
+    pub requests: Requests,
     /// What each writer had to bear.
     pub writers: Vec<Outage>,
+    /// When the warden changed the number of members, and to what; the first thousand times.
+    pub members: Vec<Members>,
     /// The longest that the cluster took to be back, in seconds.
     pub longest_back_s: f64,
     /// How long the drill took, in seconds.
@@ -75,8 +79,20 @@ pub struct Down {
     pub to_s: Option<f64>,
 }
 
+/// A change of the number of members.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Members {
+    /// When, in seconds since the drill's beginning.
+    pub at_s: f64,
+    /// How many there were from then on.
+    pub members: usize,
+}
+
 /// How many steps, and times, a report tells.
 const TOLD: usize = 1_000;
+
+/// How many changes of members are told in words.
+const FEW: usize = 6;
 
 impl Report {
     pub(super) fn new(
@@ -109,7 +125,9 @@ impl Report {
             rounds_asked: 0,
             audit: Audit::default(),
             durable: Latency::default(),
+            requests: Requests::default(),
             writers: Vec::new(),
+            members: Vec::new(),
             longest_back_s: 0.0,
             took_s: 0.0,
             in_memory: false,
@@ -147,6 +165,13 @@ impl Report {
         }
     }
 
+    pub(super) fn has_members(&mut self, members: usize, at: Duration) {
+        let at_s = at.as_secs_f64();
+        if self.members.len() < TOLD {
+            self.members.push(Members { at_s, members });
+        }
+    }
+
     pub(super) fn audited(&mut self, back: Duration, audit: Audit) {
         self.longest_back_s = self.longest_back_s.max(back.as_secs_f64());
         self.audit.add(audit);
@@ -164,7 +189,22 @@ impl Report {
             .last()
             .map_or(Duration::ZERO, |point| point.at);
         self.writers = outages(ledger.points(), last);
+        self.requests = requests(&self.writers);
         self.took_s = took.as_secs_f64();
+    }
+}
+
+impl Report {
+    /// When the number of members changed, in words; the first few times.
+    pub(super) fn changes(&self) -> String {
+        let few = self.members.iter().take(FEW);
+        let mut says: Vec<String> = few
+            .map(|it| format!("{} at {:.1} s", it.members, it.at_s))
+            .collect();
+        if let more @ 1.. = self.members.len().saturating_sub(FEW) {
+            says.push(format!("and {more} changes more"));
+        }
+        says.join(", ")
     }
 }
 
@@ -211,16 +251,28 @@ impl fmt::Display for Report {
             f,
             "  acknowledged after         p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, longest {max_ms:.1} ms"
         )?;
-        let longest = self
-            .writers
-            .iter()
-            .map(|writer| writer.longest_s)
-            .fold(0.0, f64::max);
+        let Requests {
+            writes,
+            failed,
+            failed_fraction,
+            longest_wait_s,
+            longest_outage_s,
+        } = self.requests;
+        let percent = failed_fraction * 100.0;
+        writeln!(
+            f,
+            "  failed requests            {failed} of {writes} ({percent:.2} %); longest wait \
+             {longest_wait_s:.1} s"
+        )?;
         let back = self.longest_back_s;
         writeln!(
             f,
-            "  longest outage             {longest:.1} s for a writer; servers back after at most {back:.1} s"
+            "  longest outage             {longest_outage_s:.1} s for a writer; servers back after \
+             at most {back:.1} s"
         )?;
+        if !self.members.is_empty() {
+            writeln!(f, "  members                    {}", self.changes())?;
+        }
         if self.in_memory {
             writeln!(
                 f,

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
 use crate::drill::cluster::Machines;
+use crate::drill::plan::called;
 use crate::tool;
 use crate::world::machine::Machine;
 use crate::world::process::Launch;
@@ -31,13 +32,29 @@ pub(super) async fn restore(machines: &Machines, seamless: bool) -> Result<Strin
     let Some(etcd) = &machines.etcd else {
         return Ok("restore: persisters do it when they start".to_owned());
     };
+    let mut done = Vec::new();
+    for (cluster, members) in etcd.clusters.iter().enumerate() {
+        let (file, says) = snapshot(machines, cluster, seamless).await?;
+        let guard = &machines.programs.guard;
+        members.restore(&file, &etcd.tool, guard).await?;
+        done.push(says);
+    }
+    Ok(done.join("; "))
+}
+
+/// Makes a snapshot of a cluster, and says from what.
+async fn snapshot(
+    machines: &Machines,
+    cluster: usize,
+    seamless: bool,
+) -> Result<(PathBuf, String)> {
     let mut farthest: Option<(i64, &Machine)> = None;
     for persister in machines.honest() {
-        if !journal(persister).is_some_and(|journal| journal.exists()) {
+        if !journal(persister, cluster).is_some_and(|journal| journal.exists()) {
             continue;
         }
         let file = machines.world.directory().join("dry-run.db");
-        let newest = persister_restore(machines, persister, &file, &["--dry-run"]).await?;
+        let newest = persister_restore(machines, persister, cluster, &file, &["--dry-run"]).await?;
         if farthest.is_none_or(|(revision, _)| revision < newest.newest) {
             farthest = Some((newest.newest, persister));
         }
@@ -53,27 +70,28 @@ pub(super) async fn restore(machines: &Machines, seamless: bool) -> Result<Strin
         revision,
         keys,
         hash,
-    } = persister_restore(machines, persister, &file, how).await?;
-    let guard = &machines.programs.guard;
-    etcd.members.restore(&file, &etcd.tool, guard).await?;
-    Ok(format!(
+    } = persister_restore(machines, persister, cluster, &file, how).await?;
+    let says = format!(
         "restore from {}: {keys} keys, hash {hash}, up to revision {newest}; the cluster goes on \
          at {revision}",
         persister.name()
-    ))
+    );
+    Ok((file, says))
 }
 
-fn journal(machine: &Machine) -> Option<PathBuf> {
-    Some(machine.directory_of("persister")?.join("journal"))
+pub(super) fn journal(machine: &Machine, cluster: usize) -> Option<PathBuf> {
+    let directory = machine.directory_of(&called("persister", cluster))?;
+    Some(directory.join("journal"))
 }
 
 async fn persister_restore(
     machines: &Machines,
     persister: &Machine,
+    cluster: usize,
     file: &Path,
     how: &[&str],
 ) -> Result<Printed> {
-    let journal = journal(persister).context("a persister has a journal")?;
+    let journal = journal(persister, cluster).context("a persister has a journal")?;
     let name = persister.name();
     let log = machines
         .world

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use cairn_persister::restore::digest::Digest;
+use anyhow::{Context as _, Result};
 
 use crate::drill::cluster::Machines;
+use crate::drill::deal::Deal;
 use crate::drill::guard::Guard;
 use crate::drill::listener::Listener;
 use crate::drill::options::{Options, Shape};
@@ -16,11 +16,9 @@ use crate::drill::plan::Plan;
 use crate::drill::report::Report;
 use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
-use crate::drill::step::{Group, Step, Which};
-use crate::network::Network;
+use crate::drill::step::{Group, Step};
 use crate::programs::Programs;
-use crate::world::World;
-use crate::world::decide::{Command, Condition, decide};
+use crate::world::decide::Condition;
 use crate::world::machine::Machine;
 use crate::writers::Shared;
 
@@ -37,12 +35,15 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let plan = Plan {
         shape,
         nodes: options.nodes.unwrap_or(script.nodes),
+        deal: Deal {
+            clusters: script.clusters,
+            policies: script.policies(),
+        },
         proxies: script.proxies,
         every: script.warden.0,
         cuts: script.cuts(),
         etcd: options.etcd.as_deref(),
         persisters: script.persisters,
-        require: script.require(),
         timeout: script.timeout.0,
         writers: options.writers,
         keys: options.keys,
@@ -177,6 +178,7 @@ impl Run {
                 | Step::Cut(_)
                 | Step::Heal(_)
                 | Step::Agree
+                | Step::Read
         );
         if !tells_itself {
             self.tell(step.to_string());
@@ -206,171 +208,17 @@ impl Run {
             Step::Heard => self.heard().await,
             Step::Steady => self.steady(),
             Step::Agree => self.agree().await,
+            Step::Read => self.read().await,
             Step::Restore { seamless } => {
                 let done = restore(&self.machines, *seamless).await?;
                 // What was in effect and on no disk is gone.
                 self.agreed = None;
                 self.tell(done);
+                self.excuse();
                 Ok(())
             }
             Step::Audit => self.audit().await,
         }
-    }
-
-    /// Those of `which` for which `command` makes sense; all, or as many as it says.
-    async fn choose(&mut self, command: Command, which: &Which) -> Result<Vec<Arc<Machine>>> {
-        let makes_sense = |machine: &Arc<Machine>| {
-            let about = machine.about();
-            let is: Vec<Condition> = about.iter().map(|it| it.condition).collect();
-            // Of what is down a restart would be a start.
-            let is_start = command == Command::Restart && !is_up(machine);
-            decide(command, &is).is_ok() && !is_start
-        };
-        let machines = self.machines.found(&which.group).await?;
-        self.some_of(machines, makes_sense, which, &command.to_string())
-    }
-
-    /// Those for which it makes sense; all, or as many as a step says.
-    fn some_of(
-        &mut self,
-        mut machines: Vec<Arc<Machine>>,
-        makes_sense: impl FnMut(&Arc<Machine>) -> bool,
-        which: &Which,
-        verb: &str,
-    ) -> Result<Vec<Arc<Machine>>> {
-        machines.retain(makes_sense);
-        let enough = which.some.unwrap_or(1);
-        // A drill whose cluster is in the persister has no nodes, and says nothing about them.
-        let none = which.group == Group::Nodes && self.machines.group(&Group::Nodes).is_empty();
-        ensure!(
-            machines.len() >= enough || none,
-            "there is nothing left to {verb}"
-        );
-        if let Some(some) = which.some {
-            // A liar is nobody's victim: it is there to be found out.
-            machines.retain(|machine| !self.machines.is_liar(machine));
-            self.random.shuffle(&mut machines);
-            machines.truncate(some);
-        }
-        Ok(machines)
-    }
-
-    async fn command(&mut self, command: Command, which: &Which) -> Result<()> {
-        let machines = self.choose(command, which).await?;
-        self.tell_of(&command.to_string(), which, &machines);
-        match command {
-            Command::Start => {
-                let start = Instant::now();
-                self.machines.start(&machines).await?;
-                self.back = match which.group {
-                    Group::Servers | Group::All => start.elapsed(),
-                    _ => self.back,
-                };
-                self.started(&machines);
-            }
-            Command::Resume => {
-                World::together(&machines, command).await?;
-                self.come_back(&machines);
-            }
-            Command::Restart => {
-                self.go_down(&machines);
-                World::together(&machines, command).await?;
-                self.started(&machines);
-            }
-            Command::Replace => {
-                self.go_down(&machines);
-                self.machines.replace(&machines).await?;
-                self.started(&machines);
-            }
-            // Also of those that end by themselves in the same moment, since others are killed.
-            Command::Kill => {
-                self.go_down(&machines);
-                World::cut_power(&machines).await?;
-            }
-            Command::Terminate | Command::Interrupt | Command::HangUp => {
-                self.go_down(&machines);
-                self.machines.end_in_order(&machines, command).await?;
-            }
-            Command::Halt | Command::Wipe | Command::Discard => {
-                self.go_down(&machines);
-                World::together(&machines, command).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Kills or halts each of these.
-    async fn fail(&mut self, which: &Which) -> Result<()> {
-        let machines = self.machines.found(&which.group).await?;
-        for machine in self.some_of(machines, |machine| machine.is_up(), which, "fail")? {
-            let command = match self.random.bool() {
-                true => Command::Kill,
-                false => Command::Halt,
-            };
-            let group = Group::Machine(machine.name().to_owned());
-            self.command(command, &Which { some: None, group }).await?;
-        }
-        Ok(())
-    }
-
-    async fn cut(&mut self, which: &Which) -> Result<()> {
-        let machines = self.machines.found(&which.group).await?;
-        let runs = |machine: &Arc<Machine>| machine.is_up();
-        let machines = self.some_of(machines, runs, which, "cut off")?;
-        self.tell_of("cut", which, &machines);
-        self.go_down(&machines);
-        for machine in &machines {
-            self.network()?.cut(machine.name());
-        }
-        Ok(())
-    }
-
-    async fn heal(&mut self, which: &Which) -> Result<()> {
-        let mut machines = self.machines.found(&which.group).await?;
-        let network = self.network()?;
-        machines.retain(|machine| network.is_cut(machine.name()));
-        let machines = self.some_of(machines, |_| true, which, "heal")?;
-        self.tell_of("heal", which, &machines);
-        for machine in &machines {
-            self.network()?.heal(machine.name());
-        }
-        self.come_back(&machines);
-        Ok(())
-    }
-
-    fn network(&self) -> Result<&Network> {
-        self.machines.network.as_ref().context("nothing can be cut")
-    }
-
-    /// All members that run have the same keys and hash.
-    async fn agree(&mut self) -> Result<()> {
-        let etcd = self.machines.etcd.as_ref().context("not on etcd")?;
-        let (revision, hash, names) = etcd.members.agree().await?;
-        let keys = self.machines.everything().await?;
-        let digest = Digest::of(
-            keys.iter()
-                .map(|(key, (_, value))| (key.as_bytes(), &value[..])),
-        );
-        let digest = digest.describe();
-        self.tell(format!(
-            "agree: {digest} (HashKV {hash} at revision {revision}) on {}",
-            names.join(", ")
-        ));
-        let before = self.agreed.replace(digest.clone());
-        ensure!(
-            before.as_ref().is_none_or(|before| *before == digest),
-            "keys and hash are {digest}; they were {}, and nobody has written since",
-            before.unwrap_or_default()
-        );
-        Ok(())
-    }
-
-    fn tell_of(&mut self, verb: &str, which: &Which, machines: &[Arc<Machine>]) {
-        let names: Vec<&str> = machines.iter().map(|machine| machine.name()).collect();
-        self.tell(match names.is_empty() {
-            true => format!("{verb} {which}: there are none"),
-            false => format!("{verb} {which}: {}", names.join(", ")),
-        });
     }
 
     pub(super) fn tell(&mut self, says: String) {
@@ -402,7 +250,7 @@ impl Run {
         self.come_back(machines);
     }
 
-    fn come_back(&mut self, machines: &[Arc<Machine>]) {
+    pub(super) fn come_back(&mut self, machines: &[Arc<Machine>]) {
         let now = self.ledger.lock().age();
         for machine in machines {
             self.asleep.remove(machine.name());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+use crate::drill::deal::Policy;
 use crate::drill::options::Shape;
 use crate::drill::step::{Group, Step, Which};
 use crate::world::decide::Command;
@@ -16,6 +17,9 @@ const PERSISTERS: RangeInclusive<u32> = 1..=9;
 
 /// How many members a cluster of etcd may have.
 pub(crate) const NODES: RangeInclusive<u32> = 1..=9;
+
+/// How many clusters the machines of a drill may serve.
+const CLUSTERS: RangeInclusive<u32> = 1..=4;
 
 /// How long a client may wait for an answer, and then for the disks.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
@@ -63,6 +67,9 @@ pub struct Script {
     /// How many members a cluster of etcd has.
     #[serde(default = "three")]
     pub nodes: u32,
+    /// How many clusters of etcd the machines serve: each machine runs one of everything for each.
+    #[serde(default = "one")]
+    pub clusters: u32,
     /// How many proxies are before the members of etcd; with any, clients and persisters reach
     /// them by one more, on the machine `app`.
     #[serde(default)]
@@ -72,6 +79,9 @@ pub struct Script {
     pub persisters: u32,
     /// How many of them must confirm a write. Default: all.
     pub require: Option<u32>,
+    /// Instead: by which policies clients wait, in turn.
+    #[serde(default)]
+    pub policies: Vec<Policy>,
     /// How long a client waits for its cluster, and then for the disks.
     #[serde(default)]
     pub timeout: Timeout,
@@ -207,11 +217,8 @@ impl Script {
             self.proxies == 0 || shapes == &[Shape::Etcd],
             "proxies are for members of etcd alone: say shapes = [\"etcd\"]"
         );
-        let require = self.require();
-        ensure!(
-            (1..=*persisters).contains(&require),
-            "require = {require} is not between 1 and persisters, which is {persisters}"
-        );
+        self.check_clusters()?;
+        self.check_policies()?;
         ensure!(*rounds > 0, "rounds = 0 shows nothing");
         ensure!(
             self.round.contains(&Step::Audit),
@@ -254,6 +261,48 @@ impl Script {
         Ok(())
     }
 
+    fn check_clusters(&self) -> Result<()> {
+        let clusters = self.clusters;
+        ensure!(
+            CLUSTERS.contains(&clusters),
+            "clusters = {clusters} is not between 1 and 4"
+        );
+        if clusters == 1 {
+            return Ok(());
+        }
+        ensure!(
+            self.shapes == [Shape::Etcd],
+            "clusters = {clusters} is for members of etcd alone: say shapes = [\"etcd\"]"
+        );
+        let is_of_one = |step: &&Step| match step {
+            Step::Listen | Step::Steady | Step::Read => true,
+            step => step
+                .which()
+                .is_some_and(|it| matches!(it.group, Group::Leader | Group::Followers)),
+        };
+        match self.steps().find(is_of_one) {
+            Some(step) => bail!("{step}: of which of {clusters} clusters? Say clusters = 1"),
+            None => Ok(()),
+        }
+    }
+
+    fn check_policies(&self) -> Result<()> {
+        let persisters = self.persisters;
+        ensure!(
+            self.policies.is_empty() || self.require.is_none(),
+            "require and policies say the same: leave one out"
+        );
+        for policy in self.policies() {
+            let Policy { require, of } = policy;
+            ensure!(
+                (1..=persisters).contains(&require) && of <= persisters,
+                "{policy}: a write is confirmed by 1 to {persisters} persisters, as many as there \
+                 are"
+            );
+        }
+        Ok(())
+    }
+
     fn steps(&self) -> impl Iterator<Item = &Step> {
         [&self.first, &self.round, &self.last].into_iter().flatten()
     }
@@ -284,10 +333,16 @@ impl Script {
         self.steps().any(|step| matches!(step, Step::Cut(_)))
     }
 
-    /// How many persisters must confirm a write.
+    /// By which policies clients wait: at least one.
     #[must_use]
-    pub fn require(&self) -> u32 {
-        self.require.unwrap_or(self.persisters)
+    pub fn policies(&self) -> Vec<Policy> {
+        match self.policies.is_empty() {
+            true => vec![Policy {
+                require: self.require.unwrap_or(self.persisters),
+                of: self.persisters,
+            }],
+            false => self.policies.clone(),
+        }
     }
 }
 
@@ -320,7 +375,19 @@ mod tests {
                 "unknown field `retries`",
             ),
             (format!("{head}{ROUND}persisters = 10"), "between 1 and 9"),
-            (format!("{head}{ROUND}require = 2"), "which is 1"),
+            (format!("{head}{ROUND}require = 2"), "by 1 to 1 persisters"),
+            (
+                format!("{head}{ROUND}policies = [\"1 of 2\"]"),
+                "as many as there are",
+            ),
+            (
+                format!("{head}{ROUND}policies = [\"all\"]"),
+                "such as \"2 of 3\"",
+            ),
+            (
+                format!("{head}{ROUND}clusters = 2"),
+                "members of etcd alone",
+            ),
             (format!("{head}{ROUND}rounds = 0"), "shows nothing"),
             (format!("{head}{ROUND}timeout = \"1h\""), "between 100ms"),
             (

@@ -21,7 +21,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 pub enum Step {
     /// Something is done to machines, to all of them in the same moment.
     Do(Command, Which),
-    /// Each of these is killed or halted, at random.
+    /// Each of these is killed; in every second round it is halted.
     Fail(Which),
     /// So many more writes are acknowledged.
     Write(usize),
@@ -47,9 +47,11 @@ pub enum Step {
     Heard,
     /// Since the last such step no write has failed, but those of clients of a node that was lost.
     Steady,
-    /// All members of etcd that run have the same keys and hash; those of before, if no client has
-    /// run since.
+    /// All members of etcd that run have the same hash at the newest revision. Without clients:
+    /// keys and values are those of before, if no client has run since.
     Agree,
+    /// Of etcd: what can be read is read, and is as clients were told.
+    Read,
     /// A lost cluster of etcd is made anew from one journal; with `seamless`, of which nothing was
     /// written after the journal's end.
     Restore {
@@ -141,6 +143,7 @@ fn parse(words: &[&str]) -> Result<Step, String> {
         ["heard"] => Ok(Step::Heard),
         ["steady"] => Ok(Step::Steady),
         ["agree"] => Ok(Step::Agree),
+        ["read"] => Ok(Step::Read),
         ["cut", which @ ..] => Ok(Step::Cut(self::which(which)?)),
         ["heal", which @ ..] => Ok(Step::Heal(self::which(which)?)),
         ["restore"] => Ok(Step::Restore { seamless: false }),
@@ -166,7 +169,7 @@ fn unknown_verb() -> String {
     let commands: Vec<String> = Command::ALL.iter().map(ToString::to_string).collect();
     format!(
         "a step begins with fail, write, unconfirmed, wait, left, cut, heal, guard, unguard, \
-         recovered, listen, heard, steady, agree, restore, audit, {}",
+         recovered, listen, heard, steady, agree, read, restore, audit, {}",
         commands.join(", ")
     )
 }
@@ -178,7 +181,8 @@ fn which(words: &[&str]) -> Result<Which, String> {
         _ => {
             return Err(
                 "behind the verb stands all, servers, nodes, leader, followers, proxies, \
-                 persisters, clients, or the name of a machine (persister-1); before those, as in \"1 of persisters\", how many of them"
+                 persisters, clients, or the name of a machine (persister-1); before those, as in \
+                 \"1 of persisters\", how many of them"
                     .to_owned(),
             );
         }
@@ -252,6 +256,7 @@ impl fmt::Display for Step {
             Self::Heard => f.write_str("heard"),
             Self::Steady => f.write_str("steady"),
             Self::Agree => f.write_str("agree"),
+            Self::Read => f.write_str("read"),
             Self::Restore { seamless: false } => f.write_str("restore"),
             Self::Restore { seamless: true } => f.write_str("restore seamless"),
             Self::Audit => f.write_str("audit"),
@@ -287,7 +292,7 @@ mod tests {
         let mut steps: Vec<String> = ["audit", "write 20", "unconfirmed 4", "left persisters"]
             .map(str::to_owned)
             .to_vec();
-        steps.extend(["wait 1s", "wait 0s..700ms", "restore", "agree"].map(str::to_owned));
+        steps.extend(["wait 1s", "wait 0s..700ms", "restore", "agree", "read"].map(str::to_owned));
         steps.extend(["restore seamless", "cut 1 of followers"].map(str::to_owned));
         steps.extend(["heal all", "fail proxies", "guard nodes", "unguard"].map(str::to_owned));
         steps.extend(["recovered", "listen", "heard", "steady"].map(str::to_owned));

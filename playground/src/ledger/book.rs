@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::ledger::audit::{self, Audit, Revisions};
-use crate::ledger::outcome::Outcome;
+use crate::ledger::outcome::{Class, Outcome};
 use crate::ledger::times::Point;
 use crate::ledger::write::{Folded, Found, Key, Write, print};
 
@@ -47,7 +47,7 @@ pub enum Refusal {
 }
 
 /// Every write of every writer, with what was told about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     begun: Instant,
     keys: BTreeMap<String, Key>,
@@ -191,6 +191,23 @@ impl Ledger {
         audit::audit(&self.keys, found, revisions)
     }
 
+    /// What writers were told of these writes need not hold any more: a write that was acknowledged
+    /// may be gone. `which` is asked with the writer, and with when the write ended. Gives how many
+    /// there are.
+    pub fn excuse(&mut self, which: impl Fn(u32, Duration) -> bool) -> u64 {
+        let mut count = 0;
+        for key in self.keys.values_mut() {
+            for write in &mut key.writes[key.judged..] {
+                let is_told = write.outcome.class() == Class::Durable;
+                if is_told && which(key.writer, write.ended) {
+                    write.outcome = Outcome::Applied;
+                    count += 1;
+                }
+            }
+        }
+        count
+    }
+
     /// Takes what was found for the truth from here on: it must still be there at the next audit.
     ///
     /// For those who know two things: nothing that was sent before is still on its way, and what
@@ -223,6 +240,22 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_excused_may_be_gone_and_nothing_else_may() -> Result<(), Refusal> {
+        let mut ledger = Ledger::default();
+        for writer in 1..=2 {
+            let ticket = ledger.begin(writer, &format!("/{writer}"), Some(b"1"))?;
+            ledger.end(ticket, Outcome::Durable { revision: Some(7) });
+        }
+        let is_gone = |ledger: &Ledger| ledger.audit(&Found::new(), Revisions::Kept).faults;
+        assert_eq!(is_gone(&ledger), 2);
+        let later = ledger.age();
+        assert_eq!(ledger.excuse(|_, ended| ended > later), 0);
+        assert_eq!(ledger.excuse(|writer, _| writer == 1), 1);
+        assert_eq!(is_gone(&ledger), 1);
+        Ok(())
+    }
 
     #[test]
     fn what_the_audit_could_not_judge_is_refused_before_it_is_sent() -> Result<(), Refusal> {

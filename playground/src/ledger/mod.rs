@@ -17,5 +17,5 @@ pub(crate) mod write;
 pub use audit::{Audit, Fault, FaultKind, Revisions, Tally};
 pub use book::{Ledger, Refusal, Ticket};
 pub use outcome::{Class, Outcome};
-pub use times::{Latency, Outage, Point, latency, outages};
+pub use times::{Latency, Outage, Point, Requests, latency, outages, requests};
 pub use write::Found;

@@ -49,6 +49,38 @@ pub struct Outage {
     pub errors: u64,
 }
 
+/// What all writers together had to bear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Requests {
+    /// Writes that have ended.
+    pub writes: u64,
+    /// Those that were not acknowledged, whatever else their writer was told.
+    pub failed: u64,
+    /// `failed` of `writes`, between 0 and 1.
+    pub failed_fraction: f64,
+    /// The longest that a writer waited for one write, in seconds.
+    pub longest_wait_s: f64,
+    /// The longest time without an acknowledged write for a writer, in seconds.
+    pub longest_outage_s: f64,
+}
+
+/// What all writers together had to bear.
+#[must_use]
+pub fn requests(writers: &[Outage]) -> Requests {
+    let mut all = Requests::default();
+    for writer in writers {
+        all.writes += writer.acknowledged + writer.errors;
+        all.failed += writer.errors;
+        all.longest_wait_s = all.longest_wait_s.max(writer.longest_wait_s);
+        all.longest_outage_s = all.longest_outage_s.max(writer.longest_s);
+    }
+    #[expect(clippy::cast_precision_loss)] // a ledger does not hold 2^53 writes
+    if all.writes > 0 {
+        all.failed_fraction = all.failed as f64 / all.writes as f64;
+    }
+    all
+}
+
 /// How long the writes of a class took.
 #[must_use]
 pub fn latency(points: &[Point], class: Class) -> Latency {
@@ -135,6 +167,9 @@ mod tests {
         assert!((outage.longest_s - 2.0).abs() < 1e-9, "{outage:?}");
         assert!((outage.longest_wait_s - 0.3).abs() < 1e-9, "{outage:?}");
         assert_eq!((outage.acknowledged, outage.errors), (3, 1));
+        let all = requests(&[outage, outage]);
+        assert_eq!((all.writes, all.failed), (8, 2));
+        assert!((all.failed_fraction - 0.25).abs() < 1e-9, "{all:?}");
         // One that goes on is one as well.
         let outage = outages(&points, Duration::from_millis(9120))[0];
         assert!((outage.longest_s - 7.0).abs() < 1e-9, "{outage:?}");

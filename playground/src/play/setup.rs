@@ -178,6 +178,7 @@ fn etcd(
         );
         let seat = Seat {
             machine,
+            service: "etcd".to_owned(),
             client,
             peer,
         };

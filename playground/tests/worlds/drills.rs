@@ -122,6 +122,27 @@ fn drills_of_etcd_pass(first: usize) -> Result<()> {
         );
         let durable = audit["durable"]["writes"].as_u64().context("a number")?;
         ensure!(durable >= 20, "{report:#}");
+        let requests = &report["requests"];
+        ensure!(
+            requests["failed_fraction"].as_f64() < Some(1.0)
+                && requests["longest_wait_s"].as_f64() > Some(0.0),
+            "{report:#}"
+        );
+        if drill.name == "any-machine" {
+            // Each of three members was removed from both of its clusters, and another joined.
+            let members = report["members"].as_array().context("it tells")?;
+            ensure!(members.len() == 6, "{members:?}");
+        }
+        if drill.name.starts_with("thresholds-f") {
+            let story = report["story"].to_string();
+            for says in [
+                "all that was acknowledged",
+                "alone gives its",
+                "in effect but unconfirmed",
+            ] {
+                ensure!(story.contains(says), "{says}: {story}");
+            }
+        }
         if drill.name == "fire-drill" {
             let story = report["story"].to_string();
             for says in ["has 2 members", "has 3 members", "is in use again"] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use cairn_playground::programs::Programs;
 use cairn_playground::world::services::{
-    EtcdCluster, EtcdMember, Haproxy, Lite, Program, answers_http, http_body,
+    EtcdCluster, EtcdMember, Front, Haproxy, Lite, Program, answers_http, http_body,
 };
 use cairn_playground::world::{Command, Machine, Port, World};
 
@@ -74,9 +74,12 @@ async fn members_of_etcd_behind_a_proxy_are_machines_too() -> Result<()> {
     let backends = backends.map(|(machine, port)| (machine.name().to_owned(), port.clone()));
     let proxy = Haproxy {
         program: haproxy,
-        port: port.clone(),
+        fronts: vec![Front {
+            name: "front".into(),
+            port: port.clone(),
+            backends: backends.collect(),
+        }],
         alive: None,
-        backends: backends.collect(),
         all: false,
         check: Some("/health".into()),
         every: Duration::from_millis(500),
@@ -103,19 +106,19 @@ async fn members_of_etcd_behind_a_proxy_are_machines_too() -> Result<()> {
     let slot = |machine: &Arc<Machine>| machine.name().to_owned();
     let directory = proxy.directory_of("haproxy").context("it has one")?;
     for machine in &machines {
-        Haproxy::take_out(directory, &slot(machine)).await?;
+        Haproxy::take_out(directory, "front", &slot(machine)).await?;
     }
     ensure!(through().await.is_none(), "nobody may be used");
-    Haproxy::register(directory, &slot(&machines[1]), &clients[1]).await?;
+    Haproxy::register(directory, "front", &slot(&machines[1]), &clients[1]).await?;
     wait_until(
         "the proxy leads to the one that is registered",
         async || through().await.is_some(),
     )
     .await?;
-    let unknown = Haproxy::register(directory, "nobody", &clients[1]).await;
+    let unknown = Haproxy::register(directory, "front", "nobody", &clients[1]).await;
     ensure!(unknown.is_err_and(|error| error.to_string().contains("No such server")));
     for (machine, client) in machines.iter().zip(&clients) {
-        Haproxy::register(directory, &slot(machine), client).await?;
+        Haproxy::register(directory, "front", &slot(machine), client).await?;
     }
 
     World::cut_power(&machines).await?;

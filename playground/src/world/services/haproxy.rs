@@ -27,17 +27,26 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Where an haproxy says that it is alive, whatever is behind it.
 pub(crate) const ALIVE: &str = "/alive";
 
-/// An haproxy that leads one port to whichever of its backends is up.
+/// A port that leads to whichever of its backends is up.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// Its name within its haproxy.
+    pub name: String,
+    /// Where it listens.
+    pub port: Port,
+    /// Where it leads: a name and a port each, in fixed slots.
+    pub backends: Vec<(String, Port)>,
+}
+
+/// An haproxy.
 #[derive(Clone, Debug)]
 pub struct Haproxy {
     /// How to call it.
     pub program: Program,
-    /// Where it listens.
-    pub port: Port,
+    /// The ports that it serves.
+    pub fronts: Vec<Front>,
     /// Where it says that it is alive, if it is to be asked.
     pub alive: Option<Port>,
-    /// Where it leads: a name and a port each, in fixed slots.
-    pub backends: Vec<(String, Port)>,
     /// Whether all backends are used that are up, and not only the first of them.
     pub all: bool,
     /// What a backend must answer with 200 to count as up, such as `/health`. Without it a
@@ -69,42 +78,53 @@ impl Haproxy {
                 "frontend alive\n    mode http\n    bind {at}\n    monitor-uri {ALIVE}"
             );
         }
-        let _ = writeln!(text, "listen front\n    bind {}", self.port.address());
-        if let Some(path) = &self.check {
-            let _ = writeln!(text, "    option httpchk GET {path}");
-        }
-        for (n, (name, port)) in self.backends.iter().enumerate() {
-            let backup = if n == 0 || self.all { "" } else { " backup" };
-            let _ = writeln!(
-                text,
-                "    server {name} {} check inter {}ms fall 3 on-marked-down shutdown-sessions{backup}",
-                port.address(),
-                self.every.as_millis()
-            );
+        for Front {
+            name,
+            port,
+            backends,
+        } in &self.fronts
+        {
+            let _ = writeln!(text, "listen {name}\n    bind {}", port.address());
+            if let Some(path) = &self.check {
+                let _ = writeln!(text, "    option httpchk GET {path}");
+            }
+            for (n, (name, port)) in backends.iter().enumerate() {
+                let backup = if n == 0 || self.all { "" } else { " backup" };
+                let _ = writeln!(
+                    text,
+                    "    server {name} {} check inter {}ms fall 3 on-marked-down \
+                     shutdown-sessions{backup}",
+                    port.address(),
+                    self.every.as_millis()
+                );
+            }
         }
         text
     }
 
-    /// Leads nobody to a slot any more, and ends the connections that lead there.
+    /// Leads nobody to a slot of a front any more, and ends the connections that lead there.
     ///
     /// # Errors
     /// If the haproxy in this directory does not do it.
-    pub async fn take_out(directory: &Path, slot: &str) -> Result<()> {
+    pub async fn take_out(directory: &Path, front: &str, slot: &str) -> Result<()> {
         let commands = [
-            format!("set server front/{slot} state maint"),
-            format!("shutdown sessions server front/{slot}"),
+            format!("set server {front}/{slot} state maint"),
+            format!("shutdown sessions server {front}/{slot}"),
         ];
         tell(directory, &commands).await
     }
 
-    /// Leads to a slot, at which now is whatever listens at this port.
+    /// Leads to a slot of a front, at which now is whatever listens at this port.
     ///
     /// # Errors
     /// If the haproxy in this directory does not do it.
-    pub async fn register(directory: &Path, slot: &str, port: &Port) -> Result<()> {
+    pub async fn register(directory: &Path, front: &str, slot: &str, port: &Port) -> Result<()> {
         let commands = [
-            format!("set server front/{slot} addr 127.0.0.1 port {}", port.get()),
-            format!("set server front/{slot} state ready"),
+            format!(
+                "set server {front}/{slot} addr 127.0.0.1 port {}",
+                port.get()
+            ),
+            format!("set server {front}/{slot} state ready"),
         ];
         tell(directory, &commands).await
     }
@@ -156,14 +176,20 @@ impl Service for Haproxy {
 
     fn is_ready(&self) -> Look<'_> {
         Box::pin(async {
-            match &self.alive {
-                Some(port) => answers_http(&port.address(), ALIVE).await,
-                None => listens(&self.port.address()).await,
+            if let Some(port) = &self.alive {
+                return answers_http(&port.address(), ALIVE).await;
             }
+            for front in &self.fronts {
+                if !listens(&front.port.address()).await {
+                    return false;
+                }
+            }
+            true
         })
     }
 
     fn ports(&self) -> Vec<&Port> {
-        std::iter::once(&self.port).chain(&self.alive).collect()
+        let fronts = self.fronts.iter().map(|front| &front.port);
+        fronts.chain(&self.alive).collect()
     }
 }

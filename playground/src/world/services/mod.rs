@@ -1,5 +1,6 @@
 //! What runs on machines: how each program is started, and when it is ready.
 
+pub(crate) mod called;
 pub(crate) mod etcd;
 pub(crate) mod haproxy;
 pub(crate) mod node;
@@ -8,8 +9,9 @@ pub(crate) mod probe;
 pub(crate) mod program;
 pub(crate) mod service;
 
+pub use called::Called;
 pub use etcd::{EtcdCluster, EtcdMember};
-pub use haproxy::Haproxy;
+pub use haproxy::{Front, Haproxy};
 pub use node::Lite;
 pub use persister::{Cluster, Persister};
 pub use probe::{answers_http, http_body, listens};
