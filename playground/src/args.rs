@@ -61,6 +61,10 @@ pub enum Command {
     /// are killed, paused, lost and restored. Everything ends with it.
     Playground(Playground),
     /// Lose machines on purpose, and judge what clients were told
+    ///
+    /// A drill starts a cluster of its own on this computer, lets clients write, takes machines from
+    /// it, and says whether anything that was acknowledged is missing. `cairn drill run power-cut`
+    /// needs nothing but this program; drills of etcd need etcd, and some haproxy.
     #[command(subcommand)]
     Drill(Drill),
     /// Write and read through a cluster until stopped; tell errors and the longest wait
@@ -120,7 +124,7 @@ pub struct Playground {
 /// What to do with drills.
 #[derive(Debug, Subcommand)]
 pub enum Drill {
-    /// Tell which drills there are
+    /// Tell which drills there are, and in brackets what each runs on
     List,
     /// Print the file of a drill: what it runs on, and its steps
     ///
@@ -131,6 +135,9 @@ pub enum Drill {
         name: PathBuf,
     },
     /// Run one
+    ///
+    /// Standard error tells the steps as they are taken, or of more than three rounds one line each;
+    /// standard output has the verdict.
     ///
     /// Exit status: 0 passed; 1 failed: something acknowledged is missing, something is there that
     /// nobody wrote, or a step could not be done; 2 it could not be run; 130 interrupted.
@@ -195,7 +202,7 @@ pub struct Run {
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
 
-    /// Write the report as one page of HTML, with a plot
+    /// Write the report as one page of HTML too: the verdict, a plot of all waits, every step
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 

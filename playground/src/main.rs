@@ -78,7 +78,9 @@ async fn run(line: CommandLine) -> Result<u8> {
         Command::Playground(args) => playground(args).await,
         Command::Drill(Drill::List) => {
             for drill in Named::built_in()? {
-                println!("{:<17} {}", drill.name, drill.script.about);
+                let shapes = drill.script.shapes.iter().map(ToString::to_string);
+                let shapes = shapes.collect::<Vec<_>>().join(", ");
+                println!("{:<17} {} [{shapes}]", drill.name, drill.script.about);
             }
             Ok(0)
         }

@@ -108,9 +108,6 @@ impl Run {
         if warden.members != before {
             self.report.has_members(warden.members, now);
         }
-        if self.tell {
-            eprintln!("{:>9.3} s  {says}", now.as_secs_f64());
-        }
         self.tell(format!("warden: {says}"));
         let (Told::Begins(name, _) | Told::Done(name, _) | Told::Failed(name, ..)) = told.clone();
         let machines = self.machines.named(&name);

@@ -306,7 +306,7 @@ fn waits(page: &mut String, report: &Report) -> fmt::Result {
 }
 
 fn story(page: &mut String, report: &Report) -> fmt::Result {
-    page.push_str("<h2>What happened</h2>\n<table>\n");
+    page.push_str("<h2>What happened</h2>\n<p>Each step at the time when it began.</p>\n<table>\n");
     for event in &report.story {
         writeln!(
             page,

@@ -22,6 +22,9 @@ use crate::world::decide::Condition;
 use crate::world::machine::Machine;
 use crate::writers::Shared;
 
+/// The steps of so many rounds are told while they are taken; of more rounds one line each.
+const FEW_ROUNDS: u32 = 3;
+
 /// Runs a drill.
 ///
 /// # Errors
@@ -224,6 +227,9 @@ impl Run {
     pub(super) fn tell(&mut self, says: String) {
         tracing::info!("{says}");
         let now = self.ledger.lock().age();
+        if self.tell && self.report.rounds_asked <= FEW_ROUNDS {
+            eprintln!("{:>9.3} s  {says}", now.as_secs_f64());
+        }
         self.report.tell(now, says);
     }
 
