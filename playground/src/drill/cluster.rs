@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use cairn_etcd::{Environment, Target};
 
 use crate::drill::deal::Deal;
@@ -26,6 +26,9 @@ use crate::writers::Writer;
 
 /// How long an audit waits for a cluster that is just back.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is asked meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The machines of a drill.
 pub(super) struct Machines {
@@ -194,18 +197,31 @@ impl Machines {
     pub(super) async fn everything(&self) -> Result<Found> {
         let mut all = Found::new();
         for cluster in 0..self.ports.len() {
-            let uri = self.at(1, cluster).uri();
-            let read = async {
-                let engine = Engine::connect(&uri, ANSWER_LIMIT).await?;
-                engine.everything().await
-            };
-            let found = read.await.context("the cluster cannot be read")?;
-            for (key, value) in found {
+            for (key, value) in self.all_of(cluster).await? {
                 let twice = all.insert(key.clone(), value).is_some();
                 ensure!(!twice, "{key} is in two clusters, and has one writer");
             }
         }
         Ok(all)
+    }
+
+    /// Everything that one cluster holds. It may be just back, and a proxy before it need not have
+    /// noticed.
+    async fn all_of(&self, cluster: usize) -> Result<Found> {
+        let (start, uri) = (Instant::now(), self.at(1, cluster).uri());
+        loop {
+            let read = async {
+                let engine = Engine::connect(&uri, ANSWER_LIMIT).await?;
+                engine.everything().await
+            };
+            match read.await {
+                Err(error) if start.elapsed() > ANSWER_LIMIT => {
+                    return Err(error.context("the cluster is back and cannot be read"));
+                }
+                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+                found => return found,
+            }
+        }
     }
 
     pub(super) fn is_client(&self, machine: &Arc<Machine>) -> bool {

@@ -101,7 +101,7 @@ impl Run {
                 warden.failed.remove(name);
                 format!("{name} is in use again")
             }
-            Told::Failed(name, effect, why) => format!("{name}: {effect:?} failed: {why}"),
+            Told::Failed(name, effect, why) => format!("{name}: cannot {effect} yet: {why}"),
             _ => return,
         };
         let now = self.ledger.lock().age();

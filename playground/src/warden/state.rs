@@ -7,6 +7,8 @@
 //! A cluster changes by one member at a time, so a second member that fails is taken out of use at
 //! once and waits for its turn. An effect that fails is tried again at the next round of checks.
 
+use std::fmt;
+
 /// So many failed checks in a row are enough.
 pub(crate) const STRIKES: u8 = 3;
 
@@ -32,6 +34,18 @@ pub enum Effect {
     Start,
     /// Others are led to it.
     Register,
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TakeOut => "take it out of use",
+            Self::Remove => "remove it from its cluster",
+            Self::End => "end it",
+            Self::Start => "start another",
+            Self::Register => "register another",
+        })
+    }
 }
 
 /// What the warden sees.

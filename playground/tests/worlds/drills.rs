@@ -235,6 +235,43 @@ fn a_step_that_cannot_be_done_fails_the_drill_and_is_named() -> Result<()> {
     Ok(())
 }
 
+/// A proxy that is halted cannot be told that a member is out of use: the member is replaced when
+/// the proxy has been.
+#[test]
+fn a_member_and_a_halted_proxy_before_it_are_replaced_together() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let file = scratch.path().join("mine.toml");
+    let steps = [
+        "start clients",
+        "write 5",
+        "guard servers",
+        "halt proxy-1",
+        "kill node-2",
+        "recovered",
+        "write 5",
+        "terminate clients",
+        "unguard",
+        "kill nodes",
+        "start nodes",
+        "audit",
+    ];
+    let text = format!(
+        "about = \"mine\"\nshapes = [\"etcd\"]\nproxies = 2\nwarden = \"300ms\"\n\
+         first = [\"start servers\"]\nround = {steps:?}\n"
+    );
+    std::fs::write(&file, text)?;
+    let (output, report) = run_on_etcd(file.to_str().context("UTF-8")?, &[])?;
+    ensure!(output.status.code() == Some(0), "{report:#}");
+    let story = report["story"].to_string();
+    for name in ["node-2", "proxy-1"] {
+        ensure!(
+            story.contains(&format!("{name} is in use again")),
+            "{story}"
+        );
+    }
+    Ok(())
+}
+
 /// A canary of another kind: a disk that forgets what it was told to keep. The journal is put back
 /// to how it was some writes ago, whole and without a mark; nothing but the ledger can tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
