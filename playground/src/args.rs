@@ -62,9 +62,9 @@ pub enum Command {
     Playground(Playground),
     /// Lose machines on purpose, and judge what clients were told
     ///
-    /// A drill starts a cluster of its own on this computer, lets clients write, takes machines from
-    /// it, and says whether anything that was acknowledged is missing. `cairn drill run power-cut`
-    /// needs nothing but this program; drills of etcd need etcd, and some haproxy.
+    /// A drill starts a cluster of its own on this computer, lets clients write, takes machines
+    /// from it, and says whether anything that was acknowledged is missing. `cairn drill run
+    /// power-cut` needs nothing but this program; drills of etcd need etcd, and some haproxy.
     #[command(subcommand)]
     Drill(Drill),
     /// Write and read through a cluster until stopped; tell errors and the longest wait
@@ -136,8 +136,8 @@ pub enum Drill {
     },
     /// Run one
     ///
-    /// Standard error tells the steps as they are taken, or of more than three rounds one line each;
-    /// standard output has the verdict.
+    /// Standard error tells the steps as they are taken, or of more than three rounds one line
+    /// each; standard output has the verdict.
     ///
     /// Exit status: 0 passed; 1 failed: something acknowledged is missing, something is there that
     /// nobody wrote, or a step could not be done; 2 it could not be run; 130 interrupted.

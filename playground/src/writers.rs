@@ -27,8 +27,8 @@ use crate::world::services::service::{Look, Place, Service};
 /// The hidden subcommand of a client process: `cairn __client URI TIMEOUT`.
 pub const CLIENT: &str = "__client";
 
-/// The pause after a write that was not done for sure: the cluster is away, and need not be asked more
-/// often.
+/// The pause after a write that was not done for sure: the cluster is away, and need not be asked
+/// more often.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest answer of a client.

@@ -110,7 +110,8 @@ impl Run {
         }
     }
 
-    /// All members that run have the same history; without clients, the keys and the hash of before.
+    /// All members that run have the same history; without clients, keys and hash are those of
+    /// before.
     pub(super) async fn agree(&mut self) -> Result<()> {
         let etcd = self.machines.etcd.as_ref().context("not on etcd")?;
         let mut says = Vec::new();
@@ -178,8 +179,8 @@ impl Run {
         Ok(())
     }
 
-    /// A cluster was made anew from a journal. Clients that waited for so few persisters that all of
-    /// those may have lost their disks were promised nothing about that.
+    /// A cluster was made anew from a journal. Clients that waited for so few persisters that all
+    /// of those may have lost their disks were promised nothing about that.
     pub(super) fn excuse(&mut self) {
         // A liar's clients wait for it alone.
         if self.liar {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result};
 
 use crate::drill::plan::Plan;
-use crate::drill::run::is_up;
 use crate::members::Seat;
 use crate::world::World;
 use crate::world::machine::Machine;
@@ -186,6 +185,6 @@ fn directory(machine: &Machine) -> Result<&Path> {
 }
 
 /// A proxy that is down is replaced by one that reads where members are then.
-fn unless_down(machine: &Arc<Machine>, done: Result<()>) -> Result<()> {
-    if is_up(machine) { done } else { Ok(()) }
+fn unless_down(machine: &Machine, done: Result<()>) -> Result<()> {
+    if machine.is_down() { Ok(()) } else { done }
 }

@@ -18,7 +18,6 @@ use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step};
 use crate::programs::Programs;
-use crate::world::decide::Condition;
 use crate::world::machine::Machine;
 use crate::writers::Shared;
 
@@ -120,8 +119,7 @@ fn shape(script: &Script, options: &Options) -> Result<Shape> {
 
 /// Whether anything of it is not down.
 pub(super) fn is_up(machine: &Arc<Machine>) -> bool {
-    let about = machine.about();
-    about.iter().any(|it| it.condition != Condition::Down)
+    !machine.is_down()
 }
 
 /// A drill that is being run.

@@ -136,6 +136,13 @@ impl Machine {
             .all(|slot| slot.condition() == Condition::Up)
     }
 
+    /// Whether no service has a process, not even one that is halted.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        let mut slots = self.slots.iter();
+        slots.all(|slot| slot.condition() == Condition::Down)
+    }
+
     /// Does it to all services.
     ///
     /// # Errors
