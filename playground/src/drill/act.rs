@@ -52,6 +52,8 @@ impl Run {
     }
 
     pub(super) async fn command(&mut self, command: Command, which: &Which) -> Result<()> {
+        let named = self.machines.found(&which.group).await?;
+        self.left_alone(&named).await?;
         let machines = self.choose(command, which).await?;
         self.tell_of(&command.to_string(), which, &machines);
         match command {

@@ -120,11 +120,34 @@ impl Run {
 
     /// Waits until everything that steps took from the warden has been replaced.
     pub(super) async fn recovered(&mut self) -> Result<()> {
+        ensure!(self.warden.is_some(), "nobody guards anything");
+        let lost = |run: &Self, guard: &Guard| {
+            let mut names = guard.names.iter();
+            names.find(|name| run.asleep.contains(*name)).cloned()
+        };
+        self.until_replaced(lost).await
+    }
+
+    /// Waits until the warden has replaced what it took for failed of these: two at once cannot do
+    /// anything to one machine.
+    pub(super) async fn left_alone(&mut self, machines: &[Arc<Machine>]) -> Result<()> {
+        let busy = |_: &Self, guard: &Guard| {
+            let names = machines.iter().map(|machine| machine.name());
+            let mut failed = names.filter(|name| guard.failed.contains(*name));
+            failed.next().map(str::to_owned)
+        };
+        self.until_replaced(busy).await
+    }
+
+    async fn until_replaced(
+        &mut self,
+        which: impl Fn(&Self, &Guard) -> Option<String>,
+    ) -> Result<()> {
         let start = Instant::now();
         loop {
             self.hear();
-            let warden = self.warden.as_ref().context("nobody guards anything")?;
-            let Some(lost) = warden.names.iter().find(|name| self.asleep.contains(*name)) else {
+            let guard = self.warden.as_ref();
+            let Some(lost) = guard.and_then(|guard| which(self, guard)) else {
                 return Ok(());
             };
             ensure!(

@@ -254,15 +254,14 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing has ended that no step has ended.
-    pub(super) fn all_is_well(&self) -> Result<()> {
+    /// Nothing has ended that no step has ended, nor the warden.
+    pub(super) fn all_is_well(&mut self) -> Result<()> {
         self.machines.nobody_gave_up()?;
-        let all = self.machines.group(&Group::All);
-        let ended = |machine: &&Arc<Machine>| {
-            machine.about().iter().any(|it| it.ended.is_some())
-                && !self.asleep.contains(machine.name())
-        };
-        let Some(machine) = all.iter().find(ended) else {
+        if self.has_ended().is_some() {
+            // The warden tells what it ends before it does.
+            self.hear();
+        }
+        let Some(machine) = self.has_ended() else {
             return Ok(());
         };
         let log = machine.about().first().map(|about| log_tail(&about.log));
@@ -271,6 +270,14 @@ impl Run {
             "{} ended by itself; the end of its log:\n{log}",
             machine.name()
         )
+    }
+
+    fn has_ended(&self) -> Option<Arc<Machine>> {
+        let mut all = self.machines.group(&Group::All).into_iter();
+        all.find(|machine| {
+            let about = machine.about();
+            about.iter().any(|it| it.ended.is_some()) && !self.asleep.contains(machine.name())
+        })
     }
 
     pub(super) fn left(&self, which: &Which) -> Result<()> {
