@@ -26,6 +26,8 @@ pub struct Followed {
     /// [tells leases](crate::cluster::capabilities::Capabilities::tells_leases). One that was gone
     /// before it could be asked is not told.
     pub leases: Vec<LeaseFact>,
+    /// Whether it came by the engine's faster way to many old revisions.
+    pub from_snapshot: bool,
 }
 
 /// What was learnt of a lease: a key that has it goes when the lease does. Costs no revision.

@@ -24,6 +24,7 @@ pub(super) struct Metrics {
     pub(super) connected: WholeGauge,
     pub(super) changes: Counter,
     pub(super) gaps: Counter,
+    pub(super) from_snapshot: Counter,
     pub(super) reconnects: Counter,
     pub(super) fsync: Histogram,
     pub(super) batch: Histogram,
@@ -63,6 +64,10 @@ impl Metrics {
             gaps: r.plain(
                 "gaps",
                 "Times that history had been discarded before it was seen",
+            ),
+            from_snapshot: r.plain(
+                "snapshot_revisions",
+                "Revisions that were read from a member's snapshot because its watch was behind",
             ),
             reconnects: r.plain("reconnects", "Times that a session with the cluster ended"),
             fsync: r.duration(

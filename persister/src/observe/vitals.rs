@@ -189,6 +189,11 @@ impl Vitals {
         self.metrics.gaps.inc();
     }
 
+    /// A revision was read from a member's snapshot, because its watch was behind.
+    pub fn from_snapshot(&self) {
+        self.metrics.from_snapshot.inc();
+    }
+
     fn checkpoints(&self) -> std::sync::MutexGuard<'_, CheckpointStatus> {
         self.checkpoint
             .lock()
@@ -379,6 +384,7 @@ mod tests {
             "cairn_retired_bytes_total",
             "cairn_changes_total",
             "cairn_gaps_total 1",
+            "cairn_snapshot_revisions_total",
             "cairn_reconnects_total",
             "cairn_fsync_duration_seconds_bucket",
             "cairn_batch_records_bucket",

@@ -224,6 +224,7 @@ impl<S: Session> Follower<S> {
             changes,
             touched,
             leases: _,
+            from_snapshot,
         } = followed;
         if revision != self.next {
             return Err(Error::OutOfOrder {
@@ -242,6 +243,9 @@ impl<S: Session> Follower<S> {
             self.seen.send_replace(revision);
         }
         self.vitals.seen(revision, has_data);
+        if from_snapshot {
+            self.vitals.from_snapshot();
+        }
         if changes.is_empty() {
             return Ok(Taken::Nothing);
         }

@@ -10,9 +10,11 @@
 //! | [`following`], [`state`], [`writing`], [`sessions`] | the properties |
 //! | [`suite`] | the list of them, and running it |
 //! | [`etcd`] | real clusters of etcd |
+//! | `behind` | a member of etcd that tells slower than it is written to |
 //! | [`fake`] | an engine in memory that has what doozer has not, or is wrong in a chosen way |
 //! | `engines` | the suite on each engine, and the canary: each wrong engine is caught |
 
+mod behind;
 mod engines;
 pub(crate) mod etcd;
 pub(crate) mod fake;

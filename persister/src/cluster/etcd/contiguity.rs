@@ -92,7 +92,8 @@ impl Contiguity {
     }
 }
 
-fn revision_of(event: &Event) -> Option<Revision> {
+/// The revision that an event tells of.
+pub(super) fn revision_of(event: &Event) -> Option<Revision> {
     let key = event.kv.as_ref()?;
     (key.mod_revision > 0).then_some(Revision(key.mod_revision))
 }

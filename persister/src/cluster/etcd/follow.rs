@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use cairn_etcd::wire::{Event, EventType, RangeRequest, WatchCreateRequest};
 use cairn_etcd::{Session, Watch};
@@ -16,7 +17,8 @@ use tokio::task::block_in_place;
 use crate::cluster::control::Id;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::etcd::attributes::attributes_of;
-use crate::cluster::etcd::contiguity::{Broken, Contiguity};
+use crate::cluster::etcd::catch_up::CatchUp;
+use crate::cluster::etcd::contiguity::{Broken, Contiguity, revision_of};
 use crate::cluster::etcd::granted::{Granted, Times, fact};
 use crate::cluster::etcd::names::{RULES, touched};
 use crate::cluster::etcd::spool::{Backlog, Spool};
@@ -31,7 +33,8 @@ const BACKLOG_EVENTS: usize = 1_024;
 /// How many events of a watch are handed on together at most, beside those of its last answer.
 const BATCH_EVENTS: usize = 1_024;
 
-/// Every revision from `from` on; those of a long backlog from a snapshot, if there is a spool.
+/// Every revision from `from` on; those of a long backlog from a snapshot, if there is a spool: one
+/// that there is at first, and one that a watch leaves behind later.
 pub(super) fn follow(
     session: Session,
     id: Id,
@@ -44,7 +47,11 @@ pub(super) fn follow(
         id,
         granted,
         contiguity: Contiguity::from(from.max(FIRST.next())),
+        catch_up: spool
+            .as_ref()
+            .map(|spool| CatchUp::new(spool.worth, spool.patience)),
         spool,
+        looks: true,
         backlog: None,
         watch: None,
         owes_first: from <= FIRST,
@@ -63,8 +70,11 @@ struct Following {
     id: Id,
     granted: Arc<Granted>,
     contiguity: Contiguity,
-    /// Where a long backlog is read from, until it was looked whether there is one.
+    /// Where a long backlog is read from.
     spool: Option<Spool>,
+    catch_up: Option<CatchUp>,
+    /// Whether it is to be looked if there is a long backlog, before anything else.
+    looks: bool,
     backlog: Option<Backlog>,
     watch: Option<Watch>,
     /// Whether the first revision of all is to be told before the rest: it is that of an empty
@@ -96,14 +106,14 @@ impl Following {
 
     /// Takes what comes next. What is told before it breaks is ready all the same.
     async fn fill(&mut self) -> Result<()> {
-        if let Some(spool) = self.spool.take() {
-            self.backlog = self.long_backlog(&spool).await?;
+        if std::mem::take(&mut self.looks) {
+            self.look_for_backlog().await?;
         }
         if let Some(backlog) = &mut self.backlog {
             let events = block_in_place(|| backlog.events(BACKLOG_EVENTS))?;
             if !events.is_empty() {
                 let times = self.granted.learn_from(backlog.times(), &events);
-                return self.pass(events, times);
+                return self.pass(events, times, true);
             }
             tracing::info!(to = %self.contiguity.due().previous(), "the backlog is read");
             self.backlog = None;
@@ -125,7 +135,14 @@ impl Following {
         let Some(batch) = watch.next().await else {
             return Err(Error::Unavailable("the watch has ended".to_owned()));
         };
-        let mut events = batch?.events;
+        let batch = batch?;
+        // The member stood there when it told this. That is no proof of anything to come.
+        let newest = batch.events.iter().rev().find_map(revision_of);
+        let behind = newest.map_or(0, |newest| batch.revision - newest.0);
+        if let Some(catch_up) = &mut self.catch_up {
+            self.looks = catch_up.is_due(behind, Instant::now());
+        }
+        let mut events = batch.events;
         let mut ended = Ok(());
         if self.granted.has_new(&events) {
             // Asking takes a round trip: what has come meanwhile is asked for in the same one.
@@ -137,32 +154,54 @@ impl Following {
             }
         }
         let times = self.granted.learn(&self.session, &events).await?;
-        self.pass(events, times)?;
+        self.pass(events, times, false)?;
         Ok(ended?)
     }
 
-    /// A snapshot's history, if there is enough to follow that it is worth one.
-    async fn long_backlog(&self, spool: &Spool) -> Result<Option<Backlog>> {
+    /// Goes on from a snapshot's history, if there is enough to follow that it is worth one. A
+    /// watch that runs is given up for it, and is there still if there can be none.
+    async fn look_for_backlog(&mut self) -> Result<()> {
+        let (Some(spool), Some(catch_up)) = (&self.spool, &mut self.catch_up) else {
+            return Ok(());
+        };
         let due = self.contiguity.due().0;
         let newest = self.session.call(RangeRequest::key("\0")).await?.header;
         let behind = newest.map_or(0, |header| header.revision) - due;
         if behind < spool.worth {
-            return Ok(None);
+            return Ok(());
         }
-        tracing::info!(from = due, behind, "reading the backlog from a snapshot");
-        match spool.fetch(&self.session).await? {
-            Some(snapshot) => Backlog::of(&snapshot, due),
-            None => Ok(None),
+        match self.watch {
+            None => tracing::info!(from = due, behind, "reading the backlog from a snapshot"),
+            Some(_) => tracing::warn!(
+                from = due,
+                behind,
+                "the cluster is written to faster than its member tells: reading the backlog from \
+                 a snapshot"
+            ),
         }
+        let asked = Instant::now();
+        let fetched = spool.fetch(&self.session).await;
+        let has_one = matches!(fetched, Ok(Some(_)));
+        catch_up.fetched(asked, Instant::now(), has_one);
+        if let Some(snapshot) = fetched? {
+            self.backlog = Backlog::of(&snapshot, due)?;
+        }
+        if self.backlog.is_some() {
+            self.watch = None;
+        }
+        Ok(())
     }
 
     /// Makes revisions of events. `times`: of the leases that they name first.
-    fn pass(&mut self, events: Vec<Event>, mut times: Times) -> Result<()> {
+    fn pass(&mut self, events: Vec<Event>, mut times: Times, from_snapshot: bool) -> Result<()> {
         let (ready, id) = (&mut self.ready, self.id);
         let mut owed = std::mem::take(&mut self.owes_first).then(first);
         let passed = self.contiguity.pass(events, |revision, events| {
             ready.extend(owed.take());
-            ready.push_back(followed(id, revision, events, &mut times));
+            ready.push_back(Followed {
+                from_snapshot,
+                ..followed(id, revision, events, &mut times)
+            });
         });
         passed.map_err(|broken| self.broken(broken))
     }

@@ -4,17 +4,20 @@
 //! |---|---|
 //! | `follow` | every revision once, whole and in order, each proven to follow the one before |
 //! | `contiguity` | the proof: which revision may come next, and what a repeated one must be |
+//! | `catch_up` | when a watch that is behind is given up for a snapshot |
 //! | `granted` | how long the leases last that keys stand under |
 //! | `listing` | keys in pages of one revision |
 //! | `publish` | writes as one transaction, fenced by the identity and by the owner's lease |
 //! | `lease` | the owner's lease: it lasts as long as its session |
 //! | [`attributes`] | create revision, version and lease of a key, as bytes that a journal keeps |
 //! | `spool` | a member's database, fetched to the journal's disk: what is many is read from it |
+//! | `term` | when a write that has no answer is given up, because its leader is gone |
 //! | [`names`] | what the control keys are called |
 //! | `versions` | which servers have faults that matter here |
 //! | [`session`] | all of it as a [`Session`](crate::cluster::session::Session) |
 
 pub mod attributes;
+mod catch_up;
 mod contiguity;
 mod error;
 mod follow;
@@ -25,6 +28,7 @@ pub mod names;
 mod publish;
 pub mod session;
 mod spool;
+mod term;
 mod versions;
 
 use std::path::PathBuf;
@@ -35,6 +39,7 @@ use cairn_etcd::{Options, Target};
 
 use crate::cluster::control::Id;
 use crate::cluster::error::Result;
+use crate::cluster::etcd::catch_up::PATIENCE;
 use crate::cluster::etcd::session::EtcdSession;
 use crate::cluster::etcd::spool::{Spool, WORTH_A_SNAPSHOT};
 use crate::cluster::etcd::versions::fault_of;
@@ -61,16 +66,18 @@ impl Etcd {
             spool: spool.map(|directory| Spool {
                 directory,
                 worth: WORTH_A_SNAPSHOT,
+                patience: PATIENCE,
             }),
             told: Arc::default(),
         }
     }
 
-    /// Thinks so few revisions, or keys, many.
+    /// Thinks so few revisions, or keys, many, and does not wait for a watch to catch up.
     #[cfg(test)]
     pub(super) fn thinking_many(mut self, worth: i64) -> Self {
         if let Some(spool) = &mut self.spool {
             spool.worth = worth;
+            spool.patience = std::time::Duration::ZERO;
         }
         self
     }

@@ -26,6 +26,7 @@ use crate::cluster::etcd::listing::{everything, list};
 use crate::cluster::etcd::names::{RULES, control, id_of};
 use crate::cluster::etcd::publish::{Bound, VALUE_BYTES, WRITES, pad, refuse, transaction};
 use crate::cluster::etcd::spool::Spool;
+use crate::cluster::etcd::term::{LEADER_CHANGED, Term};
 use crate::cluster::followed::{Attributes, Followed, LeaseFact, Live};
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
@@ -55,6 +56,7 @@ struct Shared {
     spool: Option<Spool>,
     lease: OwnerLease,
     granted: Arc<Granted>,
+    term: Term,
     /// Leases of keys that are being restored.
     kept_alive: KeptAlive,
     /// Whether this session wrote the owner key of its id last.
@@ -70,6 +72,7 @@ impl EtcdSession {
                 spool,
                 lease: OwnerLease::default(),
                 granted: Arc::default(),
+                term: Term::default(),
                 kept_alive: KeptAlive::default(),
                 owns: AtomicBool::new(false),
             }),
@@ -103,7 +106,16 @@ impl EtcdSession {
     }
 
     async fn transact(&self, txn: TxnRequest) -> Result<Option<Revision>> {
-        let answer = self.call(txn).await?;
+        let Shared { session, term, .. } = &*self.shared;
+        let answer = tokio::select! {
+            biased;
+            answer = self.call(txn) => answer?,
+            () = term.is_over(session) => {
+                session.close(LEADER_CHANGED);
+                return Err(Error::Unavailable(LEADER_CHANGED.to_owned()));
+            }
+        };
+        term.note(answer.header.as_ref());
         self.bound().judge(&answer)
     }
 

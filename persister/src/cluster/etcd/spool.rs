@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cairn_etcd::wire::{Event, EventType, KeyValue};
 use cairn_etcd::{ErrorKind, Session};
@@ -37,6 +38,8 @@ const DIGEST_BYTES: u64 = 32;
 pub(super) struct Spool {
     pub(super) directory: PathBuf,
     pub(super) worth: i64,
+    /// How long a watch that is behind by so many may take to halve it.
+    pub(super) patience: Duration,
 }
 
 /// Why there is no snapshot. But where the member is away, the cluster is read in another way.
