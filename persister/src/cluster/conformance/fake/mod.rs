@@ -40,7 +40,7 @@ impl Cluster for Fake {
 }
 
 /// A running cluster of this engine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FakeRig {
     store: Arc<Store>,
     fault: Fault,
@@ -52,6 +52,11 @@ impl FakeRig {
             store: Arc::default(),
             fault,
         }
+    }
+
+    /// Has `what` done before each call of a session, and after each write.
+    pub(crate) fn between_calls(&self, what: Option<Box<dyn FnMut() + Send>>) {
+        self.store.between.set(what);
     }
 }
 

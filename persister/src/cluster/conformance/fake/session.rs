@@ -58,8 +58,9 @@ impl FakeSession {
         &self.connection.store
     }
 
-    /// Every call passes here before it is sent.
+    /// Every call passes here before it is sent, and every write once more before its answer comes.
     fn send(&self) -> Result<()> {
+        self.store().between.come();
         self.connection.check(self.fault)
     }
 
@@ -334,6 +335,7 @@ impl Session for FakeSession {
         if let Some(conflict) = conflict {
             return Err(Error::Conflict(conflict));
         }
+        self.send()?;
         let is_delete = writes.iter().all(|write| write.value.is_none());
         if is_delete && self.fault == Fault::MiscountsDeletes {
             return Ok(revision.map(Revision::next));
@@ -352,7 +354,7 @@ impl Session for FakeSession {
             let pad = (Bytes::from(keys::FLAT_PAD), Some(Bytes::new()), 0);
             self.store().transact(|_| (vec![pad], ()));
         }
-        Ok(())
+        self.send()
     }
 
     fn load(&self, _state: impl IntoIterator<Item = Live>, _at: Revision) -> Result<()> {

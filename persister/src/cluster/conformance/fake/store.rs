@@ -1,6 +1,7 @@
 //! The state of the cluster, and its whole history.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -42,10 +43,36 @@ pub(super) struct Snapshot {
     pub(super) history: Vec<(Revision, Events)>,
 }
 
+/// What a test does before each call of a session, and after each write.
+#[derive(Default)]
+pub(super) struct Between(Mutex<Option<Box<dyn FnMut() + Send>>>);
+
+impl fmt::Debug for Between {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Between")
+    }
+}
+
+impl Between {
+    pub(super) fn set(&self, what: Option<Box<dyn FnMut() + Send>>) {
+        *self.0.lock().expect("no test panics in it") = what;
+    }
+
+    /// Does it, but not between what it does itself.
+    pub(super) fn come(&self) {
+        if let Ok(mut what) = self.0.try_lock()
+            && let Some(what) = &mut *what
+        {
+            what();
+        }
+    }
+}
+
 /// A cluster.
 #[derive(Debug)]
 pub(super) struct Store {
     inner: Mutex<Inner>,
+    pub(super) between: Between,
     /// Told whenever something has happened.
     pub(super) changed: watch::Sender<()>,
 }
@@ -77,6 +104,7 @@ impl Default for Store {
                 alive: BTreeSet::new(),
                 highest: Revision(1),
             }),
+            between: Between::default(),
             changed: watch::Sender::new(()),
         }
     }

@@ -17,6 +17,9 @@
 //!   is run again: it finds its own writes as they should be, and what clients did to those keys
 //!   meanwhile stays.
 
+#[cfg(test)]
+mod model;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
