@@ -1,6 +1,7 @@
 //! Persisters beside real clusters of etcd.
 
 mod agreeing;
+mod api_server;
 mod by_writes;
 #[allow(dead_code)]
 mod cluster;

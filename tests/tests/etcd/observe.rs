@@ -16,7 +16,7 @@ use crate::cluster::{
 const NONE: &[&str] = &["--mirror", "none"];
 
 /// Waits until the journal covers `at`.
-async fn covered(journal: &Path, at: i64, process: &Process) -> Result<()> {
+pub(crate) async fn covered(journal: &Path, at: i64, process: &Process) -> Result<()> {
     let covered = || async {
         // Until it has begun, there is no journal.
         let state = Reader::open(journal).and_then(|reader| reader.state(None));

@@ -124,6 +124,32 @@ fn gaps(journal: &Path) -> Result<Vec<(i64, i64)>> {
     Ok(records.filter_map(|record| gap(record.entry)).collect())
 }
 
+/// Nobody writes any more: the persister takes the last revision, and ends. A session, and that
+/// revision.
+async fn end(etcd: &Etcd, process: &mut Process) -> Result<(Session, i64)> {
+    let session = etcd.session().await?;
+    let last = put(&session, "last", "x").await?;
+    let followed = durable(&session, 1, last).await;
+    followed.with_context(|| process.log())?;
+    process.end_in_order()?;
+    Ok((session, last))
+}
+
+/// The journal has what the cluster tells of these revisions, and all that was acknowledged.
+async fn has_everything(
+    session: &Session,
+    journal: &Path,
+    (first, last): (i64, i64),
+    acknowledged: &[Acknowledged],
+) -> Result<()> {
+    let told = told(session, first, last).await?;
+    same(&told, &journaled(journal)?, first, last)?;
+    nothing_is_lost(journal, acknowledged)?;
+    let count = acknowledged.len();
+    println!("{last} revisions, {count} acknowledged, 0 lost");
+    Ok(())
+}
+
 /// Each acknowledged put is in the journal, at its revision; or lies in a gap that it names.
 fn nothing_is_lost(journal: &Path, acknowledged: &[Acknowledged]) -> Result<()> {
     let (found, gaps) = (journaled(journal)?, gaps(journal)?);
@@ -163,25 +189,10 @@ async fn a_persister_that_is_killed_again_and_again_loses_and_repeats_nothing() 
     let mut process = etcd.persister(1, &journal, &[])?;
     writers.go_on(&process).await?;
     let acknowledged = writers.end(tasks).await;
-    let session = etcd.session().await?;
-    let last = put(&session, "last", "x").await?;
-    durable(&session, 1, last)
-        .await
-        .with_context(|| process.log())?;
-    process.end_in_order()?;
+    let (session, last) = end(&etcd, &mut process).await?;
     ensure!(gaps(&journal)?.is_empty(), "a gap: {:?}", gaps(&journal)?);
-    same(
-        &told(&session, 2, last).await?,
-        &journaled(&journal)?,
-        2,
-        last,
-    )?;
-    nothing_is_lost(&journal, &acknowledged)?;
-    println!(
-        "{kills} kills, {last} revisions, {} acknowledged, 0 lost",
-        acknowledged.len()
-    );
-    Ok(())
+    println!("{kills} kills");
+    has_everything(&session, &journal, (2, last), &acknowledged).await
 }
 
 /// The member that leads.
@@ -254,30 +265,13 @@ async fn members_die_and_halt_and_nothing_that_was_acknowledged_is_lost() -> Res
     ensure!(log.contains("cannot be followed one by one"), "{log}");
 
     let acknowledged = writers.end(tasks).await;
-    let session = etcd.session().await?;
-    let last = put(&session, "last", "x").await?;
-    durable(&session, 1, last)
-        .await
-        .with_context(|| process.log())?;
-    process.end_in_order()?;
+    let (session, last) = end(&etcd, &mut process).await?;
     let gaps = gaps(&journal)?;
     let &[(_, gap)] = &gaps[..] else {
         anyhow::bail!("one gap, and not {gaps:?}");
     };
     ensure!(gap >= compacted, "the gap ends at {gap}");
-    let from = gap + 1;
-    same(
-        &told(&session, from, last).await?,
-        &journaled(&journal)?,
-        from,
-        last,
-    )?;
-    nothing_is_lost(&journal, &acknowledged)?;
-    println!(
-        "{last} revisions, {} acknowledged, 0 lost",
-        acknowledged.len()
-    );
-    Ok(())
+    has_everything(&session, &journal, (gap + 1, last), &acknowledged).await
 }
 
 /// What the journal says of single revisions, in all lives of the cluster.
@@ -343,12 +337,7 @@ async fn a_cluster_that_goes_back_under_load_gets_back_what_it_lost() -> Result<
         writers.go_on(&process).await?;
     }
     let acknowledged = writers.end(tasks).await;
-    let session = etcd.session().await?;
-    let last = put(&session, "last", "x").await?;
-    durable(&session, 1, last)
-        .await
-        .with_context(|| process.log())?;
-    process.end_in_order()?;
+    let (session, _) = end(&etcd, &mut process).await?;
     log += &process.log();
     let recognised = log
         .matches("putting back what this journal has beyond")

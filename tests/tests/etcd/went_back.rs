@@ -1,11 +1,13 @@
 //! Clusters that are not what they were: wiped, restored by their operator, or without their last
 //! seconds; and members that only lag.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use cairn_etcd::wire::CompactionRequest;
 use cairn_journal::{GapReason, Journal, NewRecord, Options, Revision, Timestamp};
 use cairn_protocol::keys;
-use cairn_tests::eventually;
+use cairn_tests::{Process, eventually};
 
 use crate::cluster::{
     Etcd, NOT_OUR_CLUSTER, WENT_BACK, copy, durable, journaled, put, put_many, same, told,
@@ -93,13 +95,14 @@ async fn a_member_that_lost_its_last_seconds_went_back() -> Result<()> {
     Ok(())
 }
 
-/// The identity lies in the snapshot, so it comes back with it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_that_their_operator_restored_went_back() -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let (journal, snapshot) = (scratch.path().join("journal"), scratch.path().join("db"));
-    let mut etcd = Etcd::start(3)?;
-    let mut process = etcd.persister(1, &journal, &[])?;
+/// Members, a persister that has everything, and a snapshot from before the last ten revisions.
+async fn with_an_old_snapshot(
+    members: usize,
+    journal: &Path,
+    snapshot: &Path,
+) -> Result<(Etcd, Process)> {
+    let etcd = Etcd::start(members)?;
+    let process = etcd.persister(1, journal, &[])?;
     let session = etcd.session().await?;
     let kept = put_many(&session, "kept", 10).await?;
     durable(&session, 1, kept).await?;
@@ -107,6 +110,15 @@ async fn members_that_their_operator_restored_went_back() -> Result<()> {
     etcd.members[0].etcdctl(&["snapshot", "save", file])?;
     let lost = put_many(&session, "lost", 10).await?;
     durable(&session, 1, lost).await?;
+    Ok((etcd, process))
+}
+
+/// The identity lies in the snapshot, so it comes back with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_their_operator_restored_went_back() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let (journal, snapshot) = (scratch.path().join("journal"), scratch.path().join("db"));
+    let (mut etcd, mut process) = with_an_old_snapshot(3, &journal, &snapshot).await?;
     for member in &mut etcd.members {
         member.restore(&snapshot)?;
     }
@@ -128,15 +140,7 @@ async fn a_cluster_that_went_back_is_known_by_its_keys_where_no_revision_is_left
     for is_compacted in [true, false] {
         let scratch = tempfile::tempdir()?;
         let (journal, snapshot) = (scratch.path().join("journal"), scratch.path().join("db"));
-        let mut etcd = Etcd::start(1)?;
-        let mut process = etcd.persister(1, &journal, &[])?;
-        let session = etcd.session().await?;
-        let kept = put_many(&session, "kept", 10).await?;
-        durable(&session, 1, kept).await?;
-        let file = snapshot.to_str().context("a test directory is UTF-8")?;
-        etcd.members[0].etcdctl(&["snapshot", "save", file])?;
-        let lost = put_many(&session, "lost", 10).await?;
-        durable(&session, 1, lost).await?;
+        let (mut etcd, mut process) = with_an_old_snapshot(1, &journal, &snapshot).await?;
         process.end_in_order()?;
         if !is_compacted {
             let (open, _) = Journal::open(&journal, Options::default())?;
