@@ -66,17 +66,20 @@ impl Caller {
         class: Class,
     ) -> Result<Call> {
         request.verb = Some(verb as i32);
-        let length = request.encoded_len() + TAG_LEN;
+        let length = request.encoded_len();
         let max = self.options().max_frame;
-        if length > max {
+        if length + TAG_LEN > max {
             return Err(Error::TooLarge {
                 verb,
                 path: request.path.unwrap_or_default(),
-                length,
+                length: length + TAG_LEN,
                 max,
             });
         }
-        Ok(self.shared().queue.submit_in(history, verb, request, class))
+        Ok(self
+            .shared()
+            .queue
+            .submit_in(history, verb, request, length, class))
     }
 
     /// The number of the history that revisions are counted in now.
@@ -103,30 +106,40 @@ impl Caller {
         self.submit_in(Some(history), Verb::Follow, request, Class::Blocking)
     }
 
-    /// A request without a deadline if it is about a certain revision.
+    /// A request about a path, without a deadline if it is about a certain revision.
     pub(crate) async fn read(
         &self,
         verb: Verb,
-        request: Request,
+        path: &str,
         at: Option<Revision>,
     ) -> Result<Response> {
+        let request = Request {
+            path: Some(path.to_owned()),
+            rev: at.map(|at| at.0),
+            ..Request::default()
+        };
         if at.is_none() {
-            return self.prompt(verb, request).await;
+            return self.prompt(verb, path, request).await;
         }
-        let path = request.path.clone().unwrap_or_default();
         let outcome = self.submit(verb, request, Class::Blocking)?.await;
-        self.understand(verb, &path, outcome)
+        self.understand(verb, path, outcome)
     }
 
-    pub(crate) async fn prompt(&self, verb: Verb, request: Request) -> Result<Response> {
-        let path = request.path.clone().unwrap_or_default();
-        let call = self.submit(verb, request, Class::Prompt)?;
-        self.within_deadline(verb, &path, call).await
+    /// Submits a request at once; its answer is to be awaited. `path`: the one in its errors.
+    pub(crate) fn prompt<'a>(
+        &'a self,
+        verb: Verb,
+        path: &'a str,
+        request: Request,
+    ) -> impl Future<Output = Result<Response>> + 'a {
+        let call = self.submit(verb, request, Class::Prompt);
+        // Apart from the request: a future is moved, and should be small.
+        async move { self.within_deadline(verb, path, call?).await }
     }
 
     /// The newest revision that the node knows.
     pub(crate) async fn rev(&self) -> Result<Revision> {
-        let response = self.prompt(Verb::Rev, Request::default()).await?;
+        let response = self.prompt(Verb::Rev, "", Request::default()).await?;
         answer::revision(Verb::Rev, "", &response)
     }
 

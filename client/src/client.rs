@@ -78,6 +78,13 @@ impl Client {
         self.caller.shared().status.subscribe()
     }
 
+    /// The number of connections that the client has made: [`Status::generation`], for those who
+    /// ask often and want no notice.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.caller.shared().status.borrow().generation()
+    }
+
     /// From the next connection on, only talks to nodes on which the file at `path` has this
     /// value, so that a client never carries on in a cluster that took the place of its own.
     ///
@@ -94,12 +101,7 @@ impl Client {
     /// Any error of a read, see [`Error`]; [`Error::is_too_late`] if the cluster has discarded that
     /// revision. A read that failed has changed nothing.
     pub async fn get(&self, path: &str, at: Option<Revision>) -> Result<Option<File>> {
-        let request = Request {
-            path: Some(path.to_owned()),
-            rev: at.map(|at| at.0),
-            ..Request::default()
-        };
-        let response = self.caller.read(Verb::Get, request, at).await?;
+        let response = self.caller.read(Verb::Get, path, at).await?;
         answer::file(path, response)
     }
 
@@ -123,7 +125,7 @@ impl Client {
             rev: Some(rev.0),
             ..Request::default()
         };
-        let response = self.caller.prompt(Verb::Set, request).await?;
+        let response = self.caller.prompt(Verb::Set, path, request).await?;
         answer::revision(Verb::Set, path, &response)
     }
 
@@ -139,7 +141,7 @@ impl Client {
             rev: Some(rev.0),
             ..Request::default()
         };
-        self.caller.prompt(Verb::Del, request).await.map(drop)
+        self.caller.prompt(Verb::Del, path, request).await.map(drop)
     }
 
     /// The newest revision that the node knows.
@@ -156,7 +158,7 @@ impl Client {
     /// As a write may end, see [`Error`]; a revision may have been consumed all the same.
     pub async fn nop(&self) -> Result<()> {
         self.caller
-            .prompt(Verb::Nop, Request::default())
+            .prompt(Verb::Nop, "", Request::default())
             .await
             .map(drop)
     }
@@ -166,7 +168,10 @@ impl Client {
     /// # Errors
     /// Any error of a read, see [`Error`].
     pub async fn self_name(&self) -> Result<Bytes> {
-        let response = self.caller.prompt(Verb::Self_, Request::default()).await?;
+        let response = self
+            .caller
+            .prompt(Verb::Self_, "", Request::default())
+            .await?;
         Ok(response.value.unwrap_or_default())
     }
 
@@ -175,12 +180,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn stat(&self, path: &str, at: Option<Revision>) -> Result<Stat> {
-        let request = Request {
-            path: Some(path.to_owned()),
-            rev: at.map(|at| at.0),
-            ..Request::default()
-        };
-        let response = self.caller.read(Verb::Stat, request, at).await?;
+        let response = self.caller.read(Verb::Stat, path, at).await?;
         answer::stat(path, &response)
     }
 
@@ -211,7 +211,7 @@ impl Client {
             value: Some(secret.expose().clone()),
             ..Request::default()
         };
-        self.caller.prompt(Verb::Access, request).await?;
+        self.caller.prompt(Verb::Access, "", request).await?;
         self.caller.shared().remember_secret(secret);
         Ok(())
     }

@@ -215,7 +215,8 @@ impl Connection {
         };
         queue.take(room, taken);
         for mut entry in taken.drain(..) {
-            entry.request.tag = Some(self.tags.next_free());
+            let tag = self.tags.next_free();
+            entry.request.tag = Some(tag);
             frame::encode(&entry.request, self.max_frame, &mut self.outbox)
                 .expect("a request's size is checked before it is queued");
             match entry.class {
@@ -231,7 +232,8 @@ impl Connection {
                 );
             }
             let ends_at = self.written + self.outbox.len() as u64;
-            self.tags.insert(Pending::Request { entry, ends_at });
+            self.tags
+                .insert_at(tag, Pending::Request { entry, ends_at });
         }
     }
 

@@ -5,13 +5,12 @@
 //! holds no more requests than there are futures waiting for them, because a future that is
 //! dropped takes its request out again; so it needs no bound of its own.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use prost::Message;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::is_write;
@@ -64,6 +63,8 @@ pub(crate) struct Entry {
     pub(crate) class: Class,
     pub(crate) verb: Verb,
     pub(crate) request: Request,
+    /// Bytes that it takes on the wire, without its tag.
+    length: usize,
     /// Nodes that have refused it because they do not take writes.
     pub(crate) refusals: usize,
     reply: oneshot::Sender<Outcome>,
@@ -75,10 +76,31 @@ impl Entry {
     }
 }
 
+/// Requests of one class, in the order of their places. Nearly all come at the end and leave at the
+/// front; one that is cancelled or sent again is looked for.
+#[derive(Default)]
+struct Line(VecDeque<Entry>);
+
+impl Line {
+    fn first(&self) -> Option<u64> {
+        self.0.front().map(|entry| entry.place)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let at = self.0.partition_point(|other| other.place < entry.place);
+        self.0.insert(at, entry);
+    }
+
+    fn remove(&mut self, place: u64) -> Option<Entry> {
+        let at = self.0.binary_search_by_key(&place, |entry| entry.place);
+        self.0.remove(at.ok()?)
+    }
+}
+
 #[derive(Default)]
 struct Waiting {
-    prompt: BTreeMap<u64, Entry>,
-    blocking: BTreeMap<u64, Entry>,
+    prompt: Line,
+    blocking: Line,
     next_place: u64,
     /// How often revisions have gone back, and how they did the last time.
     histories: u64,
@@ -88,7 +110,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn of(&mut self, class: Class) -> &mut BTreeMap<u64, Entry> {
+    fn of(&mut self, class: Class) -> &mut Line {
         match class {
             Class::Prompt => &mut self.prompt,
             Class::Blocking => &mut self.blocking,
@@ -129,12 +151,13 @@ impl Queue {
     }
 
     /// Puts a request at the end of the queue. `history`: the one that its revision is of; it fails
-    /// if that is gone.
+    /// if that is gone. `length`: its bytes on the wire, without its tag.
     pub(crate) fn submit_in(
         self: &Arc<Self>,
         history: Option<u64>,
         verb: Verb,
         request: Request,
+        length: usize,
         class: Class,
     ) -> Call {
         let (reply, outcome) = oneshot::channel();
@@ -147,17 +170,18 @@ impl Queue {
             // The receiver is still in our hands.
             let _ = reply.send(Err(end));
         } else {
-            let queue = waiting.of(class);
-            let was_empty = queue.is_empty();
+            let line = waiting.of(class);
+            let was_empty = line.0.is_empty();
             let entry = Entry {
                 place,
                 class,
                 verb,
                 request,
+                length,
                 refusals: 0,
                 reply,
             };
-            queue.insert(place, entry);
+            line.0.push_back(entry);
             drop(waiting);
             // Otherwise the connection knows that there is more to take.
             if was_empty {
@@ -176,10 +200,8 @@ impl Queue {
     pub(crate) fn take(&self, mut room: Room, taken: &mut Vec<Entry>) {
         let mut waiting = self.lock();
         while room.bytes > 0 {
-            let prompt = waiting.prompt.first_key_value().map(|(place, _)| *place);
-            let blocking = waiting.blocking.first_key_value().map(|(place, _)| *place);
-            let prompt = prompt.filter(|_| room.prompt > 0);
-            let blocking = blocking.filter(|_| room.blocking > 0);
+            let prompt = waiting.prompt.first().filter(|_| room.prompt > 0);
+            let blocking = waiting.blocking.first().filter(|_| room.blocking > 0);
             let class = match (prompt, blocking) {
                 (None, None) => return,
                 (Some(prompt), Some(blocking)) if blocking < prompt => Class::Blocking,
@@ -190,8 +212,8 @@ impl Queue {
                 Class::Prompt => room.prompt -= 1,
                 Class::Blocking => room.blocking -= 1,
             }
-            if let Some((_, entry)) = waiting.of(class).pop_first() {
-                room.bytes = room.bytes.saturating_sub(entry.request.encoded_len());
+            if let Some(entry) = waiting.of(class).0.pop_front() {
+                room.bytes = room.bytes.saturating_sub(entry.length);
                 taken.push(entry);
             }
         }
@@ -206,7 +228,7 @@ impl Queue {
             drop(waiting);
             self.answer(entry, Err(end));
         } else {
-            waiting.of(entry.class).insert(entry.place, entry);
+            waiting.of(entry.class).insert(entry);
         }
     }
 
@@ -224,7 +246,7 @@ impl Queue {
         let prompt = std::mem::take(&mut waiting.prompt);
         let blocking = std::mem::take(&mut waiting.blocking);
         drop(waiting);
-        for entry in prompt.into_values().chain(blocking.into_values()) {
+        for entry in prompt.0.into_iter().chain(blocking.0) {
             self.answer(entry, Err(failure.clone()));
         }
         self.changed.notify_one();
@@ -237,7 +259,7 @@ impl Queue {
         waiting.went_back = Some(went_back.clone());
         let blocking = std::mem::take(&mut waiting.blocking);
         drop(waiting);
-        for entry in blocking.into_values() {
+        for entry in blocking.0 {
             self.answer(entry, Err(Failure::WentBack(went_back.clone())));
         }
     }
@@ -265,7 +287,7 @@ impl Queue {
     }
 
     fn remove(&self, class: Class, place: u64) -> bool {
-        self.lock().of(class).remove(&place).is_some()
+        self.lock().of(class).remove(place).is_some()
     }
 }
 
@@ -350,7 +372,7 @@ mod tests {
             Class::Prompt => Verb::Rev,
             Class::Blocking => Verb::Wait,
         };
-        queue.submit_in(None, verb, Request::default(), class)
+        queue.submit_in(None, verb, Request::default(), 0, class)
     }
 
     fn take(queue: &Queue, room: Room) -> Vec<Entry> {

@@ -5,7 +5,6 @@
 //! nobody has, instead of a later request that happens to have got the same one.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 const FIRST: i32 = 1;
 
@@ -24,7 +23,7 @@ impl<T> TagTable<T> {
         }
     }
 
-    /// The tag that [`TagTable::insert`] will use.
+    /// The next tag to be given out.
     pub(crate) fn next_free(&mut self) -> i32 {
         while self.outstanding.contains_key(&self.next) {
             self.next = after(self.next);
@@ -32,15 +31,18 @@ impl<T> TagTable<T> {
         self.next
     }
 
-    /// Notes a request under [`TagTable::next_free`].
+    /// Notes a request, and returns its tag.
     pub(crate) fn insert(&mut self, request: T) -> i32 {
         let tag = self.next_free();
-        match self.outstanding.entry(tag) {
-            Entry::Vacant(vacant) => vacant.insert(request),
-            Entry::Occupied(_) => unreachable!("a free tag is in use"),
-        };
-        self.next = after(tag);
+        self.insert_at(tag, request);
         tag
+    }
+
+    /// Notes a request under [`TagTable::next_free`].
+    pub(crate) fn insert_at(&mut self, tag: i32, request: T) {
+        let before = self.outstanding.insert(tag, request);
+        assert!(before.is_none(), "a free tag is in use");
+        self.next = after(tag);
     }
 
     /// Takes the request that an answer belongs to; `None`: nobody asked, or it was answered

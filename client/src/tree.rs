@@ -18,7 +18,7 @@ use crate::caller::Caller;
 use crate::error::{Error, ErrorCode, Result};
 use crate::listing::Listing;
 use crate::revision::Revision;
-use crate::wire::{Request, Verb};
+use crate::wire::Verb;
 
 /// Requests in flight: enough to hide a round trip, few enough to leave a node to others.
 const IN_FLIGHT: usize = 16;
@@ -170,12 +170,7 @@ impl Walk {
 
 /// What is at a path; `None`: nothing, or nothing any more.
 async fn look(caller: &Caller, path: &str, at: Option<Revision>) -> Result<Option<Found>> {
-    let request = Request {
-        path: Some(path.to_owned()),
-        rev: at.map(|at| at.0),
-        ..Request::default()
-    };
-    match caller.read(Verb::Get, request, at).await {
+    match caller.read(Verb::Get, path, at).await {
         Ok(response) => {
             let file = answer::file(path, response)?;
             Ok(file.map(|file| Found::File(file.revision, file.value)))
