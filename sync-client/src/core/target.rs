@@ -1,5 +1,7 @@
 //! A write of which it is asked whether it is on disk.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::core::revision::Revision;
@@ -12,14 +14,14 @@ pub(crate) enum Target {
     /// The set of a path. Its value tells it from another set of the path that got the same
     /// revision after a reset of the cluster.
     Set {
-        path: String,
+        path: Arc<str>,
         revision: Revision,
         value: Bytes,
     },
     /// The delete of a path. `removed`: the revision of the file that it removed, 0 if there was
     /// none; `None` if that is not known (yet).
     Delete {
-        path: String,
+        path: Arc<str>,
         revision: Revision,
         removed: Option<Revision>,
     },

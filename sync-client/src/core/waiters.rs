@@ -5,7 +5,7 @@
 //! the writes that were answered and are not on disk yet; the regular client bounds the writes in
 //! flight (`Options::max_in_flight`). A write that stops waiting leaves the queue at once.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
@@ -27,7 +27,8 @@ pub(crate) type Key = (Revision, u64);
 
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    queue: BTreeMap<Key, Waiter>,
+    /// In the order of their keys. Nearly all come at the end and leave at the front.
+    queue: VecDeque<(Key, Waiter)>,
     next: u64,
 }
 
@@ -69,12 +70,14 @@ impl Waiters {
             target,
             tell,
         };
-        self.queue.insert(key, waiter);
+        let at = self.queue.partition_point(|(other, _)| *other < key);
+        self.queue.insert(at, (key, waiter));
         (key, told)
     }
 
     pub(crate) fn remove(&mut self, key: &Key) {
-        self.queue.remove(key);
+        let at = self.queue.binary_search_by_key(key, |(key, _)| *key);
+        self.queue.remove(at.unwrap_or(self.queue.len()));
     }
 
     #[cfg(test)]
@@ -87,12 +90,9 @@ impl Waiters {
         let Some(watermark) = progress.watermark else {
             return;
         };
+        let up_to = self.queue.partition_point(|((at, _), _)| *at <= watermark);
         let mut early = Vec::new();
-        while let Some(first) = self.queue.first_entry() {
-            if first.key().0 > watermark {
-                break;
-            }
-            let (key, waiter) = first.remove_entry();
+        for (key, waiter) in self.queue.drain(..up_to) {
             match waiter.word(progress) {
                 // A waiter that has gone has left the queue, or is about to.
                 Some(word) => drop(waiter.tell.send(word)),
@@ -100,7 +100,9 @@ impl Waiters {
                 None => early.push((key, waiter)),
             }
         }
-        self.queue.extend(early);
+        for waiter in early.into_iter().rev() {
+            self.queue.push_front(waiter);
+        }
     }
 
     /// The mirror of a path has changed.
@@ -114,15 +116,11 @@ impl Waiters {
     }
 
     fn settle(&mut self, progress: &Progress, concerned: impl Fn(&Target) -> bool) {
-        let settled: Vec<_> = self
-            .queue
-            .iter()
-            .filter(|(_, waiter)| concerned(&waiter.target))
-            .filter_map(|(key, waiter)| Some((*key, waiter.word(progress)?)))
-            .collect();
-        for (key, word) in settled {
-            if let Some(waiter) = self.queue.remove(&key) {
-                let _ = waiter.tell.send(word);
+        for (key, waiter) in std::mem::take(&mut self.queue) {
+            let word = concerned(&waiter.target).then(|| waiter.word(progress));
+            match word.flatten() {
+                Some(word) => drop(waiter.tell.send(word)),
+                None => self.queue.push_back((key, waiter)),
             }
         }
     }

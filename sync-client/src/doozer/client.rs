@@ -133,7 +133,7 @@ impl Client {
         let value = value.into();
         let revision = self.regular().set(path, rev, value.clone()).await?;
         let target = Target::Set {
-            path: path.to_owned(),
+            path: path.into(),
             revision: revision.into(),
             value,
         };
@@ -197,7 +197,7 @@ impl Client {
             let Some(revision) = found else {
                 return Ok(None);
             };
-            let path = path.to_owned();
+            let path = path.into();
             let value = Bytes::copy_from_slice(value);
             let target = Target::Set {
                 path,

@@ -48,9 +48,9 @@ impl Origin {
     /// The cluster behind the client's connection.
     pub(crate) async fn of(regular: &Client) -> cairn_client::Result<Self> {
         loop {
-            let connection = regular.status().borrow().generation();
+            let connection = regular.generation();
             let file = regular.get(keys::IDENTITY, None).await?;
-            if regular.status().borrow().generation() == connection {
+            if regular.generation() == connection {
                 let name = file.map_or_else(OnceLock::new, |file| OnceLock::from(file.value));
                 return Ok(Self { connection, name });
             }
@@ -61,7 +61,7 @@ impl Origin {
 impl Confirmer {
     /// The generation of the connection over which requests are sent.
     pub(crate) fn connection(&self) -> u64 {
-        self.regular.status().borrow().generation()
+        self.regular.generation()
     }
 
     /// Whether a revision that a caller knows is one of the cluster that is there now. A cluster
@@ -127,8 +127,9 @@ impl Confirmer {
             .then(|| self.witnesses.name_over(sent_over))
             .flatten();
         let mut confirmed_by = Vec::new();
+        let soon = self.witnesses.end(started).min(started + SUSPICION);
         let at_once = self.wait_once(&target, sent_over, &mut confirmed_by);
-        if timeout(SUSPICION.min(self.witnesses.durability.timeout), at_once).await == Ok(true) {
+        if timeout_at(soon, at_once).await == Ok(true) {
             return Ok(());
         }
         // Apart, as it is long and rare: a write carries the memory of all that it may await.
@@ -276,7 +277,7 @@ impl Confirmer {
                 let was = file.map_or(Revision::MISSING, |file| file.revision);
                 *removed = Some(was.into());
             }
-            Err(error) => tracing::debug!(path, %error, "cannot read what the delete removed"),
+            Err(error) => tracing::debug!(%path, %error, "cannot read what it removed"),
         }
     }
 
@@ -303,7 +304,7 @@ impl Confirmer {
                 found(event.map(|event| {
                     event.revision == revision
                         && event.kind == EventKind::Delete
-                        && event.path == *path
+                        && *event.path == **path
                 }))
             }
             // A bare revision says nothing about the cluster that counted it; its name does.

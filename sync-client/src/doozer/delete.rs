@@ -48,7 +48,7 @@ pub(crate) async fn delete(confirmer: &Confirmer, path: &str, rev: Revision) -> 
             connection,
         })) => {
             let target = Target::Delete {
-                path: path.to_owned(),
+                path: path.into(),
                 revision: revision.into(),
                 removed: None,
             };
