@@ -208,7 +208,7 @@ fn main() {
     );
     let mut lines = Vec::new();
     for keys in sizes.split(',').map(|keys| keys.parse().unwrap()) {
-        let dir = tempfile::tempdir_in(&base).unwrap();
+        let dir = tempfile::tempdir_in(&base).expect("CAIRN_BENCH_DIR is a directory that exists");
         lines.extend(run(dir.path(), keys));
     }
     println!("\n| read | keys | took | memory |\n|---|---|---|---|");

@@ -60,7 +60,7 @@ fn main() {
         std::env::var("CAIRN_BENCH_ROTATIONS").map_or(1_000, |v| v.parse().unwrap());
     let here = tempfile::tempdir().unwrap();
     let base = std::env::var("CAIRN_BENCH_DIR").map_or(here.path().to_owned(), PathBuf::from);
-    let dir = tempfile::tempdir_in(base).unwrap();
+    let dir = tempfile::tempdir_in(base).expect("CAIRN_BENCH_DIR is a directory that exists");
     let mut options = Options::default();
     options.segment_bytes = SEGMENT_BYTES;
     options.max_payload_bytes = 64 << 10;

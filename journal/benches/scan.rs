@@ -167,6 +167,6 @@ fn main() {
     let here = tempfile::tempdir().unwrap();
     let base = std::env::var("CAIRN_BENCH_DIR").map_or(here.path().to_owned(), PathBuf::from);
     let mib = std::env::var("CAIRN_SCAN_MIB").map_or(2048, |v| v.parse().unwrap());
-    let dir = tempfile::tempdir_in(base).unwrap();
+    let dir = tempfile::tempdir_in(base).expect("CAIRN_BENCH_DIR is a directory that exists");
     scanning(dir.path(), mib);
 }

@@ -195,7 +195,7 @@ fn main() {
     let index = |system: System| systems.iter().position(|s| *s == system);
     let here = tempfile::tempdir().unwrap();
     let base = std::env::var("CAIRN_BENCH_DIR").map_or(here.path().to_owned(), PathBuf::from);
-    let base = tempfile::tempdir_in(base).unwrap();
+    let base = tempfile::tempdir_in(base).expect("CAIRN_BENCH_DIR is a directory that exists");
     let bench = Bench {
         dir: base.path().join("log"),
         raw: OnceLock::new(),
