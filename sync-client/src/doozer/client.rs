@@ -246,6 +246,12 @@ impl Client {
         self.regular().status()
     }
 
+    /// [`cairn_client::Client::generation`].
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.regular().generation()
+    }
+
     /// [`cairn_client::Client::require`].
     pub fn require(&self, path: &str, value: impl Into<Bytes>) {
         self.regular().require(path, value);

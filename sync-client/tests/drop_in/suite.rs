@@ -200,6 +200,7 @@ async fn connection() -> Result<()> {
         *client.status().borrow(),
         Status::Connected { generation: 1, .. }
     ));
+    assert_eq!(client.generation(), 1);
     // A server without secrets denies every one of them.
     let denied = client.access(Secret::new("any").expose()).await;
     assert_eq!(denied.unwrap_err().code(), Some(ErrorCode::Other));
