@@ -67,6 +67,8 @@ pub fn restore_request(
             at: at(args)?,
             prefixes: args.prefix.clone(),
             merge: args.merge,
+            deletes: args.delete,
+            seen: args.seen.map(Revision),
             accept_loss: line.accept_loss,
             take_over: line.take_over,
             // There is no other reason to give this command a cluster.

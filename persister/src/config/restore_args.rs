@@ -36,6 +36,23 @@ pub struct RestoreArgs {
     #[arg(long)]
     pub merge: bool,
 
+    /// With --merge: also delete the keys that the state does not have; with --prefix, of those
+    /// that it selects
+    ///
+    /// So an older state comes back as the newest one, under new revisions.
+    #[arg(long, requires = "merge")]
+    pub delete: bool,
+
+    /// With --merge: leave alone what was written after this revision of the cluster, and list it;
+    /// a dry run tells the revision
+    #[arg(
+        long,
+        value_name = "R",
+        requires = "merge",
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub seen: Option<i64>,
+
     /// Only say what would be done
     #[arg(long)]
     pub dry_run: bool,

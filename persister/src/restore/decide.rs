@@ -16,7 +16,7 @@ use crate::identity::decision::RemoteCluster;
 use crate::identity::lineage::{Choice, Identity, Origin, Outcome};
 use crate::restore::compare::{self, Found};
 use crate::restore::forecast::Forecast;
-use crate::restore::merge::{self, Merge};
+use crate::restore::merge::{self, Merge, Terms};
 use crate::restore::options::RestoreOptions;
 use crate::restore::plan::{Permission, Plan, Reason, plan};
 use crate::restore::source::{Source, TargetState};
@@ -186,7 +186,8 @@ async fn merge_of<S: Session>(
     options: &RestoreOptions,
 ) -> Result<Decision, Error> {
     let state = target_state(session, source, &target, options).await?;
-    let merge = merge::look(session, &state.files).await?;
+    let terms = Terms::of(options, &target, &session.rules());
+    let merge = merge::look(session, &state.files, &terms).await?;
     let forecast = Forecast::of(
         session.capabilities().restores,
         &state.files,

@@ -10,7 +10,7 @@ use crate::restore::claim::RestoreClaim;
 use crate::restore::decide::{Decision, Fill, decide, differs};
 use crate::restore::forecast::Forecast;
 use crate::restore::leases::Leases;
-use crate::restore::merge::Merge;
+use crate::restore::merge::{Merge, Terms};
 use crate::restore::options::RestoreOptions;
 use crate::restore::outcome::{Restored, Summary};
 use crate::restore::plan::Reason;
@@ -155,7 +155,8 @@ async fn write_merge<S: Session>(
     };
     session.grant(&state.leases.granted).await?;
     let in_flight = options.in_flight.unwrap_or(MERGE_IN_FLIGHT).max(1);
-    let merge = merge::apply(session, &state.files, newest, in_flight, merge).await?;
+    let terms = Terms::of(options, target, &session.rules());
+    let merge = merge::apply(session, &state.files, newest, in_flight, &terms, merge).await?;
     let summary = Summary {
         digest: state.digest,
         at: target.at,

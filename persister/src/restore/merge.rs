@@ -3,10 +3,13 @@
 //!
 //! Promises:
 //!
-//! * Keys of the cluster that the state does not have stay as they are: nothing is ever deleted.
+//! * Keys of the cluster that the state does not have stay as they are, unless it is asked for that
+//!   they go: then the cluster ends up with this state, and no other key.
 //! * Every write is a compare-and-set against what was seen before: what somebody writes meanwhile
-//!   is not overwritten, but reported; as is what somebody overwrites or deletes right after.
-//! * Every key that is overwritten is reported, with the revision that it had in the cluster.
+//!   is not overwritten, but reported; as is what somebody overwrites or deletes right after. What
+//!   counts as seen may be an earlier look, which a person has read.
+//! * Every key that is overwritten or deleted is reported, with the revision that it had in the
+//!   cluster.
 //! * Nothing is written unless everything can be.
 //! * The cluster keeps its identity: its persisters journal these writes like any others. But first
 //!   it is taken past the newest revision of the journal, so that a revision which a client of the
@@ -17,18 +20,21 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use cairn_journal::Revision;
+use cairn_journal::{Change, Revision};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::cluster::error::Error as ClusterError;
+use crate::attach::continuity::told;
+use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
+use crate::cluster::followed::Live;
 use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Session;
 use crate::cluster::write::{Expect, Key, Write};
 use crate::error::Error;
 use crate::restore::digest::Digest;
 use crate::restore::item::Item;
+use crate::restore::options::RestoreOptions;
 use crate::restore::progress_bar::Bar;
-use crate::restore::target::Files;
+use crate::restore::target::{Files, Target};
 
 /// How many no-operations are in flight.
 const NOPS: usize = 512;
@@ -36,7 +42,7 @@ const NOPS: usize = 512;
 /// How many keys an error names.
 const NAMED: usize = 10;
 
-/// A key that a merge gives another value.
+/// A key that a merge gives another value, or deletes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overwritten {
     /// Its path.
@@ -54,11 +60,13 @@ pub struct Merge {
     pub created: Vec<Bytes>,
     /// Keys that it has with other values.
     pub overwritten: Vec<Overwritten>,
-    /// Bytes of the values of both.
+    /// Keys that it has and the state does not, if those are to go.
+    pub deleted: Vec<Overwritten>,
+    /// Bytes of the values that are written.
     pub bytes: u64,
     /// How many keys it has already with these values.
     pub same: u64,
-    /// How many other keys it has.
+    /// How many other keys it has, which stay.
     pub others: u64,
     /// Keys that somebody else wrote meanwhile, so that they were left alone.
     pub left: Vec<Bytes>,
@@ -66,8 +74,30 @@ pub struct Merge {
     pub counter: Revision,
 }
 
+/// What a merge is allowed.
+pub(super) struct Terms {
+    /// Which keys it deletes if the state does not have them.
+    deletes: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    /// Keys that were written after this revision are left alone.
+    seen: Option<Revision>,
+}
+
+impl Terms {
+    pub(super) fn of(options: &RestoreOptions, target: &Target, rules: &KeyRules) -> Self {
+        let (deletes, is_wanted) = (options.deletes, target.selection(rules));
+        Self {
+            deletes: Box::new(move |path| deletes && is_wanted(path)),
+            seen: options.seen,
+        }
+    }
+}
+
 /// Finds out what a merge comes to. Reads only.
-pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge, Error> {
+pub(super) async fn look<S: Session>(
+    session: &S,
+    files: &Files,
+    terms: &Terms,
+) -> Result<Merge, Error> {
     let mut merge = Merge {
         counter: session.revision().await?,
         ..Merge::default()
@@ -83,16 +113,12 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
                     merge.same += 1;
                 } else {
                     merge.bytes += key.value.len() as u64;
-                    merge.overwritten.push(Overwritten {
-                        path: live.path.clone(),
-                        revision: live.revision,
-                        bytes: live.value.len(),
-                    });
+                    merge.overwritten.push(Overwritten::of(&live));
                 }
                 seen.insert(live.path);
             }
+            None if (terms.deletes)(&live.path) => merge.deleted.push(Overwritten::of(&live)),
             None => {
-                merge.others += 1;
                 others.insert(live.path);
             }
         }
@@ -103,6 +129,18 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
             merge.created.push(path.clone());
         }
     }
+    if let Some(seen) = terms.seen {
+        let since = written_after(session, seen).await?;
+        let written = merge.without(&since);
+        others.extend(
+            written
+                .iter()
+                .filter(|path| !files.contains_key(*path))
+                .cloned(),
+        );
+        merge.left = written;
+    }
+    merge.others = others.len() as u64;
     let created = merge.created.iter();
     let rules = session.rules();
     let mut clashes = created.filter_map(|path| {
@@ -121,6 +159,58 @@ pub(super) async fn look<S: Session>(session: &S, files: &Files) -> Result<Merge
         keys: (named.len() + clashes.count()) as u64,
         named,
     })
+}
+
+/// Tells of every change outside the control area from revision `from` on, until now.
+pub(super) async fn changes_since<S: Session>(
+    session: &S,
+    from: Revision,
+    mut tell: impl FnMut(Change),
+) -> ClusterResult<()> {
+    let (mut due, now) = (from, session.revision().await?);
+    let mut stream = session.follow(due);
+    while due <= now {
+        let followed = told(&mut stream).await?;
+        let data = followed.changes.into_iter().filter(|it| !it.is_control);
+        data.for_each(&mut tell);
+        due = followed.revision.next();
+    }
+    Ok(())
+}
+
+/// The keys that somebody has written or deleted since.
+async fn written_after<S: Session>(session: &S, seen: Revision) -> ClusterResult<BTreeSet<Bytes>> {
+    let mut written = BTreeSet::new();
+    changes_since(session, seen.next(), |change| {
+        written.insert(change.path);
+    })
+    .await?;
+    Ok(written)
+}
+
+impl Overwritten {
+    fn of(live: &Live) -> Self {
+        Self {
+            path: live.path.clone(),
+            revision: live.revision,
+            bytes: live.value.len(),
+        }
+    }
+}
+
+impl Merge {
+    /// Takes these keys out of what is to be done, and gives those that it took.
+    fn without(&mut self, keys: &BTreeSet<Bytes>) -> Vec<Bytes> {
+        let mut left: Vec<Bytes> = self
+            .created
+            .extract_if(.., |it| keys.contains(it))
+            .collect();
+        for those in [&mut self.overwritten, &mut self.deleted] {
+            let taken = those.extract_if(.., |key| keys.contains(&key.path));
+            left.extend(taken.map(|key| key.path));
+        }
+        left
+    }
 }
 
 /// The file of `others` above or below which `path` would lie.
@@ -156,17 +246,30 @@ pub(super) async fn apply<S: Session>(
     files: &Files,
     newest: Revision,
     in_flight: usize,
+    terms: &Terms,
     mut merge: Merge,
 ) -> Result<Merge, Error> {
     go_past(session, merge.counter, newest).await?;
 
-    for key in &merge.overwritten {
+    for (key, says) in (merge
+        .overwritten
+        .iter()
+        .map(|key| (key, "overwriting this value")))
+    .chain(merge.deleted.iter().map(|key| (key, "deleting this key")))
+    {
         // Said before it happens: a merge that is cut short has no other list.
         tracing::info!(
             path = %String::from_utf8_lossy(&key.path), revision = %key.revision, bytes = key.bytes,
-            "overwriting this value"
+            "{says}"
         );
     }
+    let deleted = merge.deleted.iter().map(|key| Write {
+        key: Key::Data(key.path.clone()),
+        expect: Expect::At(key.revision),
+        value: None,
+        lease: 0,
+    });
+    let deleted: Vec<Write> = deleted.collect();
     let created = merge.created.iter().map(|path| (path, Expect::Absent));
     let overwritten = (merge.overwritten.iter()).map(|key| (&key.path, Expect::At(key.revision)));
     let work = created.chain(overwritten).filter_map(|(path, expect)| {
@@ -174,6 +277,23 @@ pub(super) async fn apply<S: Session>(
         Some(Item::of(key).write(expect))
     });
     let work: Vec<Write> = work.collect();
+    // Where keys are files and directories, those that go make room first.
+    let mut left = write(session, deleted, in_flight).await?;
+    left.extend(write(session, work, in_flight).await?);
+    left.append(&mut merge.left);
+    left.extend(overtaken(session, files, &left, terms, &merge).await?);
+    merge.without(&left.iter().cloned().collect());
+    merge.left = left;
+    merge.counter = session.revision().await?;
+    Ok(merge)
+}
+
+/// Writes these, each by itself. Gives the keys of those whose expectation did not hold.
+async fn write<S: Session>(
+    session: &S,
+    work: Vec<Write>,
+    in_flight: usize,
+) -> Result<Vec<Bytes>, Error> {
     let mut progress = Bar::new("merging keys", work.len() as u64);
     let mut writes = stream::iter(work)
         .map(|write| async move {
@@ -197,17 +317,12 @@ pub(super) async fn apply<S: Session>(
     }
     drop(writes);
     progress.done();
-    left.extend(overtaken(session, files, &left, merge.counter).await?);
-    merge.left = left;
-    let left: BTreeSet<&Bytes> = merge.left.iter().collect();
-    merge.created.retain(|path| !left.contains(path));
-    merge.overwritten.retain(|key| !left.contains(&key.path));
-    merge.counter = session.revision().await?;
-    Ok(merge)
+    Ok(left)
 }
 
-/// Compares all keys of the state but those in `left`. Returns those that somebody has written or
-/// deleted since the cluster was looked at, at revision `looked`: it lives, and that is its right.
+/// Compares all keys of the state but those in `left`, and looks whether those are gone that were
+/// to go. Returns those that somebody has written or deleted since the cluster was looked at: it
+/// lives, and that is its right.
 ///
 /// # Errors
 /// [`Error::RestoreDiffers`] if a key that nobody has written since differs.
@@ -215,17 +330,27 @@ async fn overtaken<S: Session>(
     session: &S,
     files: &Files,
     left: &[Bytes],
-    looked: Revision,
+    terms: &Terms,
+    merge: &Merge,
 ) -> Result<Vec<Bytes>, Error> {
     let mut missing: BTreeSet<&Bytes> = files.keys().collect();
     for path in left {
         missing.remove(path);
     }
+    let (looked, left) = (merge.counter, left.iter().collect::<BTreeSet<_>>());
     let mut overtaken = Vec::new();
     let (mut expected, mut found) = (Digest::default(), Digest::default());
     let mut live = session.snapshot(session.revision().await?);
     while let Some(live) = live.next().await {
         let live = live?;
+        let may_be = files.contains_key(&live.path) || left.contains(&live.path);
+        if !may_be && (terms.deletes)(&live.path) {
+            match live.revision > looked {
+                true => overtaken.push(live.path),
+                false => found.add(&live.path, &live.value),
+            }
+            continue;
+        }
         let Some(key) = files.get(&live.path).filter(|_| missing.remove(&live.path)) else {
             continue;
         };

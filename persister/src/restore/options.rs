@@ -30,6 +30,12 @@ pub struct RestoreOptions {
     pub by_writes: bool,
     /// Whether it may be written into a cluster that has keys.
     pub merge: bool,
+    /// Whether a merge also deletes the keys that the state does not have, among those that are
+    /// selected.
+    pub deletes: bool,
+    /// A merge leaves keys alone that were written after this revision of the cluster: that of a
+    /// dry run, which somebody has read. `None`: after the look that the merge itself begins with.
+    pub seen: Option<Revision>,
     /// Whether to go on when that lets go of changes.
     pub accept_loss: bool,
     /// How many keys are in flight; `None`: as many as keep their order there.

@@ -136,6 +136,9 @@ pub struct MergeReport {
     pub created: u64,
     /// Keys that it gave other values.
     pub overwritten: Vec<OverwrittenReport>,
+    /// Keys that it deleted, since the state does not have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<OverwrittenReport>,
     /// How many other keys the cluster has; they stay.
     pub others: u64,
     /// Bytes of the values that it wrote.
@@ -184,6 +187,7 @@ impl From<&Merge> for MergeReport {
         Self {
             created: merge.created.len() as u64,
             overwritten: merge.overwritten.iter().map(Into::into).collect(),
+            deleted: merge.deleted.iter().map(Into::into).collect(),
             others: merge.others,
             bytes: merge.bytes,
             left: merge.left.iter().map(text).collect(),
@@ -387,17 +391,16 @@ impl fmt::Display for Report {
                 ByteSize::b(merge.bytes),
                 merge.others
             )?;
-            list(
-                f,
-                &merge.overwritten,
-                &format!("{would}overwritten"),
-                |key| {
-                    format!(
-                        "{} (was at revision {}, {} bytes)",
-                        key.path, key.revision, key.bytes
-                    )
-                },
-            )?;
+            let was = |key: &OverwrittenReport| {
+                let OverwrittenReport {
+                    path,
+                    revision,
+                    bytes,
+                } = key;
+                format!("{path} (was at revision {revision}, {bytes} bytes)")
+            };
+            list(f, &merge.overwritten, &format!("{would}overwritten"), was)?;
+            list(f, &merge.deleted, &format!("{would}deleted"), was)?;
             list(
                 f,
                 &merge.left,

@@ -12,7 +12,7 @@ use cairn_journal::{Directory, DirectoryLock, Gap, Journal, Reader, Revision, St
 use crate::attach::nodes::Nodes;
 use crate::attach::sides;
 use crate::cluster::error::Error as ClusterError;
-use crate::cluster::rules::{KeyPrefix, KeyRules};
+use crate::cluster::rules::KeyRules;
 use crate::cluster::session::Cluster;
 use crate::error::Error;
 use crate::identity::decision::LocalHistory;
@@ -226,10 +226,8 @@ impl Source {
         let mut files = std::mem::take(&mut state.files);
         // Persisters of the cluster that was.
         files.retain(|_, key| !key.is_control);
-        if let Choice::Only(prefixes) = &target.choice {
-            let prefixes: Vec<KeyPrefix> = prefixes.iter().map(|text| rules.prefix(text)).collect();
-            files.retain(|path, _| prefixes.iter().any(|prefix| prefix.contains(path)));
-        }
+        let is_wanted = target.selection(rules);
+        files.retain(|path, _| is_wanted(path));
         let before = files.len();
         let mut left_out = Vec::new();
         files.retain(|path, _| {

@@ -2,7 +2,7 @@
 //!
 //! The model: a key of the state has its value afterwards; one that had it before was not written,
 //! and one that was written is newer than every revision of the old cluster. Every other key is as
-//! it was. If that is impossible, since a file would have to be a directory, nothing was written at
+//! it was, or gone, where that was asked for. If that is impossible, since a file would have to be a directory, nothing was written at
 //! all. After an interruption each key is as before or as it should be, and another merge completes
 //! the work.
 
@@ -107,6 +107,8 @@ struct Model<'a> {
     state: &'a Tree,
     /// The newest revision of the old cluster.
     newest: i64,
+    /// Whether keys go that the state does not have.
+    deletes: bool,
 }
 
 impl Model<'_> {
@@ -137,7 +139,8 @@ impl Model<'_> {
             let is_right = match self.state.contains_key(path) {
                 true if is_complete => self.is_merged(path, now),
                 true => self.is_merged(path, now) || self.is_as_it_was(path, now),
-                false => self.is_as_it_was(path, now),
+                false if self.deletes && is_complete => now.is_none(),
+                false => self.is_as_it_was(path, now) || self.deletes && now.is_none(),
             };
             ensure!(
                 is_right,
@@ -167,9 +170,14 @@ impl Model<'_> {
         let created = created.count();
         ensure!(merge.created.len() == created, "{merge:?}");
         ensure!(merge.same == kept as u64, "{merge:?}");
-        ensure!(merge.others == others.count() as u64, "{merge:?}");
+        let (others, deleted) = match self.deletes {
+            true => (0, others.count()),
+            false => (others.count(), 0),
+        };
+        ensure!(merge.others == others as u64, "{merge:?}");
+        ensure!(merge.deleted.len() == deleted, "{merge:?}");
         ensure!(merge.overwritten.len() == self.state.len() - created - kept);
-        for key in &merge.overwritten {
+        for key in merge.overwritten.iter().chain(&merge.deleted) {
             let was = &self.before[std::str::from_utf8(&key.path)?];
             ensure!(
                 (was.0.0, was.1.len()) == (key.revision.0, key.bytes),
@@ -221,16 +229,18 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
         before: &before,
         state: &state,
         newest: history.newest(),
+        deletes: random.u8(..3) == 0,
     };
     let options = RestoreOptions {
         at: At::Revision(cairn_journal::Revision(at)),
         merge: true,
+        deletes: model.deletes,
         in_flight: [None, Some(1), Some(64)][random.usize(..3)],
         ..RestoreOptions::default()
     };
     let is_foreign = |path: &&String| !state.contains_key(*path);
     let mut foreign = before.keys().filter(is_foreign);
-    if foreign.any(|path| state.keys().any(|key| exclude(path, key))) {
+    if !model.deletes && foreign.any(|path| state.keys().any(|key| exclude(path, key))) {
         match merge(&node, &source, &options).await {
             Err(Error::Clashes { .. }) => {}
             other => bail!("a file would be a directory: {other:?}"),
@@ -242,7 +252,14 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
     let differ = |(path, file): &(&String, &(Revision, Bytes))| {
         before.get(*path).is_none_or(|there| there.1 != file.1)
     };
-    let writes = i64::try_from(state.iter().filter(differ).count())?;
+    let sets = i64::try_from(state.iter().filter(differ).count())?;
+    let foreign = before.keys().filter(is_foreign).count();
+    let deletes = if model.deletes {
+        i64::try_from(foreign)?
+    } else {
+        0
+    };
+    let writes = sets + deletes;
     let end = start.max(history.newest()) + writes;
     let is_interrupted = random.bool() && end > start;
     if is_interrupted {
@@ -268,7 +285,7 @@ async fn case(random: &mut fastrand::Rng, scratch: &Path, counts: &mut Counts) -
         model.check(&tree(&node.client).await?, true)?;
         if !is_interrupted && round == 0 {
             model.check_report(&report)?;
-            ensure!(i64::try_from(summary.written)? == writes);
+            ensure!(i64::try_from(summary.written)? == sets);
             ensure!(
                 node.client.rev().await?.0 == end,
                 "nothing was written twice"
@@ -295,5 +312,65 @@ async fn a_merge_is_what_the_model_says() -> Result<()> {
     }
     println!("{cases} cases: {counts:?}");
     ensure!(cases < 60 || counts.clashes > 0 && counts.interrupted_before_the_end > 0);
+    Ok(())
+}
+
+/// What a stranger did after somebody had looked stays as it is, and is named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_since_it_was_looked_at_is_left_alone() -> Result<()> {
+    let mut random = seeded("seen")?;
+    let scratch = tempfile::tempdir()?;
+    let history = History::random(&mut random, 120, 2);
+    history.write(scratch.path(), history.newest())?;
+    let source = Source::open(scratch.path(), true)?;
+    let state = history.state(history.newest());
+    let mut paths = state.keys();
+    let [overwritten, gone, untouched] = [(); 3].map(|()| paths.next().cloned());
+    let (Some(overwritten), Some(gone), Some(untouched)) = (overwritten, gone, untouched) else {
+        bail!("a state of three keys");
+    };
+    let node = Node::start().await?;
+    let set =
+        async |path: &str, value: &'static str| node.client.set(path, Revision::ANY, value).await;
+    for path in [&overwritten, &gone, &untouched] {
+        set(path, "another value").await?;
+    }
+    for path in ["/mine/stays", "/mine/goes"] {
+        set(path, "v").await?;
+    }
+    let seen = node.client.rev().await?;
+    // A stranger.
+    set(&overwritten, "news").await?;
+    node.client.del(&gone, Revision::ANY).await?;
+    set("/mine/stays", "news").await?;
+    set("/mine/new", "news").await?;
+
+    let options = RestoreOptions {
+        merge: true,
+        deletes: true,
+        seen: Some(cairn_journal::Revision(seen.0)),
+        ..RestoreOptions::default()
+    };
+    let Restored::Merged(merge, _) = merge(&node, &source, &options).await? else {
+        bail!("a merge was asked for");
+    };
+    let mut left = merge.left.clone();
+    left.sort();
+    let mut strangers = vec![
+        "/mine/new".into(),
+        "/mine/stays".into(),
+        overwritten.clone(),
+        gone.clone(),
+    ];
+    strangers.sort();
+    ensure!(left == strangers, "{left:?}");
+    let found = tree(&node.client).await?;
+    let value = |path: &str| found.get(path).map(|file| &file.1[..]);
+    for path in ["/mine/new", "/mine/stays", &overwritten] {
+        ensure!(value(path) == Some(b"news"), "{path}");
+    }
+    ensure!(value(&gone).is_none() && value("/mine/goes").is_none());
+    ensure!(value(&untouched) == state.get(&untouched).map(|file| &file.1[..]));
+    ensure!(found.len() == state.len() + 1, "all others are there");
     Ok(())
 }

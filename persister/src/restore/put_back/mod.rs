@@ -26,7 +26,7 @@ use bytes::Bytes;
 use cairn_journal::{Error as JournalError, Journal, KeyValue, Op, Revision, replay::Replay};
 use tokio::task::block_in_place;
 
-use crate::attach::continuity::{self, told};
+use crate::attach::continuity;
 use crate::attach::sides::{identified, local_history};
 use crate::cluster::capabilities::{Limits, Restores};
 use crate::cluster::control::{ControlKey, Id};
@@ -37,7 +37,7 @@ use crate::error::Error;
 use crate::identity::lineage::{Identity, Outcome};
 use crate::restore::item::Item;
 use crate::restore::leases::{Granted, Leases};
-use crate::restore::merge::go_past;
+use crate::restore::merge::{changes_since, go_past};
 use crate::restore::target::Files;
 use crate::restore::validate;
 
@@ -254,19 +254,14 @@ impl<S: Session> Work<'_, S> {
     /// Which of the lost keys somebody has written in the cluster since, we ourselves among them,
     /// and whether they are as the journal has them now.
     async fn written_since(&self) -> ClusterResult<BTreeMap<Bytes, bool>> {
-        let (mut since, now) = (BTreeMap::new(), self.session.revision().await?);
-        let mut due = self.common.next();
-        let mut stream = self.session.follow(due);
-        while due <= now {
-            let followed = told(&mut stream).await?;
-            for change in followed.changes.into_iter().filter(|it| !it.is_control) {
-                if self.lost.keys.contains_key(&change.path) {
-                    let is_same = self.lost.is_as_lost(&change.path, &change.op);
-                    since.insert(change.path, is_same);
-                }
+        let mut since = BTreeMap::new();
+        changes_since(self.session, self.common.next(), |change| {
+            if self.lost.keys.contains_key(&change.path) {
+                let is_same = self.lost.is_as_lost(&change.path, &change.op);
+                since.insert(change.path, is_same);
             }
-            due = followed.revision.next();
-        }
+        })
+        .await?;
         Ok(since)
     }
 
