@@ -84,7 +84,7 @@ pub use read::{
     at_time::AtTime,
     reader::Reader,
     records::{EndState, Records},
-    state::State,
+    state::{State, StateFollower},
 };
 pub use recovery::open::Recovery;
 pub use repair::{

@@ -108,11 +108,20 @@ function renderStory(off) {
   say(byId("says"), off ? LAST_WORDS : state.story.says);
   if (!figures) {
     figures = { keys: h("b"), unit: h("span"), hash: h("b"), revision: h("b") };
+    figures.kv = { hash: h("b"), rest: h("span") };
+    figures.agreed = h("span", {}, word("hashkv"), " ", figures.kv.hash, " ", figures.kv.rest);
     byId("figures").append(
       h("span", {}, figures.keys, " ", figures.unit),
       h("span", {}, word("hash"), " ", figures.hash),
       h("span", {}, word("revision"), " ", figures.revision),
+      figures.agreed,
     );
+  }
+  const { agreed } = state.cluster;
+  figures.agreed.hidden = agreed === null;
+  if (agreed) {
+    say(figures.kv.hash, String(agreed.hash));
+    say(figures.kv.rest, `at ${number(agreed.revision)} on ${plural(agreed.members, "member")}`);
   }
   const { keys, hash, revision } = state.cluster;
   say(figures.keys, number(keys));

@@ -49,7 +49,7 @@ function makeRow(row, from, canReturn) {
       ...values,
     ),
   );
-  if (canReturn && row.kind !== "added") {
+  if (canReturn && row.kind !== "added" && !row.key.includes("\\x")) {
     const button = h("button", { type: "button", class: "small", text: "Bring back" });
     button.setAttribute("aria-label", `Bring back ${row.key}`);
     button.addEventListener("click", () => bringBackKey(from, row.key));

@@ -13,6 +13,7 @@ const MARKS = {
   lost: ["┃", "loss", "bad"],
   restored: ["↻", "restore", "past"],
   gap: ["╎", "gap", "warn"],
+  retired: ["┇", "older history is retired", "wait"],
   timeline: ["┆", "new timeline", "past"],
 };
 
@@ -90,7 +91,9 @@ export function startHistory() {
     diff: h("ul", { id: "diff", class: "diff" }),
     kept: h("p", {
       class: "muted small",
-      text: "Bringing back creates and overwrites keys. It deletes none.",
+      text:
+        "Bringing back creates and overwrites keys, and deletes none. Giving back as a new " +
+        "revision also deletes what was not there then.",
     }),
     returns: h("div", { class: "row", id: "returns" }),
   };
@@ -225,9 +228,6 @@ export function renderHistory(state, off) {
     else askChange(at);
   }
   for (const button of part.returns.querySelectorAll("button")) enable(button, off);
-  for (const button of part.returns.querySelectorAll("[data-engine]")) {
-    button.hidden = button.dataset.engine !== state.run.engine;
-  }
   look();
 }
 

@@ -4,9 +4,18 @@ import { h, keyed, say, set } from "./dom.js";
 
 const byId = (id) => document.getElementById(id);
 
+/** As it must be; not so; nobody can tell. */
+const VERDICTS = new Map([
+  [true, ["✓", "ok"]],
+  [false, ["✕", "bad"]],
+  [null, ["?", "wait"]],
+]);
+
 export function renderProof(proof) {
   byId("proof").hidden = proof === null;
   if (proof === null) return;
+  const heads = byId("proof").querySelectorAll("thead th");
+  proof.heads.forEach((head, n) => say(heads[n + 1], head));
   set(byId("proof"), "data-tone", proof.equal ? "ok" : "bad");
   say(byId("proof-says"), `${proof.equal ? "=" : "≠"} ${proof.says}`);
   keyed(byId("proof-rows"), proof.rows, (row) => row.what, makeRow, updateRow);
@@ -28,6 +37,7 @@ function updateRow(element, row) {
   say(what, row.what);
   say(before, row.before);
   say(after, row.after);
-  say(verdict, `${row.ok ? "✓" : "✕"} ${row.verdict}`);
-  set(verdict, "data-tone", row.ok ? "ok" : "bad");
+  const [glyph, tone] = VERDICTS.get(row.ok);
+  say(verdict, `${glyph} ${row.verdict}`);
+  set(verdict, "data-tone", tone);
 }

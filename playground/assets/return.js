@@ -5,10 +5,10 @@ import { post, Refused } from "./api.js";
 import { showReport } from "./dialogs.js";
 import { number } from "./dom.js";
 
-async function ask(at, mode, prefix = null) {
+async function ask(at, mode, { prefix = null, seen = null } = {}) {
   tell("Asking the journal…");
   try {
-    const answer = await post("restore", { at, mode, prefix });
+    const answer = await post("restore", { at, mode, prefix, seen });
     tell(answer.says.split("\n")[0], "ok");
     return answer;
   } catch (error) {
@@ -19,11 +19,12 @@ async function ask(at, mode, prefix = null) {
 }
 
 /** Brings one key back, as it was after a change. */
-export const bringBackKey = (at, key) => ask(at, "merge", key);
+export const bringBackKey = (at, key) => ask(at, "merge", { prefix: key });
 
-async function report(title, at, mode, go = null) {
-  const answer = await ask(at, mode);
-  if (answer) showReport(title, answer, go);
+/** Asks, and shows the answer; `go` makes the next step of it. */
+async function report(title, at, mode, go = null, seen = null) {
+  const answer = await ask(at, mode, { seen });
+  if (answer) showReport(title, answer, go && { ...go, run: () => go.run(answer) });
 }
 
 /** The buttons for the moment that `at()` tells. */
@@ -38,7 +39,13 @@ export function restoreButtons(parent, button, at) {
   };
   const asNew = () => {
     const then = at();
-    report(`${moment()} as a new revision`, then, "as-new-revision");
+    const title = `Give ${moment()} back as a new revision?`;
+    report(title, then, "as-new-revision-forecast", {
+      label: "Give it back",
+      // What was written since this look stays, and is named.
+      run: ({ report: { counter } }) =>
+        report("Given back", then, "as-new-revision", null, counter),
+    });
   };
   parent.append(
     button("What would a restore do?", () => report(`A restore of ${moment()}`, at(), "forecast")),
@@ -46,6 +53,6 @@ export function restoreButtons(parent, button, at) {
       report(`Rehearsal of ${moment()}`, at(), "rehearse"),
     ),
     button("Bring back into the cluster…", bringBack, { id: "bring-back" }),
-    button("Give back as a new revision", asNew, { "data-engine": "etcd" }),
+    button("Give back as a new revision…", asNew, { id: "give-back" }),
   );
 }

@@ -32,6 +32,11 @@ const MEANINGS = {
     "Hash",
     "A fingerprint of all keys and values. Two with the same fingerprint hold the " + "same.",
   ],
+  hashkv: [
+    "HashKV",
+    "etcd's own fingerprint, of every revision of every key since the last compaction. Members " +
+      "that say the same at the same revision have the same history.",
+  ],
   unconfirmed: [
     "In effect, not confirmed",
     "Every reader sees the value, but not enough disks " +

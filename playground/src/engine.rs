@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_client::Revision;
-use cairn_etcd::wire::{DeleteRangeRequest, PutRequest, RangeRequest};
+use cairn_etcd::wire::{DeleteRangeRequest, KeyValue, PutRequest, RangeRequest};
 use cairn_etcd::{Environment, Session, Target};
 use cairn_persister::identity::Identity;
 use cairn_protocol::keys;
@@ -228,19 +228,24 @@ async fn write_to_etcd(client: &etcd::Client, key: &str, value: Option<Bytes>) -
 /// # Errors
 /// The session's, and a key that is no text.
 pub async fn everything(session: &Session, of_this_member: bool) -> anyhow::Result<Found> {
-    everything_at(session, of_this_member, 0).await
+    let mut found = Found::new();
+    for key in keys_at(session, of_this_member, 0).await? {
+        let text = String::from_utf8(key.key.to_vec())?;
+        found.insert(text, (key.mod_revision, key.value));
+    }
+    Ok(found)
 }
 
-/// What [`everything`] gives, as it was at this revision; 0: now.
+/// What [`everything`] gives, be it text or not, as it was at this revision; 0: now.
 ///
 /// # Errors
-/// As [`everything`].
-pub async fn everything_at(
+/// The session's.
+pub async fn keys_at(
     session: &Session,
     of_this_member: bool,
     revision: i64,
-) -> anyhow::Result<Found> {
-    let mut found = Found::new();
+) -> anyhow::Result<Vec<KeyValue>> {
+    let mut found = Vec::new();
     let mut page = RangeRequest {
         limit: PAGE,
         serializable: of_this_member,
@@ -257,12 +262,8 @@ pub async fn everything_at(
         if let Some(last) = answer.kvs.last() {
             page.key = [&last.key[..], b"\0"].concat().into();
         }
-        for file in answer.kvs {
-            if !file.key.starts_with(keys::FLAT_ROOT.as_bytes()) {
-                let key = String::from_utf8(file.key.to_vec())?;
-                found.insert(key, (file.mod_revision, file.value));
-            }
-        }
+        let is_ours = |key: &KeyValue| key.key.starts_with(keys::FLAT_ROOT.as_bytes());
+        found.extend(answer.kvs.into_iter().filter(|key| !is_ours(key)));
         if !answer.more {
             return Ok(found);
         }

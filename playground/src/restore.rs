@@ -1,11 +1,10 @@
-//! Parts of the past for the living: what a restore would do, a rehearsal in a scratch cluster, and
-//! keys brought back by a merge.
+//! Parts of the past for the living: what a restore would do, a rehearsal in a scratch cluster, keys
+//! brought back by a merge, and an older state as the newest.
 //!
 //! The persister's own restore does all of it, within this process; its reports are given on as
 //! they are. A merge writes keys that writers of the ledger own, so nothing else writes meanwhile,
 //! and afterwards the ledger takes what is there for the truth, once it is on disk.
 
-use std::path::Path;
 use std::time::Duration;
 
 use cairn_journal::Revision;
@@ -14,8 +13,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::past::text::unescaped;
 use crate::play::actions::Whole;
 use crate::play::inner::Play;
+use crate::play::moment::Moment;
+use crate::play::story::counted;
 use crate::told::feed::{Kind, Tone};
 use crate::told::refusal::Refusal;
 use crate::world::decide::Command;
@@ -35,6 +37,10 @@ pub struct RestoreRequest {
     /// Only keys that begin so.
     #[serde(default)]
     pub prefix: Option<String>,
+    /// What was written after this revision of the cluster is left alone; none: after the look that
+    /// a merge begins with.
+    #[serde(default)]
+    pub seen: Option<i64>,
 }
 
 /// What is to be done with a state of the past.
@@ -49,8 +55,22 @@ pub enum Mode {
     MergeForecast,
     /// Write its keys into the living cluster, over those that are there. Nothing is deleted.
     Merge,
-    /// Give it back as the newest state, under new revisions.
+    /// Say what giving it back would do.
+    AsNewRevisionForecast,
+    /// Give it back as the newest state, under new revisions: write what differs, and delete what
+    /// it does not have.
     AsNewRevision,
+}
+
+/// What a restore writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// Everything, into an empty cluster.
+    Fill,
+    /// Its keys.
+    Merge,
+    /// Its keys, and nothing else stays.
+    Exactly,
 }
 
 /// What came of it.
@@ -68,25 +88,28 @@ impl Play {
     /// Does what the page asks for with a state of the past.
     pub(crate) async fn bring_back(&self, asked: RestoreRequest) -> Result<Restored, Refusal> {
         match asked.mode {
-            Mode::Forecast | Mode::MergeForecast => {
-                let merges = asked.mode == Mode::MergeForecast;
-                self.restore_into(&self.uri(), &asked, merges, true).await
+            Mode::Forecast => self.forecast(&asked, How::Fill).await,
+            Mode::MergeForecast => self.forecast(&asked, How::Merge).await,
+            Mode::AsNewRevisionForecast => {
+                let mut told = self.forecast(&asked, How::Exactly).await?;
+                told.says = format!("{}\n{}", in_short(&told.report), told.says);
+                Ok(told)
             }
             Mode::Rehearse => self.rehearse(&asked).await,
             Mode::Merge => self.merge(&asked).await,
-            Mode::AsNewRevision => Err(Refusal::Impossible(
-                "a whole state comes back as a new revision by `persister restore --to-snapshot \
-                 --at-revision R`, into new members. Here, bring keys back by a merge"
-                    .to_owned(),
-            )),
+            Mode::AsNewRevision => self.give_back(&asked).await,
         }
+    }
+
+    async fn forecast(&self, asked: &RestoreRequest, how: How) -> Result<Restored, Refusal> {
+        self.restore_into(&self.uri(), asked, how, true).await
     }
 
     async fn restore_into(
         &self,
         uri: &str,
         asked: &RestoreRequest,
-        merge: bool,
+        how: How,
         dry_run: bool,
     ) -> Result<Restored, Refusal> {
         let (journal, at) = match asked.at {
@@ -100,9 +123,8 @@ impl Play {
             .prefix
             .iter()
             .filter(|it| !it.is_empty())
-            .cloned()
-            .collect();
-        let command = command(uri, &journal, at, &prefixes, merge, dry_run);
+            .map(|it| as_text(it))
+            .collect::<Result<_, _>>()?;
         let cluster = uri.parse();
         let cluster = cluster.map_err(|error| Refusal::Failed(format!("{uri}: {error}")))?;
         let request = Request {
@@ -111,7 +133,9 @@ impl Play {
             options: RestoreOptions {
                 at,
                 prefixes,
-                merge,
+                merge: how != How::Fill,
+                deletes: how == How::Exactly,
+                seen: asked.seen.map(Revision),
                 by_writes: true,
                 // A rehearsal of an older state lets go of what came after, and harms nobody.
                 accept_loss: true,
@@ -120,6 +144,7 @@ impl Play {
             },
             dry_run,
         };
+        let command = command(uri, &request);
         let never = CancellationToken::new();
         let report = timeout(LIMIT, cairn_persister::restore::run(&request, &never)).await;
         let report = report.map_err(|_| Refusal::Failed(format!("not within {LIMIT:?}")))?;
@@ -141,7 +166,7 @@ impl Play {
         let done = match self.start_scratch().await {
             Ok(()) => {
                 let uri = self.uri_at(scratch);
-                self.restore_into(&uri, asked, false, false).await
+                self.restore_into(&uri, asked, How::Fill, false).await
             }
             Err(error) => Err(error),
         };
@@ -157,9 +182,7 @@ impl Play {
     /// Writes keys of the past into the living cluster.
     async fn merge(&self, asked: &RestoreRequest) -> Result<Restored, Refusal> {
         let _turn = self.begin(Whole::Merge)?;
-        let done = self
-            .while_nobody_writes(async || self.restore_into(&self.uri(), asked, true, false).await)
-            .await?;
+        let (done, _) = self.written(asked, How::Merge).await?;
         let what = asked.prefix.as_deref().unwrap_or("all keys");
         let says = format!(
             "{what}: brought back as of change {}",
@@ -169,26 +192,88 @@ impl Play {
             .tell(Kind::Restore, Tone::Past, says, Some(done.command.clone()));
         Ok(done)
     }
+
+    /// Makes an older state the newest, and shows that the cluster equals it.
+    async fn give_back(&self, asked: &RestoreRequest) -> Result<Restored, Refusal> {
+        let whole = |why: &str| Refusal::Impossible(format!("{why}: a whole state is given back"));
+        let change = asked
+            .at
+            .ok_or_else(|| whole("at which change is missing"))?;
+        if asked.prefix.is_some() {
+            return Err(whole("a prefix is given"));
+        }
+        let then = self.past().moment(change).await?;
+        let _turn = self.begin(Whole::GiveBack)?;
+        let (mut done, now) = self.written(asked, How::Exactly).await?;
+        let left = done.report.merge.as_ref().map(|merge| merge.left.clone());
+        let proof = self.given_back(change, &then, &now, &left.unwrap_or_default());
+        let short = in_short(&done.report);
+        let says = format!(
+            "change {change} was given back as a new revision. {short} {}",
+            proof.says
+        );
+        let tone = if proof.equal { Tone::Past } else { Tone::Bad };
+        self.feed()
+            .tell(Kind::Restore, tone, says, Some(done.command.clone()));
+        done.says = format!("{} {short}\n{}", proof.says, done.says);
+        Ok(done)
+    }
+
+    async fn written(
+        &self,
+        asked: &RestoreRequest,
+        how: How,
+    ) -> Result<(Restored, Moment), Refusal> {
+        self.while_nobody_writes(async || self.restore_into(&self.uri(), asked, how, false).await)
+            .await
+    }
+}
+
+/// A key of the page as a prefix of a restore.
+fn as_text(key: &str) -> Result<String, Refusal> {
+    let bytes = unescaped(key).and_then(|bytes| String::from_utf8(bytes.into()).ok());
+    let says = format!("{key} is no text, and cannot be named: bring the whole state back");
+    bytes.ok_or(Refusal::Impossible(says))
+}
+
+/// How many keys giving a state back writes and deletes.
+fn in_short(report: &Report) -> String {
+    let Some(merge) = &report.merge else {
+        return String::new();
+    };
+    let (put, deleted) = match report.outcome {
+        "merged" => ("It put", "deleted"),
+        _ => ("It would put", "delete"),
+    };
+    let mut says = format!(
+        "{put} {} ({} new, {} changed) and {deleted} {}.",
+        counted(usize::try_from(report.written).unwrap_or(usize::MAX), "key"),
+        merge.created,
+        merge.overwritten.len(),
+        merge.deleted.len()
+    );
+    if !merge.left.is_empty() {
+        let keys = counted(merge.left.len(), "key");
+        says += &format!(" {keys} that somebody has written since you looked: left alone.");
+    }
+    says
 }
 
 /// What a person would type.
-fn command(
-    uri: &str,
-    journal: &Path,
-    at: At,
-    prefixes: &[String],
-    merge: bool,
-    dry_run: bool,
-) -> String {
-    let mut command = format!("persister -a '{uri}' -j {} restore", journal.display());
-    if let At::Revision(revision) = at {
-        command += &format!(" --at-revision {}", revision.0);
+fn command(uri: &str, request: &Request) -> String {
+    let (journal, options) = (request.journal.display(), &request.options);
+    let mut command = format!("persister -a '{uri}' -j {journal} restore");
+    if let At::Revision(revision) = options.at {
+        command += &format!(" --at-revision {revision}");
     }
-    for prefix in prefixes {
+    for prefix in &options.prefixes {
         command += &format!(" --prefix '{}'", prefix.replace('\'', r"'\''"));
     }
-    for (given, flag) in [(merge, " --merge"), (dry_run, " --dry-run")] {
+    for (given, flag) in [(options.merge, " --merge"), (options.deletes, " --delete")] {
         command += if given { flag } else { "" };
     }
-    command
+    if let Some(seen) = options.seen {
+        command += &format!(" --seen {seen}");
+    }
+    command + if request.dry_run { " --dry-run" } else { "" }
 }

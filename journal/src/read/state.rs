@@ -223,8 +223,8 @@ fn is_beyond(replay: &Replay, record: &Record, at: Revision) -> bool {
     }
 }
 
-/// A state that follows the records.
-#[derive(Default)]
+/// A state that grows with the records.
+#[derive(Clone, Debug, Default)]
 struct Growing {
     state: State,
     /// Of a snapshot diff that is not complete.
@@ -265,6 +265,73 @@ impl Growing {
         self.state.open_gap = replay.open_gap();
         self.state.revision = revision;
         self.state
+    }
+}
+
+/// A state that follows the records of a journal, one after another. The changes of a snapshot diff
+/// come into it together, once the diff is complete.
+#[derive(Clone, Debug, Default)]
+pub struct StateFollower {
+    growing: Growing,
+    replay: Replay,
+    next: Sequence,
+}
+
+impl Reader {
+    /// A follower that has taken nothing yet. It begins with nothing, or, where retention has
+    /// removed the first records, with the oldest checkpoint that can be begun with.
+    ///
+    /// # Errors
+    /// A checkpoint that is damaged, the disk's.
+    pub fn state_follower(&self) -> Result<StateFollower> {
+        let history = History::read(self.directory().storage(), self.dir())?;
+        if history.is_complete() {
+            return Ok(StateFollower {
+                next: Sequence(1),
+                ..StateFollower::default()
+            });
+        }
+        let base = history.checkpoints.usable.last();
+        let base = base.ok_or_else(|| history.not_covered(self.dir()))?;
+        let mut growing = Growing::at(Some(base))?;
+        if !self.shows_control() {
+            growing.state = growing.state.without_control();
+        }
+        growing.state.revision = base.revision();
+        Ok(StateFollower {
+            growing,
+            replay: Replay::at_checkpoint(&base.header),
+            next: base.sequence().next(),
+        })
+    }
+}
+
+impl StateFollower {
+    /// Takes in the record that comes next: that of [`StateFollower::next`], or a later one.
+    pub fn take(&mut self, record: Record) -> Step {
+        let step = self.replay.record(&record);
+        self.next = record.sequence.next();
+        self.growing.state.revision = record.revision;
+        self.growing.take(record, step.effect);
+        step
+    }
+
+    /// The state that the records have led to. Its timeline and its open gap are not kept.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.growing.state
+    }
+
+    /// The sequence from which on records are still to be taken.
+    #[must_use]
+    pub fn next(&self) -> Sequence {
+        self.next
+    }
+
+    /// What the records taken so far mean for those that come.
+    #[must_use]
+    pub fn replay(&self) -> &Replay {
+        &self.replay
     }
 }
 

@@ -154,6 +154,13 @@ pub(super) fn audit(keys: &BTreeMap<String, Key>, found: &Found, revisions: Revi
     audit
 }
 
+/// Whether a key of a writer does not hold what its writer was told.
+pub(super) fn is_faulty(path: &str, key: &Key, found: &Found) -> bool {
+    let mut audit = Audit::default();
+    judge(&mut audit, path, key, found, Revisions::Any);
+    !audit.passed()
+}
+
 fn judge(audit: &mut Audit, path: &str, key: &Key, found: &Found, revisions: Revisions) {
     let is = found.get(path);
     let now = is.map(|(_, value)| print(value));

@@ -208,6 +208,16 @@ impl Ledger {
         count
     }
 
+    /// The keys that an audit would find fault with, whatever their revisions.
+    #[must_use]
+    pub fn faulty(&self, found: &Found) -> Vec<String> {
+        let mine = self
+            .keys
+            .iter()
+            .filter(|(path, key)| audit::is_faulty(path, key, found));
+        mine.map(|(path, _)| path.clone()).collect()
+    }
+
     /// Takes what was found for the truth from here on: it must still be there at the next audit.
     ///
     /// For those who know two things: nothing that was sent before is still on its way, and what

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use cairn_journal::State;
 use serde::Serialize;
 
+use crate::past::text::escaped;
+
 /// How many changes, or keys, one call gives at most.
 pub(super) const PAGE: u64 = 1_000;
 
@@ -44,7 +46,7 @@ pub(crate) struct Change {
 pub(crate) struct Marker {
     /// After so many changes.
     pub(crate) index: u64,
-    /// `lost`, `restored`, `gap`, `timeline`, `node-died`.
+    /// `lost`, `restored`, `gap`, `retired`, `timeline`, `node-died`, `leader`.
     pub(crate) kind: &'static str,
     /// In a sentence.
     pub(crate) says: String,
@@ -66,7 +68,7 @@ pub(crate) struct Keys {
 /// A key.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Key {
-    /// The key.
+    /// The key, as [text](crate::past::text).
     pub(crate) key: String,
     /// Its value.
     #[serde(flatten)]
@@ -132,13 +134,7 @@ impl Value {
     }
 }
 
-/// Bytes of a stranger, as text.
-pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-pub(super) fn keys(state: &State, prefix: &str, after: &str, count: u64) -> Keys {
-    let (prefix, after) = (prefix.as_bytes(), after.as_bytes());
+pub(super) fn keys(state: &State, prefix: &[u8], after: &[u8], count: u64) -> Keys {
     let those = state.files.values();
     let those = those.filter(|key| key.path.starts_with(prefix));
     let total = those.clone().count() as u64;
@@ -147,7 +143,7 @@ pub(super) fn keys(state: &State, prefix: &str, after: &str, count: u64) -> Keys
     let page = those.by_ref().take(count);
     let keys: Vec<Key> = page
         .map(|key| Key {
-            key: text(&key.path),
+            key: escaped(&key.path),
             value: Value::of(&key.value),
             bytes: key.value.len(),
             revision: key.revision.0,
@@ -173,11 +169,11 @@ mod tests {
             state.apply(Revision(n), &Change::set(format!("/a/{n}"), "v"));
         }
         state.apply(Revision(9), &Change::set("/b", &[0xff, 0][..]));
-        let first = keys(&state, "/a/", "", 2);
+        let first = keys(&state, b"/a/", b"", 2);
         assert_eq!((first.total, first.next.as_deref()), (5, Some("/a/1")));
-        let last = keys(&state, "/a/", "/a/1", 3);
+        let last = keys(&state, b"/a/", b"/a/1", 3);
         assert_eq!((last.keys.len(), last.next), (3, None));
-        let bytes = keys(&state, "/b", "", 1);
+        let bytes = keys(&state, b"/b", b"", 1);
         assert_eq!(bytes.keys[0].value.base64.as_deref(), Some("/wA="));
         let long = "ä".repeat(SHOWN);
         let cut = Value::of(&long.as_bytes()[1..]);

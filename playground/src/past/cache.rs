@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cairn_journal::{Reader, Result, State};
+use cairn_journal::{Reader, Result, State, StateFollower};
 
 use crate::past::cursor::Cursor;
 use crate::past::index::EVERY;
@@ -11,14 +11,24 @@ use crate::past::index::EVERY;
 const ROOM: usize = 32 << 20;
 
 /// States at every 256th change and at the last one that was asked for, the oldest use going first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Cache {
+    /// Before the first change.
+    begin: Cursor,
     /// By the changes taken in: the state, its size, and when it was used.
     kept: BTreeMap<u64, (Cursor, usize, u64)>,
     uses: u64,
 }
 
 impl Cache {
+    pub(super) fn new(begin: StateFollower) -> Self {
+        Self {
+            begin: Cursor::new(begin),
+            kept: BTreeMap::new(),
+            uses: 0,
+        }
+    }
+
     /// The state right after this change.
     pub(super) fn state(&mut self, change: u64, reader: &Reader) -> Result<State> {
         self.uses += 1;
@@ -28,7 +38,7 @@ impl Cache {
                 *used = self.uses;
                 cursor.clone()
             }
-            None => Cursor::default(),
+            None => self.begin.clone(),
         };
         let mut last = begin.taken;
         let mut passed = Vec::new();
@@ -40,7 +50,7 @@ impl Cache {
                 passed.push(cursor.clone());
             }
         })?;
-        let state = cursor.state.clone();
+        let state = cursor.state().clone();
         for cursor in passed.into_iter().chain(std::iter::once(cursor)) {
             self.keep(cursor);
         }

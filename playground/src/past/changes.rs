@@ -1,8 +1,9 @@
 //! Changes, one by one.
 
-use crate::past::answers::{Change, Changes, text};
+use crate::past::answers::{Change, Changes};
 use crate::past::index::millis;
 use crate::past::shown::{Shown, unreadable};
+use crate::past::text::escaped;
 use crate::told::refusal::Refusal;
 
 /// So many changes, from this one on.
@@ -31,7 +32,7 @@ pub(super) fn changes(shown: &mut Shown, from: u64, count: u64) -> Result<Change
                     revision: change.revision.unwrap_or(record.revision).0,
                     time,
                     op,
-                    key: text(&change.path),
+                    key: escaped(&change.path),
                     bytes,
                 });
             }

@@ -2,7 +2,8 @@
 
 use cairn_journal::{KeyValue, State};
 
-use crate::past::answers::{Diff, PAGE, Row, text};
+use crate::past::answers::{Diff, PAGE, Row};
+use crate::past::text::escaped;
 
 /// How much of a value a row shows.
 const SHOWN: usize = 4 << 10;
@@ -36,7 +37,7 @@ pub(super) fn diff(before: &State, after: &State) -> Diff {
         {
             diff.rows.push(Row {
                 kind,
-                key: text(&key.path),
+                key: escaped(&key.path),
                 before: was.map(shown),
                 after: is.map(shown),
             });
@@ -47,7 +48,7 @@ pub(super) fn diff(before: &State, after: &State) -> Diff {
 fn shown(key: &KeyValue) -> String {
     let cut = key.value.len().min(SHOWN);
     let more = if cut < key.value.len() { "…" } else { "" };
-    text(&key.value[..cut]) + more
+    String::from_utf8_lossy(&key.value[..cut]).into_owned() + more
 }
 
 #[cfg(test)]

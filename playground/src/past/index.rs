@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use cairn_journal::replay::{Replay, Unseen};
-use cairn_journal::{Entry, GapReason, Reader, Records, Result, Sequence, Timestamp};
+use cairn_journal::{
+    Entry, GapReason, Reader, Records, Result, Sequence, State, StateFollower, Timestamp,
+};
 
 use crate::past::answers::Marker;
 use crate::told::state::History;
@@ -35,13 +37,18 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn new(reader: &Reader) -> Self {
+    /// `begin`: what there is before the first change.
+    pub(super) fn new(reader: &Reader, begin: &StateFollower) -> Self {
+        let is_retired = begin.next() > Sequence(1);
         Self {
             reader: reader.clone(),
-            records: reader.records(),
-            replay: Replay::default(),
+            records: reader.records_from(begin.next()),
+            replay: begin.replay().clone(),
             places: Vec::new(),
-            markers: VecDeque::new(),
+            markers: is_retired
+                .then(|| retired(begin.state()))
+                .into_iter()
+                .collect(),
             count: 0,
             first: None,
             last: None,
@@ -116,6 +123,21 @@ impl Index {
 /// Unix milliseconds.
 pub(super) fn millis(at: Timestamp) -> Option<u64> {
     u64::try_from(at.0).ok().filter(|at| *at > 0)
+}
+
+/// What was before the first change is there as a state alone.
+fn retired(before: &State) -> Marker {
+    Marker {
+        index: 0,
+        kind: "retired",
+        says: format!(
+            "the history up to revision {} is retired: change 1 is the first after the {} keys of \
+             then",
+            before.revision.0,
+            before.files.len()
+        ),
+        time: None,
+    }
 }
 
 /// What happened besides changes, after so many of them.

@@ -10,6 +10,8 @@ use crate::past::answers::{Changes, Diff, Keys, Marker, PAGE, keys};
 use crate::past::changes::changes;
 use crate::past::diff::diff;
 use crate::past::shown::{Shown, unreadable};
+use crate::past::text::unescaped;
+use crate::play::moment::Moment;
 use crate::told::refusal::Refusal;
 use crate::told::state::History;
 use crate::told::time::now;
@@ -91,7 +93,11 @@ impl Past {
         after: &str,
         count: u64,
     ) -> Result<Keys, Refusal> {
-        let (prefix, after) = (prefix.to_owned(), after.to_owned());
+        let bytes = |text: &str| {
+            let bad = || Refusal::Impossible(format!("{text}: a backslash is written \\\\"));
+            unescaped(text).ok_or_else(bad)
+        };
+        let (prefix, after) = (bytes(prefix)?, bytes(after)?);
         self.read(move |shown| {
             let state = shown.state(at)?;
             Ok(keys(&state, &prefix, &after, count.clamp(1, PAGE)))
@@ -115,6 +121,12 @@ impl Past {
             Ok((shown.journal.clone(), state.revision.0))
         })
         .await
+    }
+
+    /// What there was at a change.
+    pub(crate) async fn moment(&self, at: u64) -> Result<Moment, Refusal> {
+        self.read(move |shown| Ok(Moment::of_state(&shown.state(Some(at))?)))
+            .await
     }
 
     /// The journal that is shown.
@@ -144,9 +156,11 @@ impl Known {
     fn newest(&mut self) -> Result<&mut Shown, Refusal> {
         let is_same = |shown: &Shown| {
             let reader = Reader::open(&shown.journal);
-            reader
-                .and_then(|reader| reader.uuid())
-                .is_ok_and(|uuid| uuid == shown.uuid)
+            reader.is_ok_and(|reader| {
+                let is_same = reader.uuid().is_ok_and(|uuid| uuid == shown.uuid);
+                // Retention may have removed what it begins with.
+                is_same && (reader.beginning()).is_ok_and(|it| it.sequence <= shown.begin)
+            })
         };
         if !self.shown.as_ref().is_some_and(is_same) {
             self.shown = None;
@@ -168,4 +182,60 @@ impl Known {
 /// What is behind these locks is whole, or is read anew.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context as _, Result, ensure};
+    use cairn_journal::{Change, Journal, NewRecord, Options, Retention, Revision, Timestamp};
+
+    fn write(journal: &Journal, revisions: std::ops::Range<i64>) -> Result<()> {
+        for at in revisions {
+            let change = Change::set(format!("/k{}", at % 7), at.to_string());
+            let record = NewRecord::changes(Revision(at), vec![change], Timestamp(at));
+            journal.append_and_commit(record)?;
+        }
+        Ok(())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_retention_has_removed_is_no_obstacle_to_the_rest() -> Result<()> {
+        let disk = tempfile::tempdir()?;
+        let dir = disk.path().join("journal");
+        let (journal, _) = Journal::open(&dir, Options::default())?;
+        write(&journal, 1..300)?;
+        let past = Past::new(vec![disk.path().to_owned()]);
+        ensure!(past.changes(1, 1).await?.count == 299);
+        ensure!(past.keys(Some(3), "", "", 9).await?.total == 3);
+
+        journal.checkpoint()?;
+        journal.close()?;
+        let (journal, _) = Journal::open(&dir, Options::default())?;
+        write(&journal, 300..305)?;
+        let nothing = Retention {
+            age: None,
+            bytes: Some(0),
+        };
+        ensure!(!journal.retire(&nothing)?.segments.is_empty());
+        // The page was open all the time.
+        let changes = past.changes(1, 9).await?;
+        ensure!(
+            changes.count == 5 && changes.changes.len() == 5,
+            "{changes:?}"
+        );
+        ensure!(changes.changes[0].revision == 300, "{changes:?}");
+        ensure!(changes.markers[0].kind == "retired", "{changes:?}");
+        let before = past.keys(Some(0), "", "", 9).await?;
+        let newest = before.keys.iter().map(|key| key.revision).max();
+        ensure!((before.total, newest) == (7, Some(299)), "{before:?}");
+        let now = past.keys(None, "", "", 9).await?;
+        let newest = now
+            .keys
+            .iter()
+            .max_by_key(|key| key.revision)
+            .context("a key")?;
+        ensure!((newest.revision, newest.value.value.as_deref()) == (304, Some("304")));
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cairn_journal::{Error, Reader, State, Uuid};
+use cairn_journal::{Error, Reader, Sequence, State, Uuid};
 
 use crate::past::cache::Cache;
 use crate::past::index::Index;
@@ -13,6 +13,8 @@ use crate::told::refusal::Refusal;
 pub(super) struct Shown {
     pub(super) journal: PathBuf,
     pub(super) uuid: Uuid,
+    /// The first record that it has read.
+    pub(super) begin: Sequence,
     pub(super) index: Index,
     cache: Cache,
 }
@@ -21,11 +23,13 @@ impl Shown {
     pub(super) fn open(journal: PathBuf) -> Option<Self> {
         let reader = Reader::open(&journal).ok()?;
         let uuid = reader.uuid().ok()?;
+        let begin = reader.state_follower().ok()?;
         Some(Self {
-            index: Index::new(&reader),
-            cache: Cache::default(),
+            index: Index::new(&reader, &begin),
+            begin: begin.next(),
             journal,
             uuid,
+            cache: Cache::new(begin),
         })
     }
 

@@ -67,6 +67,8 @@ pub(crate) enum Whole {
     Restore,
     /// A part of the past is written into the cluster.
     Merge,
+    /// An older state becomes the newest.
+    GiveBack,
     /// A restore is tried in another cluster.
     Rehearse,
 }
@@ -79,6 +81,7 @@ impl Whole {
             Self::Lose => "lose",
             Self::Restore => "restore",
             Self::Merge => "merge",
+            Self::GiveBack => "give back",
             Self::Rehearse => "rehearse",
         }
     }

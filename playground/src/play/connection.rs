@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_client::{Client, Options, Revision, Uri};
-use cairn_etcd::wire::{RangeRequest, StatusRequest};
+use cairn_etcd::wire::{HashKvRequest, RangeRequest, StatusRequest};
 use cairn_etcd::{Session, Target};
 use cairn_protocol::keys;
 use futures::TryStreamExt as _;
 
-use crate::engine::{everything_at, is_finished};
-use crate::ledger::write::Found;
+use crate::engine::{is_finished, keys_at};
+use crate::told::state::HashKv;
+
+/// Keys, each with its revision and its value.
+pub(super) type Keys = Vec<(Bytes, i64, Bytes)>;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default)]
@@ -90,17 +94,33 @@ impl Connection {
         Ok(())
     }
 
+    /// What a member of etcd says of the whole history up to a revision.
+    pub(super) async fn hash_kv(&self, revision: i64) -> anyhow::Result<HashKv> {
+        let Self::Etcd(session) = self else {
+            anyhow::bail!("only etcd has a hash of its own");
+        };
+        let said = session.call(HashKvRequest { revision }).await?;
+        Ok(HashKv {
+            hash: said.hash,
+            revision,
+            compacted: said.compact_revision,
+        })
+    }
+
     /// Every key outside the cluster's own area, as this node has it at a revision.
-    pub(super) async fn everything(&self, at: i64) -> anyhow::Result<Found> {
+    pub(super) async fn everything(&self, at: i64) -> anyhow::Result<Keys> {
         let client = match self {
             Self::Doozer(client) => client,
-            Self::Etcd(session) => return everything_at(session, true, at).await,
+            Self::Etcd(session) => {
+                let keys = keys_at(session, true, at).await?.into_iter();
+                return Ok(keys.map(|it| (it.key, it.mod_revision, it.value)).collect());
+            }
         };
         let mut files = client.walk("/**", Some(Revision(at)));
-        let mut found = Found::new();
+        let mut found = Keys::new();
         while let Some(file) = files.try_next().await? {
             if !keys::is_internal(&file.path) {
-                found.insert(file.path, (file.revision.0, file.value));
+                found.push((file.path.into(), file.revision.0, file.value));
             }
         }
         Ok(found)

@@ -2,17 +2,20 @@
 //! their disks, and a restore by a snapshot file and etcd's own tool.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use cairn_journal::Revision;
 use cairn_persister::restore::snapshot_file::request::{Counter, FileRequest};
 use cairn_persister::restore::{At, FileReport, to_snapshot};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::members::Members;
+use crate::play::loss::Made;
 use crate::told::refusal::Refusal;
+use crate::told::state::{Agreed, HashKv};
 use crate::world::machine::Machine;
 use crate::world::services::program::Program;
 
@@ -31,6 +34,8 @@ pub(super) struct Etcd {
     pub(super) tool: Program,
     pub(super) guard: PathBuf,
     pub(super) directory: PathBuf,
+    /// What the members said when they last said the same.
+    pub(super) agreed: Mutex<Option<Agreed>>,
 }
 
 impl Etcd {
@@ -57,8 +62,17 @@ impl Etcd {
     }
 
     /// Makes all members anew, from the journal that reaches farthest. They must have no data.
-    pub(super) fn restore(&self, journals: &[PathBuf]) -> Result<FileReport, Refusal> {
+    /// `agreed`: what they said before they were lost.
+    pub(super) fn restore(
+        &self,
+        journals: &[PathBuf],
+        agreed: Option<Agreed>,
+    ) -> Result<(FileReport, Made), Refusal> {
         here(RESTORE_LIMIT, "making members from a journal", async {
+            let history = match agreed {
+                Some(agreed) => self.history(journals, agreed.said).await,
+                None => Err("nobody asked the members before they were lost".to_owned()),
+            };
             let mut farthest: Option<(i64, &Path)> = None;
             for journal in journals {
                 let would = self.file(journal, true).await?;
@@ -73,8 +87,53 @@ impl Etcd {
             // The members have it all; the next restore makes its own.
             let _ = std::fs::remove_file(file);
             made?;
-            Ok(report)
+            let file = report.hash_kv.map(|hash| HashKv {
+                hash,
+                revision: report.revision,
+                compacted: report.history_from,
+            });
+            Ok((report, Made { history, file }))
         })
+    }
+
+    /// The hash of a journal's whole history, as members said it: a file is made of it that is
+    /// good for nothing else.
+    async fn history(&self, journals: &[PathBuf], said: HashKv) -> Result<u32, String> {
+        let mut why = "no persister has a journal".to_owned();
+        for journal in journals {
+            match self.history_of(journal, said).await {
+                Ok(hash) => return Ok(hash),
+                Err(error) => why = format!("{error:#}"),
+            }
+        }
+        Err(why)
+    }
+
+    async fn history_of(&self, journal: &Path, said: HashKv) -> Result<u32> {
+        let request = FileRequest {
+            journal: journal.to_owned(),
+            file: self.directory.join("history.db"),
+            at: At::Revision(Revision(said.revision)),
+            history_from: (said.compacted > 0).then_some(Revision(said.compacted)),
+            counter: Counter::Rehearsal,
+            accept_loss: false,
+            dry_run: false,
+            members: None,
+        };
+        let made = to_snapshot(&request, &CancellationToken::new()).await;
+        let _ = std::fs::remove_file(&request.file);
+        let made = made?;
+        // An empty cluster is at revision 1.
+        ensure!(
+            made.newest == said.revision && made.history_from <= said.compacted.max(1),
+            "this journal's history begins later, at revision {}",
+            made.history_from
+        );
+        ensure!(
+            made.control && made.unnumbered == 0 && made.filled == 0,
+            "this journal does not have every write of the cluster as it was made"
+        );
+        made.hash_kv_at_newest.context("it has no history")
     }
 
     async fn file(&self, journal: &Path, dry_run: bool) -> Result<FileReport> {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::ledger::write::Found;
 use crate::play::connection::{Connection, Said};
 use crate::play::moment::Moment;
+use crate::told::state::HashKv;
 use crate::world::services::probe::http_body;
 
 /// How long a look at a node may take.
@@ -102,7 +103,8 @@ impl NodeEye {
         Ok(look)
     }
 
-    /// Everything that its cluster holds now, at one revision.
+    /// Everything that its cluster holds now, at one revision: the keys that are text, and a moment
+    /// of all.
     pub(super) async fn read(&self, limit: Duration) -> Option<(Found, Moment)> {
         timeout(limit, self.try_read(limit)).await.ok()?.ok()
     }
@@ -115,7 +117,23 @@ impl NodeEye {
         let found = connection.everything(revision).await?;
         *slot = Some(connection);
         let moment = Moment::of(&found, revision);
-        Ok((found, moment))
+        // What is no text is no key of a writer, and is in the moment.
+        let text = found.into_iter().filter_map(|(key, at, value)| {
+            Some((String::from_utf8(key.to_vec()).ok()?, (at, value)))
+        });
+        Ok((text.collect(), moment))
+    }
+
+    /// What this member of etcd says of the whole history up to a revision.
+    pub(super) async fn hash_kv(&self, revision: i64) -> Option<HashKv> {
+        let asked = async {
+            let mut slot = self.connection.lock().await;
+            let connection = self.take(&mut slot, LIMIT).await?;
+            let said = connection.hash_kv(revision).await;
+            *slot = Some(connection);
+            said
+        };
+        timeout(LIMIT, asked).await.ok()?.ok()
     }
 
     /// The connection that there is, or a new one. It is put back only where it works.
@@ -146,7 +164,7 @@ pub(crate) struct PersisterLook {
 pub(crate) struct Status {
     pub(crate) connected: bool,
     seen_revision: i64,
-    durable_revision: i64,
+    pub(super) durable_revision: i64,
     pub(crate) lag_revisions: i64,
     pub(crate) lag_seconds: f64,
     pub(crate) journal_bytes: u64,

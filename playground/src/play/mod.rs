@@ -24,6 +24,7 @@
 
 pub(crate) mod act;
 pub mod actions;
+mod agreement;
 pub mod clients;
 mod connection;
 mod etcd;
@@ -32,14 +33,14 @@ pub mod kind;
 mod latency;
 mod looks;
 pub(crate) mod loss;
-mod moment;
+pub(crate) mod moment;
 mod narrate;
 mod proof;
 pub mod run;
 pub mod setup;
 mod single;
 mod snapshot;
-mod story;
+pub(crate) mod story;
 pub(crate) mod target;
 mod watch;
 mod whole;

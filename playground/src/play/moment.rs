@@ -3,9 +3,10 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
+use cairn_journal::State;
 use cairn_persister::restore::digest::Digest;
 
-use crate::ledger::write::Found;
+use crate::play::connection::Keys;
 
 /// Count and hash of all keys, and of their revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,18 +22,21 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    pub(crate) fn of(found: &Found, revision: i64) -> Self {
-        let keys = found
-            .iter()
-            .map(|(path, (revision, value))| (path.as_bytes(), *revision, &value[..]));
+    pub(super) fn of(keys: &Keys, revision: i64) -> Self {
+        let keys = keys.iter();
+        let keys = keys.map(|(path, revision, value)| (&path[..], *revision, &value[..]));
         Self::of_keys(keys, revision)
     }
 
+    /// Of what a journal tells.
+    pub(crate) fn of_state(state: &State) -> Self {
+        let keys = state.files.values();
+        let keys = keys.map(|key| (&key.path[..], key.revision.0, &key.value[..]));
+        Self::of_keys(keys, state.revision.0)
+    }
+
     /// Of keys in any order: path, revision, value.
-    pub(crate) fn of_keys<'a>(
-        keys: impl IntoIterator<Item = (&'a [u8], i64, &'a [u8])>,
-        at: i64,
-    ) -> Self {
+    fn of_keys<'a>(keys: impl IntoIterator<Item = (&'a [u8], i64, &'a [u8])>, at: i64) -> Self {
         let (mut digest, mut revisions) = (Digest::default(), 0_u64);
         for (path, revision, value) in keys {
             digest.add(path, value);

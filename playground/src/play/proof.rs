@@ -7,6 +7,7 @@
 
 use crate::ledger::audit::{Audit, Tally};
 use crate::play::moment::Moment;
+use crate::play::story::counted;
 use crate::told::state::{Proof, Row};
 
 /// What a proof compares.
@@ -19,11 +20,33 @@ pub(super) struct Evidence<'a> {
     pub(super) journal: Option<&'a Moment>,
     /// What the ledger says.
     pub(super) audit: &'a Audit,
+    /// Keys of the ledger that somebody else has written before the loss.
+    pub(super) strangers: &'a [String],
+    /// What members of etcd say of their history.
+    pub(super) hashes: &'a [Compared],
 }
+
+/// A hash that others than Cairn have made.
+pub(super) struct Compared {
+    pub(super) what: String,
+    pub(super) before: u32,
+    /// And who says so; or why nobody can.
+    pub(super) after: Result<(u32, String), String>,
+}
+
+/// How many keys a sentence names.
+const NAMED: usize = 3;
+
+/// What stands above the columns after a restore.
+const HEADS: [&str; 2] = ["Before the loss", "After the restore"];
 
 pub(super) fn proof(evidence: &Evidence<'_>) -> Proof {
     let Evidence {
-        before, now, audit, ..
+        before,
+        now,
+        audit,
+        strangers,
+        ..
     } = *evidence;
     let mut rows = Vec::new();
     let mut equal = audit.passed();
@@ -58,10 +81,18 @@ pub(super) fn proof(evidence: &Evidence<'_>) -> Proof {
             before: String::new(),
             after: String::new(),
             verdict: verdict.to_owned(),
-            ok: kept,
+            ok: Some(kept),
         });
     }
+    for compared in evidence.hashes {
+        let row = compared_row(compared);
+        equal &= row.ok != Some(false);
+        rows.push(row);
+    }
     rows.extend(audited(audit));
+    if !strangers.is_empty() {
+        rows.push(strangers_row(strangers));
+    }
     let says = match (equal, audit.passed(), before) {
         (true, _, None) => "Every acknowledged write is there.".to_owned(),
         (true, ..) => "Equal. Every acknowledged write is there.".to_owned(),
@@ -76,7 +107,20 @@ pub(super) fn proof(evidence: &Evidence<'_>) -> Proof {
             None => "Keys are not as writers were told.".to_owned(),
         },
     };
-    Proof { rows, equal, says }
+    let says = match strangers {
+        [] => says,
+        [one] => format!("{says} Somebody else had written {one} before the loss."),
+        more => format!(
+            "{says} Somebody else had written {} of these keys before the loss.",
+            figure(more.len())
+        ),
+    };
+    Proof {
+        heads: HEADS.map(str::to_owned),
+        rows,
+        equal,
+        says,
+    }
 }
 
 fn row(what: String, before: String, after: String, equal: bool) -> Row {
@@ -86,7 +130,90 @@ fn row(what: String, before: String, after: String, equal: bool) -> Row {
         before,
         after,
         verdict: verdict.to_owned(),
-        ok: equal,
+        ok: Some(equal),
+    }
+}
+
+fn compared_row(compared: &Compared) -> Row {
+    let Compared {
+        what,
+        before,
+        after,
+    } = compared;
+    let (after, verdict, ok) = match after {
+        Ok((hash, by)) if hash == before => (hash.to_string(), format!("equal {by}"), Some(true)),
+        Ok((hash, by)) => (hash.to_string(), format!("differs {by}"), Some(false)),
+        Err(why) => (String::new(), why.clone(), None),
+    };
+    Row {
+        what: what.clone(),
+        before: before.to_string(),
+        after,
+        verdict,
+        ok,
+    }
+}
+
+fn strangers_row(strangers: &[String]) -> Row {
+    let named = strangers.iter().take(NAMED).cloned().collect::<Vec<_>>();
+    let more = if strangers.len() > NAMED { ", …" } else { "" };
+    Row {
+        what: "written by somebody else".to_owned(),
+        before: counted(strangers.len(), "key"),
+        after: "as they were".to_owned(),
+        verdict: format!("{}{more}: not lost, overwritten before", named.join(", ")),
+        ok: Some(true),
+    }
+}
+
+/// What there is after an older state was given back: `then` beside `now`. `left`: keys that
+/// somebody has written since it was looked, and that were left alone.
+pub(super) fn given_back(change: u64, then: &Moment, now: &Moment, left: &[String]) -> Proof {
+    let mut rows = vec![
+        row(
+            "keys".to_owned(),
+            figure(then.keys),
+            figure(now.keys),
+            then.keys == now.keys,
+        ),
+        row(
+            "hash".to_owned(),
+            then.hash.clone(),
+            now.hash.clone(),
+            then.hash == now.hash,
+        ),
+    ];
+    let equal = then.same_state(now);
+    if !left.is_empty() {
+        let named = left
+            .iter()
+            .take(NAMED)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
+        rows.push(Row {
+            what: "left alone".to_owned(),
+            before: String::new(),
+            after: counted(left.len(), "key"),
+            verdict: format!("written by somebody else since you looked: {named}"),
+            ok: Some(false),
+        });
+    }
+    let change = figure(change);
+    let says = match (equal, left.is_empty()) {
+        (true, _) => format!("Equal. The cluster holds what it held at change {change}."),
+        (false, false) => "The state is another one: keys that somebody has written since you \
+                           looked were left alone. Look again."
+            .to_owned(),
+        (false, true) => format!(
+            "The cluster does not hold what it held at change {change}: somebody else writes."
+        ),
+    };
+    Proof {
+        heads: [format!("At change {change}"), "Now".to_owned()],
+        rows,
+        equal,
+        says,
     }
 }
 
@@ -104,7 +231,7 @@ fn audited(audit: &Audit) -> Vec<Row> {
             (0, false) => format!("{} keys are wrong", figure(audit.faults)),
             (lost, _) => format!("{} lost", figure(lost)),
         },
-        ok: audit.passed(),
+        ok: Some(audit.passed()),
     };
     let open = [
         ("in effect, not confirmed", audit.applied),
@@ -116,13 +243,13 @@ fn audited(audit: &Audit) -> Vec<Row> {
         before: figure(tally.writes),
         after: there(tally),
         verdict: "nobody was told otherwise".to_owned(),
-        ok: true,
+        ok: Some(true),
     });
     std::iter::once(acknowledged).chain(open).collect()
 }
 
 /// `1,204`.
-fn figure(number: impl std::fmt::Display) -> String {
+pub(super) fn figure(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
     let (sign, digits) = match digits.strip_prefix('-') {
         Some(rest) => ("-", rest),
@@ -180,6 +307,8 @@ mod tests {
             now: &now,
             journal: None,
             audit: &audit(1_198, 1_198),
+            strangers: &[],
+            hashes: &[],
         });
         assert!(proof.equal);
         let told: Vec<_> = proof
@@ -213,6 +342,8 @@ mod tests {
             now: &now,
             journal,
             audit: &audit,
+            strangers: &[],
+            hashes: &[],
         };
         let there = moment(6_311, "a");
         let shown = proof(&evidence(Some(&there)));
@@ -234,6 +365,8 @@ mod tests {
             now: &now,
             journal: None,
             audit: &audit(10, 9),
+            strangers: &[],
+            hashes: &[],
         });
         assert!(!proof.equal);
         assert!(proof.says.contains("/k: it is gone"), "{}", proof.says);

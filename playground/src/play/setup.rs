@@ -199,6 +199,7 @@ fn etcd(
         tool,
         guard: programs.guard.clone(),
         directory: world.directory().to_owned(),
+        agreed: Mutex::default(),
     };
     Ok(Made {
         nodes,

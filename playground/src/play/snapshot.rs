@@ -30,6 +30,7 @@ impl Play {
             keys: shown.and_then(|node| node.keys),
             hash: shown.and_then(|node| node.hash.clone()),
             revision: shown.and_then(|node| node.revision),
+            agreed: self.0.etcd.as_ref().and_then(|etcd| *lock(&etcd.agreed)),
             majority: majority && loss.is_none(),
         };
         let rate = self.0.load.rate();

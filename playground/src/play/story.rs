@@ -128,7 +128,7 @@ fn is_away(away: &[(String, Doing)]) -> &'static str {
 }
 
 /// `1 disk`, `2 disks`.
-pub(super) fn counted(count: usize, what: &str) -> String {
+pub(crate) fn counted(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),

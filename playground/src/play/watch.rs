@@ -33,6 +33,7 @@ pub(super) async fn watch(play: Play) {
             continue;
         }
         play.look().await;
+        play.note_agreement().await;
         play.0.past.advance().await;
         let Ok(state) = serde_json::to_string(&play.snapshot()) else {
             continue;

@@ -8,19 +8,22 @@ use cairn_journal::{Reader, Revision};
 use futures::future::join_all;
 
 use crate::ledger::audit::Revisions;
+use crate::ledger::book::Ledger;
 use crate::ledger::outcome::Outcome;
 use crate::ledger::write::Found;
 use crate::play::actions::Whole;
+use crate::play::agreement::together;
 use crate::play::clients::{LOAD, Wait};
 use crate::play::etcd::Etcd;
 use crate::play::inner::{Play, lock};
 use crate::play::loss::{Loss, Lost};
 use crate::play::moment::Moment;
-use crate::play::proof::{Evidence, proof};
+use crate::play::proof::{Compared, Evidence, figure, given_back, proof};
 use crate::play::story::counted;
 use crate::play::target::Target;
 use crate::told::feed::{Kind, Tone};
 use crate::told::refusal::Refusal;
+use crate::told::state::{HashKv, Proof};
 
 use crate::world::World;
 use crate::world::decide::{Command, Condition};
@@ -78,8 +81,17 @@ impl Play {
     /// Something was lost. What was lost before is what the next proof compares with.
     pub(super) fn lost(&self, kind: Lost, before: Option<Moment>) {
         let mut loss = lock(&self.0.loss);
-        let before = loss.take().map_or(before, |loss| loss.before);
-        *loss = Some(Loss { kind, before });
+        let agreed = || self.0.etcd.as_ref().and_then(|etcd| *lock(&etcd.agreed));
+        let (before, agreed) = match loss.take() {
+            Some(loss) => (loss.before, loss.agreed),
+            None => (before, agreed()),
+        };
+        *loss = Some(Loss {
+            kind,
+            before,
+            agreed,
+            made: None,
+        });
         drop(loss);
         *lock(&self.0.proof) = None;
         let says = match kind {
@@ -123,6 +135,7 @@ impl Play {
             return self.seen();
         };
         let _ = self.on_disk(moment.revision, LOOK).await;
+        self.note_agreement().await;
         Some(moment)
     }
 
@@ -255,7 +268,11 @@ impl Play {
         wiped.map_err(failed)?;
         let journals = self.0.persisters.iter().filter_map(Target::journal);
         let journals: Vec<_> = journals.collect();
-        let report = etcd.restore(&journals)?;
+        let agreed = lock(&self.0.loss).as_ref().and_then(|loss| loss.agreed);
+        let (report, made) = etcd.restore(&journals, agreed)?;
+        if let Some(loss) = lock(&self.0.loss).as_mut() {
+            loss.made = Some(made);
+        }
         let says = format!(
             "a snapshot file was made from a journal: {} keys, hash {}, up to revision {}; members \
              were made from it, and go on at {}",
@@ -274,27 +291,41 @@ impl Play {
         let quiet = self.0.clients.quiet().await?;
         let gone = || Refusal::Failed("the cluster is back and cannot be read".to_owned());
         let (mut found, now) = self.read(READ).await.ok_or_else(gone)?;
-        let before = lock(&self.0.loss)
-            .as_ref()
-            .and_then(|loss| loss.before.clone());
+        let loss = lock(&self.0.loss).clone();
+        let before = loss.as_ref().and_then(|loss| loss.before.clone());
         let journal = match &before {
             Some(before) if !before.same_state(&now) => self.journal_at(before).await,
             _ => None,
         };
-        let audit = {
+        let hashes = match &loss {
+            Some(loss) => self.histories(loss).await,
+            None => Vec::new(),
+        };
+        let (audit, strangers) = {
             let mut ledger = self.0.clients.ledger.lock();
             // Other programs may write to this cluster, too; nobody knows what they were told.
             found.retain(|key, _| ledger.has(key));
+            let strangers = {
+                let then = match (&before, &journal) {
+                    (Some(before), _) if before.same_state(&now) => Some(&found),
+                    (Some(before), Some((then, state))) if before.same_state(then) => Some(state),
+                    _ => None,
+                };
+                then.map_or_else(Vec::new, |then| strangers(&ledger, &found, then))
+            };
+            ledger.settle_those(&found, |key| strangers.iter().any(|it| it == key));
             let audit = ledger.audit(&found, Revisions::Any);
             // Everything that was sent before is dead, and what is there came from disks.
             ledger.settle(&found);
-            audit
+            (audit, strangers)
         };
         let shown = proof(&Evidence {
             before: before.as_ref(),
             now: &now,
-            journal: journal.as_ref(),
+            journal: journal.as_ref().map(|(then, _)| then),
             audit: &audit,
+            strangers: &strangers,
+            hashes: &hashes,
         });
         let says = shown.says.clone();
         let tone = if shown.equal { Tone::Ok } else { Tone::Bad };
@@ -322,11 +353,11 @@ impl Play {
     }
 
     /// Lets somebody else write into the cluster, while no writer of the ledger does, and takes
-    /// what is there afterwards for the truth, once it is on disk.
+    /// what is there afterwards for the truth, once it is on disk. Gives that, too.
     pub(crate) async fn while_nobody_writes<T>(
         &self,
         write: impl AsyncFnOnce() -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+    ) -> Result<(T, Moment), Refusal> {
         let quiet = self.0.clients.quiet().await?;
         if let Some(why) = self.why_nothing_is_sent() {
             return Err(Refusal::NotNow(format!("{why}: restore first")));
@@ -342,7 +373,21 @@ impl Play {
         self.0.clients.ledger.lock().settle_those(&after, changed);
         drop(quiet);
         is_durable?;
-        written
+        Ok((written?, now))
+    }
+
+    /// Shows what giving an older state back has come to.
+    pub(crate) fn given_back(
+        &self,
+        change: u64,
+        then: &Moment,
+        now: &Moment,
+        left: &[String],
+    ) -> Proof {
+        let proof = given_back(change, then, now, left);
+        *lock(&self.0.proof) = Some(proof.clone());
+        self.0.past.mark("restored", proof.says.clone());
+        proof
     }
 
     /// Waits until a node serves, and its cluster has been named by those who restore it.
@@ -377,7 +422,7 @@ impl Play {
     /// What a journal held at the revision of the last look: the same, if any did. One that was
     /// begun after the loss followed the restore, which writes each key once, at its last revision:
     /// it has another state at that number, and cannot tell.
-    async fn journal_at(&self, look: &Moment) -> Option<Moment> {
+    async fn journal_at(&self, look: &Moment) -> Option<(Moment, Found)> {
         let journals: Vec<_> = self
             .0
             .persisters
@@ -389,15 +434,57 @@ impl Play {
             let at = |journal: &PathBuf| {
                 let reader = Reader::open(journal).ok()?;
                 let state = reader.state(Some(Revision(revision))).ok()?;
-                let keys = state.files.values();
-                let keys = keys.map(|key| (&key.path[..], key.revision.0, &key.value[..]));
-                Some(Moment::of_keys(keys, revision))
+                let moment = Moment::of_state(&state);
+                let text = state.files.into_values().filter_map(|key| {
+                    let text = String::from_utf8(key.path.to_vec()).ok()?;
+                    Some((text, (key.revision.0, key.value)))
+                });
+                Some((moment, text.collect()))
             };
             journals.iter().filter_map(at).collect::<Vec<_>>()
         });
-        let told = read.await.unwrap_or_default();
-        let same = told.iter().find(|told| told.same_state(look));
-        same.or(told.first()).cloned()
+        let mut told: Vec<(Moment, Found)> = read.await.unwrap_or_default();
+        let same = told.iter().position(|(told, _)| told.same_state(look));
+        (!told.is_empty()).then(|| told.swap_remove(same.unwrap_or(0)))
+    }
+
+    /// What members of etcd say of their history, compared with what they said before the loss.
+    async fn histories(&self, loss: &Loss) -> Vec<Compared> {
+        let Some(agreed) = loss.agreed else {
+            return Vec::new();
+        };
+        let what = format!("HashKV at revision {}", figure(agreed.said.revision));
+        let asked = async |wanted: HashKv| {
+            let said = self.hash_kv(wanted.revision).await;
+            let said = together(&said).ok_or("the members do not agree, or do not answer")?;
+            match said.said.compacted == wanted.compacted {
+                true => Ok((said.said.hash, format!("on {} members", said.members))),
+                false => Err("the members have compacted their history since".to_owned()),
+            }
+        };
+        let Some(made) = &loss.made else {
+            // They came back with their disks.
+            return vec![Compared {
+                what,
+                before: agreed.said.hash,
+                after: asked(agreed.said).await,
+            }];
+        };
+        let told = "by the journal: all its history".to_owned();
+        let history = Compared {
+            what,
+            before: agreed.said.hash,
+            after: made.history.clone().map(|hash| (hash, told)),
+        };
+        let Some(file) = made.file else {
+            return vec![history];
+        };
+        let members = Compared {
+            what: format!("HashKV, file and new members, at {}", figure(file.revision)),
+            before: file.hash,
+            after: asked(file).await,
+        };
+        vec![history, members]
     }
 
     /// Writes what the load generator says, for ever.
@@ -417,6 +504,15 @@ impl Play {
         };
         self.0.load.run(write).await;
     }
+}
+
+/// The keys that are not as writers were told, and were so before the loss already: somebody else
+/// has written there. `then`: what there was before the loss.
+fn strangers(ledger: &Ledger, found: &Found, then: &Found) -> Vec<String> {
+    let value = |of: &Found, key: &str| of.get(key).map(|(_, value)| value.clone());
+    let mut faulty = ledger.faulty(found);
+    faulty.retain(|key| value(found, key) == value(then, key));
+    faulty
 }
 
 /// Why a step failed, without the log, which the page shows beside it.

@@ -182,8 +182,31 @@ pub struct Cluster {
     pub hash: Option<String>,
     /// The revision.
     pub revision: Option<i64>,
+    /// Of etcd: the last time that the members said the same of their history.
+    pub agreed: Option<Agreed>,
     /// Whether enough nodes live to accept writes.
     pub majority: bool,
+}
+
+/// What members of etcd said together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Agreed {
+    /// What they said.
+    #[serde(flatten)]
+    pub said: HashKv,
+    /// How many they were.
+    pub members: usize,
+}
+
+/// HashKV: what a member of etcd says of its history, every revision of every key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HashKv {
+    /// The hash.
+    pub hash: u32,
+    /// The last revision that is in it.
+    pub revision: i64,
+    /// The compacted revision, up to which history is as good as gone; negative: never compacted.
+    pub compacted: i64,
 }
 
 /// The load generator.
@@ -234,6 +257,8 @@ pub struct Second {
 /// What a restore has shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Proof {
+    /// What stands above the two columns that are compared.
+    pub heads: [String; 2],
     /// By row.
     pub rows: Vec<Row>,
     /// Whether everything is as it was, and as writers were told.
@@ -253,8 +278,8 @@ pub struct Row {
     pub after: String,
     /// `equal`, `none lost`, ...
     pub verdict: String,
-    /// Whether that is as it must be.
-    pub ok: bool,
+    /// Whether that is as it must be; none: nobody can tell.
+    pub ok: Option<bool>,
 }
 
 /// How much past there is.

@@ -75,7 +75,16 @@ fn the_past_is_seen_compared_rehearsed_and_brought_back() -> Result<()> {
     ensure!(rehearsed["report"]["state"]["keys"] == 2, "{rehearsed}");
     let forecast = restore("merge-forecast", Some("/app/b"))?.good()?;
     ensure!(forecast["report"]["merge"]["created"] == 1, "{forecast}");
-    ensure!(restore("as-new-revision", None)?.status == 400);
+    let preview = restore("as-new-revision-forecast", None)?.good()?;
+    ensure!(preview["report"]["outcome"] == "would-merge", "{preview}");
+    ensure!(
+        preview["report"]["merge"]["deleted"][0]["path"] == "/other",
+        "{preview}"
+    );
+    ensure!(
+        restore("as-new-revision", Some("/app/"))?.status == 400,
+        "a part is no state"
+    );
     // Nothing has been written by any of these.
     let count = playground.get("changes?count=0")?.good()?;
     ensure!(count["count"] == 5, "{count}");
@@ -88,6 +97,24 @@ fn the_past_is_seen_compared_rehearsed_and_brought_back() -> Result<()> {
     );
     let now = playground.get("keys?prefix=/app/")?.good()?;
     ensure!(now["total"] == 2 && now["keys"][0]["value"] == "2", "{now}");
+
+    // The whole state of then, and nothing else.
+    let given = json!({"at": 2, "mode": "as-new-revision", "seen": preview["report"]["counter"]});
+    let given = playground.post("restore", &given)?.good()?;
+    // /app/b was brought back since, and is as it was then.
+    ensure!(given["report"]["status"] == 0, "{given}");
+    ensure!(given["report"]["merge"]["left"] == json!([]), "{given}");
+    let state = page.until("a proof", |state| !state["proof"].is_null())?;
+    ensure!(state["proof"]["equal"] == true, "{state:#}");
+    ensure!(
+        state["proof"]["heads"] == json!(["At change 2", "Now"]),
+        "{state:#}"
+    );
+    let keys = playground.get("keys")?.good()?;
+    ensure!(
+        keys["total"] == 2 && keys["keys"][0]["value"] == "1",
+        "{keys}"
+    );
 
     // What was brought back must stay, as anything else that is there.
     let op = playground.act(&json!({"do": "lose"}))?;

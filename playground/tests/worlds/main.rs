@@ -69,7 +69,9 @@ impl Service for Shell {
     }
 
     fn launch(&self, place: &Place) -> cairn_playground::world::Result<Launch> {
-        Ok(Launch::new(self.name, "/bin/sh", &place.log).args(["-c", &self.script]))
+        // A shell cannot hear what its parent ignores, as that of a job in the background does.
+        let shell = ["--default-signal", "/bin/sh", "-c", &self.script];
+        Ok(Launch::new(self.name, "env", &place.log).args(shell))
     }
 
     fn is_ready(&self) -> Look<'_> {
