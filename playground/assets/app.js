@@ -63,6 +63,7 @@ function renderLive() {
 let isFirst = true;
 
 function renderRun(run) {
+  document.body.classList.toggle("is-drill", run.drill !== null);
   // Beside other columns one node leaves room for it.
   if (isFirst) byId("own").open = state.nodes.length === 1 && innerWidth > 960;
   isFirst = false;
@@ -81,8 +82,10 @@ function renderRun(run) {
   );
   say(
     byId("about"),
-    `Cairn ${run.version}. Everything is in ${run.directory}, and goes when the ` +
-      "playground ends.",
+    run.drill
+      ? `Cairn ${run.version}. A drill does everything by itself; this page watches.`
+      : `Cairn ${run.version}. Everything is in ${run.directory}, and goes when the ` +
+          "playground ends.",
   );
   note("missing", run.missing);
   note(
@@ -109,7 +112,7 @@ function renderStory(off) {
   if (!figures) {
     figures = { keys: h("b"), unit: h("span"), hash: h("b"), revision: h("b") };
     figures.kv = { hash: h("b"), rest: h("span") };
-    figures.agreed = h("span", {}, word("hashkv"), " ", figures.kv.hash, " ", figures.kv.rest);
+    figures.agreed = h("span", {}, word("hashkv", "HashKV"), " ", figures.kv.hash, " ", figures.kv.rest);
     byId("figures").append(
       h("span", {}, figures.keys, " ", figures.unit),
       h("span", {}, word("hash"), " ", figures.hash),

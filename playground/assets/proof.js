@@ -4,11 +4,11 @@ import { h, keyed, say, set } from "./dom.js";
 
 const byId = (id) => document.getElementById(id);
 
-/** As it must be; not so; nobody can tell. */
+/** As it must be; not so; there is nothing to compare, or nobody can tell. */
 const VERDICTS = new Map([
   [true, ["✓", "ok"]],
   [false, ["✕", "bad"]],
-  [null, ["?", "wait"]],
+  [null, ["·", "wait"]],
 ]);
 
 export function renderProof(proof) {

@@ -209,6 +209,14 @@ pub struct Run {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+
+    /// Serve a page on which it can be watched, until Ctrl-C; on loopback [default: 127.0.0.1:8047,
+    /// or the next port that is free]
+    #[arg(
+        long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "127.0.0.1:8047"
+    )]
+    pub page: Option<SocketAddr>,
 }
 
 /// How to probe a cluster.

@@ -14,6 +14,7 @@
 //! | [`drill`] | machines lost on purpose, with a verdict |
 //! | [`play`], [`web`] | the same by hand, in a page: break it, lose it, restore it, look back |
 //! | [`told`] | what a page is told |
+//! | [`watched`] | a drill in the page, which can be watched |
 //! | [`load`], `past`, [`restore`] | of a playground: writes, what was journaled, what is brought back |
 //! | [`probe`] | what users of a cluster see, until stopped |
 //! | [`programs`], [`hidden`] | the programs of a world, all of them in this binary |
@@ -40,6 +41,7 @@ pub mod restore;
 pub mod told;
 pub mod tool;
 pub mod warden;
+pub mod watched;
 pub mod web;
 pub mod world;
 pub mod writers;

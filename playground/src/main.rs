@@ -3,7 +3,10 @@
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use cairn_playground::args::{self, Command, CommandLine, Drill};
@@ -11,10 +14,12 @@ use cairn_playground::drill::Named;
 use cairn_playground::play::run::Playground;
 use cairn_playground::play::setup;
 use cairn_playground::programs::Programs;
+use cairn_playground::watched::Watched;
 use cairn_playground::web::link::Link;
 use cairn_playground::world::guard;
 use cairn_playground::{drill, hidden, probe, web, writers};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -90,17 +95,29 @@ async fn run(line: CommandLine) -> Result<u8> {
         }
         Command::Drill(Drill::Run(run)) => {
             let (drill, programs) = (Named::find(&run.drill)?, Programs::own()?);
-            let json = run.json;
-            let options = options(run);
+            let (json, page) = (run.json, run.page);
+            let mut options = options(run);
+            let watched = match page {
+                Some(address) => Some(Page::of_a_drill(address, &drill.name, &mut options).await?),
+                None => None,
+            };
             let running = drill::run(&drill, &options, &programs);
             let Some(report) = interruptible(running).await? else {
                 return Ok(INTERRUPTED);
             };
+            if let Some(page) = &watched {
+                let why = report.as_ref().err().map(|error| format!("{error:#}"));
+                page.watched
+                    .ends(report.as_ref().ok(), &why.unwrap_or_default());
+            }
             let report = report?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
                 print!("{report}");
+            }
+            if let Some(page) = watched {
+                page.until_interrupted().await?;
             }
             Ok(if report.passed { 0 } else { FAILED })
         }
@@ -121,6 +138,64 @@ fn options(run: args::Run) -> drill::Options {
         keep: run.keep,
         report: run.report,
         tell: !run.json,
+        watcher: None,
+    }
+}
+
+/// The page of a drill.
+struct Page {
+    watched: Watched,
+    end: CancellationToken,
+    /// It looks, and serves.
+    tasks: JoinSet<()>,
+}
+
+impl Page {
+    async fn of_a_drill(
+        address: SocketAddr,
+        drill: &str,
+        options: &mut drill::Options,
+    ) -> Result<Self> {
+        let (port, listeners) = web::listen::listen(address).await?;
+        let link = Link::new(address.ip(), port);
+        let page = page_options(&link, port, Vec::new(), None);
+        let watched = Watched::new(drill);
+        options.watcher = Some(Arc::new(watched.clone()));
+        let (shown, end) = (watched.shown().clone(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watched.clone().watch());
+        let ends = end.clone();
+        tasks.spawn(async move { web::serve::serve(listeners, shown, None, &page, ends).await });
+        // Standard output is the verdict's.
+        eprintln!("The drill can be watched at {link}");
+        Ok(Self {
+            watched,
+            end,
+            tasks,
+        })
+    }
+
+    /// The page stays: somebody reads it.
+    async fn until_interrupted(mut self) -> Result<()> {
+        eprintln!("The page stays until Ctrl-C.");
+        ended()?.await;
+        self.end.cancel();
+        self.tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+fn page_options(
+    link: &Link,
+    port: u16,
+    allow_hosts: Vec<String>,
+    assets: Option<PathBuf>,
+) -> web::shared::Options {
+    web::shared::Options {
+        key: link.key().to_owned(),
+        port,
+        allow_hosts,
+        assets,
     }
 }
 
@@ -134,21 +209,18 @@ async fn playground(args: args::Playground) -> Result<u8> {
     };
     let playground = Playground::begin(&options, &Programs::own()?)?;
     let link = Link::new(args.listen.ip(), port);
-    let page = web::shared::Options {
-        key: link.key().to_owned(),
-        port,
-        allow_hosts: args.allow_hosts,
-        #[cfg(debug_assertions)]
-        assets: args.assets,
-        #[cfg(not(debug_assertions))]
-        assets: None,
-    };
+    #[cfg(debug_assertions)]
+    let assets = args.assets;
+    #[cfg(not(debug_assertions))]
+    let assets = None;
+    let page = page_options(&link, port, args.allow_hosts, assets);
     let end = CancellationToken::new();
     let play = playground.play().clone();
     let interrupted = ended()?;
     let serving = tokio::spawn({
         let end = end.clone();
-        async move { web::serve::serve(listeners, play, &page, end).await }
+        let shown = play.shown().clone();
+        async move { web::serve::serve(listeners, shown, Some(play), &page, end).await }
     });
     let says = "Ctrl-C ends it, and everything that it started.";
     // It plays on even if nobody reads this.

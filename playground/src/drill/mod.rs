@@ -20,6 +20,7 @@ mod restore;
 pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod step;
+pub(crate) mod watcher;
 
 pub use deal::Policy;
 pub use options::{Options, Shape};
@@ -27,3 +28,4 @@ pub use report::Report;
 pub use run::run;
 pub use script::{Named, Script};
 pub use step::{Group, Step, Which};
+pub use watcher::Watcher;

@@ -2,9 +2,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+use crate::drill::watcher::Watcher;
 
 /// What a drill runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -53,4 +56,6 @@ pub struct Options {
     pub report: Option<PathBuf>,
     /// Whether to say on standard error how it goes.
     pub tell: bool,
+    /// Who watches it.
+    pub watcher: Option<Arc<dyn Watcher>>,
 }

@@ -17,6 +17,7 @@ use crate::drill::report::Report;
 use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step};
+use crate::drill::watcher::Watcher;
 use crate::programs::Programs;
 use crate::world::machine::Machine;
 use crate::writers::Shared;
@@ -53,6 +54,10 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         keep: options.keep.as_deref(),
     };
     let machines = Machines::new(&plan, programs, &ledger, random.fork())?;
+    if let Some(watcher) = &options.watcher {
+        let world = &machines.world;
+        watcher.begins(&shape.to_string(), world.machines(), world.feed(), &ledger);
+    }
     let rounds = options.rounds.unwrap_or(script.rounds);
     let mut run = Run {
         report: Report::new(&drill.name, shape, rounds, options, &machines.world),
@@ -61,6 +66,7 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         random,
         liar: options.liar,
         tell: options.tell,
+        watcher: options.watcher.clone(),
         asleep: HashSet::new(),
         fresh: HashSet::new(),
         agreed: None,
@@ -130,6 +136,7 @@ pub(super) struct Run {
     pub(super) report: Report,
     pub(super) liar: bool,
     pub(super) tell: bool,
+    pub(super) watcher: Option<Arc<dyn Watcher>>,
     /// The machines that a step has ended or halted: nobody wonders that they do not run.
     pub(super) asleep: HashSet<String>,
     /// The machines that were started while no client ran: no write is on its way in them.
@@ -223,6 +230,9 @@ impl Run {
     }
 
     pub(super) fn tell(&mut self, says: String) {
+        if let Some(watcher) = &self.watcher {
+            watcher.step(&says);
+        }
         tracing::info!("{says}");
         let now = self.ledger.lock().age();
         if self.tell && self.report.rounds_asked <= FEW_ROUNDS {

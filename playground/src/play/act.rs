@@ -79,11 +79,10 @@ impl Play {
             0 => "the load generator is off".to_owned(),
             rate => format!("the load generator writes {rate} times a second, for 10 minutes"),
         };
-        self.0
-            .feed
+        self.feed()
             .tell(Kind::Load, Tone::Plain, says.clone(), None);
         let op = self.number();
-        self.0.feed.done(Done { op, ok: true, says });
+        self.feed().done(Done { op, ok: true, says });
         Ok(op)
     }
 
@@ -136,8 +135,7 @@ impl Play {
             "applied" => Tone::Warn,
             _ => Tone::Bad,
         };
-        self.0
-            .feed
+        self.feed()
             .tell(Kind::Client, tone, written.says.clone(), None);
         Ok(written)
     }

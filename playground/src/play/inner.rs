@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-
 use crate::load::Load;
 use crate::past::reading::Past;
 use crate::play::actions::{Busy, Turn, Whole};
@@ -17,6 +15,7 @@ use crate::play::loss::Loss;
 use crate::play::target::Target;
 use crate::told::feed::Feed;
 use crate::told::refusal::Refusal;
+use crate::told::shown::Shown;
 use crate::told::state::{About, Proof};
 
 /// What can be seen and done. Clones are the same.
@@ -38,13 +37,11 @@ pub(super) struct Inner {
     pub(super) load: Load,
     pub(super) past: Past,
     pub(super) busy: Busy,
-    pub(super) feed: Feed,
     pub(super) loss: Mutex<Option<Loss>>,
     pub(super) proof: Mutex<Option<Proof>>,
     /// The node that led when it was looked last.
     pub(super) leader: Mutex<Option<String>>,
-    /// The newest state, as JSON.
-    pub(super) states: watch::Sender<Arc<str>>,
+    pub(super) shown: Shown,
     pub(super) ops: AtomicU64,
 }
 
@@ -59,12 +56,13 @@ impl fmt::Debug for Play {
 impl Play {
     /// What happened.
     pub(crate) fn feed(&self) -> &Feed {
-        &self.0.feed
+        &self.0.shown.feed
     }
 
-    /// The newest state, as JSON, whenever it changes.
-    pub(crate) fn states(&self) -> watch::Receiver<Arc<str>> {
-        self.0.states.subscribe()
+    /// What pages are told.
+    #[must_use]
+    pub fn shown(&self) -> &Shown {
+        &self.0.shown
     }
 
     /// What was journaled.

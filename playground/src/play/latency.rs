@@ -61,7 +61,7 @@ impl Latency {
 
     /// Closes every second that is over at `now`, in unix milliseconds. `down`: whether something
     /// is down at this moment.
-    pub(super) fn roll(&self, now: u64, down: bool) {
+    pub(crate) fn roll(&self, now: u64, down: bool) {
         let mut kept = self.kept();
         kept.down |= down;
         let second = now / 1_000;
@@ -76,11 +76,11 @@ impl Latency {
         kept.second = second;
     }
 
-    pub(super) fn seconds(&self) -> Vec<Second> {
+    pub(crate) fn seconds(&self) -> Vec<Second> {
         self.kept().seconds.iter().copied().collect()
     }
 
-    pub(super) fn sums(&self) -> Writes {
+    pub(crate) fn sums(&self) -> Writes {
         Writes {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             ..self.kept().sums

@@ -44,7 +44,7 @@ fn tell(play: &Play, event: Event) {
     }
 }
 
-fn words(id: &str, what: What) -> Option<(Tone, String, Option<String>)> {
+pub(crate) fn words(id: &str, what: What) -> Option<(Tone, String, Option<String>)> {
     Some(match what {
         What::Started { command, .. } => (Tone::Plain, format!("{id} was started"), Some(command)),
         What::Ready { after } => {

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use anyhow::{Context as _, Result, ensure};
-use tokio::sync::watch;
-
 use crate::ledger::book::Ledger;
 use crate::load::Load;
 use crate::members::{Members, Seat};
@@ -19,7 +16,8 @@ use crate::play::kind::Engine;
 use crate::play::looks::NodeEye;
 use crate::play::target::Target;
 use crate::programs::Programs;
-use crate::told::feed::{Feed, Kind};
+use crate::told::feed::Kind;
+use crate::told::shown::Shown;
 use crate::told::state::About;
 use crate::world::World;
 use crate::world::directory::{RunDirectory, default_parent};
@@ -30,6 +28,7 @@ use crate::world::services::node::Lite;
 use crate::world::services::persister::{Cluster, Persister};
 use crate::world::services::program::Program;
 use crate::writers::Shared;
+use anyhow::{Context as _, Result, ensure};
 
 /// How long a persister that restores waits for others that have more. All are started together.
 const RESTORE_WAIT: &str = "200ms";
@@ -108,11 +107,10 @@ pub(super) fn make(options: &Options, programs: &Programs) -> Result<(Inner, Wor
         scratch: made.scratch,
         load: Load::default(),
         busy: Busy::default(),
-        feed: Feed::default(),
         loss: Mutex::default(),
         proof: Mutex::default(),
         leader: Mutex::default(),
-        states: watch::Sender::new("{}".into()),
+        shown: Shown::default(),
         ops: AtomicU64::default(),
     };
     Ok((inner, world))

@@ -52,15 +52,17 @@ fn tell(facts: &Facts<'_>) -> (Tone, String) {
     }
     let starting = |of: &[(String, Doing)]| of.iter().all(|(_, it)| *it == Doing::Starting);
     if !nodes_away.is_empty() && nodes_away.len() * 2 >= nodes.len() {
-        let says = if starting(&nodes_away) {
-            format!("Starting {}.", counted(nodes.len(), "node"))
-        } else {
-            format!(
+        // One that runs and has no leader waits for those that are gone.
+        let mut gone = nodes_away.clone();
+        gone.retain(|(_, doing)| *doing != Doing::Starting);
+        let says = match gone.as_slice() {
+            [] => format!("Starting {}.", counted(nodes.len(), "node")),
+            gone => format!(
                 "{} of {} {}: no majority. Writes wait and fail; what nodes still tell may be old.",
-                nodes_away.len(),
+                gone.len(),
                 counted(nodes.len(), "node"),
-                is_away(&nodes_away),
-            )
+                is_away(gone),
+            ),
         };
         let tone = if starting(&nodes_away) {
             Tone::Warn
@@ -184,6 +186,8 @@ mod tests {
             text.starts_with("2 of 3 nodes are down: no majority."),
             "{text}"
         );
+        let (_, leaderless) = says(&three(Down, Starting, Down), &well);
+        assert_eq!(leaderless, text);
         let (_, text) = says(&[("n1", Paused)], &well);
         assert!(
             text.starts_with("1 of 1 node is paused: no majority"),

@@ -31,7 +31,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// All of them.
-    pub(super) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 5] = [
         Self::Kill,
         Self::Pause,
         Self::Resume,
@@ -39,7 +39,7 @@ impl Verb {
         Self::Wipe,
     ];
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
             Self::Pause => "pause",

@@ -29,7 +29,7 @@ pub(super) async fn watch(play: Play) {
         play.0.clients.latency.roll(now(), play.something_is_down());
         play.note_loss();
         // Nobody looks: then nodes and persisters are not asked, and nothing is made for nobody.
-        if play.0.states.receiver_count() == 0 {
+        if play.0.shown.states.receiver_count() == 0 {
             continue;
         }
         play.look().await;
@@ -39,7 +39,7 @@ pub(super) async fn watch(play: Play) {
             continue;
         };
         let is_due = told.is_none_or(|told: Instant| told.elapsed() >= AT_LEAST);
-        let changed = play.0.states.send_if_modified(|known| {
+        let changed = play.0.shown.states.send_if_modified(|known| {
             let changes = is_due || **known != *state;
             if changes {
                 *known = Arc::from(state);

@@ -337,7 +337,7 @@ impl Play {
             counted(usize::try_from(now.keys).unwrap_or(usize::MAX), "key")
         );
         self.0.past.mark("restored", told.clone());
-        self.0.feed.tell(Kind::Restore, tone, told, None);
+        self.feed().tell(Kind::Restore, tone, told, None);
         Ok(says)
     }
 

@@ -32,6 +32,8 @@ pub enum Kind {
     Restore,
     /// The load generator.
     Load,
+    /// A step of a drill.
+    Drill,
 }
 
 /// How a line, or the story, is meant.

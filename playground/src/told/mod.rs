@@ -3,5 +3,6 @@
 
 pub mod feed;
 pub mod refusal;
+pub mod shown;
 pub mod state;
 pub(crate) mod time;

@@ -44,7 +44,7 @@ pub struct State {
 }
 
 /// What a run is.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct About {
     /// Cairn's version.
     pub version: &'static str,
@@ -254,8 +254,8 @@ pub struct Second {
     pub down: bool,
 }
 
-/// What a restore has shown.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// What a restore, or a drill, has shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Proof {
     /// What stands above the two columns that are compared.
     pub heads: [String; 2],

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::play::inner::Play;
+use crate::told::shown::Shown;
 use crate::web::gate::{self, Gate};
 use crate::web::shared::{Options, Shared};
 use crate::web::{api, assets, stream};
@@ -35,8 +36,9 @@ const HEAD: Duration = Duration::from_secs(10);
 /// The pause before accepting again, when the system refuses a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-fn routes(play: Play, options: &Options, end: CancellationToken) -> Router {
+fn routes(shown: Shown, play: Option<Play>, options: &Options, end: CancellationToken) -> Router {
     let shared = Shared {
+        shown,
         play,
         streams: Arc::new(Semaphore::new(STREAMS)),
         assets: options.assets.clone().map(Arc::new),
@@ -64,14 +66,16 @@ fn routes(play: Play, options: &Options, end: CancellationToken) -> Router {
         .with_state(shared)
 }
 
-/// Serves until `end`, and ends then whatever is under way.
+/// Serves until `end`, and ends then whatever is under way. `play`: what a page can do to what it
+/// shows; none: it can watch.
 pub async fn serve(
     listeners: Vec<TcpListener>,
-    play: Play,
+    shown: Shown,
+    play: Option<Play>,
     options: &Options,
     end: CancellationToken,
 ) {
-    let routes = routes(play, options, end.clone());
+    let routes = routes(shown, play, options, end.clone());
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
     for listener in listeners {

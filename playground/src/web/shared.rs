@@ -7,6 +7,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::play::inner::Play;
+use crate::told::refusal::Refusal;
+use crate::told::shown::Shown;
 
 /// How a page is served.
 #[derive(Clone, Debug)]
@@ -24,8 +26,18 @@ pub struct Options {
 /// What handlers share.
 #[derive(Clone)]
 pub(super) struct Shared {
-    pub(super) play: Play,
+    pub(super) shown: Shown,
+    /// None: what is shown can be watched alone.
+    pub(super) play: Option<Play>,
     pub(super) streams: Arc<Semaphore>,
     pub(super) assets: Option<Arc<PathBuf>>,
     pub(super) end: CancellationToken,
+}
+
+impl Shared {
+    /// What can be done, if anything can.
+    pub(super) fn play(&self) -> Result<&Play, Refusal> {
+        let watched = || Refusal::NotNow("a drill can be watched, and no more".to_owned());
+        self.play.as_ref().ok_or_else(watched)
+    }
 }

@@ -24,9 +24,9 @@ pub(super) async fn events(State(shared): State<Shared>) -> Response {
         let says = "too many pages are open: close some of them";
         return Refused::new(StatusCode::SERVICE_UNAVAILABLE, says).into_response();
     };
-    let (play, end) = (shared.play, shared.end);
-    let listener = play.feed().listen();
-    let mut states = play.states();
+    let (shown, end) = (shared.shown, shared.end);
+    let listener = shown.feed.listen();
+    let mut states = shown.states.subscribe();
     states.mark_changed();
     let begin = (listener, states, end, place);
     let events = stream::unfold(begin, |(mut listener, mut states, end, place)| async move {

@@ -105,6 +105,11 @@ impl Browser {
         done.with_context(|| expression.to_owned())
     }
 
+    /// Runs a script, and gives what it returns, be it later.
+    pub(crate) async fn run(&self, script: &str) -> Result<Value> {
+        Ok(self.client.execute(script, Vec::new()).await?)
+    }
+
     /// Runs an expression that ends later.
     pub(crate) async fn later(&self, script: &str, args: Vec<Value>) -> Result<Value> {
         Ok(self.client.execute_async(script, args).await?)
@@ -183,15 +188,47 @@ impl Browser {
         Ok(fs::write(self.pictures.join(file), picture)?)
     }
 
+    /// Keeps pictures of the page as it is with colours that the system forces upon it, light and
+    /// dark, at 200 %, and on paper.
+    pub(crate) async fn keep_variants(&self, state: &str) -> Result<()> {
+        let wider = "document.documentElement.scrollWidth > innerWidth";
+        for colours in ["light", "dark"] {
+            self.emulate(WIDE, 1, "", colours, "active").await?;
+            self.keep_picture(&format!("{state}-forced-{colours}"))
+                .await?;
+        }
+        // The same window, in which everything is twice as large.
+        self.emulate((WIDE.0 / 2, WIDE.1 / 2), 2, "", "light", "none")
+            .await?;
+        self.keep_picture(&format!("{state}-zoomed")).await?;
+        ensure!(!self.is(wider).await?, "{state}, 200 %: scrolls sideways");
+        self.emulate((794, 1123), 1, "print", "light", "none")
+            .await?;
+        self.keep_picture(&format!("{state}-paper")).await?;
+        self.look(WIDE, "light").await
+    }
+
     /// The colours that the system is said to have.
-    pub(crate) async fn look(&self, (width, height): (u32, u32), colours: &str) -> Result<()> {
+    pub(crate) async fn look(&self, size: (u32, u32), colours: &str) -> Result<()> {
+        self.emulate(size, 1, "", colours, "none").await
+    }
+
+    async fn emulate(
+        &self,
+        (width, height): (u32, u32),
+        scale: u32,
+        media: &str,
+        colours: &str,
+        forced: &str,
+    ) -> Result<()> {
         let metrics = json!({
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+            "width": width, "height": height, "deviceScaleFactor": scale, "mobile": false,
         });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics)
             .await?;
-        let features = json!({"features": [
+        let features = json!({"media": media, "features": [
             {"name": "prefers-color-scheme", "value": colours},
+            {"name": "forced-colors", "value": forced},
             // A picture shows how it is, not how it fades.
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]});

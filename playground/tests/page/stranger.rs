@@ -100,7 +100,8 @@ async fn lose_everything(page: &Browser) -> Result<()> {
     page.until("one('#n1[data-state=serving]') && one('#p2[data-state=following]')")
         .await?;
     axe::finds_nothing(page, "with a proof").await?;
-    page.keep_pictures("proof").await
+    page.keep_pictures("proof").await?;
+    page.keep_variants("proof").await
 }
 
 async fn go_back(page: &Browser) -> Result<()> {
