@@ -143,6 +143,8 @@ function makeFact(fact) {
 function updateFact(element, fact) {
   const value = element.lastElementChild;
   say(value, fact.value);
+  // A revision after a restore of etcd has ten digits.
+  set(element, "data-long", String(fact.value).length > 10);
   set(value, "title", fact.title);
   set(value, "class", fact.tone);
 }

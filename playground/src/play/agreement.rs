@@ -19,7 +19,9 @@ impl Play {
         let Some(etcd) = &self.0.etcd else { return };
         let up = (self.0.persisters.iter()).filter(|it| it.condition() == Condition::Up);
         let durable = up.filter_map(|it| it.noted().persister.status);
-        let Some(revision) = durable.map(|it: Status| it.durable_revision).max() else {
+        let newest = durable.map(|it: Status| it.durable_revision).max();
+        // One that has just been started knows of none; to a member, 0 means the newest.
+        let Some(revision) = newest.filter(|revision| *revision > 0) else {
             return;
         };
         let known = *lock(&etcd.agreed);
