@@ -74,10 +74,13 @@ pub struct Merge {
     pub counter: Revision,
 }
 
+/// Tells of a key whether it is meant.
+type Selection = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
 /// What a merge is allowed.
 pub(super) struct Terms {
     /// Which keys it deletes if the state does not have them.
-    deletes: Box<dyn Fn(&[u8]) -> bool + Send + Sync>,
+    deletes: Selection,
     /// Keys that were written after this revision are left alone.
     seen: Option<Revision>,
 }
