@@ -25,8 +25,9 @@ use crate::world::services::program::Program;
 use crate::world::services::service::Service;
 use crate::writers::{Client, Keys, Shared, Writer};
 
-/// A persister that restores an empty cluster waits so long for others that have more.
-const RESTORE_WAIT: &str = "500ms";
+/// A persister that restores an empty cluster waits so long for the others, which may have more,
+/// and may have nothing. One that comes later is refused.
+const RESTORE_WAIT: &str = "3s";
 
 /// Members write without fsync: what is acknowledged rests on the disks of persisters alone.
 const MEMBER_ARGS: [&str; 1] = ["--unsafe-no-fsync"];
@@ -60,7 +61,7 @@ impl Machines {
         this.cluster(plan)?;
         let persisters = plan.persisters();
         for id in 1..=persisters {
-            this.persister(id, plan.shape)?;
+            this.persister(id, plan)?;
         }
         if plan.liar {
             this.liar(persisters + 1);
@@ -190,12 +191,15 @@ impl Machines {
     }
 
     /// An honest one, of each cluster.
-    fn persister(&mut self, id: u32, shape: Shape) -> Result<()> {
+    fn persister(&mut self, id: u32, plan: &Plan<'_>) -> Result<()> {
+        let all: Vec<String> = (1..=plan.persisters()).map(|id| id.to_string()).collect();
+        let all = all.join(",");
+        let restores = ["-r", "--restore-wait", RESTORE_WAIT, "--restore-with", &all];
         let (mut services, mut observed) = (Vec::new(), Vec::new());
         for n in 0..self.ports.len() {
-            let (cluster, args) = match shape {
+            let (cluster, args) = match plan.shape {
                 Shape::Embedded => (Cluster::Embedded(self.ports[n][0].clone()), &[][..]),
-                Shape::Lite => (self.at(id, n), &["-r", "--restore-wait", RESTORE_WAIT][..]),
+                Shape::Lite => (self.at(id, n), &restores[..]),
                 // A lost cluster of etcd is made from a snapshot, before a persister starts.
                 Shape::Etcd => (self.at(id, n), &[][..]),
             };
