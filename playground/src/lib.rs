@@ -11,6 +11,7 @@
 //! | [`network`] | ways between machines that can be cut |
 //! | [`warden`] | watches servers, and replaces those that fail |
 //! | [`tool`] | a program that is run to its end |
+//! | [`output`] | what is printed, whether or not somebody reads it |
 //! | [`drill`] | machines lost on purpose, with a verdict |
 //! | [`play`], [`web`] | the same by hand, in a page: break it, lose it, restore it, look back |
 //! | [`told`] | what a page is told |
@@ -33,6 +34,7 @@ pub mod ledger;
 pub mod load;
 pub mod members;
 pub mod network;
+pub mod output;
 mod past;
 pub mod play;
 pub mod probe;

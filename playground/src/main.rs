@@ -17,7 +17,7 @@ use cairn_playground::programs::Programs;
 use cairn_playground::watched::Watched;
 use cairn_playground::web::link::Link;
 use cairn_playground::world::guard;
-use cairn_playground::{drill, hidden, probe, web, writers};
+use cairn_playground::{drill, hidden, output, probe, web, writers};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     let done = match first.as_deref() {
         // First of all and without a runtime: every start of every child passes here.
         Some(guard::GUARD) => {
-            eprintln!("cairn: {}", guard::run(args));
+            output::note(format_args!("cairn: {}", guard::run(args)));
             return ExitCode::from(guard::CANNOT_START);
         }
         Some(hidden) if hidden.starts_with("__") => on_a_runtime(within(hidden, args.collect())),
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("cairn: {error:#}");
+            output::note(format_args!("cairn: {error:#}"));
             ExitCode::from(CANNOT)
         }
     }
@@ -85,12 +85,15 @@ async fn run(line: CommandLine) -> Result<u8> {
             for drill in Named::built_in()? {
                 let shapes = drill.script.shapes.iter().map(ToString::to_string);
                 let shapes = shapes.collect::<Vec<_>>().join(", ");
-                println!("{:<17} {} [{shapes}]", drill.name, drill.script.about);
+                output::print(format_args!(
+                    "{:<17} {} [{shapes}]\n",
+                    drill.name, drill.script.about
+                ))?;
             }
             Ok(0)
         }
         Command::Drill(Drill::Show { name }) => {
-            print!("{}", Named::find(&name)?.text);
+            output::print(Named::find(&name)?.text)?;
             Ok(0)
         }
         Command::Drill(Drill::Run(run)) => {
@@ -112,9 +115,9 @@ async fn run(line: CommandLine) -> Result<u8> {
             }
             let report = report?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&report)?);
+                output::print(serde_json::to_string_pretty(&report)? + "\n")?;
             } else {
-                print!("{report}");
+                output::print(&report)?;
             }
             if let Some(page) = watched {
                 page.until_interrupted().await?;
@@ -167,7 +170,7 @@ impl Page {
         let ends = end.clone();
         tasks.spawn(async move { web::serve::serve(listeners, shown, None, &page, ends).await });
         // Standard output is the verdict's.
-        eprintln!("The drill can be watched at {link}");
+        output::note(format_args!("The drill can be watched at {link}"));
         Ok(Self {
             watched,
             end,
@@ -177,7 +180,7 @@ impl Page {
 
     /// The page stays: somebody reads it.
     async fn until_interrupted(mut self) -> Result<()> {
-        eprintln!("The page stays until Ctrl-C.");
+        output::note("The page stays until Ctrl-C.");
         ended()?.await;
         self.end.cancel();
         self.tasks.shutdown().await;
@@ -229,7 +232,7 @@ async fn playground(args: args::Playground) -> Result<u8> {
     let is_desktop = desktop.iter().any(|name| std::env::var_os(name).is_some());
     let wanted = args.open || !args.no_open && is_desktop && std::io::stdout().is_terminal();
     if wanted && let Err(error) = link.open(playground.directory()) {
-        eprintln!("cairn: cannot open a browser: {error:#}");
+        output::note(format_args!("cairn: cannot open a browser: {error:#}"));
     }
     interrupted.await;
     end.cancel();
@@ -272,9 +275,9 @@ async fn probe(args: args::Probe) -> Result<u8> {
         () = ended => bail!("the probe goes on for ever"),
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&seen)?);
+        output::print(serde_json::to_string_pretty(&seen)? + "\n")?;
     } else {
-        print!("{seen}");
+        output::print(&seen)?;
     }
     Ok(if seen.is_well() { 0 } else { FAILED })
 }

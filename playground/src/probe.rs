@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::ledger::book::Ledger;
 use crate::ledger::outcome::{Class, Outcome};
 use crate::ledger::times::{Latency, Outage, latency, outages};
+use crate::output;
 
 /// The number of the only writer.
 const WRITER: u32 = 1;
@@ -149,7 +150,10 @@ async fn read(
 
 fn tell(options: &Options, begun: Instant, what: &str) {
     if options.tell {
-        eprintln!("{:>9.3} s  {what}", begun.elapsed().as_secs_f64());
+        output::note(format_args!(
+            "{:>9.3} s  {what}",
+            begun.elapsed().as_secs_f64()
+        ));
     }
 }
 

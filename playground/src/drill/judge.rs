@@ -17,6 +17,7 @@ use crate::ledger::outcome::Class;
 use crate::ledger::times::Point;
 use crate::ledger::write::Found;
 use crate::members::Seat;
+use crate::output;
 use crate::world::World;
 use crate::world::decide::Command;
 use crate::world::machine::Machine;
@@ -324,7 +325,7 @@ impl Run {
             audit
         };
         if self.tell {
-            eprintln!("{}", self.line(&audit));
+            output::note(self.line(&audit));
         }
         self.report.audited(self.back, audit);
         Ok(())

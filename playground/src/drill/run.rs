@@ -18,6 +18,7 @@ use crate::drill::restore::restore;
 use crate::drill::script::{Named, Script};
 use crate::drill::step::{Group, Step};
 use crate::drill::watcher::Watcher;
+use crate::output;
 use crate::programs::Programs;
 use crate::world::machine::Machine;
 use crate::writers::Shared;
@@ -236,7 +237,7 @@ impl Run {
         tracing::info!("{says}");
         let now = self.ledger.lock().age();
         if self.tell && self.report.rounds_asked <= FEW_ROUNDS {
-            eprintln!("{:>9.3} s  {says}", now.as_secs_f64());
+            output::note(format_args!("{:>9.3} s  {says}", now.as_secs_f64()));
         }
         self.report.tell(now, says);
     }

@@ -9,6 +9,7 @@ use tokio::net::unix::pipe;
 
 use crate::engine::Engine;
 use crate::ledger::outcome::Outcome;
+use crate::output;
 use crate::writers::{Order, Told};
 
 /// The pause between attempts to connect.
@@ -48,7 +49,7 @@ pub async fn client(uri: &str, timeout: Duration) -> anyhow::Result<()> {
         out.write_all(&line)?;
         out.flush()?;
         if let Some(says) = told.says {
-            eprintln!("{} {says}", order.key);
+            output::note(format_args!("{} {says}", order.key));
         }
     }
     Ok(())

@@ -6,6 +6,8 @@ use cairn_persister::config::{Command, CommandLine, Config, Settings, file_reque
 use cairn_persister::restore::to_snapshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::output;
+
 /// The hidden subcommand.
 pub const PERSISTER: &str = "__persister";
 
@@ -21,7 +23,7 @@ pub async fn persister(args: Vec<OsString>) -> anyhow::Result<u8> {
         && let Some(request) = file_request(&line, args, &file)?
     {
         let report = to_snapshot(&request, &CancellationToken::new()).await?;
-        println!("{}", serde_json::to_string(&report)?);
+        output::print(serde_json::to_string(&report)? + "\n")?;
         return Ok(0);
     }
     let config = Config::new(line, file)?;

@@ -1,5 +1,4 @@
-//! The situations of `docs/etcd.md`: the cluster is one of real members, in the clear unless the page
-//! says otherwise.
+//! The situations of `docs/etcd.md`, with real members, which use TLS where the page does.
 
 use std::fs;
 
