@@ -36,6 +36,7 @@ pub(crate) mod loss;
 pub(crate) mod moment;
 pub(crate) mod narrate;
 mod proof;
+mod proving;
 pub mod run;
 pub mod setup;
 mod single;
