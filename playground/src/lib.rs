@@ -17,6 +17,7 @@
 //! | [`told`] | what a page is told |
 //! | [`watched`] | a drill in the page, which can be watched |
 //! | [`load`], `past`, [`restore`] | of a playground: writes, what was journaled, what is brought back |
+//! | `moment` | what a cluster held, as far as it is compared later |
 //! | [`probe`] | what users of a cluster see, until stopped |
 //! | [`programs`], [`hidden`] | the programs of a world, all of them in this binary |
 //!
@@ -33,6 +34,7 @@ pub mod hidden;
 pub mod ledger;
 pub mod load;
 pub mod members;
+mod moment;
 pub mod network;
 pub mod output;
 mod past;

@@ -1,5 +1,5 @@
-//! Parts of the past for the living: what a restore would do, a rehearsal in a scratch cluster, keys
-//! brought back by a merge, and an older state as the newest.
+//! Parts of the past for the living: what a restore would do, a rehearsal in a scratch cluster,
+//! keys brought back by a merge, and an older state as the newest.
 //!
 //! The persister's own restore does all of it, within this process; its reports are given on as
 //! they are. A merge writes keys that writers of the ledger own, so nothing else writes meanwhile,
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::moment::Moment;
 use crate::past::text::unescaped;
 use crate::play::actions::Whole;
 use crate::play::inner::Play;
-use crate::play::moment::Moment;
 use crate::play::story::counted;
 use crate::told::feed::{Kind, Tone};
 use crate::told::refusal::Refusal;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::MissedTickBehavior;
 
-use crate::drill::Report;
+use crate::drill::report::Report;
 use crate::drill::watcher::Watcher;
 use crate::play::latency::Latency;
 use crate::play::narrate::words;

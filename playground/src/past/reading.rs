@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_journal::Reader;
 
+use crate::moment::Moment;
 use crate::past::answers::{Changes, Diff, Keys, Marker, PAGE, keys};
 use crate::past::changes::changes;
 use crate::past::diff::diff;
 use crate::past::shown::{Shown, unreadable};
 use crate::past::text::unescaped;
-use crate::play::moment::Moment;
 use crate::told::refusal::Refusal;
 use crate::told::state::History;
 use crate::told::time::now;

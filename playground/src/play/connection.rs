@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use cairn_client::{Client, Options, Revision, Uri};
 use cairn_etcd::wire::{HashKvRequest, RangeRequest, StatusRequest};
 use cairn_etcd::{Session, Target};
@@ -10,10 +9,8 @@ use cairn_protocol::keys;
 use futures::TryStreamExt as _;
 
 use crate::engine::{is_finished, keys_at};
+use crate::moment::Keys;
 use crate::told::state::HashKv;
-
-/// Keys, each with its revision and its value.
-pub(super) type Keys = Vec<(Bytes, i64, Bytes)>;
 
 /// What a node says of itself.
 #[derive(Clone, Debug, Default)]

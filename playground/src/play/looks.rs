@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::ledger::write::Found;
+use crate::moment::Moment;
 use crate::play::connection::{Connection, Said};
-use crate::play::moment::Moment;
 use crate::told::state::HashKv;
 use crate::world::services::probe::http_body;
 

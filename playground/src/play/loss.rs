@@ -1,6 +1,6 @@
 //! What was lost, until a proof has shown what came back.
 
-use crate::play::moment::Moment;
+use crate::moment::Moment;
 use crate::told::state::{Agreed, HashKv};
 
 /// What was lost.

@@ -33,7 +33,6 @@ pub mod kind;
 pub(crate) mod latency;
 mod looks;
 pub(crate) mod loss;
-pub(crate) mod moment;
 pub(crate) mod narrate;
 mod proof;
 mod proving;

@@ -6,7 +6,7 @@
 //! the look's revision is, and the ledger judges what came after.
 
 use crate::ledger::audit::{Audit, Tally};
-use crate::play::moment::Moment;
+use crate::moment::Moment;
 use crate::play::story::counted;
 use crate::told::state::{Proof, Row};
 

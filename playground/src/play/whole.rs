@@ -7,14 +7,12 @@ use futures::future::join_all;
 
 use crate::ledger::outcome::Outcome;
 use crate::ledger::write::Found;
+use crate::moment::Moment;
 use crate::play::actions::Whole;
-use crate::play::agreement::together;
 use crate::play::clients::{LOAD, Wait};
 use crate::play::etcd::Etcd;
 use crate::play::inner::{Play, lock};
 use crate::play::loss::{Loss, Lost};
-use crate::play::moment::Moment;
-use crate::play::proof::proof;
 use crate::play::target::Target;
 use crate::told::feed::{Kind, Tone};
 use crate::told::refusal::Refusal;

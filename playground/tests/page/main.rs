@@ -1,8 +1,8 @@
 //! The page in a real browser: what a stranger does, the keyboard alone, and what goes wrong.
 //!
-//! Needs chromium and chromedriver, npm for axe-core, and etcd; `./test` installs them. Screenshots of
-//! each state, light and dark, wide and narrow, are kept in the directory that `CAIRN_SCREENSHOTS`
-//! names, by default in `tmp/page` of the target directory.
+//! Needs chromium and chromedriver, npm for axe-core, and etcd; `./test` installs them. Screenshots
+//! of each state, light and dark, wide and narrow, are kept in the directory that
+//! `CAIRN_SCREENSHOTS` names, by default in `tmp/page` of the target directory.
 
 mod axe;
 mod browser;

@@ -2,9 +2,9 @@
 //!
 //! The model: a key of the state has its value afterwards; one that had it before was not written,
 //! and one that was written is newer than every revision of the old cluster. Every other key is as
-//! it was, or gone, where that was asked for. If that is impossible, since a file would have to be a directory, nothing was written at
-//! all. After an interruption each key is as before or as it should be, and another merge completes
-//! the work.
+//! it was, or gone, where that was asked for. If that is impossible, since a file would have to be
+//! a directory, nothing was written at all. After an interruption each key is as before or as it
+//! should be, and another merge completes the work.
 
 use std::collections::BTreeMap;
 use std::path::Path;

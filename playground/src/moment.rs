@@ -3,10 +3,12 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
+use bytes::Bytes;
 use cairn_journal::State;
 use cairn_persister::restore::digest::Digest;
 
-use crate::play::connection::Keys;
+/// Keys, each with its revision and its value.
+pub(crate) type Keys = Vec<(Bytes, i64, Bytes)>;
 
 /// Count and hash of all keys, and of their revisions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    pub(super) fn of(keys: &Keys, revision: i64) -> Self {
+    pub(crate) fn of(keys: &Keys, revision: i64) -> Self {
         let keys = keys.iter();
         let keys = keys.map(|(path, revision, value)| (&path[..], *revision, &value[..]));
         Self::of_keys(keys, revision)
