@@ -30,8 +30,9 @@ use crate::world::services::program::Program;
 use crate::writers::Shared;
 use anyhow::{Context as _, Result, ensure};
 
-/// How long a persister that restores waits for others that have more. All are started together.
-const RESTORE_WAIT: &str = "200ms";
+/// How long a persister that restores waits for others that have more. All are started together; on a
+/// loaded computer one of them may be slow to come.
+const RESTORE_WAIT: &str = "1s";
 
 /// How much room a playground asks for, in bytes.
 const ROOM: u64 = 500 << 20;

@@ -25,10 +25,11 @@ fn pages_that_are_not_read_cost_no_memory_and_too_many_are_refused() -> Result<(
     let writes = |state: &serde_json::Value| state["writes"]["durable"].as_u64().unwrap_or(0);
     page.until("some writes", |state| writes(state) > 300)?;
     let before = resident(playground.child.id())?;
-    let many = page.until("many writes", |state| writes(state) > 1_500)?;
+    page.until("many writes", |state| writes(state) > 1_500)?;
     let after = resident(playground.child.id())?;
     ensure!(after < before + GROWTH, "from {before} to {after} KiB");
-    ensure!(many["story"]["tone"] == "ok", "{many}");
+    // On a loaded computer a look at a node may come too late.
+    page.until("all is well", |state| state["story"]["tone"] == "ok")?;
     let mut more: Vec<_> = (0..13).map(|_| playground.page()).collect::<Result<_>>()?;
     for page in &mut more {
         page.next()?;
