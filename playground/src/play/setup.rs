@@ -30,9 +30,9 @@ use crate::world::services::program::Program;
 use crate::writers::Shared;
 use anyhow::{Context as _, Result, ensure};
 
-/// How long a persister that restores waits for others that have more. All are started together; on a
-/// loaded computer one of them may be slow to come.
-const RESTORE_WAIT: &str = "1s";
+/// How long a persister that restores waits for the others, of which one may have more and one may
+/// not run. Mostly all are there at once, and nobody waits.
+const RESTORE_WAIT: &str = "3s";
 
 /// How much room a playground asks for, in bytes.
 const ROOM: u64 = 500 << 20;
@@ -80,8 +80,10 @@ pub(super) fn make(options: &Options, programs: &Programs) -> Result<(Inner, Wor
     let addresses: Vec<&Port> = made.nodes.iter().map(|node| &node.address).collect();
     let cluster = engine.cluster(&addresses);
     let mut persisters = Vec::new();
+    let with: Vec<String> = (1..=options.persisters).map(|id| id.to_string()).collect();
+    let with = with.join(",");
     for number in 1..=options.persisters {
-        persisters.push(persister(&mut world, number, &cluster, programs)?);
+        persisters.push(persister(&mut world, number, &with, &cluster, programs)?);
     }
     let uri = cluster.uri();
     let about = About {
@@ -210,6 +212,7 @@ fn etcd(
 fn persister(
     world: &mut World,
     number: u32,
+    with: &str,
     cluster: &Cluster,
     programs: &Programs,
 ) -> Result<Target> {
@@ -217,7 +220,7 @@ fn persister(
     let args = match cluster {
         // A lost cluster of etcd comes back from a file, before a persister starts.
         Cluster::Etcd(_) => &[][..],
-        _ => &["-r", "--restore-wait", RESTORE_WAIT],
+        _ => &["-r", "--restore-wait", RESTORE_WAIT, "--restore-with", with],
     };
     let persister = Persister {
         program: programs.persister.clone(),
