@@ -44,6 +44,7 @@ pub struct Error {
     call: &'static str,
     endpoint: String,
     kind: ErrorKind,
+    code: Code,
     detail: String,
     happened: bool,
 }
@@ -60,6 +61,12 @@ impl Error {
             call,
             endpoint: endpoint.to_string(),
             kind,
+            code: match kind {
+                ErrorKind::Unavailable => Code::Unavailable,
+                ErrorKind::Timeout => Code::DeadlineExceeded,
+                ErrorKind::TooLarge => Code::ResourceExhausted,
+                _ => Code::Unknown,
+            },
             detail: detail.into(),
             happened: false,
         }
@@ -84,6 +91,7 @@ impl Error {
             call,
             endpoint: endpoint.to_string(),
             kind,
+            code: status.code(),
             detail: detail(status),
             happened: writes && !is_refusal(status),
         }
@@ -93,6 +101,19 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The code with which the call ended, for programs that tell errors apart by gRPC's codes: the
+    /// server's own where it answered.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What the server said, in its words, or what became of the connection.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Where: the endpoint, or all that were tried.
@@ -256,6 +277,7 @@ mod tests {
         ] {
             let error = of(code, message);
             assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!((error.code(), error.detail()), (code, message));
             assert!(!error.may_have_happened(), "{error}");
         }
     }
