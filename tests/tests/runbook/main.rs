@@ -15,12 +15,13 @@ use anyhow::{Result, ensure};
 
 /// The sections that have commands, each with how many blocks of them. Each is played by a test in
 /// `situations`.
-const OPERATIONS: [(&str, usize); 8] = [
+const OPERATIONS: [(&str, usize); 9] = [
     ("The commands on this page", 1),
     ("The bad day: restoring", 3),
     ("All members of etcd are lost", 3),
     ("An older state", 2),
     ("Undoing a mistake", 1),
+    ("Giving an older state back", 1),
     ("Rehearsing", 1),
     ("A damaged journal", 2),
     ("Setting up", 1),

@@ -152,7 +152,7 @@ fn a_block_is_read_as_a_terminal_shows_it() -> Result<()> {
     assert_eq!(commands[1].prints, ["1 ... 2", "..."]);
     assert_eq!(blocks[1].script(), "export X=1");
     let typed = blocks[1].commands();
-    assert_eq!((&*typed[0].text, typed[0].line), ("export X=1", 13));
+    assert_eq!((&*typed[0].text, typed[0].line), ("export X=1", 14));
     Ok(())
 }
 

@@ -164,6 +164,27 @@ async fn deleted_keys_are_merged_back() -> Result<()> {
     machine.write(0..1, "goes on", &[1]).await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_state_is_given_back_to_a_cluster_that_lives() -> Result<()> {
+    let mut machine = Machine::set_up().await?;
+    machine.write(0..20, "older", &[1]).await?;
+    let now = machine.terminal.run("date -u +%Y-%m-%dT%H:%M:%S.%NZ")?;
+    let had = tree(&machine.client).await?;
+    machine.write(10..30, "newer", &[1]).await?;
+    machine
+        .terminal
+        .map("11 minutes ago", now.trim().to_owned());
+    // Nobody but the persister writes from here on, and its own keys are not looked at.
+    let seen = machine.client.rev().await?;
+    machine.terminal.map("4711", seen.to_string());
+    machine
+        .terminal
+        .play("Giving an older state back", 1)
+        .with_context(|| machine.logs())?;
+    ensure!(values(tree(&machine.client).await?) == values(had));
+    machine.write(0..1, "goes on", &[1]).await
+}
+
 fn values(tree: Tree) -> BTreeMap<String, Bytes> {
     let values = tree.into_iter().map(|(path, (_, value))| (path, value));
     values.collect()
