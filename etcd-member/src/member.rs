@@ -293,6 +293,28 @@ impl Member {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// From here on everybody has to log in: `root` (password `hush`), or `ada` (`secret`), who may
+    /// write below `app/` and read what persisters say. `flags` of etcdctl come first.
+    ///
+    /// # Errors
+    /// With what the tool said.
+    pub fn ask_for_users(&self, flags: &[&str]) -> Result<()> {
+        for command in [
+            "user add root:hush",
+            "user grant-role root root",
+            "user add ada:secret",
+            "role add app",
+            "role grant-permission app --prefix=true readwrite app/",
+            "role grant-permission app --prefix=true read /ctl/persistence/",
+            "user grant-role ada app",
+            "auth enable",
+        ] {
+            let words: Vec<&str> = command.split(' ').collect();
+            self.etcdctl(&[flags, &words].concat()).context(command)?;
+        }
+        Ok(())
+    }
+
     /// Where clients reach it, on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -1,7 +1,7 @@
 //! The sync client of etcd beside a member that wants certificates and passwords.
 #![cfg(feature = "tls")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cairn_etcd::{ErrorKind, Secret, User};
 use cairn_etcd_member::{Certificates, Member};
 use cairn_protocol::keys;
@@ -49,21 +49,7 @@ async fn a_write_is_durable_over_tls_for_a_user_and_for_nobody_else() -> Result<
     let mut member = Member::start_with_tls(&certificates)?;
     let ours = certificates.of_a_client();
     let ours = ours.each_ref().map(String::as_str);
-    for command in [
-        "user add root:hush",
-        "user grant-role root root",
-        "user add ada:secret",
-        "role add app",
-        "role grant-permission app --prefix=true readwrite app/",
-        "role grant-permission app --prefix=true read /ctl/persistence/",
-        "user grant-role ada app",
-        "auth enable",
-    ] {
-        let words: Vec<&str> = command.split(' ').collect();
-        member
-            .etcdctl(&[&ours[..], &words].concat())
-            .context(command)?;
-    }
+    member.ask_for_users(&ours)?;
     let (root, ada) = (
         environment(&certificates, "root", "hush"),
         environment(&certificates, "ada", "secret"),

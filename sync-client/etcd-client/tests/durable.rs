@@ -313,19 +313,7 @@ async fn a_write_outlives_its_member_if_another_one_has_it() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_user_of_the_options_writes_and_nobody_else() -> Result<()> {
     let (member, _hand) = start().await?;
-    for command in [
-        "user add root:hush",
-        "user grant-role root root",
-        "user add ada:secret",
-        "role add app",
-        "role grant-permission app --prefix=true readwrite app/",
-        "role grant-permission app --prefix=true read /ctl/persistence/",
-        "user grant-role ada app",
-        "auth enable",
-    ] {
-        let words: Vec<&str> = command.split(' ').collect();
-        member.etcdctl(&words).context(command)?;
-    }
+    member.ask_for_users(&[])?;
     let login = |name, password| {
         let options = ConnectOptions::new().with_user(name, password);
         Client::connect_durable([endpoint(&member)], Some(options), within(BRIEF))
