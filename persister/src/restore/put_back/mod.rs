@@ -9,7 +9,8 @@
 //!   Where it is not, nothing is written.
 //! * A key is written only if nobody has written it in the cluster since C. Each transaction
 //!   compares the identity of the cluster and the revision that each of its keys had at C. Keys
-//!   that one revision of the journal changed last come back in one revision.
+//!   that one revision of the journal changed last come back in one revision. Not to be seen: a key
+//!   that was absent at C, and is made and deleted again between the look and its transaction.
 //! * Every other key stays as it is. Each one that then differs from the journal is named.
 //! * First the cluster is taken past the journal's newest revision, so that a lost revision which a
 //!   client still holds does not pass for one of this cluster.
