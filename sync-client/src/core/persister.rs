@@ -3,12 +3,13 @@
 //!
 //! The follower tells what it reads and sees; a write registers its interest, and waits.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::core::liveness::{Heartbeats, Liveness};
 use crate::core::progress::{Observed, Progress, Source};
@@ -16,16 +17,27 @@ use crate::core::revision::Revision;
 use crate::core::target::Target;
 use crate::core::waiters::{Key, Waiters, Word, word};
 
+/// After this long without a confirmation, the client checks whether the watermark is a leftover:
+/// the persister may have been replaced by one that writes only the mirror. Many times what a disk
+/// takes.
+pub(crate) const SUSPICION: Duration = Duration::from_secs(1);
+
 /// One persister.
 #[derive(Debug)]
 pub(crate) struct Persister {
     pub(crate) id: u32,
     state: Mutex<State>,
     nudge: Notify,
+    /// The first of some waiters has come.
+    waited_for: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// Whether somebody tells the writes that wait for longer than is usual.
+    attended: bool,
+    /// Whether whoever does that knows that there are any.
+    watched: bool,
     progress: Progress,
     waiters: Waiters,
     heartbeats: Heartbeats,
@@ -72,12 +84,31 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Somebody [attends](Persister::attend). When that ends, however it ends, nobody waits unattended.
+struct Attendance<'a>(&'a Persister);
+
+impl<'a> Attendance<'a> {
+    fn begin(persister: &'a Persister) -> Self {
+        persister.state().attended = true;
+        Self(persister)
+    }
+}
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.attended = false;
+        state.waiters.late(Instant::now());
+    }
+}
+
 impl Persister {
     pub(crate) fn new(id: u32) -> Arc<Self> {
         Arc::new(Self {
             id,
             state: Mutex::default(),
             nudge: Notify::new(),
+            waited_for: Notify::new(),
         })
     }
 
@@ -87,14 +118,28 @@ impl Persister {
             .expect("nothing panics while it holds this")
     }
 
-    /// Waits until it is proven, over this connection, that the target is on disk.
-    pub(crate) async fn wait(&self, connection: u64, target: &Target) -> Word {
+    /// Waits until it is proven, over this connection, that the target is on disk. `since`: when it
+    /// was answered, if the wait is to end once it takes longer than is usual.
+    pub(crate) async fn wait(
+        &self,
+        connection: u64,
+        target: &Target,
+        since: Option<Instant>,
+    ) -> Word {
         let (mut waiting, told) = {
             let mut state = self.state();
             if let Some(word) = word(&state.progress, connection, target) {
                 return word;
             }
-            let (key, told) = state.waiters.add(connection, target.clone());
+            if since.is_some() {
+                if !state.attended {
+                    return Word::Late;
+                }
+                if !std::mem::replace(&mut state.watched, true) {
+                    self.waited_for.notify_one();
+                }
+            }
+            let (key, told) = state.waiters.add(connection, target.clone(), since);
             let waiting = Waiting {
                 persister: self,
                 key: Some(key),
@@ -106,6 +151,27 @@ impl Persister {
             .expect("whoever is taken out of the queue by another is told why");
         waiting.key = None;
         word
+    }
+
+    /// Tells the writes that have waited for [`SUSPICION`], for as long as this is polled. One timer
+    /// for all of them: nearly every write is on disk long before it needs one.
+    pub(crate) async fn attend(&self) -> Infallible {
+        let _attendance = Attendance::begin(self);
+        loop {
+            let oldest = {
+                let mut state = self.state();
+                let oldest = state.waiters.oldest();
+                state.watched = oldest.is_some();
+                oldest
+            };
+            match oldest {
+                None => self.waited_for.notified().await,
+                Some(since) => {
+                    sleep_until(since + SUSPICION).await;
+                    self.state().waiters.late(Instant::now() - SUSPICION);
+                }
+            }
+        }
     }
 
     /// Reports that a write has waited longer for this watermark than is usual.
@@ -206,12 +272,19 @@ impl Persister {
         self.state().heartbeats.released(now);
     }
 
-    /// The watermark was set.
-    pub(crate) fn raise(&self, watermark: Revision) {
+    /// The watermark was set: tells all writes that it satisfies, some at a time.
+    pub(crate) async fn raise(&self, watermark: Revision) {
         tracing::trace!(name: "watermark raised", target: "stage", "");
+        self.state().progress.raise(watermark);
+        while self.tell_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Tells some of the writes that the watermark satisfies; whether there are more.
+    fn tell_some(&self) -> bool {
         let state = &mut *self.state();
-        state.progress.raise(watermark);
-        state.waiters.raised(&state.progress);
+        state.waiters.raised(&state.progress)
     }
 
     /// At the cluster's revision `at`, the mirror of the path shows this.
@@ -238,16 +311,63 @@ impl Drop for Interest {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
     async fn a_wait_that_is_dropped_leaves_the_queue() {
         let persister = Persister::new(1);
         let target = Target::All(Revision(10));
-        let wait = persister.wait(1, &target);
+        let wait = persister.wait(1, &target, None);
         let waited = tokio::time::timeout(Duration::from_millis(1), wait).await;
         assert!(waited.is_err());
         assert_eq!(persister.state().waiters.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_takes_longer_than_is_usual_is_told_so() {
+        let persister = Persister::new(1);
+        let (first, second) = (Target::All(Revision(10)), Target::All(Revision(11)));
+        let begun = Instant::now();
+        let patient = persister.wait(1, &first, None);
+        let writes = async {
+            let first = persister.wait(1, &first, Some(begun)).await;
+            let after_first = begun.elapsed();
+            // While it is attended to already, and so after another one has been told.
+            let later = Instant::now();
+            let second = persister.wait(1, &second, Some(later)).await;
+            (first, after_first, second, later.elapsed())
+        };
+        let told = tokio::select! {
+            biased;
+            never = persister.attend() => match never {},
+            word = patient => panic!("told {word:?}"),
+            told = writes => told,
+        };
+        let millisecond = Duration::from_millis(1);
+        let (first, after_first, second, after_second) = told;
+        assert_eq!((first, second), (Word::Late, Word::Late));
+        for after in [after_first, after_second] {
+            assert!(
+                (SUSPICION..=SUSPICION + millisecond).contains(&after),
+                "{after:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_unattended_for_what_may_never_come() {
+        let persister = Persister::new(1);
+        let target = Target::All(Revision(10));
+        let now = Some(Instant::now());
+        assert_eq!(persister.wait(1, &target, now).await, Word::Late);
+        let mut attending = Box::pin(persister.attend());
+        assert!(attending.as_mut().now_or_never().is_none());
+        let mut waiting = std::pin::pin!(persister.wait(1, &target, now));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(attending);
+        assert_eq!(waiting.await, Word::Late);
     }
 
     #[test]

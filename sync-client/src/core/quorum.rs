@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use tokio::time::Instant;
 
 use crate::core::persister::Persister;
 use crate::core::revision::Revision;
@@ -16,35 +17,41 @@ pub(crate) enum Round {
     Confirmed,
     /// The connection was replaced.
     Moved,
+    /// It takes longer than is usual.
+    Late,
 }
 
 /// Waits, side by side, until `required` of the persisters have the target on disk, seen over this
-/// connection. Adds each that has to `confirmed_by`.
+/// connection. Adds each that has to `confirmed_by`. `since`: as for [`Persister::wait`].
 pub(crate) async fn wait(
     persisters: &[Arc<Persister>],
     required: usize,
     connection: u64,
     target: &Target,
+    since: Option<Instant>,
     confirmed_by: &mut Vec<u32>,
 ) -> Round {
     // The usual policy needs no machinery.
     if let [only] = persisters {
-        return match only.wait(connection, target).await {
+        return match only.wait(connection, target, since).await {
             Word::Covered => {
                 confirmed_by.push(only.id);
                 Round::Confirmed
             }
             Word::Moved => Round::Moved,
+            Word::Late => Round::Late,
         };
     }
-    let waits = persisters
-        .iter()
-        .map(|persister| async { (persister.id, persister.wait(connection, target).await) });
+    let waits = persisters.iter().map(|persister| async {
+        let word = persister.wait(connection, target, since).await;
+        (persister.id, word)
+    });
     let mut waits: FuturesUnordered<_> = waits.collect();
     while let Some((id, word)) = waits.next().await {
         match word {
             Word::Covered => confirmed_by.push(id),
             Word::Moved => return Round::Moved,
+            Word::Late => return Round::Late,
         }
         if confirmed_by.len() >= required {
             return Round::Confirmed;
@@ -66,7 +73,6 @@ pub(crate) fn durable_to(persisters: &[Arc<Persister>], required: usize) -> Opti
 mod tests {
     use super::*;
     use crate::core::persister::Present;
-    use tokio::time::Instant;
 
     fn at(id: u32, connection: u64, watermark: i64) -> Arc<Persister> {
         let persister = Persister::new(id);
@@ -85,7 +91,7 @@ mod tests {
         let persisters = [at(1, 1, 10), at(2, 1, 3), at(3, 1, 11)];
         let mut confirmed_by = Vec::new();
         let target = Target::All(Revision(10));
-        let round = wait(&persisters, 2, 1, &target, &mut confirmed_by).await;
+        let round = wait(&persisters, 2, 1, &target, None, &mut confirmed_by).await;
         confirmed_by.sort_unstable();
         assert_eq!((round, confirmed_by), (Round::Confirmed, vec![1, 3]));
     }
@@ -102,7 +108,7 @@ mod tests {
     async fn a_replaced_connection_ends_the_wait() {
         let persisters = [at(1, 2, 10)];
         let target = Target::All(Revision(10));
-        let round = wait(&persisters, 1, 1, &target, &mut Vec::new()).await;
+        let round = wait(&persisters, 1, 1, &target, None, &mut Vec::new()).await;
         assert_eq!(round, Round::Moved);
     }
 }

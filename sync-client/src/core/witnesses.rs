@@ -40,16 +40,17 @@ impl Witnesses {
     }
 
     /// Waits until enough of them have the target on disk, seen over this connection. Puts those
-    /// that have into `confirmed_by`.
+    /// that have into `confirmed_by`. `since`: as for [`Persister::wait`].
     pub(crate) async fn wait(
         &self,
         connection: u64,
         target: &Target,
+        since: Option<Instant>,
         confirmed_by: &mut Vec<u32>,
     ) -> Round {
         confirmed_by.clear();
-        let required = self.durability.required;
-        quorum::wait(&self.persisters, required, connection, target, confirmed_by).await
+        let (all, required) = (&self.persisters, self.durability.required);
+        quorum::wait(all, required, connection, target, since, confirmed_by).await
     }
 
     /// The newest revision up to which enough of them have everything on disk.

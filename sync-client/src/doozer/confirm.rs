@@ -16,17 +16,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::behind::Behind;
 use crate::core::liveness::Liveness;
+use crate::core::persister::SUSPICION;
 use crate::core::progress::Source;
 use crate::core::quorum::Round;
 use crate::core::target::Target;
 use crate::core::witnesses::Witnesses;
 use crate::doozer::error::{Error, Result};
 use crate::doozer::follow::{read_mirror, replaced};
-
-/// After this long without a confirmation, the client checks whether the watermark is a leftover:
-/// the persister may have been replaced by one that writes only the mirror. Many times what a disk
-/// takes.
-const SUSPICION: Duration = Duration::from_secs(1);
 
 /// The persisters of a policy, and the connection on which they are followed.
 #[derive(Debug)]
@@ -127,9 +123,14 @@ impl Confirmer {
             .then(|| self.witnesses.name_over(sent_over))
             .flatten();
         let mut confirmed_by = Vec::new();
-        let soon = self.witnesses.end(started).min(started + SUSPICION);
-        let at_once = self.wait_once(&target, sent_over, &mut confirmed_by);
-        if timeout_at(soon, at_once).await == Ok(true) {
+        let end = self.witnesses.end(started);
+        let at_once = self.wait_once(&target, sent_over, started, &mut confirmed_by);
+        let is_confirmed = match end < started + SUSPICION {
+            // Too short a time to be told.
+            true => Box::pin(timeout_at(end, at_once)).await == Ok(true),
+            false => at_once.await,
+        };
+        if is_confirmed {
             return Ok(());
         }
         // Apart, as it is long and rare: a write carries the memory of all that it may await.
@@ -139,11 +140,20 @@ impl Confirmer {
 
     /// Waits for the usual course: the connection stays, and the persisters write in no time.
     /// Returns whether the target is confirmed.
-    async fn wait_once(&self, target: &Target, over: u64, confirmed_by: &mut Vec<u32>) -> bool {
+    async fn wait_once(
+        &self,
+        target: &Target,
+        over: u64,
+        started: Instant,
+        confirmed_by: &mut Vec<u32>,
+    ) -> bool {
         if self.connection() != over || self.must_learn_removed(target) {
             return false;
         }
-        self.witnesses.wait(over, target, confirmed_by).await == Round::Confirmed
+        let wait = self
+            .witnesses
+            .wait(over, target, Some(started), confirmed_by);
+        wait.await == Round::Confirmed
     }
 
     async fn confirm_patiently(
@@ -229,7 +239,7 @@ impl Confirmer {
                 }
                 continue;
             }
-            let round = self.witnesses.wait(connection, target, confirmed_by);
+            let round = self.witnesses.wait(connection, target, None, confirmed_by);
             let round = if suspicious {
                 Ok(round.await)
             } else {
@@ -238,7 +248,7 @@ impl Confirmer {
             patience = SUSPICION;
             match round {
                 Ok(Round::Confirmed) => return true,
-                Ok(Round::Moved) => {
+                Ok(Round::Moved | Round::Late) => {
                     // Known to the task that follows, and so to the client.
                     debug_assert_ne!(self.connection(), connection);
                 }

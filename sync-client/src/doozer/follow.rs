@@ -24,14 +24,23 @@ use crate::core::revision::Revision;
 /// remaining one, a server that refuses, needs no quicker retry than people notice.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Follows the persister for ever. Dropping the future ends it.
+/// Follows the persister for ever, and attends to the writes that wait for it. Dropping the future
+/// ends it.
 pub(crate) async fn follow(persister: Arc<Persister>, client: Client) {
-    loop {
-        if let Err(error) = follow_once(&persister, &client).await {
-            tracing::debug!(persister = persister.id, %error, "cannot follow the persister");
-            sleep(RETRY_PAUSE).await;
+    let following = async {
+        loop {
+            if let Err(error) = follow_once(&persister, &client).await {
+                tracing::debug!(persister = persister.id, %error, "cannot follow the persister");
+                sleep(RETRY_PAUSE).await;
+            }
         }
-    }
+    };
+    let attending = persister.attend();
+    let never: Infallible = tokio::select! {
+        never = following => never,
+        never = attending => never,
+    };
+    match never {}
 }
 
 /// Reads the present, then follows the changes, until one of them asks for a new beginning.
@@ -71,7 +80,7 @@ async fn follow_once(persister: &Persister, client: &Client) -> Result<()> {
                 if status.borrow().generation() != connection {
                     return Ok(());
                 }
-                if take(persister, &event, source) == Next::Anew {
+                if take(persister, &event, source).await == Next::Anew {
                     return Ok(());
                 }
             }
@@ -99,11 +108,11 @@ enum Next {
     Anew,
 }
 
-fn take(persister: &Persister, event: &Event, source: Source) -> Next {
+async fn take(persister: &Persister, event: &Event, source: Source) -> Next {
     let now = Instant::now();
     persister.heard(now);
     if event.path == keys::watermark(persister.id) {
-        return take_watermark(persister, event, source);
+        return take_watermark(persister, event, source).await;
     }
     if event.path == keys::owner(persister.id) {
         match event.kind {
@@ -117,7 +126,7 @@ fn take(persister: &Persister, event: &Event, source: Source) -> Next {
     Next::Event
 }
 
-fn take_watermark(persister: &Persister, event: &Event, source: Source) -> Next {
+async fn take_watermark(persister: &Persister, event: &Event, source: Source) -> Next {
     if event.kind != EventKind::Set {
         // Deleted: from now on there is only the mirror.
         return if source == Source::Watermark {
@@ -134,7 +143,7 @@ fn take_watermark(persister: &Persister, event: &Event, source: Source) -> Next 
         );
         return Next::Event;
     };
-    persister.raise(watermark);
+    persister.raise(watermark).await;
     // A watermark that moves is all that has to be followed.
     if source == Source::Mirror {
         Next::Anew

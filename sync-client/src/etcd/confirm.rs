@@ -80,10 +80,11 @@ impl Confirmer {
         let mut generation = 0;
         loop {
             if is_ours {
-                let round = self.witnesses.wait(link.generation, &target, confirmed_by);
+                let over = link.generation;
+                let round = self.witnesses.wait(over, &target, None, confirmed_by);
                 match round.await {
                     Round::Confirmed => return Ok(()),
-                    Round::Moved => generation = link.generation,
+                    Round::Moved | Round::Late => generation = link.generation,
                 }
                 confirmed_by.clear();
             }

@@ -169,13 +169,13 @@ impl Follower {
                 biased;
                 told = self.watch.next() => told,
                 told = next(&mut self.earlier) => {
-                    self.take_earlier(told);
+                    self.take_earlier(told).await;
                     continue;
                 }
             };
             match told {
                 Some(Ok(batch)) => {
-                    if let Err(why) = self.take(batch.events) {
+                    if let Err(why) = self.take(batch.events).await {
                         return why;
                     }
                 }
@@ -186,7 +186,7 @@ impl Follower {
     }
 
     /// Takes in what persisters wrote before the present: that they did, and nothing else of it.
-    fn take_earlier(&mut self, told: Option<Result<Batch, Error>>) {
+    async fn take_earlier(&mut self, told: Option<Result<Batch, Error>>) {
         let events = told.and_then(Result::ok).unwrap_or_default().events;
         let revisions = events.iter().filter_map(|event| event.kv.as_ref());
         let revisions: Vec<i64> = revisions.map(|kv| kv.mod_revision).collect();
@@ -196,11 +196,11 @@ impl Follower {
         if newest.is_none_or(|newest| newest >= self.present) {
             self.earlier = None;
         }
-        self.raise();
+        self.raise().await;
     }
 
     /// Takes changes in, up to the revision in which the cluster becomes another one.
-    fn take(&mut self, events: Vec<Event>) -> Result<(), String> {
+    async fn take(&mut self, events: Vec<Event>) -> Result<(), String> {
         let renamed = events.iter().filter_map(|event| {
             let kv = event.kv.as_ref()?;
             let name = (event.r#type != EventType::Delete as i32).then_some(&kv.value);
@@ -220,7 +220,7 @@ impl Follower {
             reached = true;
         }
         if reached {
-            self.raise();
+            self.raise().await;
         }
         match renamed {
             None => Ok(()),
@@ -253,12 +253,12 @@ impl Follower {
     }
 
     /// Wakes the writes that all of that satisfies.
-    fn raise(&self) {
+    async fn raise(&self) {
         for one in &self.followed {
             if let Some(watermark) = one.watermark {
                 let reach = Revision(self.own.reach(watermark));
                 if one.persister.watermark() < Some(reach) {
-                    one.persister.raise(reach);
+                    one.persister.raise(reach).await;
                 }
             }
         }
