@@ -8,6 +8,7 @@
 //! revisions that a node keeps by default.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use cairn_client::Revision;
@@ -278,9 +279,12 @@ impl Past {
 }
 
 /// Repeats on a state what an event did.
-pub(super) fn apply(state: &mut Dir, event: &Arc<Event>) {
+fn apply(state: &mut Dir, event: &Arc<Event>) {
     match event.kind {
-        EventKind::Set => state.put(event),
+        EventKind::Set => {
+            let put = state.put(&event.path, |_| Ok::<_, Infallible>(Arc::clone(event)));
+            let Ok(_) = put;
+        }
         EventKind::Delete => state.remove(&event.path),
         EventKind::Nop => {}
     }

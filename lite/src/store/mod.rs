@@ -144,10 +144,8 @@ impl Store {
         value: Bytes,
     ) -> Result<Written, Refusal> {
         check_path(path)?;
-        Ok(match self.may_set(path, expected) {
-            Ok(()) => self.written(path, value, EventKind::Set),
-            Err(refusal) => self.refused(refusal),
-        })
+        let put = self.put(path, expected, value);
+        Ok(self.written(put))
     }
 
     /// Deletes a file, if `expected` is [`Revision::ANY`] or not less than the file's revision.
@@ -157,15 +155,17 @@ impl Store {
     /// If the path cannot be one: then no revision is consumed.
     pub fn del(&mut self, path: &str, expected: Revision) -> Result<Written, Refusal> {
         check_path(path)?;
-        Ok(match may_replace(&self.tree.look(path), expected) {
-            Ok(()) => self.written(path, Bytes::new(), EventKind::Delete),
-            Err(refusal) => self.refused(refusal),
-        })
+        let may = may_replace(&self.tree.look(path), expected);
+        let deleted = may.map(|()| {
+            self.tree.remove(path);
+            self.happened(path, EventKind::Delete)
+        });
+        Ok(self.written(deleted))
     }
 
     /// Consumes a revision.
     pub fn nop(&mut self) -> Arc<Event> {
-        self.commit("/", Bytes::new(), EventKind::Nop)
+        self.happened("/", EventKind::Nop)
     }
 
     /// The current state. O(1), and never changes afterwards.
@@ -283,17 +283,13 @@ impl Store {
         let at = at.0.max(self.revision + 1);
         let mut last = None;
         for (path, revision, value) in files {
-            let checked = check_path(&path).and_then(|()| self.may_set(&path, Revision::MISSING));
-            if let Err(refusal) = checked {
-                return Err((path, refusal));
-            }
-            let event = Arc::new(Event {
-                revision: Revision(revision.0.min(at)),
-                path: path.into(),
-                value,
-                kind: EventKind::Set,
+            let put = check_path(&path).and_then(|()| {
+                self.tree.put(&path, |spot| {
+                    may_set(&spot, Revision::MISSING)?;
+                    Ok(set(Revision(revision.0.min(at)), &path, &spot, value))
+                })
             });
-            self.tree.put(&event);
+            let event = put.map_err(|refusal| (path, refusal))?;
             if event.revision.0 == at {
                 last = Some(event);
             }
@@ -311,47 +307,72 @@ impl Store {
         Ok(())
     }
 
-    fn may_set(&self, path: &str, expected: Revision) -> Result<(), Refusal> {
-        match self.tree.look(path) {
-            Spot::BelowFile => Err(Refusal::NotDir),
-            spot => may_replace(&spot, expected),
-        }
+    fn put(&mut self, path: &str, expected: Revision, value: Bytes) -> Result<Arc<Event>, Refusal> {
+        let revision = Revision(self.revision + 1);
+        let event = self.tree.put(path, |spot| {
+            may_set(&spot, expected)?;
+            Ok(set(revision, path, &spot, value))
+        })?;
+        self.enter(Arc::clone(&event));
+        Ok(event)
     }
 
-    fn written(&mut self, path: &str, value: Bytes, kind: EventKind) -> Written {
-        Written {
-            event: self.commit(path, value, kind),
-            refused: None,
-        }
-    }
-
-    fn refused(&mut self, refusal: Refusal) -> Written {
-        // Someone may have put a directory where the reason goes, or a file above it. Then the
-        // revision becomes a NOP: what followers see must stay what the tree holds.
-        let event = match self.may_set(ERROR_PATH, Revision::ANY) {
-            Ok(()) => {
+    fn written(&mut self, done: Result<Arc<Event>, Refusal>) -> Written {
+        match done {
+            Ok(event) => Written {
+                event,
+                refused: None,
+            },
+            Err(refusal) => {
                 let reason = Bytes::from(refusal.to_string());
-                self.commit(ERROR_PATH, reason, EventKind::Set)
+                let told = self.put(ERROR_PATH, Revision::ANY, reason);
+                Written {
+                    // Someone may have put a directory where the reason goes, or a file above it.
+                    // Then it becomes a NOP: what followers see must stay what the tree holds.
+                    event: told.unwrap_or_else(|_| self.nop()),
+                    refused: Some(refusal),
+                }
             }
-            Err(_) => self.nop(),
-        };
-        Written {
-            event,
-            refused: Some(refusal),
         }
     }
 
-    fn commit(&mut self, path: &str, value: Bytes, kind: EventKind) -> Arc<Event> {
-        self.revision += 1;
+    /// Enters an event that has no value.
+    fn happened(&mut self, path: &str, kind: EventKind) -> Arc<Event> {
         let event = Arc::new(Event {
-            revision: self.revision(),
+            revision: Revision(self.revision + 1),
             path: path.into(),
-            value,
+            value: Bytes::new(),
             kind,
         });
-        history::apply(&mut self.tree, &event);
-        self.history.push(Arc::clone(&event), &self.tree);
+        self.enter(Arc::clone(&event));
         event
+    }
+
+    /// Enters the event that has made the tree what it is now.
+    fn enter(&mut self, event: Arc<Event>) {
+        self.revision += 1;
+        self.history.push(event, &self.tree);
+    }
+}
+
+/// The event of a set at a spot. It shares its path with the file that it replaces.
+fn set(revision: Revision, path: &str, spot: &Spot<'_>, value: Bytes) -> Arc<Event> {
+    let path = match spot {
+        Spot::Taken(Node::File(before)) => Arc::clone(&before.path),
+        _ => path.into(),
+    };
+    Arc::new(Event {
+        revision,
+        path,
+        value,
+        kind: EventKind::Set,
+    })
+}
+
+fn may_set(spot: &Spot<'_>, expected: Revision) -> Result<(), Refusal> {
+    match spot {
+        Spot::BelowFile => Err(Refusal::NotDir),
+        spot => may_replace(spot, expected),
     }
 }
 

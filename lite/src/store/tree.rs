@@ -52,6 +52,11 @@ pub(super) fn components(path: &str) -> impl Iterator<Item = &str> {
     relative.split('/').filter(|name| !name.is_empty())
 }
 
+fn refused<E>(made: Result<Arc<Event>, E>) -> Result<Arc<Event>, E> {
+    assert!(made.is_err(), "no file can be there");
+    made
+}
+
 impl Dir {
     /// The number of names in this directory.
     #[must_use]
@@ -114,50 +119,54 @@ impl Dir {
         Spot::Root
     }
 
-    /// Puts a file at the path of `event`. The caller has checked that no file stands above the
-    /// path and no directory at it.
-    pub(super) fn put(&mut self, event: &Arc<Event>) {
-        let mut names = components(&event.path);
-        let first = names.next().expect("the root is never a file");
-        self.put_at(first, names, event);
+    /// Puts the file at `path` that `make` makes of what is there, unless it refuses. It must refuse
+    /// the root, directories, and what is below a file.
+    pub(super) fn put<E>(
+        &mut self,
+        path: &str,
+        make: impl FnOnce(Spot<'_>) -> Result<Arc<Event>, E>,
+    ) -> Result<Arc<Event>, E> {
+        let mut names = components(path);
+        let Some(first) = names.next() else {
+            return refused(make(Spot::Root));
+        };
+        let (event, _) = self.put_at(first, names, make)?;
+        Ok(event)
     }
 
-    /// Returns whether there is one file more now.
-    fn put_at<'a>(
+    /// Returns also whether there is one file more now.
+    fn put_at<'a, E>(
         &mut self,
         name: &'a str,
         mut rest: impl Iterator<Item = &'a str>,
-        event: &Arc<Event>,
-    ) -> bool {
-        let added = match rest.next() {
-            None => match self.entries.get_mut(name) {
-                Some(node) => {
-                    debug_assert!(matches!(node, Node::File(_)), "a directory at {name}");
-                    *node = Node::File(Arc::clone(event));
-                    false
-                }
-                None => {
-                    self.entries
-                        .insert(name.into(), Node::File(Arc::clone(event)));
-                    true
-                }
-            },
-            Some(next) => {
-                if let Some(node) = self.entries.get_mut(name) {
-                    let Node::Dir(below) = node else {
-                        unreachable!("the caller checked that no file stands above the path");
-                    };
-                    Arc::make_mut(below).put_at(next, rest, event)
-                } else {
-                    let mut below = Self::default();
-                    below.put_at(next, rest, event);
-                    self.entries.insert(name.into(), Node::Dir(Arc::new(below)));
-                    true
-                }
+        make: impl FnOnce(Spot<'_>) -> Result<Arc<Event>, E>,
+    ) -> Result<(Arc<Event>, bool), E> {
+        let (event, added) = match (self.entries.get_mut(name), rest.next()) {
+            (Some(node), None) => {
+                let event = make(Spot::Taken(node))?;
+                debug_assert!(matches!(node, Node::File(_)), "a directory at {name}");
+                *node = Node::File(Arc::clone(&event));
+                (event, false)
+            }
+            (None, None) => {
+                let event = make(Spot::Free)?;
+                let file = Node::File(Arc::clone(&event));
+                self.entries.insert(name.into(), file);
+                (event, true)
+            }
+            (Some(Node::Dir(below)), Some(next)) => {
+                Arc::make_mut(below).put_at(next, rest, make)?
+            }
+            (Some(Node::File(_)), Some(_)) => (refused(make(Spot::BelowFile))?, false),
+            (None, Some(next)) => {
+                let mut below = Self::default();
+                let put = below.put_at(next, rest, make)?;
+                self.entries.insert(name.into(), Node::Dir(Arc::new(below)));
+                put
             }
         };
         self.files += usize::from(added);
-        added
+        Ok((event, added))
     }
 
     /// Removes the file at `path`, and every directory that this leaves empty. Without such a
