@@ -21,6 +21,12 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::filter::LevelFilter;
 
+/// The system's grows the heap of a thread by a page at a time, and the history of an embedded node
+/// grows all the time.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The exit status for wrong usage, the same that the command line's parser has.
 const USAGE: u8 = 2;
 
