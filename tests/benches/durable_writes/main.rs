@@ -51,8 +51,12 @@ fn main() -> Result<()> {
         return Ok(());
     }
     trace::begin()?;
-    trace::trace(Shape::Embedded, count(1)?)?;
-    trace::trace(Shape::Apart(1), count(1)?)
+    for in_flight in in_flight()? {
+        for shape in [Shape::Embedded, Shape::Apart(1)] {
+            trace::trace(shape, in_flight, count(1)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn count(in_flight: usize) -> Result<usize> {

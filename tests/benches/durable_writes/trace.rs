@@ -1,5 +1,6 @@
-//! One durable write through all its stages, each with its time and its thread: client, node and
-//! persister in this process, with a runtime for the client and one for the others.
+//! Durable writes that are called at once, through all their stages, each with its time and its
+//! thread: client, node and persister in this process, with a runtime for the client and one for
+//! the others.
 //!
 //! The programs tell their stages as events of `tracing` at the target `stage`. Without a
 //! subscriber for it, which only this bench has, an event costs a look at one number.
@@ -15,6 +16,7 @@ use cairn_client::{Revision, Uri};
 use cairn_persister::config::{CommandLine, Config, read_file};
 use cairn_playground::world::Ports;
 use cairn_sync_client::{Client, Durability};
+use futures::future::try_join_all;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tracing::span::{Attributes, Id, Record};
@@ -53,7 +55,7 @@ impl Stages {
     }
 }
 
-/// The stages of one write, by the time since its call.
+/// The stages of one write, or of some that are called at once, by the time since the call.
 type One = Vec<(Duration, &'static str, ThreadId)>;
 
 /// Notes stages and nothing else.
@@ -98,8 +100,9 @@ pub(crate) fn begin() -> Result<()> {
     tracing::subscriber::set_global_default(Note).context("nobody else subscribes")
 }
 
-/// Traces so many writes of one client, one in flight, and prints the median time of each stage.
-pub(crate) fn trace(shape: Shape, writes: usize) -> Result<()> {
+/// Traces so many times the writes of one client that are called at once, and prints the median
+/// time of each stage.
+pub(crate) fn trace(shape: Shape, in_flight: usize, times: usize) -> Result<()> {
     let journal = tempfile::tempdir()?;
     let address = Ports::default().port()?.address();
     let uri = Uri::from_address(&address)?;
@@ -118,21 +121,21 @@ pub(crate) fn trace(shape: Shape, writes: usize) -> Result<()> {
     let line = CommandLine::read(fixed.iter().chain(&cluster))?;
     let config = Config::new(line, read_file(None)?)?;
     let persisting = serving.spawn(cairn_persister::process::persist(config));
-    let calls = calling.spawn(call(uri, writes));
+    let calls = calling.spawn(call(uri, in_flight, times));
     let all = calling.block_on(async {
         tokio::select! {
             all = calls => all?,
             status = persisting => Err(anyhow!("the persister has ended with status {}", status?)),
         }
     })?;
-    println!("\n{}, one in flight:", shape.name());
+    println!("\n{}, {in_flight} in flight:", shape.name());
     print(&all);
     serving.shutdown_background();
     node.shutdown_background();
     Ok(())
 }
 
-async fn call(uri: Uri, writes: usize) -> Result<Vec<One>> {
+async fn call(uri: Uri, in_flight: usize, times: usize) -> Result<Vec<One>> {
     let client = cairn_tests::eventually("the cluster answers", || async {
         let client = Client::connect_durable(&uri, Durability::new([1], 1)).await;
         Ok(client.ok())
@@ -140,15 +143,21 @@ async fn call(uri: Uri, writes: usize) -> Result<Vec<One>> {
     let client = client.await?;
     client.set("/bench/0", Revision::ANY, "first").await?;
     let mut all = Vec::new();
-    for number in 0..writes {
-        let path = format!("/bench/{}", number % 1000);
+    for time in 0..times {
+        let set = |number| {
+            let path = format!("/bench/{}", (time * in_flight + number) % 1000);
+            let client = &client;
+            async move { client.set(&path, Revision::ANY, vec![b'x'; VALUE]).await }
+        };
+        let sets = try_join_all((0..in_flight).map(set));
         STAGES.take();
         STAGES.on.store(true, Ordering::Relaxed);
         let called = Instant::now();
-        client.set(&path, Revision::ANY, vec![b'x'; VALUE]).await?;
-        STAGES.tell("call returned");
+        sets.await?;
+        STAGES.tell("calls returned");
         STAGES.on.store(false, Ordering::Relaxed);
-        let told = STAGES.take();
+        let mut told = STAGES.take();
+        told.dedup_by_key(|(_, name, thread)| (*name, *thread));
         let since = |(at, name, thread): (Instant, _, _)| (at - called, name, thread);
         all.push(told.into_iter().map(since).collect());
     }
@@ -167,7 +176,7 @@ fn print(all: &[One]) {
     let Some((course, those)) = usual else {
         return;
     };
-    println!("{} of {count} writes went this way", those.len());
+    println!("{} of {count} times went this way", those.len());
     println!("{:>10}{:>10}{:>8}  stage", "p50 µs", "p90 µs", "hops");
     let mut before = Duration::ZERO;
     for (step, name) in course.iter().enumerate() {
