@@ -198,6 +198,14 @@ impl Records {
                 let detail = unreadable.map_or_else(|| stop.detail(), unreadable_detail);
                 return Err(current.corrupt(detail));
             }
+            // Who follows a writer has read ahead of it: what was the end is seldom still one.
+            let scan = &mut current.scan;
+            if scan.records > 0 {
+                scan.source.refresh();
+                if scan.is_next_there()? {
+                    continue;
+                }
+            }
             if !self.at_end(&stop)? {
                 return Ok(None);
             }
