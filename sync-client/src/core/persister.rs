@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::core::liveness::{Heartbeats, Liveness};
 use crate::core::progress::{Observed, Progress, Source};
@@ -28,7 +28,7 @@ pub(crate) struct Persister {
     pub(crate) id: u32,
     state: Mutex<State>,
     nudge: Notify,
-    /// The first of some waiters has come.
+    /// A write has come that must be told before all that came before it.
     waited_for: Notify,
 }
 
@@ -36,8 +36,8 @@ pub(crate) struct Persister {
 struct State {
     /// Whether somebody tells the writes that wait for longer than is usual.
     attended: bool,
-    /// Whether whoever does that knows that there are any.
-    watched: bool,
+    /// Since when the oldest of them waits, as far as that one knows; `None`: it knows of none.
+    watched: Option<Instant>,
     progress: Progress,
     waiters: Waiters,
     heartbeats: Heartbeats,
@@ -131,11 +131,13 @@ impl Persister {
             if let Some(word) = word(&state.progress, connection, target) {
                 return word;
             }
-            if since.is_some() {
+            if let Some(since) = since {
                 if !state.attended {
                     return Word::Late;
                 }
-                if !std::mem::replace(&mut state.watched, true) {
+                // What it took to find a delete counts, so one that comes later may be older.
+                if state.watched.is_none_or(|oldest| since < oldest) {
+                    state.watched = Some(since);
                     self.waited_for.notify_one();
                 }
             }
@@ -161,14 +163,16 @@ impl Persister {
             let oldest = {
                 let mut state = self.state();
                 let oldest = state.waiters.oldest();
-                state.watched = oldest.is_some();
+                state.watched = oldest;
                 oldest
             };
+            let older = self.waited_for.notified();
             match oldest {
-                None => self.waited_for.notified().await,
+                None => older.await,
                 Some(since) => {
-                    sleep_until(since + SUSPICION).await;
-                    self.state().waiters.late(Instant::now() - SUSPICION);
+                    if timeout_at(since + SUSPICION, older).await.is_err() {
+                        self.state().waiters.late(Instant::now() - SUSPICION);
+                    }
                 }
             }
         }
@@ -354,6 +358,36 @@ mod tests {
                 "{after:?}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_comes_later_and_has_waited_longer_is_told_first() {
+        let persister = Persister::new(1);
+        let target = Target::All(Revision(10));
+        let begun = Instant::now();
+        let mut attending = Box::pin(persister.attend());
+        assert!(attending.as_mut().now_or_never().is_none());
+        let longer = async {
+            tokio::time::sleep(SUSPICION / 2).await;
+            let younger = persister.wait(1, &target, Some(Instant::now()));
+            let older = async {
+                tokio::time::sleep(SUSPICION / 4).await;
+                let word = persister.wait(1, &target, Some(begun)).await;
+                (word, begun.elapsed())
+            };
+            tokio::select! {
+                biased;
+                word = younger => panic!("told {word:?}"),
+                told = older => told,
+            }
+        };
+        let (word, after) = tokio::select! {
+            never = attending => match never {},
+            told = longer => told,
+        };
+        assert_eq!(word, Word::Late);
+        let millisecond = Duration::from_millis(1);
+        assert!(after <= SUSPICION + millisecond, "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]
