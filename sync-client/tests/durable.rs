@@ -10,6 +10,7 @@ use cairn_lite::{Options, Server};
 use cairn_sync_client::{Client, Durability, Error, Revision, Uri, keys};
 use played::{BRIEF, Cluster, Play, SOON, play, publish, serve, unconfirmed, uri};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -54,6 +55,24 @@ async fn a_write_does_not_return_before_its_revision_is_published() {
     cluster.publish(1, Revision(2)).await;
     client.wait_durable(event.revision).await.unwrap();
     assert_eq!(client.durable_revision(), Some(event.revision));
+}
+
+#[test]
+fn a_write_ends_in_time_though_nobody_drives_the_runtime_of_the_client() {
+    let here = Builder::new_multi_thread().enable_all().build().unwrap();
+    let elsewhere = Builder::new_current_thread().enable_all().build().unwrap();
+    let cluster = here.block_on(Cluster::start());
+    // Longer than a write waits until it looks closer.
+    let client = elsewhere.block_on(cluster.client(&[1], 1, Duration::from_millis(1_100)));
+    let writer = client.clone();
+    let write = here.spawn(async move { writer.set("/a", Revision::ANY, "x").await });
+    elsewhere.block_on(async {
+        cluster.hand.wait("/a", Revision(1)).await.unwrap();
+        // Over one connection, so the write was answered before this is.
+        client.rev().await.unwrap();
+    });
+    let ended = here.block_on(async { timeout(SOON, write).await });
+    unconfirmed(ended.expect("by a timer of its own").unwrap());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_client::{Event, File, Options, Revision, Stat, Status, Uri};
 use cairn_protocol::keys;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -89,6 +90,7 @@ impl Client {
             regular,
             witnesses,
             origin,
+            runtime: Handle::current().id(),
         };
         let shared = Shared {
             confirmer,

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use cairn_client::{Client, EventKind, File, Revision, Status};
 use cairn_protocol::keys;
 use futures::future::join_all;
+use tokio::runtime::{self, Handle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::behind::Behind;
@@ -30,6 +31,8 @@ pub(crate) struct Confirmer {
     pub(crate) regular: Client,
     pub(crate) witnesses: Witnesses,
     pub(crate) origin: Origin,
+    /// Where the persisters are followed.
+    pub(crate) runtime: runtime::Id,
 }
 
 /// The cluster that the client connected to: the one that counted the revisions which its callers
@@ -125,10 +128,12 @@ impl Confirmer {
         let mut confirmed_by = Vec::new();
         let end = self.witnesses.end(started);
         let at_once = self.wait_once(&target, sent_over, started, &mut confirmed_by);
-        let is_confirmed = match end < started + SUSPICION {
-            // Too short a time to be told.
-            true => Box::pin(timeout_at(end, at_once)).await == Ok(true),
-            false => at_once.await,
+        let soon = end.min(started + SUSPICION);
+        let is_confirmed = if soon < end && self.is_followed_here() {
+            at_once.await
+        } else {
+            // Too short a time to be told, or the other runtime may stand still.
+            Box::pin(timeout_at(soon, at_once)).await == Ok(true)
         };
         if is_confirmed {
             return Ok(());
@@ -136,6 +141,11 @@ impl Confirmer {
         // Apart, as it is long and rare: a write carries the memory of all that it may await.
         let over = (sent_over, name);
         Box::pin(self.confirm_patiently(target, over, started, confirmed_by)).await
+    }
+
+    /// Whether the persisters are followed for as long as the caller makes progress.
+    fn is_followed_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|here| here.id() == self.runtime)
     }
 
     /// Waits for the usual course: the connection stays, and the persisters write in no time.
