@@ -20,10 +20,9 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use cairn_journal::{Change, Revision};
-use futures::{StreamExt, TryStreamExt, stream};
+use cairn_journal::Revision;
+use futures::{StreamExt, stream};
 
-use crate::attach::continuity::told;
 use crate::cluster::error::{Error as ClusterError, Result as ClusterResult};
 use crate::cluster::followed::Live;
 use crate::cluster::rules::KeyRules;
@@ -32,12 +31,10 @@ use crate::cluster::write::{Expect, Key, Write};
 use crate::error::Error;
 use crate::restore::digest::Digest;
 use crate::restore::item::Item;
+use crate::restore::living::{changes_since, go_past};
 use crate::restore::options::RestoreOptions;
 use crate::restore::progress_bar::Bar;
 use crate::restore::target::{Files, Target};
-
-/// How many no-operations are in flight.
-const NOPS: usize = 512;
 
 /// How many keys an error names.
 const NAMED: usize = 10;
@@ -164,23 +161,6 @@ pub(super) async fn look<S: Session>(
     })
 }
 
-/// Tells of every change outside the control area from revision `from` on, until now.
-pub(super) async fn changes_since<S: Session>(
-    session: &S,
-    from: Revision,
-    mut tell: impl FnMut(Change),
-) -> ClusterResult<()> {
-    let (mut due, now) = (from, session.revision().await?);
-    let mut stream = session.follow(due);
-    while due <= now {
-        let followed = told(&mut stream).await?;
-        let data = followed.changes.into_iter().filter(|it| !it.is_control);
-        data.for_each(&mut tell);
-        due = followed.revision.next();
-    }
-    Ok(())
-}
-
 /// The keys that somebody has written or deleted since.
 async fn written_after<S: Session>(session: &S, seen: Revision) -> ClusterResult<BTreeSet<Bytes>> {
     let mut written = BTreeSet::new();
@@ -224,23 +204,6 @@ fn clash(rules: &KeyRules, path: &Bytes, others: &BTreeSet<Bytes>) -> Option<Byt
     let directory = rules.below(path)?;
     let below = others.range(directory.clone()..).next()?;
     below.starts_with(&directory[..]).then(|| below.clone())
-}
-
-/// Takes the cluster from revision `counter` to `newest` at least.
-pub(super) async fn go_past<S: Session>(
-    session: &S,
-    counter: Revision,
-    newest: Revision,
-) -> Result<(), Error> {
-    let missing = u64::try_from(newest.0 - counter.0).unwrap_or(0);
-    let mut progress = Bar::new("going past the journal's newest revision", missing);
-    let nops = stream::iter(0..missing).map(|_| session.advance());
-    let mut nops = nops.buffer_unordered(NOPS);
-    while nops.try_next().await?.is_some() {
-        progress.one();
-    }
-    progress.done();
-    Ok(())
 }
 
 /// Does what `merge` says, and compares.

@@ -32,6 +32,7 @@
 //! | `compare` | what is there, and whether it is right |
 //! | `merge` | writing into a cluster that has keys |
 //! | `put_back` | what a cluster lost that went back, while it lives |
+//! | `living` | what both of these ask of a cluster that others write |
 //! | `job`, `dry_run` | doing it, or saying so |
 //! | `load` | the short way into the cluster in our own process |
 //! | `snapshot_file` | a cluster of etcd as a snapshot file, without a cluster to write to |
@@ -49,6 +50,7 @@ mod forecast;
 mod item;
 pub mod job;
 mod leases;
+mod living;
 mod load;
 mod merge;
 pub mod options;

@@ -38,7 +38,7 @@ use crate::error::Error;
 use crate::identity::lineage::{Identity, Outcome};
 use crate::restore::item::Item;
 use crate::restore::leases::{Granted, Leases};
-use crate::restore::merge::{changes_since, go_past};
+use crate::restore::living::{changes_since, go_past};
 use crate::restore::target::Files;
 use crate::restore::validate;
 
