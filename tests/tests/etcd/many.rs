@@ -110,21 +110,18 @@ async fn without_the_right_to_a_snapshot_everything_is_read_all_the_same() -> Re
     let at = put_keys(&session).await?;
     compact(&session, at).await?;
     let member = &etcd.members[0];
-    for command in [
-        "user add root:hush",
-        "user grant-role root root",
-        "user add cairn:secret",
-        "role add persister",
-        "role grant-permission persister --prefix=true read ''",
-        "role grant-permission persister --prefix=true readwrite /ctl/persistence/",
-        "user grant-role cairn persister",
-        "auth enable",
-    ] {
-        let words: Vec<&str> = command
-            .split(' ')
-            .map(|word| word.trim_matches('\''))
-            .collect();
-        member.etcdctl(&words).context(command)?;
+    member.ask_for_users(&[])?;
+    let as_root = |words: &[&str]| member.etcdctl(&[&["--user", "root:hush"], words].concat());
+    as_root(&["user", "add", "cairn:secret"])?;
+    let page = include_str!("../../../docs/etcd.md").lines();
+    let commands = page.filter_map(|line| line.strip_prefix("etcdctl "));
+    let rights: Vec<&str> = commands
+        .filter(|it| it.starts_with("role ") || it.ends_with("cairn persister"))
+        .collect();
+    ensure!(rights.len() == 4, "{rights:?}");
+    for command in rights {
+        let words = command.split(' ').map(|word| word.trim_matches('\''));
+        as_root(&words.collect::<Vec<_>>()).context(command)?;
     }
     let mut command = Command::new(program("persister")?);
     command
@@ -138,8 +135,7 @@ async fn without_the_right_to_a_snapshot_everything_is_read_all_the_same() -> Re
         .with_context(|| process.log())?;
     let log = process.log();
     ensure!(log.contains("permission denied"), "{log}");
-    let root = ["--user", "root:hush", "put", "now", "x"];
-    member.etcdctl(&root)?;
+    as_root(&["put", "now", "x"])?;
     let followed = || async { Ok((keys_of(&journal)? == MANY + 1).then_some(())) };
     eventually("what follows", followed)
         .await
