@@ -1,10 +1,11 @@
 //! Does what the steps of a drill say, and judges.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::drill::cluster::Machines;
 use crate::drill::deal::Deal;
@@ -34,6 +35,9 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let begun = Instant::now();
     let script = &drill.script;
     let shape = shape(script, options)?;
+    if shape != Shape::Etcd && (options.nodes.is_some() || options.etcd.is_some()) {
+        bail!("--nodes and --etcd are for members of etcd, and this runs on {shape}");
+    }
     let ledger = Shared::default();
     let mut random = fastrand::Rng::with_seed(options.seed);
     let plan = Plan {
@@ -55,6 +59,10 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
         keep: options.keep.as_deref(),
     };
     let machines = Machines::new(&plan, programs, &ledger, random.fork())?;
+    if let Some(file) = &options.report {
+        // A drill may take an hour: that its report cannot be written is found before.
+        write_report(file, "")?;
+    }
     if let Some(watcher) = &options.watcher {
         let world = &machines.world;
         watcher.begins(&shape.to_string(), world.machines(), world.feed(), &ledger);
@@ -97,11 +105,14 @@ pub async fn run(drill: &Named, options: &Options, programs: &Programs) -> Resul
     let ledger = ledger.lock();
     report.finish(&ledger, begun.elapsed());
     if let Some(file) = &options.report {
-        let page = page(&report, &script.about, ledger.points());
-        let written = std::fs::write(file, page);
-        written.with_context(|| format!("cannot write the report to {}", file.display()))?;
+        write_report(file, &page(&report, &script.about, ledger.points()))?;
     }
     Ok(report)
+}
+
+fn write_report(file: &Path, page: &str) -> Result<()> {
+    std::fs::write(file, page)
+        .with_context(|| format!("cannot write the report to {}", file.display()))
 }
 
 /// What it runs on.

@@ -17,8 +17,8 @@ const PORTS: u16 = 20;
 pub async fn listen(address: SocketAddr) -> Result<(u16, Vec<TcpListener>)> {
     if !address.ip().is_loopback() {
         bail!(
-            "--listen {address}: only on loopback, since whoever reaches the page commands this \
-             computer's processes. From elsewhere: ssh -L 8047:127.0.0.1:8047 HOST"
+            "{address} is not loopback, and whoever reaches the page commands this computer's \
+             processes. From elsewhere: ssh -L 8047:127.0.0.1:8047 HOST"
         );
     }
     let tries = if address.port() == 0 { 1 } else { PORTS };
@@ -41,7 +41,7 @@ pub async fn listen(address: SocketAddr) -> Result<(u16, Vec<TcpListener>)> {
             Err(error) => return Err(error).context(format!("cannot listen on {address}")),
         }
     }
-    bail!("{address} and the {PORTS} ports from there on are taken: give another with --listen")
+    bail!("{address} and the {PORTS} ports from there on are taken: give another")
 }
 
 #[cfg(test)]
