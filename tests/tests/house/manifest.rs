@@ -1,6 +1,6 @@
 //! The workspace's crates as cargo knows them, and the arrows between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,46 +9,6 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::sources::rust_files;
-
-/// What each crate may depend on among the others; nothing else. Tests and benches may use
-/// anything.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("cairn-protocol", &[]),
-    ("cairn-journal", &[]),
-    ("cairn-etcd", &[]),
-    ("cairn-etcd-member", &[]),
-    ("cairn-etcd-snapshot", &["cairn-journal"]),
-    ("cairn-client", &[]),
-    ("cairn-lite", &["cairn-client"]),
-    (
-        "cairn-sync-client",
-        &["cairn-client", "cairn-etcd", "cairn-protocol"],
-    ),
-    (
-        "cairn-persister",
-        &[
-            "cairn-client",
-            "cairn-etcd",
-            "cairn-etcd-snapshot",
-            "cairn-journal",
-            "cairn-lite",
-            "cairn-protocol",
-        ],
-    ),
-    (
-        "cairn-tools",
-        &[
-            "cairn-client",
-            "cairn-etcd-snapshot",
-            "cairn-journal",
-            "cairn-protocol",
-            "cairn-sync-client",
-        ],
-    ),
-];
-
-/// Crates that run and test the others, and may depend on any; nothing is built upon them.
-const ABOVE_ALL: &[&str] = &["cairn-playground", "cairn-tests"];
 
 /// One of the workspace's packages.
 pub(crate) struct Package {
@@ -123,29 +83,39 @@ fn package(package: &Value) -> Package {
     }
 }
 
+/// The arrows between crates, as `docs/architecture.md` draws them.
+fn drawn() -> BTreeMap<String, BTreeSet<String>> {
+    let page = fs::read_to_string(workspace().join("docs/architecture.md")).unwrap();
+    let (_, drawing) = page.split_once("```text\n").unwrap();
+    let (drawing, _) = drawing.split_once("```").unwrap();
+    let mut drawn = BTreeMap::new();
+    for line in drawing.lines() {
+        let (users, used) = line.split_once("──▶").unwrap();
+        let (used, _) = used.split_once('(').unwrap_or((used, ""));
+        let crates = |names: &str| -> BTreeSet<String> {
+            let names = names.split(',').map(str::trim);
+            let names = names.filter(|name| *name != "nothing of ours");
+            names.map(|name| format!("cairn-{name}")).collect()
+        };
+        for user in crates(users) {
+            drawn.insert(user, crates(used));
+        }
+    }
+    drawn
+}
+
 #[test]
-fn crates_depend_on_each_other_as_agreed() {
-    let agreed: BTreeMap<_, _> = ARROWS.iter().copied().collect();
-    for package in packages() {
-        let name = &*package.name;
-        if ABOVE_ALL.contains(&name) {
-            continue;
-        }
-        let allowed = agreed
-            .get(name)
-            .unwrap_or_else(|| panic!("say in ARROWS what {name} may depend on"));
-        for dependency in &package.dependencies {
-            assert!(
-                allowed.contains(&&**dependency),
-                "{name} depends on {dependency}, which ARROWS in tests/tests/house does not have"
-            );
-        }
-        for dependency in *allowed {
-            assert!(
-                package.dependencies.iter().any(|d| d == dependency),
-                "{name} does not depend on {dependency} any more: take the arrow out of ARROWS"
-            );
-        }
+fn crates_depend_on_each_other_as_drawn() {
+    let drawn = drawn();
+    for package in packages().iter().filter(|it| it.name != "cairn-tests") {
+        let found: BTreeSet<_> = package.dependencies.iter().cloned().collect();
+        let drawn = drawn.get(&package.name);
+        assert_eq!(
+            Some(&found),
+            drawn,
+            "what {} depends on, and what docs/architecture.md draws",
+            package.name
+        );
     }
 }
 
