@@ -63,35 +63,26 @@ impl Options {
     pub fn validate(&self) -> Result<()> {
         let record = layout::record_length(self.max_payload_bytes);
         let needed = layout::SEGMENT_HEADER_BYTES as u64 + record + layout::SEAL_RESERVE_BYTES;
+        let invalid = |option, detail| Err(Error::InvalidOption { option, detail });
+        let at_most = |bytes: u64| format!("the format allows at most {bytes} bytes");
         if self.max_payload_bytes > layout::MAX_PAYLOAD_BYTES {
-            return Err(Error::InvalidOption {
-                option: "max_payload_bytes",
-                detail: format!("the format allows at most {}", layout::MAX_PAYLOAD_BYTES),
-            });
+            let most = u64::from(layout::MAX_PAYLOAD_BYTES);
+            return invalid("max_payload_bytes", at_most(most));
         }
         if self.segment_bytes < needed {
-            return Err(Error::InvalidOption {
-                option: "segment_bytes",
-                detail: format!("a segment must hold the largest record: at least {needed}"),
-            });
+            let detail = format!("a segment must hold the largest record: at least {needed} bytes");
+            return invalid("segment_bytes", detail);
         }
         if self.segment_bytes > layout::MAX_SEGMENT_BYTES {
-            return Err(Error::InvalidOption {
-                option: "segment_bytes",
-                detail: format!("the format allows at most {}", layout::MAX_SEGMENT_BYTES),
-            });
+            return invalid("segment_bytes", at_most(layout::MAX_SEGMENT_BYTES));
         }
         if (self.max_queued_bytes as u64) < record {
-            return Err(Error::InvalidOption {
-                option: "max_queued_bytes",
-                detail: format!("the queue must hold the largest record: at least {record}"),
-            });
+            let detail = format!("the queue must hold the largest record: at least {record} bytes");
+            return invalid("max_queued_bytes", detail);
         }
         if self.idle_watermark == Some(Duration::ZERO) {
-            return Err(Error::InvalidOption {
-                option: "idle_watermark",
-                detail: "must be longer than nothing; None switches it off".to_owned(),
-            });
+            let detail = "must be longer than nothing; None switches it off".to_owned();
+            return invalid("idle_watermark", detail);
         }
         Ok(())
     }

@@ -23,10 +23,11 @@ impl Source {
     /// How many bytes there are.
     pub(crate) fn bytes(&self) -> Result<u64> {
         match &self.store {
-            Store::File(file) => file
-                .metadata()
-                .map(|metadata| metadata.len())
-                .map_err(|source| self.error("look at", source)),
+            Store::File(file) => match file.metadata() {
+                Ok(metadata) if metadata.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+                other => other.map(|metadata| metadata.len()),
+            }
+            .map_err(|source| self.error("read", source)),
             Store::Memory(bytes) => Ok(bytes.len() as u64),
         }
     }

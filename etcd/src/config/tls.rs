@@ -22,7 +22,7 @@ pub enum TlsError {
     #[error("the trusted certificates (ETCDCTL_CACERT) cannot be read: {0}")]
     BadRoots(String),
     /// There are no certificates, so no member could be trusted.
-    #[error("there is no trusted certificate: name a file of them in ETCDCTL_CACERT")]
+    #[error("there is no trusted certificate: ETCDCTL_CACERT names no file that has one (PEM)")]
     NoRoots,
     /// The client's own certificate or its key cannot be used.
     #[error("the client's certificate (ETCDCTL_CERT, ETCDCTL_KEY) cannot be used: {0}")]

@@ -8,7 +8,7 @@ use crate::cluster::in_process::node::NodeOptionsError;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot read the configuration: {source}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
