@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use cairn_journal::{GapReason, Journal, NewRecord, Revision, Stop, Timestamp};
+use cairn_journal::{GapReason, Journal, Revision, Stop};
 use cairn_protocol::keys::IDENTITY;
 
+use crate::attach::binding::{binding, commit, continued};
 use crate::attach::continuity::{Continuity, compare};
 use crate::attach::observe::{Likeness, likeness};
 use crate::attach::sides::{changes_beyond, identified, local_history};
@@ -16,7 +17,7 @@ use crate::cluster::session::{Cluster, Session};
 use crate::cluster::write::Expect;
 use crate::error::Error;
 use crate::identity::decision::{Attach, LocalHistory, Refusal, RemoteCluster, decide};
-use crate::identity::lineage::{Identity, Outcome};
+use crate::identity::lineage::Identity;
 
 /// A session that may be followed and published to.
 pub struct Attached<S> {
@@ -373,10 +374,8 @@ impl<'a, S: Session> Attempt<'a, S> {
         if (beyond.changes > 0 || beyond.or_more) && !accept_loss {
             return Err(Error::WouldLose(format!(
                 "this journal holds {beyond}, up to revision {newest}, that the cluster was not \
-                 restored \
-                 with ({identity}): it has older values, or nothing, in their place. Following it \
-                 would \
-                 record those older values as the newest"
+                 restored with ({identity}): it has older values, or nothing, in their place. \
+                 Following it would record those older values as the newest"
             )));
         }
         let first = first_unknown(&identity, newest, common);
@@ -431,11 +430,6 @@ impl<'a, S: Session> Attempt<'a, S> {
     }
 }
 
-/// The record that binds a journal to a cluster from this revision on.
-fn binding(identity: &Identity, revision: Revision) -> NewRecord {
-    NewRecord::timeline(revision, identity.timeline(Timestamp::now()))
-}
-
 /// What the journal calls a cluster.
 fn named(id: String) -> Identity {
     Identity { id, origin: None }
@@ -474,26 +468,4 @@ async fn after<S: Session>(
         stream: taken.stream,
         state_taken: true,
     }))
-}
-
-/// Binds a journal to a restore that has all it has, up to `newest`. What the counter jumped over
-/// is covered by that: nothing happened there.
-fn continued(
-    journal: &Journal,
-    identity: &Identity,
-    newest: Revision,
-) -> Result<(), cairn_journal::Error> {
-    let outcome = identity.origin.as_ref().map(|origin| &origin.outcome);
-    let Some(next) = outcome.and_then(Outcome::resumes_at) else {
-        return commit(journal, binding(identity, newest));
-    };
-    journal.append(binding(identity, newest))?;
-    commit(
-        journal,
-        NewRecord::watermark(next.previous().max(newest), Timestamp::now()),
-    )
-}
-
-fn commit(journal: &Journal, record: NewRecord) -> Result<(), cairn_journal::Error> {
-    tokio::task::block_in_place(|| journal.append_and_commit(record)).map(drop)
 }

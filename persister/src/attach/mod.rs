@@ -5,6 +5,7 @@
 //! been published by then.
 
 pub mod attempt;
+mod binding;
 pub(crate) mod continuity;
 pub(crate) mod nodes;
 mod observe;
