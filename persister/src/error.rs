@@ -56,8 +56,7 @@ pub enum Error {
     /// Another live persister holds the id.
     #[error(
         "persister {id} is already running: its owner key is being refreshed by {holder:?} \
-         (journal, process, place, pid). \
-         Stop that one first, or choose another --id"
+         (journal, process, place, pid). Stop that one first, or choose another --id"
     )]
     IdTaken {
         /// The id.
@@ -79,8 +78,7 @@ pub enum Error {
     /// A restore ended with a cluster that differs from the journal.
     #[error(
         "the restored cluster differs from the journal: the journal has {expected}, the cluster \
-         has {found}{keys}. \
-         Is somebody else writing to it?"
+         has {found}{keys}. Is somebody else writing to it?"
     )]
     RestoreDiffers {
         /// What the journal says.
@@ -93,9 +91,8 @@ pub enum Error {
     /// The cluster cannot take what is to be restored.
     #[error(
         "{keys} keys cannot be restored into this cluster, whose values have {max_value_bytes} \
-         bytes at most: {}{}. \
-         Nothing was written. If you know that it takes more, say --max-value-bytes SIZE; \
-         --prefix restores a part",
+         bytes at most: {}{}. Nothing was written. If you know that it takes more, say \
+         --max-value-bytes SIZE; --prefix restores a part",
         named.join(", "), if named.len() as u64 == *keys { "" } else { ", ..." }
     )]
     DoesNotFit {
@@ -121,9 +118,8 @@ pub enum Error {
     /// The state has nothing of a part that was asked for.
     #[error(
         "the journal has no key {prefix}, and none below it, at revision {at} (`dumpjournal \
-         --state --at-revision {at}` \
-         lists those that it has; the cluster's own below {control} are never restored). Nothing \
-         was written"
+         --state --at-revision {at}` lists those that it has; the cluster's own below {control} \
+         are never restored). Nothing was written"
     )]
     NoSuchPart {
         /// What was asked for.

@@ -98,8 +98,7 @@ impl Teller<'_> {
                 let path = &catalog.files[item.file].0.path;
                 let detail = format!(
                     "the journal ends before it; the checkpoint of revision {} proves that \
-                     sequence {} had \
-                     been acknowledged, and has the state there",
+                     sequence {} had been acknowledged, and has the state there",
                     item.revision, item.last
                 );
                 return Ok((None, damage(path.clone(), aside, detail)));

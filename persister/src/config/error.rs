@@ -39,8 +39,7 @@ pub enum ConfigError {
     /// The state of a moment that is still to come was asked for.
     #[error(
         "--at-time {} is in the future; it is {} now (times without an offset, or with Z, are \
-         UTC). For the newest \
-         state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
+         UTC). For the newest state leave it out", .0.show(), cairn_journal::Timestamp::now().show()
     )]
     InTheFuture(cairn_journal::Timestamp),
     /// A cluster that cannot be known without a name of ours.

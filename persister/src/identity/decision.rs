@@ -108,8 +108,7 @@ pub enum Refusal {
     /// The cluster has no identity, ours had: it was reset.
     #[error(
         "this journal holds the history of cluster {local} up to revision {newest}, but the \
-         cluster \
-         has no identity: it was reset, or it is another one"
+         cluster has no identity: it was reset, or it is another one"
     )]
     Reset {
         /// The identity that the journal is bound to.

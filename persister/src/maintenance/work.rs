@@ -197,8 +197,7 @@ impl Work {
                 std::io::ErrorKind::StorageFull,
                 format!(
                     "{free} bytes are free, a checkpoint and the journal meanwhile may need \
-                     {needed}: \
-                     make room"
+                     {needed}: make room"
                 ),
             );
             return Err(Error::Io {

@@ -69,9 +69,8 @@ impl std::fmt::Display for Reason {
             }
             Self::AliveOtherwise => f.write_str(
                 "the cluster is alive, and is the one that the journal follows: it has what was \
-                 written since. \
-                 --merge brings the keys of the state that you ask for back into it (try \
-                 --dry-run first)",
+                 written since. --merge brings the keys of the state that you ask for back into it \
+                 (try --dry-run first)",
             ),
             Self::WentBack => f.write_str(
                 "the cluster is the one that the journal follows, and went back: it has less than \
@@ -83,17 +82,14 @@ impl std::fmt::Display for Reason {
             Self::RestoredOtherwise(identity) => write!(
                 f,
                 "the cluster has been restored already, and to another state than this one \
-                 ({identity}). Start it \
-                 anew, empty, or look at what --merge --dry-run would do"
+                 ({identity}). Start it anew, empty, or look at what --merge --dry-run would do"
             ),
             Self::RestoredInPart(identity) => write!(
                 f,
                 "some keys of this journal were restored into the cluster already ({identity}). \
-                 --merge adds those \
-                 that you ask for to what it has now, at new revisions (try --dry-run first). To \
-                 have several parts at \
-                 the revisions that they had, start the cluster anew, empty, and name every \
-                 --prefix in one restore"
+                 --merge adds those that you ask for to what it has now, at new revisions (try \
+                 --dry-run first). To have several parts at the revisions that they had, start the \
+                 cluster anew, empty, and name every --prefix in one restore"
             ),
             Self::Foreign(identity) => {
                 write!(f, "the cluster is another one than it was ({identity})")

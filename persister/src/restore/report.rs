@@ -318,9 +318,8 @@ impl Report {
         let is_part = identity.contains(" part");
         (is_part || state.revision < state.newest).then(|| {
             "journals of the old cluster, this one among them, hold more than was restored: each \
-             persister ends with \
-             status 25 and says so, until it is started once with --accept-loss. (It keeps the \
-             older history.)"
+             persister ends with status 25 and says so, until it is started once with \
+             --accept-loss. (It keeps the older history.)"
                 .to_owned()
         })
     }

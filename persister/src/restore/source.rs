@@ -202,8 +202,7 @@ impl Source {
         let gap = self.open_gap.filter(|gap| at >= gap.first)?;
         Some(format!(
             "this journal itself lacks changes of revisions {} to {} ({}). Another persister's \
-             journal may have \
-             them: restore from that one",
+             journal may have them: restore from that one",
             gap.first, gap.last, gap.reason
         ))
     }

@@ -220,8 +220,7 @@ impl<C: Cluster> Incarnation<'_, C> {
             return Ok(());
         }
         if *repair {
-            let stop = StopWith::new(self.persist.cancel);
-            let config = self.persist.config;
+            let stop = StopWith::new(cancel);
             let repaired = tokio::task::block_in_place(|| {
                 crate::repair::repair(config, &self.cluster, stop.stop.clone())
             });
@@ -233,11 +232,11 @@ impl<C: Cluster> Incarnation<'_, C> {
                 Err(error) => return Err(error),
             }
         }
-        let journal = tokio::task::block_in_place(|| opening::open(self.persist.config))?;
+        let journal = tokio::task::block_in_place(|| opening::open(config))?;
         let journal = Arc::new(journal);
         let (own, vitals) = (Arc::clone(&journal), Arc::clone(self.persist.vitals));
-        let maintenance = Maintenance::start(own, self.persist.config.maintenance, vitals)
-            .map_err(Error::NoThread)?;
+        let maintenance =
+            Maintenance::start(own, config.maintenance, vitals).map_err(Error::NoThread)?;
         let result = self.follow(&journal, &maintenance).await;
         if let Err(error) = &result
             && !self.passes(error)
