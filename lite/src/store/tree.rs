@@ -119,8 +119,8 @@ impl Dir {
         Spot::Root
     }
 
-    /// Puts the file at `path` that `make` makes of what is there, unless it refuses. It must refuse
-    /// the root, directories, and what is below a file.
+    /// Puts the file at `path` that `make` makes of what is there, unless it refuses. It must
+    /// refuse the root, directories, and what is below a file.
     pub(super) fn put<E>(
         &mut self,
         path: &str,

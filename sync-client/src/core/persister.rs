@@ -155,8 +155,8 @@ impl Persister {
         word
     }
 
-    /// Tells the writes that have waited for [`SUSPICION`], for as long as this is polled. One timer
-    /// for all of them: nearly every write is on disk long before it needs one.
+    /// Tells the writes that have waited for [`SUSPICION`], for as long as this is polled. One
+    /// timer for all of them: nearly every write is on disk long before it needs one.
     pub(crate) async fn attend(&self) -> Infallible {
         let _attendance = Attendance::begin(self);
         loop {

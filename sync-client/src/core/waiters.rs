@@ -14,9 +14,9 @@ use crate::core::progress::Progress;
 use crate::core::revision::Revision;
 use crate::core::target::Target;
 
-/// Writes that are told at once. Those that follow the first ones are sent while the others are told,
-/// so that client and cluster work side by side. Measured with 256 in flight: 7 % more writes a second
-/// than with 64 or 128 at once, 17 % more than with all.
+/// Writes that are told at once. Those that follow the first ones are sent while the others are
+/// told, so that client and cluster work side by side. Measured with 256 in flight: 7 % more writes
+/// a second than with 64 or 128 at once, 17 % more than with all.
 const TOLD_AT_ONCE: usize = 32;
 
 /// The outcome of waiting for one persister.
