@@ -106,7 +106,7 @@ pub(crate) fn bad_glob(tag: Option<i32>, glob: &str) -> Response {
 pub(crate) fn refused(tag: Option<i32>, refusal: Refusal) -> Response {
     match refusal {
         Refusal::BadPath => error(tag, ErrCode::BadPath),
-        Refusal::PathTooLong => other(tag, refusal.to_string()),
+        Refusal::PathTooLong | Refusal::NoRevisionLeft => other(tag, refusal.to_string()),
         Refusal::RevMismatch => error(tag, ErrCode::RevMismatch),
         Refusal::IsDir => error(tag, ErrCode::Isdir),
         Refusal::NotDir => error(tag, ErrCode::Notdir),

@@ -173,7 +173,7 @@ impl Local {
     /// Why it was not consumed.
     pub fn nop(&self) -> Result<Revision, LocalError> {
         self.write(None, |store| {
-            let event = store.nop();
+            let event = store.nop()?;
             Ok(Written {
                 event,
                 refused: None,

@@ -95,7 +95,8 @@ impl Control {
     /// itself is a NOP.
     ///
     /// # Panics
-    /// If the node is at that revision already, or beyond.
+    /// If the node is at that revision already, or beyond, or it is beyond
+    /// [`LAST_REVISION`](crate::store::LAST_REVISION).
     pub fn jump_to(&self, revision: Revision) {
         self.hub.with(|hub| {
             hub.store.jump_to(revision);

@@ -34,7 +34,8 @@ pub(crate) fn write_preamble(store: &mut Store, name: &str, address: &str) {
     set(store, "/ctl/cal/0", name);
     set(store, &format!("/ctl/ns/{CLUSTER}/{name}"), address);
     for _ in 0..LOOKAHEAD {
-        store.nop();
+        let nop = store.nop();
+        debug_assert!(nop.is_ok(), "a new store has room");
     }
     let applied = store.revision().to_string();
     set(store, &format!("{node}/applied"), &applied);

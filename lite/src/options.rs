@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::store::LAST_REVISION;
+
 /// The options of a node.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
@@ -92,6 +94,9 @@ pub enum OptionsError {
         "start revision {0} is too low: a fresh node is at 58 already, so begin at 60 or above"
     )]
     StartTooLow(i64),
+    /// There is no such revision.
+    #[error("start revision {0} is too high: {last} is the last", last = LAST_REVISION)]
+    StartTooHigh(i64),
     /// The name becomes a part of paths.
     #[error("node name {0:?} must be made of A-Z a-z 0-9 '.' '-'")]
     BadName(String),
@@ -112,10 +117,12 @@ impl Options {
         if given(self.secret_ro.as_ref()) && !given(self.secret_rw.as_ref()) {
             return Err(OptionsError::OnlyReadSecret);
         }
-        if let Some(start) = self.start_revision
-            && start < 60
-        {
-            return Err(OptionsError::StartTooLow(start));
+        match self.start_revision {
+            Some(start) if start < 60 => return Err(OptionsError::StartTooLow(start)),
+            Some(start) if start > LAST_REVISION.0 => {
+                return Err(OptionsError::StartTooHigh(start));
+            }
+            _ => {}
         }
         if let Some(name) = &self.name
             && (name.contains('/') || !cairn_client::path::is_valid(&format!("/{name}")))

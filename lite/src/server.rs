@@ -144,7 +144,8 @@ impl Server {
     /// otherwise take a write for every revision.
     ///
     /// # Errors
-    /// The first file that cannot be there, and why. The node must not be used then.
+    /// The first file that cannot be there, and why; or that no revision is left at `at`. The node
+    /// must not be used then.
     pub fn load(
         &self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,

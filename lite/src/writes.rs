@@ -54,7 +54,11 @@ fn conclude(hub: &mut Hub, tag: Option<i32>, written: &Written, done: Response) 
 }
 
 pub(crate) fn nop(hub: &mut Hub, tag: Option<i32>) -> Response {
-    let event = hub.store.nop();
-    hub.announce(&event);
-    answer::done(tag)
+    match hub.store.nop() {
+        Err(refusal) => answer::refused(tag, refusal),
+        Ok(event) => {
+            hub.announce(&event);
+            answer::done(tag)
+        }
+    }
 }

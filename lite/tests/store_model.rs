@@ -9,7 +9,8 @@ use bytes::Bytes;
 use cairn_client::Revision;
 use cairn_client::glob::Glob;
 use cairn_lite::store::{
-    Dir, ERROR_PATH, EventKind, Found, NoState, Node, Pattern, Refusal, Step, Store, Walk,
+    Dir, ERROR_PATH, EventKind, Found, LAST_REVISION, NoState, Node, Pattern, Refusal, Step, Store,
+    Walk,
 };
 use proptest::prelude::*;
 
@@ -351,7 +352,7 @@ proptest! {
                 }
                 Op::Nop => {
                     model.push("/", &[], EventKind::Nop);
-                    store.nop();
+                    store.nop().unwrap();
                 }
                 Op::Forget => {
                     model.oldest = model.oldest.max(model.revision());
@@ -404,6 +405,35 @@ fn what_cannot_be_a_path_consumes_no_revision() {
         );
     }
     assert_eq!(store.revision(), Revision(0));
+}
+
+/// The sum overflowed: a panic, or a revision below zero.
+#[test]
+fn nothing_is_written_after_the_last_revision() {
+    let mut store = Store::new(10);
+    store.set("/a", Revision::ANY, Bytes::new()).unwrap();
+    store.jump_to(Revision(LAST_REVISION.0 - 1));
+    store.set("/a", Revision::ANY, "last".into()).unwrap();
+    let refused = Refusal::NoRevisionLeft;
+    let set = store.set("/a", Revision::ANY, Bytes::new());
+    assert_eq!(set.unwrap_err(), refused);
+    // Nor does a write that is refused for another reason leave that reason.
+    let mismatch = store.set("/a", Revision::MISSING, Bytes::new());
+    assert_eq!(mismatch.unwrap_err(), refused);
+    assert_eq!(store.del("/a", Revision::ANY).unwrap_err(), refused);
+    assert_eq!(store.nop().unwrap_err(), refused);
+    let load = store.load([], Revision(1));
+    assert_eq!(load, Err(("/".to_owned(), refused)));
+    assert_eq!(store.revision(), LAST_REVISION);
+    assert_eq!(store.event(LAST_REVISION).unwrap().value, "last");
+
+    let mut fresh = Store::new(10);
+    assert_eq!(
+        fresh.load([], LAST_REVISION.next()),
+        Err(("/".to_owned(), refused))
+    );
+    fresh.load([], LAST_REVISION).unwrap();
+    assert_eq!(fresh.revision(), LAST_REVISION);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Pure: no I/O, no clock, no waiting. Every write consumes exactly one revision, whether it
 //! succeeds or not; a write that is refused becomes a set of [`ERROR_PATH`] to the reason, so that
-//! followers see no hole in the revisions.
+//! followers see no hole in the revisions. After [`LAST_REVISION`] there are no more writes.
 
 pub(crate) mod event;
 pub(crate) mod history;
@@ -37,7 +37,11 @@ pub const MAX_PATH: usize = 4096;
 /// The deepest path that can be written: the tree is walked, and freed, by recursion.
 pub const MAX_DEPTH: usize = 256;
 
-/// Why a write was refused. All but the first two also consumed a revision.
+/// The last revision. The number after it is kept free, so that one can wait for what follows any
+/// revision.
+pub const LAST_REVISION: Revision = Revision(i64::MAX - 1);
+
+/// Why a write was refused. All but the first three also consumed a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The path is not one.
@@ -46,6 +50,9 @@ pub enum Refusal {
     /// The path is longer than [`MAX_PATH`] or deeper than [`MAX_DEPTH`].
     #[error("path too long (limit: {MAX_PATH} bytes, {MAX_DEPTH} names)")]
     PathTooLong,
+    /// The store is at [`LAST_REVISION`].
+    #[error("no revision is left: {LAST_REVISION} is the last, so nothing can be written")]
+    NoRevisionLeft,
     /// The file is newer than the writer thought.
     #[error("rev mismatch")]
     RevMismatch,
@@ -136,7 +143,7 @@ impl Store {
     /// Sets a file, if `expected` is [`Revision::ANY`] or not less than the file's revision.
     ///
     /// # Errors
-    /// If the path cannot be one: then no revision is consumed.
+    /// If the path cannot be one, or no revision is left: then none is consumed.
     pub fn set(
         &mut self,
         path: &str,
@@ -144,6 +151,7 @@ impl Store {
         value: Bytes,
     ) -> Result<Written, Refusal> {
         check_path(path)?;
+        self.check_room()?;
         let put = self.put(path, expected, value);
         Ok(self.written(put))
     }
@@ -152,9 +160,10 @@ impl Store {
     /// A file that is not there can be deleted.
     ///
     /// # Errors
-    /// If the path cannot be one: then no revision is consumed.
+    /// If the path cannot be one, or no revision is left: then none is consumed.
     pub fn del(&mut self, path: &str, expected: Revision) -> Result<Written, Refusal> {
         check_path(path)?;
+        self.check_room()?;
         let may = may_replace(&self.tree.look(path), expected);
         let deleted = may.map(|()| {
             self.tree.remove(path);
@@ -164,8 +173,12 @@ impl Store {
     }
 
     /// Consumes a revision.
-    pub fn nop(&mut self) -> Arc<Event> {
-        self.happened("/", EventKind::Nop)
+    ///
+    /// # Errors
+    /// If none is left.
+    pub fn nop(&mut self) -> Result<Arc<Event>, Refusal> {
+        self.check_room()?;
+        Ok(self.nothing())
     }
 
     /// The current state. O(1), and never changes afterwards.
@@ -262,25 +275,32 @@ impl Store {
     }
 
     /// Jumps to a later revision, as if everything before it had been discarded.
+    ///
+    /// # Panics
+    /// If the store is at that revision already, or beyond, or it is beyond [`LAST_REVISION`].
     pub fn jump_to(&mut self, revision: Revision) {
         assert!(revision.0 > self.revision, "revisions only grow");
+        assert!(revision <= LAST_REVISION, "there is no revision {revision}");
         self.revision = revision.0 - 1;
         self.history = History::new(self.keep(), self.revision(), self.tree.clone());
-        self.nop();
+        self.nothing();
     }
 
     /// Puts files in their places, each as if set at its own revision, and jumps to revision `at`,
     /// or the next one if that has passed; everything before it is discarded.
     ///
     /// # Errors
-    /// The first path that cannot be one, is taken, or lies below or above a file. The store is of
-    /// no use then.
+    /// The first path that cannot be one, is taken, or lies below or above a file; or the root, if
+    /// `at` is beyond [`LAST_REVISION`]. The store is of no use then.
     pub fn load(
         &mut self,
         files: impl IntoIterator<Item = (String, Revision, Bytes)>,
         at: Revision,
     ) -> Result<(), (String, Refusal)> {
-        let at = at.0.max(self.revision + 1);
+        let at = at.0.max(self.revision.saturating_add(1));
+        if at > LAST_REVISION.0 {
+            return Err(("/".to_owned(), Refusal::NoRevisionLeft));
+        }
         let mut last = None;
         for (path, revision, value) in files {
             let put = check_path(&path).and_then(|()| {
@@ -302,7 +322,7 @@ impl Store {
                 self.revision = at;
                 self.history.push(event, &self.tree);
             }
-            None => drop(self.nop()),
+            None => drop(self.nothing()),
         }
         Ok(())
     }
@@ -329,11 +349,25 @@ impl Store {
                 Written {
                     // Someone may have put a directory where the reason goes, or a file above it.
                     // Then it becomes a NOP: what followers see must stay what the tree holds.
-                    event: told.unwrap_or_else(|_| self.nop()),
+                    event: told.unwrap_or_else(|_| self.nothing()),
                     refused: Some(refusal),
                 }
             }
         }
+    }
+
+    /// Whether a write can have a revision. It is asked before every write but a
+    /// [jump](Self::jump_to) and a [load](Self::load).
+    fn check_room(&self) -> Result<(), Refusal> {
+        match self.revision() < LAST_REVISION {
+            true => Ok(()),
+            false => Err(Refusal::NoRevisionLeft),
+        }
+    }
+
+    /// Enters a NOP.
+    fn nothing(&mut self) -> Arc<Event> {
+        self.happened("/", EventKind::Nop)
     }
 
     /// Enters an event that has no value.

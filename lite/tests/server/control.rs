@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use cairn_client::Revision;
-use cairn_client::wire::{ErrCode, Verb};
-use cairn_lite::Options;
+use cairn_client::wire::{ErrCode, Request, Verb};
+use cairn_lite::store::LAST_REVISION;
+use cairn_lite::{Options, OptionsError};
 use tokio::time::timeout;
 
 use crate::node::{TestNode, code, get, request, set, wait};
@@ -134,6 +135,41 @@ async fn a_node_begins_or_goes_on_at_a_given_revision() {
     node.control.jump_to(Revision(2_000_000));
     assert_eq!(peer.receive().await.unwrap().tag, Some(tag));
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_after_the_last_revision_is_an_error_and_reads_go_on() {
+    let options = Options {
+        start_revision: Some(LAST_REVISION.0),
+        ..Options::default()
+    };
+    let node = TestNode::start(options).await;
+    let mut peer = node.connect().await;
+    let tag = peer.send(wait("/**", i64::MAX)).await;
+    let mut other = node.connect().await;
+    for write in [
+        set("/a", -1, b""),
+        request(Verb::Nop),
+        Request {
+            path: Some("/a".into()),
+            rev: Some(-1),
+            ..request(Verb::Del)
+        },
+    ] {
+        let detail = other.ask(write).await.err_detail.unwrap_or_default();
+        assert!(detail.contains("no revision is left"), "{detail}");
+    }
+    assert_eq!(peer.rev().await, LAST_REVISION.0);
+    let name = peer.ask(get("/ctl/name", None)).await;
+    assert_ne!(name.tag, Some(tag));
+    assert_eq!(name.value.as_deref(), Some(&b"local"[..]));
+    node.stop().await;
+
+    let beyond = Options {
+        start_revision: Some(LAST_REVISION.0 + 1),
+        ..Options::default()
+    };
+    assert_eq!(beyond.validate(), Err(OptionsError::StartTooHigh(i64::MAX)));
 }
 
 #[tokio::test]
