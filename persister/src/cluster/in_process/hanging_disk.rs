@@ -37,10 +37,26 @@ impl Gate {
         self.changed.notify_all();
     }
 
+    #[must_use]
+    fn shut(self: &Arc<Self>) -> Shut {
+        self.set(true);
+        Shut(Arc::clone(self))
+    }
+
     fn pass(&self) {
         let shut = self.shut.lock().expect("nobody panics with it");
         let passed = self.changed.wait_while(shut, |shut| *shut);
         drop(passed.expect("nobody panics with it"));
+    }
+}
+
+/// A gate that is shut until this is dropped, so that a test that fails meanwhile does not wait for
+/// ever for the threads that stand before it.
+struct Shut(Arc<Gate>);
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 
@@ -185,7 +201,7 @@ async fn a_hanging_disk_stops_nothing_but_durability() -> Result<()> {
     let client = Client::connect(&uri).await?;
     let before = client.set("/a", Revision::ANY, "1").await?;
     durable(&client, before).await?;
-    gate.set(true);
+    let shut = gate.shut();
     let hanging = client.set("/a", Revision::ANY, "2").await?;
     let owner = async || {
         let file = client.get(&keys::owner(1), None).await?;
@@ -209,7 +225,7 @@ async fn a_hanging_disk_stops_nothing_but_durability() -> Result<()> {
         beaten.context("no heartbeat while the disk hangs")??;
     }
     ensure!(watermark(&client).await? < hanging.0, "nothing was synced");
-    gate.set(false);
+    drop(shut);
     durable(&client, hanging).await?;
     let after = client.set("/c", Revision::ANY, "4").await?;
     durable(&client, after).await?;
