@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytesize::ByteSize;
 use cairn_lite::{Options, Server, raise_limit};
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -17,14 +18,15 @@ use tracing_subscriber::EnvFilter;
 /// a persister beside it keeps what it holds. When it accepts connections it prints one line,
 /// `listening on HOST:PORT`, to standard output. Its log goes to standard error.
 #[derive(Parser)]
-#[command(version, after_long_help = LONG_HELP)]
+#[command(name = "doozer-lite", version, after_long_help = LONG_HELP)]
 struct Args {
     /// Listen on this address; port 0 takes a free one
     #[arg(
         short,
         long,
         value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8046"
+        default_value = "127.0.0.1:8046",
+        value_parser = host_port
     )]
     listen: String,
 
@@ -89,6 +91,13 @@ Exit codes:
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let listen = args.listen.clone();
+    let options = options(args);
+    if let Err(error) = options.validate() {
+        Args::command()
+            .error(ErrorKind::ValueValidation, error)
+            .exit();
+    }
     // A variable that is set to nothing counts as not set.
     let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
         Some(empty) if empty.is_empty() => EnvFilter::try_new("info"),
@@ -102,7 +111,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter.unwrap_or_default())
         .init();
     raise_limit();
-    match serve(args) {
+    match serve(&listen, options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done about a closed standard error.
@@ -112,9 +121,15 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn serve(args: Args) -> anyhow::Result<()> {
-    let options = Options {
+fn host_port(text: &str) -> Result<String, &'static str> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.into()),
+        _ => Err("not HOST:PORT, as 127.0.0.1:8046 is"),
+    }
+}
+
+fn options(args: Args) -> Options {
+    Options {
         history: args.hist,
         history_bytes: args.hist_bytes.as_u64(),
         start_revision: args.start_revision,
@@ -122,14 +137,18 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         secret_ro: args.rosecret,
         max_connections: args.max_connections,
         ..Options::default()
-    };
+    }
+}
+
+#[tokio::main]
+async fn serve(listen: &str, options: Options) -> anyhow::Result<()> {
     let server = Server::new(options)?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let listener = TcpListener::bind(&args.listen)
+    let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| cannot_listen(&args.listen))?;
+        .with_context(|| cannot_listen(listen))?;
     let address = listener.local_addr()?;
     // A node that cannot say where it listens still serves those that know.
     let mut out = io::stdout().lock();

@@ -18,9 +18,9 @@ pub struct Options {
     pub secret_rw: Option<String>,
     /// Clients that present this secret may read. Without it, everyone may.
     pub secret_ro: Option<String>,
-    /// Connections served at a time; one more is told so and closed. 10,000 idle ones take
-    /// about 40 MiB, both ends. Never so many that they would use up the process's descriptors:
-    /// 256 of its soft limit, or half of a small one, are left to everything else.
+    /// Connections served at a time, at least 1; one more is told so and closed. 10,000 idle ones
+    /// take about 40 MiB, both ends. Never so many that they would use up the process's
+    /// descriptors: 256 of its soft limit, or half of a small one, are left to everything else.
     pub max_connections: usize,
     /// Requests of one connection that may be waiting at a time. Each costs about 1.2 KiB, if it
     /// waits for a path of its own, until it is answered or its connection ends.
@@ -83,6 +83,9 @@ pub enum OptionsError {
     /// There is no newest revision to keep.
     #[error("history must keep at least 1 revision")]
     NoHistory,
+    /// The node would serve nobody.
+    #[error("at least 1 connection must be served")]
+    NoConnections,
     /// A client without a secret would get in with the empty read-write secret.
     #[error(
         "a read-only secret without a read-write secret would let everyone read and write: \
@@ -113,6 +116,9 @@ impl Options {
     pub fn validate(&self) -> Result<(), OptionsError> {
         if self.history == 0 {
             return Err(OptionsError::NoHistory);
+        }
+        if self.max_connections == 0 {
+            return Err(OptionsError::NoConnections);
         }
         if given(self.secret_ro.as_ref()) && !given(self.secret_rw.as_ref()) {
             return Err(OptionsError::OnlyReadSecret);

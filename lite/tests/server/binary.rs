@@ -79,6 +79,33 @@ fn a_taken_port_is_an_error_that_says_what_to_do() {
     assert!(second.stdout.is_empty());
 }
 
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_what_is_wrong() {
+    for (arguments, reason) in [
+        (["-l", "nowhere"], "not HOST:PORT"),
+        (["-l", "127.0.0.1:65536"], "not HOST:PORT"),
+        (["--hist", "0"], "--hist"),
+        (["--start-revision", "59"], "too low"),
+        (["--start-revision", "9223372036854775807"], "too high"),
+        (["--rosecret", "hush"], "without a read-write secret"),
+        (["--max-connections", "0"], "at least 1 connection"),
+    ] {
+        let ended = Command::new(PROGRAM)
+            .args(arguments)
+            .env_remove("DOOZER_RWSECRET")
+            .env_remove("DOOZER_ROSECRET")
+            .output()
+            .unwrap();
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(reason), "{arguments:?}: {error}");
+        assert!(
+            !error.contains("hush") && ended.stdout.is_empty(),
+            "{error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn secrets_come_from_the_environment_and_are_not_shown() {
     let secret = [("DOOZER_RWSECRET", "s3cret-value")];
