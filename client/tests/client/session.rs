@@ -152,7 +152,10 @@ async fn a_wrong_secret_is_told_as_such_and_not_repeated() {
     };
     let (client, ()) = tokio::join!(Client::connect(&uri), served);
     let error = client.unwrap_err();
-    assert_eq!(error.to_string(), "ACCESS: refused: permission denied");
+    assert_eq!(
+        error.to_string(),
+        "ACCESS: refused: permission denied; check the secret, which is sk= in the URI"
+    );
     assert!(!format!("{error:?}").contains("hush"));
 }
 

@@ -185,8 +185,8 @@ pub enum DurabilityError {
     NoneRequired,
     /// It could never be fulfilled.
     #[error(
-        "{required} persisters are required, but only {named} are named: no write could ever be \
-         confirmed"
+        "persisters required: {required}, named: {named}; no write could ever be confirmed: name \
+         more, or require fewer"
     )]
     TooFew {
         /// How many are required.
@@ -260,6 +260,11 @@ mod tests {
                 Err(expected)
             );
         }
+        assert_eq!(
+            Durability::new([1], 2).validate().unwrap_err().to_string(),
+            "persisters required: 2, named: 1; no write could ever be confirmed: name more, or \
+             require fewer"
+        );
         let no_time = Durability {
             timeout: Duration::ZERO,
             ..Durability::default()

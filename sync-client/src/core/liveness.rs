@@ -118,7 +118,9 @@ impl fmt::Display for Liveness {
                 "and is dead, hangs or is cut off: no heartbeat for {since:.1?}"
             ),
             Self::Absent { since: Some(since) } => write!(f, "and ended {since:.1?} ago"),
-            Self::Absent { since: None } => write!(f, "and nobody holds its id: is it started?"),
+            Self::Absent { since: None } => {
+                write!(f, "and nobody holds its id: perhaps it is not started")
+            }
             Self::Unknown => write!(f, "and it is too early to say whether it lives"),
         }
     }

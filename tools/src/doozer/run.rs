@@ -83,7 +83,10 @@ async fn ask(args: &Args, body: Vec<u8>) -> Result<(), Failure> {
             come(reader, path, *rev, args.timeout).await?;
             match reader.get(path, *rev).await? {
                 Some(file) => out.file(path, &file)?,
-                None => return Err(Failure::Missing(path.clone())),
+                None => {
+                    path::validate(path).map_err(cairn_client::Error::from)?;
+                    return Err(Failure::Missing(path.clone()));
+                }
             }
         }
         Command::Find { glob, rev } => {

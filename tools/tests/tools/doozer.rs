@@ -112,6 +112,8 @@ fn exit_codes_tell_a_mismatch_from_everything_else() {
     cluster.fails(&["del", "/a", "0"], 1);
     let told = cluster.fails(&["get", "/none"], 2);
     assert!(told.contains("/none: no such file"), "{told}");
+    let told = cluster.fails(&["get", ""], 2);
+    assert!(told.contains("path \"\" must start with '/'"), "{told}");
     cluster.fails(&["set", "/a_b", "-1"], 2);
     cluster.fails(&["set", "/a/below", "-1"], 2);
     cluster.fails(&["find", "["], 2);
