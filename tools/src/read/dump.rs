@@ -5,7 +5,9 @@
 
 use std::io::{self, Write};
 
-use cairn_journal::{EndState, Entry, EntryRef, GapPhase, GapReason, RecordRef, Revision};
+use cairn_journal::{
+    EndState, Entry, EntryRef, GapPhase, GapReason, RecordRef, Revision, Sequence,
+};
 
 use crate::forms::form::Form;
 use crate::read::background::BackgroundWriter;
@@ -65,6 +67,8 @@ pub struct Summary {
     pub changes: u64,
     /// Gaps that lose history ([`GapSeen::is_loss`]).
     pub gaps: u64,
+    /// Revision and sequence of the last record; `None`: there was none.
+    pub newest: Option<(Revision, Sequence)>,
     /// The end of the journal: what follows the last record.
     pub end: EndState,
 }
@@ -157,13 +161,14 @@ pub(crate) fn read(
     records: &mut SourceRecords,
     mut each: impl FnMut(Item<'_>) -> Result<(), DumpError>,
 ) -> Result<Summary, DumpError> {
-    let (mut count, mut changes, mut gaps) = (0, 0, 0);
+    let (mut count, mut changes, mut gaps, mut newest) = (0, 0, 0, None);
     loop {
         let error = match records.next_ref() {
             None => break,
             Some(Err(error)) => error,
             Some(Ok(record)) => {
                 count += 1;
+                newest = Some((record.revision, record.sequence));
                 changes += record.entry.changes().count() as u64;
                 if let Some(gap) = GapSeen::of(&record.entry) {
                     gaps += u64::from(gap.is_loss());
@@ -180,6 +185,7 @@ pub(crate) fn read(
         records: count,
         changes,
         gaps,
+        newest,
         end: records.end_state(),
     })
 }

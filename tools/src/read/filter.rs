@@ -105,6 +105,17 @@ impl Filter {
         is_wanted.then_some(record)
     }
 
+    /// Whether the end of what is wanted lies behind a record.
+    #[must_use]
+    pub fn is_passed(&self, revision: Revision, sequence: Sequence) -> bool {
+        match self.to {
+            None => false,
+            // A revision may have more than one record.
+            Some(Bound::Revision(to)) => to < revision,
+            Some(Bound::Sequence(to)) => to <= sequence,
+        }
+    }
+
     /// Whether a change of this path is wanted that is printed with this revision.
     #[must_use]
     pub fn is_change_wanted(&self, revision: Revision, path: &[u8]) -> bool {

@@ -1,5 +1,5 @@
 //! The live tail of a journal: prints its records, then those that are appended, until the output
-//! is closed.
+//! is closed or the end of what is wanted has passed.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -16,8 +16,9 @@ use crate::read::source::SourceRecords;
 /// ten times a second costs nothing measurable.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Prints without end. Returns when the reader of `out` has gone away, also if nothing is written
-/// then, or when the journal cannot be read further.
+/// Prints until the journal's newest record lies behind the filter's end. Returns also when the
+/// reader of `out` has gone away, even if nothing is written then, or when the journal cannot be
+/// read further.
 ///
 /// Takes an incomplete end for a write under way, and waits for it.
 pub fn follow(
@@ -28,8 +29,11 @@ pub fn follow(
     mut on_seen: impl FnMut(Seen),
 ) -> Result<(), DumpError> {
     loop {
-        dump(records, form, filter, out, &mut on_seen)?;
-        if is_closed_within(out, LOOK_EVERY)? {
+        // Where revisions began anew, an older record may be beyond the end, and more is wanted.
+        let newest = dump(records, form, filter, out, &mut on_seen)?.newest;
+        let is_over =
+            newest.is_some_and(|(revision, sequence)| filter.is_passed(revision, sequence));
+        if is_over || is_closed_within(out, LOOK_EVERY)? {
             return Ok(());
         }
     }

@@ -227,6 +227,7 @@ fn a_segment_alone() {
         stderr(&state)
     );
     assert_eq!(code(&with(DUMP, &["--follow", last], b"")), 64);
+    assert_eq!(code(&with(DUMP, &["--top", "3", last], b"")), 64);
 }
 
 /// Damage in the first segment: its frames up to there, the error, and the frames of the next one.
@@ -318,6 +319,30 @@ fn a_tail_is_followed_until_nobody_reads_it() {
     }
     assert!(segments(dir.path()).len() > 1);
     drop(lines);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    journal.close().unwrap();
+}
+
+#[test]
+fn a_tail_ends_once_its_end_has_passed() {
+    let dir = TempDir::new().unwrap();
+    let journal = open(dir.path(), Options::default());
+    let append = |revision| {
+        let one = changes(revision, 0, vec![set("/a", "x")]);
+        journal.append_and_commit(one).unwrap();
+    };
+    append(1);
+    let mut child = command(DUMP)
+        .args(["--follow", "--to", "2", dir.path().to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "1:/a=x");
+    append(2);
+    append(3);
+    assert_eq!(lines.next().unwrap().unwrap(), "2:/a=x");
+    assert!(lines.next().is_none());
     assert_eq!(child.wait().unwrap().code(), Some(0));
     journal.close().unwrap();
 }

@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["headers", "state", "raw"])]
     pub stats: bool,
     /// With --stats: print this many paths
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "stats")]
     pub top: usize,
     /// Print no changes; verify everything, and tell the result by the exit code
     #[arg(
@@ -71,7 +71,8 @@ pub struct Args {
         conflicts_with_all = ["json", "raw", "headers", "state", "stats", "from", "to", "prefix"]
     )]
     pub check: bool,
-    /// At the end, wait for more records and print them, until the output is closed
+    /// At the end, wait for more records and print them, until the output is closed, or
+    /// a revision after --to is there
     #[arg(long, conflicts_with_all = ["headers", "state", "stats", "check"])]
     pub follow: bool,
     /// Begin here: a revision, or a time (see Times below)
