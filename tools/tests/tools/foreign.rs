@@ -167,6 +167,21 @@ fn a_file_that_is_none_of_these_is_refused_and_leaves_nothing_behind() {
     assert_eq!(code(&with(DUMP, &[path.to_str().unwrap()], b"")), 4);
 }
 
+/// It was counted as a whole journal of the Go program, as if something in it said so.
+#[test]
+fn a_check_of_an_empty_file_says_that_it_is_empty() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("empty");
+    fs::write(&path, b"").unwrap();
+    let output = with(DUMP, &["--check", path.to_str().unwrap()], b"");
+    assert_eq!(code(&output), 0);
+    let told = stderr(&output);
+    assert!(
+        told.contains("an empty file") && !told.contains("whole"),
+        "{told}"
+    );
+}
+
 /// A pipe has no length, and must not be taken for an empty file.
 #[test]
 fn a_pipe_is_refused() {

@@ -249,6 +249,13 @@ fn verdict(source: &Source, summary: &Summary) -> Result<u8, DumpFailure> {
         ));
         return Ok(exit::OK);
     }
+    if matches!(source, Source::Foreign(_)) && summary.records == 0 && !is_torn {
+        tell(format_args!(
+            "an empty file: a journal of the original Go program is one before its first change, \
+             and so is a file that lost everything"
+        ));
+        return Ok(exit::OK);
+    }
     // A gap is history that is missing, a torn tail hardly ever is: the worse of the two decides.
     let (code, word) = match (summary.gaps > 0, is_torn) {
         (true, true) => (exit::GAPS, "whole but for its torn tail, with gaps"),
