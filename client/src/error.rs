@@ -17,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The server answered that it will not or cannot.
-    #[error("{}: {code}{}{}", request(*verb, path), after_colon(detail), what_now(*verb))]
+    #[error("{}: {code}{}", request(*verb, path), after_colon(detail))]
     Server {
         /// What was asked.
         verb: Verb,
@@ -207,7 +207,7 @@ fn request(verb: Verb, path: &str) -> String {
         Verb::Getdir => "GETDIR",
         Verb::Stat => "STAT",
         Verb::Self_ => "SELF",
-        Verb::Access => "ACCESS",
+        Verb::Access => "ACCESS with the secret (sk= of a URI)",
     };
     if path.is_empty() {
         verb.to_owned()
@@ -227,14 +227,6 @@ fn after_colon(detail: &str) -> String {
         String::new()
     } else {
         format!(": {detail}")
-    }
-}
-
-/// What a caller can do about a server's refusal.
-fn what_now(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Access => "; check the secret, which is sk= in the URI",
-        _ => "",
     }
 }
 

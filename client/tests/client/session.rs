@@ -154,7 +154,7 @@ async fn a_wrong_secret_is_told_as_such_and_not_repeated() {
     let error = client.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "ACCESS: refused: permission denied; check the secret, which is sk= in the URI"
+        "ACCESS with the secret (sk= of a URI): refused: permission denied"
     );
     assert!(!format!("{error:?}").contains("hush"));
 }
