@@ -92,12 +92,10 @@ Exit codes:
 fn main() -> ExitCode {
     let args = Args::parse();
     let listen = args.listen.clone();
-    let options = options(args);
-    if let Err(error) = options.validate() {
-        Args::command()
-            .error(ErrorKind::ValueValidation, error)
-            .exit();
-    }
+    let server = Server::new(options(args)).unwrap_or_else(|error| {
+        let usage = ErrorKind::ValueValidation;
+        Args::command().error(usage, error).exit()
+    });
     // A variable that is set to nothing counts as not set.
     let filter = match std::env::var_os(EnvFilter::DEFAULT_ENV) {
         Some(empty) if empty.is_empty() => EnvFilter::try_new("info"),
@@ -111,7 +109,7 @@ fn main() -> ExitCode {
         .with_env_filter(filter.unwrap_or_default())
         .init();
     raise_limit();
-    match serve(&listen, options) {
+    match serve(server, &listen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done about a closed standard error.
@@ -141,8 +139,7 @@ fn options(args: Args) -> Options {
 }
 
 #[tokio::main]
-async fn serve(listen: &str, options: Options) -> anyhow::Result<()> {
-    let server = Server::new(options)?;
+async fn serve(server: Server, listen: &str) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
