@@ -136,29 +136,26 @@ impl Waiters {
     /// Tells those that have waited since `since` or longer that it takes longer than is usual.
     pub(crate) fn late(&mut self, since: Instant) {
         let is_late = |waiter: &Waiter| waiter.since.is_some_and(|at| at <= since);
-        for (key, waiter) in std::mem::take(&mut self.queue) {
-            if is_late(&waiter) {
-                let _ = waiter.tell.send(Word::Late);
-            } else {
-                self.queue.push_back((key, waiter));
-            }
-        }
+        self.settle(|waiter| is_late(waiter).then_some(Word::Late));
     }
 
     /// The mirror of a path has changed.
     pub(crate) fn observed(&mut self, progress: &Progress, path: &str) {
-        self.settle(progress, |target| target.path() == Some(path));
+        self.settle(|waiter| match waiter.target.path() == Some(path) {
+            true => waiter.word(progress),
+            false => None,
+        });
     }
 
     /// Anything may have changed.
     pub(crate) fn begun(&mut self, progress: &Progress) {
-        self.settle(progress, |_| true);
+        self.settle(|waiter| waiter.word(progress));
     }
 
-    fn settle(&mut self, progress: &Progress, concerned: impl Fn(&Target) -> bool) {
+    /// Tells those for whom there is a word; the others wait on.
+    fn settle(&mut self, word: impl Fn(&Waiter) -> Option<Word>) {
         for (key, waiter) in std::mem::take(&mut self.queue) {
-            let word = concerned(&waiter.target).then(|| waiter.word(progress));
-            match word.flatten() {
+            match word(&waiter) {
                 Some(word) => drop(waiter.tell.send(word)),
                 None => self.queue.push_back((key, waiter)),
             }
